@@ -1,0 +1,55 @@
+"""Every error that recae raises on purpose; the command line catches the root and nothing else.
+
+RecaeError                      root: one sentence for a person, exit code 2
+├── DataError                   the purchases cannot be used as they are
+│   ├── SourceError             a file cannot be read: missing, empty, broken, not UTF-8, ragged
+│   └── ColumnError             the table's columns are not the ones needed
+├── ConfigError                 an option or configuration value is outside its range
+├── DeviceError                 the computing device asked for is not there
+├── TrainingError               training could not go on (a non-finite number, nothing to learn from)
+├── ModelFileError              a file is not a usable model: truncated, foreign, newer, inconsistent
+├── OutputError                 a result cannot be written where it was asked for
+└── UnknownIdError              a user or item that the model has not seen
+"""
+
+
+class RecaeError(Exception):
+    """Root of the tree: says what was wanted, what was found, where, and what to do next."""
+
+    exit_code = 2
+
+
+class DataError(RecaeError):
+    """The purchases cannot be used as they are."""
+
+
+class SourceError(DataError):
+    """A source cannot be read: missing, empty, broken, not UTF-8, or ragged."""
+
+
+class ColumnError(DataError):
+    """The table's columns are not the ones needed."""
+
+
+class ConfigError(RecaeError):
+    """An option or configuration value is unknown or outside its range."""
+
+
+class DeviceError(RecaeError):
+    """The computing device asked for is not there."""
+
+
+class TrainingError(RecaeError):
+    """Training could not go on."""
+
+
+class ModelFileError(RecaeError):
+    """A file is not a usable model."""
+
+
+class OutputError(RecaeError):
+    """A result cannot be written where it was asked for."""
+
+
+class UnknownIdError(RecaeError):
+    """A user or an item that the model has not seen."""
