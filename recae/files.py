@@ -1,0 +1,106 @@
+"""Writing a file whole or not at all: the check before long work, and the atomic replacement after it."""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recae.errors import OutputError
+
+
+def check_writable(path: Path) -> None:
+    """Make sure, before long work, that ``path`` can be written at its end.
+
+    Nothing is left behind and an existing file is not touched: an empty temporary file is created beside it
+    and removed, because permission bits alone do not tell (read-only mounts, full quotas, the root user).
+
+    Raises:
+        OutputError: the folder is missing or cannot be written to; ``path`` is a folder, a device or a pipe,
+            or an existing file that is write-protected.
+    """
+    path = Path(path)
+    try:
+        target = _target(path)
+        temporary = _reserve(target)
+        temporary.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; a block that ends well makes it ``path`` at once.
+
+    The temporary file exists and is empty when it is yielded. Its bytes reach the disk before the renaming,
+    so that a reader, or a power cut, finds the old file or the new one and never a part. Whatever is raised
+    in the block, KeyboardInterrupt too, the temporary file is removed and ``path`` stays as it was. A
+    symbolic link is followed: the file that it points to is replaced. The mode of a replaced file is kept.
+
+    Raises:
+        OutputError: as `check_writable`, and for every OSError raised in the block (a full disk, say).
+    """
+    path = Path(path)
+    try:
+        target = _target(path)
+        temporary = _reserve(target)
+        try:
+            yield temporary
+            _flush(temporary)
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            temporary.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _flush(target.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _target(path: Path) -> Path:
+    """Return the real file that a write to ``path`` replaces, once it is known to be replaceable."""
+    target = path.resolve()
+    if not target.parent.is_dir():
+        what = "is not a folder" if target.parent.exists() else "does not exist"
+        raise OutputError(
+            f"cannot write '{path}': its folder '{path.parent}' {what}; create it or choose another path"
+        )
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write '{path}': it is a folder; give the path of a file instead")
+    # Replacing /dev/null by a regular file would break the machine for everybody.
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"cannot write '{path}': it is a device or a pipe; give the path of a regular file")
+    if not os.access(target, os.W_OK):
+        raise OutputError(
+            f"cannot write '{path}': the file exists and is write-protected; remove it or choose another path"
+        )
+    return target
+
+
+def _reserve(target: Path) -> Path:
+    """Create an empty file of a new name beside ``target``; the umask decides its mode, as for any file."""
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
+
+
+def _flush(path: Path) -> None:
+    """Push a file's bytes, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"cannot write '{path}': {reason}; free some space, or choose another path")
