@@ -1,0 +1,160 @@
+"""`Interactions`: who bought what, as an immutable CSR pattern with both id maps, times, counts and names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import DataError
+from recae.ids import IdMap
+
+NO_TIME: Final = int(np.iinfo(np.int64).min)
+"""The time of an interaction whose time is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """The purchases of a shop: one entry for each (user, item) pair that occurs.
+
+    Every array is read-only; the ones passed in are not copied and should not be changed afterwards.
+
+    Attributes:
+        matrix: pattern of shape (users, items): float32 ones, sorted column numbers, no duplicates.
+        users: ids of the rows.
+        items: ids of the columns.
+        times: int64 of shape (n_interactions,), aligned with ``matrix.indices``: the last purchase of the
+            pair in seconds since 1970-01-01 UTC, `NO_TIME` where unknown; None where the source has no times.
+        counts: int32 of shape (n_interactions,): how many purchases the pair stands for, 1 at least.
+        item_names: text of shape (items,), null where unknown; None where the source has no names.
+
+    Raises:
+        DataError: the parts do not fit together.
+    """
+
+    matrix: sp.csr_matrix[Any]
+    users: IdMap
+    items: IdMap
+    times: NDArray[np.int64] | None
+    counts: NDArray[np.int32]
+    item_names: pa.LargeStringArray | None = None
+
+    def __post_init__(self) -> None:
+        matrix = self.matrix
+        if not isinstance(matrix, sp.csr_matrix):
+            raise DataError(f"interactions need a scipy.sparse.csr_matrix, not {type(matrix).__name__}")
+        if matrix.shape != (len(self.users), len(self.items)):
+            raise DataError(
+                f"the matrix has {matrix.shape[0]} rows and {matrix.shape[1]} columns, "
+                f"but there are {len(self.users)} user ids and {len(self.items)} item ids"
+            )
+        _check_pattern(matrix)
+        if self.times is not None:
+            _check_aligned("times", self.times, np.int64, matrix.nnz)
+        _check_aligned("counts", self.counts, np.int32, matrix.nnz)
+        if matrix.nnz and int(self.counts.min()) < 1:
+            raise DataError(f"counts must be at least 1, but the smallest is {int(self.counts.min())}")
+        if self.item_names is not None and len(self.item_names) != len(self.items):
+            raise DataError(f"there are {len(self.item_names)} item names for {len(self.items)} items")
+        # Views are frozen, not the caller's arrays.
+        arrays = (_read_only(matrix.data), _read_only(matrix.indices), _read_only(matrix.indptr))
+        frozen = sp.csr_matrix(arrays, shape=matrix.shape, copy=False)
+        frozen.has_canonical_format = True
+        object.__setattr__(self, "matrix", frozen)
+        object.__setattr__(self, "counts", _read_only(self.counts))
+        if self.times is not None:
+            object.__setattr__(self, "times", _read_only(self.times))
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, the rows."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, the columns."""
+        return len(self.items)
+
+    @property
+    def n_interactions(self) -> int:
+        """Number of (user, item) pairs."""
+        return int(self.matrix.nnz)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over pattern, ids, counts and times; the same on every machine."""
+        digest = hashlib.sha256(b"recae interactions 1")
+        parts: list[tuple[NDArray[Any], str]] = [(self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8")]
+        for ids in (self.users, self.items):
+            data, offsets = ids.to_arrays()
+            parts += [(data, "u1"), (offsets, "<i8")]
+        parts.append((self.counts, "<i8"))
+        if self.times is not None:
+            parts.append((self.times, "<i8"))
+        for array, kind in parts:
+            # The length first, so that the end of one part cannot pass for the beginning of the next.
+            digest.update(array.size.to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(array, dtype=kind).data)
+        return digest.hexdigest()
+
+    def users_subset(self, rows: NDArray[np.integer[Any]]) -> Interactions:
+        """Return the interactions of some users, in the order of ``rows``; all items stay.
+
+        Args:
+            rows: distinct row numbers, shape (n,).
+
+        Raises:
+            DataError: a row occurs twice.
+            IndexError: a row is outside 0 .. n_users - 1.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        users = IdMap(self.users.ids(rows))
+        indptr = self.matrix.indptr.astype(np.int64)
+        lengths = indptr[rows + 1] - indptr[rows]
+        ends = np.cumsum(lengths)
+        entries = np.arange(int(lengths.sum())) + np.repeat(indptr[rows] - (ends - lengths), lengths)
+        matrix = sp.csr_matrix(
+            (
+                np.ones(entries.size, dtype=np.float32),
+                self.matrix.indices[entries],
+                np.concatenate([[0], ends]).astype(self.matrix.indptr.dtype),
+            ),
+            shape=(rows.size, self.n_items),
+        )
+        times = None if self.times is None else self.times[entries]
+        return Interactions(matrix, users, self.items, times, self.counts[entries], self.item_names)
+
+
+def _check_pattern(matrix: sp.csr_matrix[Any]) -> None:
+    """Raise DataError unless the matrix is a canonical pattern of float32 ones."""
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise DataError(f"the interaction matrix is not a valid CSR matrix: {error}") from error
+    if matrix.data.dtype != np.float32 or not (matrix.data == 1).all():
+        raise DataError("the interaction matrix must hold float32 ones and nothing else")
+    steps = np.diff(matrix.indices.astype(np.int64))
+    new_row = np.zeros(max(matrix.nnz - 1, 0), dtype=np.bool_)
+    starts = matrix.indptr[1:-1]
+    new_row[starts[(starts > 0) & (starts < matrix.nnz)] - 1] = True
+    if (steps[~new_row] <= 0).any():
+        raise DataError("the column numbers of the interaction matrix must rise within each row")
+
+
+def _check_aligned(name: str, array: NDArray[Any], kind: type[np.generic], size: int) -> None:
+    if array.dtype != np.dtype(kind) or array.shape != (size,):
+        raise DataError(
+            f"{name} must be {np.dtype(kind)} of shape ({size},), one for each interaction, "
+            f"not {array.dtype} of shape {array.shape}"
+        )
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
