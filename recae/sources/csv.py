@@ -1,0 +1,238 @@
+"""Delimited text, plain or compressed, as a stream of Arrow record batches in which every value is text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import pyarrow as pa
+
+from recae.errors import ColumnError, SourceError
+from recae.sources.lines import Row, rows
+
+_HEAD = 1 << 20  # bytes in which the header must end
+_BLOCK = 1 << 24  # bytes of text in one batch; the longest row must fit
+_DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_PROGRAMS: Final = {"gzip": "gzip", "zstd": "zstd", "bz2": "bzip2"}
+_FOREIGN: Final = (
+    (b"PAR1", "a Parquet file; name it .parquet"),
+    (b"PK\x03\x04", "a ZIP archive or an Excel workbook; export the table as CSV"),
+    (b"\x1f\x8b", "a gzip archive; name it .csv.gz"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive; name it .csv.zst"),
+    (b"BZh", "a bzip2 archive; name it .csv.bz2"),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
+)
+
+
+class CsvSource:
+    """A file of delimited text: a header line, then one purchase a row.
+
+    Values are exact text and an empty value is null; "NA" and the like stay text. A byte order mark is
+    skipped. The delimiter (comma, semicolon, tab or vertical bar) is the one that divides the header into
+    most fields. A quoted field may hold delimiters, line breaks and doubled quotes. Blank lines are ignored.
+
+    Args:
+        path: the file.
+        compression: ``"gzip"``, ``"zstd"``, ``"bz2"``, or None for plain text.
+
+    Attributes:
+        name: the path, for messages.
+        column_names: the header, each name without surrounding blanks.
+
+    Raises:
+        SourceError: the file is empty, broken, not text, or its header cannot be read.
+    """
+
+    def __init__(self, path: Path, compression: str | None = None) -> None:
+        self.name = str(path)
+        self._path = path
+        self._compression = compression
+        try:
+            with self._open() as stream:
+                head = stream.read(_HEAD)
+        except OSError as error:
+            raise self._damaged(error) from error
+        for magic, what in _FOREIGN:
+            if head.startswith(magic):
+                raise SourceError(f"'{path}' is not delimited text but {what}")
+        if b"\0" in head:
+            raise SourceError(f"'{path}' is not text: it holds zero bytes; export the table as CSV in UTF-8")
+        if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+            raise SourceError(f"'{path}' is empty; a header line and one row for each purchase are needed")
+        header, self._delimiter = _header(head, tab_first=".tsv" in path.suffixes)
+        if not header.closed or (len(head) == _HEAD and len(header.text) > _HEAD // 2):
+            raise SourceError(
+                f"the header of '{path}' (line {header.line}) does not end within 1 MiB; close its quotes"
+            )
+        try:
+            text = header.text.encode("latin-1").decode("utf-8")
+            names = next(csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter))
+        except UnicodeDecodeError as error:
+            raise self._not_utf8(header.line) from error
+        except csv.Error as error:
+            raise SourceError(
+                f"the header of '{path}' (line {header.line}) cannot be read: {error}"
+            ) from error
+        self.column_names = [name.strip() for name in names]
+        self._skip = header.last_line
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the named columns batch by batch, as text; memory stays at a few blocks of 16 MiB.
+
+        Raises:
+            ColumnError: the file has no such column.
+            SourceError: the rest of the file cannot be read; the message names the physical line of a ragged
+                row or of invalid UTF-8 (looked for in the columns asked for).
+        """
+        from pyarrow import csv as arrow_csv
+
+        missing = [column for column in columns if column not in self.column_names]
+        if missing:
+            raise ColumnError(
+                f"'{self.name}' has no column {missing[0]!r}; it has {', '.join(self.column_names)}"
+            )
+        # Numbers stand for the names while Arrow reads, since a header may hold one name twice.
+        positions = [str(self.column_names.index(column)) for column in columns]
+        labels = [str(position) for position in range(len(self.column_names))]
+        types = dict.fromkeys(labels, pa.string())
+        # A quote that is never closed swallows the rest of the file into the last field of the last row, and
+        # Arrow does not mind; so that field is read too, and looked at.
+        if labels[-1] not in positions:
+            types[labels[-1]] = pa.binary()
+        last = None
+        try:
+            with pa.input_stream(self.name, compression=self._compression) as stream:
+                reader = arrow_csv.open_csv(
+                    stream,
+                    read_options=arrow_csv.ReadOptions(
+                        column_names=labels, skip_rows=self._skip, block_size=_BLOCK
+                    ),
+                    parse_options=arrow_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+                    convert_options=arrow_csv.ConvertOptions(
+                        column_types=types,
+                        include_columns=list(dict.fromkeys([*positions, labels[-1]])),
+                        strings_can_be_null=True,
+                        null_values=[""],
+                    ),
+                )
+                for batch in reader:
+                    if batch.num_rows:
+                        last = batch.column(labels[-1])[-1].as_buffer()
+                    yield batch.select(positions).rename_columns(list(columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            if self._has_no_rows():
+                return
+            raise self._explain(error) from error
+        if last is not None and re.search(rb"[\r\n]", last):
+            self._check_closed()
+
+    def _open(self) -> BinaryIO:
+        """Open the decompressed bytes for Python's own readers."""
+        return cast(BinaryIO, io.BufferedReader(pa.input_stream(self.name, compression=self._compression)))
+
+    def _check_closed(self) -> None:
+        """Raise SourceError where the file ends inside a quoted field."""
+        with self._open() as stream:
+            for row in rows(stream, self._delimiter):
+                if not row.closed:
+                    raise self._unclosed(row)
+
+    def _has_no_rows(self) -> bool:
+        """Tell whether nothing but blank lines follows the header, which Arrow takes for an error."""
+        try:
+            with self._open() as stream:
+                return not any(row.line > self._skip for row in rows(stream, self._delimiter))
+        except OSError:
+            return False
+
+    def _explain(self, error: Exception) -> SourceError:
+        """Read the file again, slowly, to name the physical line of what Arrow has stumbled over."""
+        bad_text = "UTF8" in str(error)
+        expected = len(self.column_names)
+        try:
+            with self._open() as stream:
+                for row in rows(stream, self._delimiter):
+                    if row.line <= self._skip:
+                        continue
+                    if not row.closed:
+                        return self._unclosed(row)
+                    if row.fields != expected:
+                        return self._ragged(row, expected)
+                    if bad_text and (line := _first_bad_line(row)) is not None:
+                        return self._not_utf8(line)
+        except OSError as broken:
+            return self._damaged(broken)
+        if isinstance(error, OSError):
+            return self._damaged(error)
+        return SourceError(f"'{self.name}' cannot be read as delimited text: {_sentence(error)}")
+
+    def _unclosed(self, row: Row) -> SourceError:
+        return SourceError(
+            f"line {row.line} of '{self.name}' opens a quoted field that is never closed; "
+            "close the quote, or double it where it is part of the text"
+        )
+
+    def _ragged(self, row: Row, expected: int) -> SourceError:
+        where = f"line {row.line}"
+        if row.last_line > row.line:
+            where = f"the row on lines {row.line} to {row.last_line}"
+        return SourceError(
+            f"{where} of '{self.name}' has {row.fields} field{'s' * (row.fields != 1)} where the header has "
+            f"{expected} (delimiter: {_DELIMITERS.get(self._delimiter, repr(self._delimiter))}); "
+            "correct that row, or quote a value that holds the delimiter"
+        )
+
+    def _not_utf8(self, line: int) -> SourceError:
+        return SourceError(
+            f"line {line} of '{self.name}' is not UTF-8; save the file as UTF-8, "
+            "for example with: iconv -f WINDOWS-1252 -t UTF-8"
+        )
+
+    def _damaged(self, error: OSError) -> SourceError:
+        if self._compression is None:
+            return SourceError(f"'{self.name}' cannot be read: {error.strerror or _sentence(error)}")
+        program = _PROGRAMS[self._compression]
+        if "Truncated" in str(error):
+            return SourceError(f"'{self.name}' is a truncated {program} archive; copy or download it again")
+        return SourceError(
+            f"'{self.name}' is not a valid {program} archive ({_sentence(error)}); copy it again, "
+            f"or drop '{self._path.suffix}' from its name if it is not compressed"
+        )
+
+
+def _header(head: bytes, tab_first: bool) -> tuple[Row, str]:
+    """Return the header row and the delimiter that divides it into most fields."""
+    candidates = ["\t", *(d for d in _DELIMITERS if d != "\t")] if tab_first else list(_DELIMITERS)
+    found: dict[str, Row] = {}
+    for delimiter in candidates:
+        stream = rows(io.BytesIO(head), delimiter)
+        row = next(stream)
+        # Excel's own first line names the delimiter; the header is the one after it.
+        declared = re.fullmatch(r'"?sep=(.)"?\s*', row.text)
+        if declared:
+            delimiter = declared[1]  # declared, so nothing is left to be found
+            return next((r for r in rows(io.BytesIO(head), delimiter) if r.line > row.line), row), delimiter
+        found[delimiter] = row
+    best = max(candidates, key=lambda delimiter: found[delimiter].fields)  # the first of the equal ones
+    return found[best], best
+
+
+def _first_bad_line(row: Row) -> int | None:
+    """Return the physical line of a row's first byte that is not UTF-8."""
+    data = row.text.encode("latin-1")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return row.line + len(re.findall(rb"\r\n|\r|\n", data[: error.start]))
+    return None
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error's first line, short enough for a sentence."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:200]
