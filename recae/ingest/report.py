@@ -1,0 +1,67 @@
+"""`IngestReport`: what was read, what was dropped and why, for people and for records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from recae.ingest.columns import Columns
+
+NO_USER: Final = "no user"
+NO_ITEM: Final = "no item"
+RETURNED: Final = "quantity is zero or less"
+NOT_A_NUMBER: Final = "quantity is not a number"
+DUPLICATE: Final = "duplicate"
+REASONS: Final = (NO_USER, NO_ITEM, RETURNED, NOT_A_NUMBER, DUPLICATE)
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What became of the rows of a source.
+
+    ``rows == interactions + repeats + sum(dropped.values())`` always holds.
+
+    Attributes:
+        source: path of the source.
+        columns: the columns chosen.
+        rows: rows of the source, the header not counted.
+        dropped: reason to number of rows, each row under the first reason of `REASONS` that holds; reasons
+            without a row are left out.
+        repeats: purchases beyond the first of a (user, item) pair, kept as counts.
+        users, items, interactions: how many were kept.
+        notes: sentences on how values were understood.
+        first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase kept; None without
+            times.
+    """
+
+    source: str
+    columns: Columns
+    rows: int
+    dropped: dict[str, int]
+    repeats: int
+    users: int
+    items: int
+    interactions: int
+    notes: tuple[str, ...]
+    first_time: int | None
+    last_time: int | None
+
+    def lines(self) -> list[str]:
+        """Return the report as lines for people."""
+        lines = [f"read {self.rows:,} rows of {self.source}", f"columns: {self.columns}"]
+        lines += [f"dropped {count:,} rows: {reason}" for reason, count in self.dropped.items()]
+        lines.append(
+            f"kept {self.interactions:,} interactions of {self.users:,} users and {self.items:,} items, "
+            f"and {self.repeats:,} repeat purchases as counts"
+        )
+        if self.first_time is not None and self.last_time is not None:
+            lines.append(f"purchases from {_day(self.first_time)} to {_day(self.last_time)}")
+        return [*lines, *(f"note: {note}" for note in self.notes)]
+
+
+def _day(seconds: int) -> str:
+    try:
+        return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%d}"
+    except OverflowError:  # outside the years 1 to 9999
+        return f"{seconds:,} s"
