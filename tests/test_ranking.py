@@ -1,0 +1,141 @@
+"""top_k against a slow oracle: ties, NaN, infinities, exclusion, padding, threads."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from recae.errors import ConfigError, DataError
+from recae.ranking import rows_per_block, top_k
+
+# few different values, so that ties are the rule
+VALUES = st.sampled_from([0.0, -0.0, 1.0, 1.0, 2.5, -3.0, math.inf, -math.inf, math.nan, 1e-42, 3e38])
+
+
+def slow_top_k(scores, k, exclude=None, candidates=None):
+    """Ranks every row by sorting Python tuples."""
+    items, values = [], []
+    for b in range(scores.shape[0]):
+        allowed = [
+            (-float(scores[b, i]), i)
+            for i in range(scores.shape[1])
+            if not math.isnan(scores[b, i])
+            and (exclude is None or not exclude[b, i])
+            and (candidates is None or candidates[i])
+        ]
+        best = sorted(allowed)[:k]
+        padding = k - len(best)
+        items.append([i for _, i in best] + [-1] * padding)
+        values.append([-v for v, _ in best] + [-math.inf] * padding)
+    return np.array(items, dtype=np.int32).reshape(-1, k), np.array(values, dtype=np.float32).reshape(-1, k)
+
+
+@st.composite
+def problems(draw):
+    n_rows, n_items = draw(st.integers(0, 4)), draw(st.integers(0, 200))
+    scores = draw(hnp.arrays(np.float32, (n_rows, n_items), elements=VALUES, fill=VALUES))
+    exclude = draw(st.none() | hnp.arrays(np.bool_, (n_rows, n_items)))
+    candidates = draw(st.none() | hnp.arrays(np.bool_, n_items))
+    return scores, draw(st.integers(1, 12) | st.integers(1, n_items + 5)), exclude, candidates
+
+
+@settings(deadline=None, max_examples=300)
+@given(problems())
+def test_agrees_with_sorting(problem):
+    scores, k, exclude, candidates = problem
+    before = scores.copy()
+    owned = None if exclude is None else sp.csr_matrix(exclude)
+    items, values = top_k(scores, k, owned, candidates)
+    wanted_items, wanted_values = slow_top_k(scores, k, exclude, candidates)
+    np.testing.assert_array_equal(items, wanted_items)
+    np.testing.assert_array_equal(values, wanted_values)
+    assert items.dtype == np.int32
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(scores, before)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_agrees_with_sorting_over_many_chunks(seed, k):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 60, (3, 1000)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = np.nan
+    exclude = rng.random(scores.shape) < 0.2
+    items, values = top_k(scores, k, sp.csr_matrix(exclude))
+    wanted_items, wanted_values = slow_top_k(scores, k, exclude)
+    np.testing.assert_array_equal(items, wanted_items)
+    np.testing.assert_array_equal(values, wanted_values)
+
+
+@pytest.mark.parametrize("order", ["rising", "falling"])
+def test_rows_in_order(order):
+    # rising is the worst case: every entry beats the worst one kept
+    row = np.arange(777, dtype=np.float32)
+    scores = (row if order == "rising" else row[::-1])[None]
+    items, values = top_k(scores, 5)
+    assert items.tolist() == [[776, 775, 774, 773, 772] if order == "rising" else [0, 1, 2, 3, 4]]
+    assert values.tolist() == [[776, 775, 774, 773, 772]]
+
+
+def test_excluded_items_never_come_back():
+    scores = np.array([[9, 8, 7, 6], [1, 2, 3, 4]], dtype=np.float32)
+    exclude = sp.csr_matrix([[1, 1, 0, 0], [1, 1, 1, 1]])
+    items, values = top_k(scores, 3, exclude)
+    assert items.tolist() == [[2, 3, -1], [-1, -1, -1]]
+    assert values.tolist() == [[7, 6, -math.inf], [-math.inf] * 3]
+
+
+def test_minus_infinity_is_a_score_and_padding_is_not_an_item():
+    items, values = top_k(np.array([[-math.inf, math.nan, -math.inf]], dtype=np.float32), 4)
+    assert items.tolist() == [[0, 2, -1, -1]]
+    assert values.tolist() == [[-math.inf] * 4]
+
+
+def test_stored_zeros_and_unsorted_columns_exclude_too():
+    exclude = sp.csr_matrix((np.array([0.0, 1.0]), np.array([3, 0]), np.array([0, 2])), shape=(1, 4))
+    items, _ = top_k(np.array([[4, 3, 2, 5]], dtype=np.float32), 2, exclude)
+    assert items.tolist() == [[1, 2]]
+
+
+def test_threads_and_views_do_not_change_the_result():
+    rng = np.random.default_rng(7)
+    scores = rng.integers(0, 500, (50, 20_000)).astype(np.float32)
+    exclude = sp.random(50, 20_000, density=0.05, format="csr", random_state=rng)
+    items, values = top_k(scores, 20, exclude, threads=1)
+    for threads in (2, 5):
+        again = top_k(scores, 20, exclude, threads=threads)
+        np.testing.assert_array_equal(again[0], items)
+        np.testing.assert_array_equal(again[1], values)
+    for b in (0, 49):
+        allowed = np.setdiff1d(np.arange(20_000), exclude[b].indices)
+        best = allowed[np.lexsort((allowed, -scores[b, allowed]))][:20]
+        np.testing.assert_array_equal(items[b], best)
+    frozen = np.asfortranarray(scores)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(top_k(frozen, 20, exclude)[0], items)
+
+
+def test_bad_arguments_say_what_was_wanted():
+    scores = np.zeros((2, 3), dtype=np.float32)
+    with pytest.raises(ConfigError, match="k must be at least 1, but is 0"):
+        top_k(scores, 0)
+    with pytest.raises(ConfigError, match="threads must be at least 1"):
+        top_k(scores, 1, threads=0)
+    with pytest.raises(DataError, match="float32 matrix"):
+        top_k(scores.astype(np.float64), 1)  # type: ignore[arg-type]  # the wrong type is the point
+    with pytest.raises(DataError, match=r"scores' shape \(2, 3\), but have \(2, 4\)"):
+        top_k(scores, 1, sp.csr_matrix((2, 4)))
+    with pytest.raises(DataError, match=r"candidates must be bool of shape \(3,\)"):
+        top_k(scores, 1, candidates=np.ones(2, dtype=np.bool_))
+
+
+def test_rows_per_block():
+    assert rows_per_block(1000, 4000 * 7 + 3999) == 7
+    assert rows_per_block(1000, 1) == 1
+    assert rows_per_block(0, 8) == 2
+    with pytest.raises(ConfigError, match="block_bytes"):
+        rows_per_block(1000, 0)
