@@ -1,0 +1,112 @@
+"""Each metric against its definition written as loops over Python sets, and against sums done by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recae import metrics
+from recae.errors import ConfigError, DataError
+
+ALL = {
+    "recall": metrics.recall,
+    "capped_recall": metrics.capped_recall,
+    "precision": metrics.precision,
+    "hit_rate": metrics.hit_rate,
+    "ndcg": metrics.ndcg,
+}
+
+
+def slow(name, ranked, held, k):
+    """One user's metric, from a list and a set."""
+    if not held:
+        return math.nan
+    hits = 0
+    gain = 0.0
+    for place, item in enumerate(ranked[:k]):
+        if item != -1 and item in held:
+            hits += 1
+            gain += 1 / math.log2(place + 2)
+    ideal = 0.0
+    for place in range(min(k, len(held))):
+        ideal += 1 / math.log2(place + 2)
+    return {
+        "recall": hits / len(held),
+        "capped_recall": hits / min(k, len(held)),
+        "precision": hits / k,
+        "hit_rate": 1.0 if hits else 0.0,
+        "ndcg": gain / ideal,
+    }[name]
+
+
+@st.composite
+def rankings(draw):
+    n_users, n_items, n = draw(st.integers(1, 5)), draw(st.integers(1, 15)), draw(st.integers(1, 10))
+    held = [draw(st.sets(st.integers(0, n_items - 1))) for _ in range(n_users)]
+    ranked = np.full((n_users, n), -1, dtype=np.int32)
+    for u in range(n_users):
+        order = draw(st.permutations(range(n_items)))[: draw(st.integers(0, n))]
+        ranked[u, : len(order)] = order
+    return ranked, held, n_items, draw(st.integers(1, n))
+
+
+def as_matrix(held, n_items):
+    matrix = sp.lil_matrix((len(held), n_items), dtype=np.float32)
+    for u, items in enumerate(held):
+        for i in items:
+            matrix[u, i] = 1
+    return matrix.tocsr()
+
+
+@settings(deadline=None, max_examples=200)
+@given(rankings())
+def test_every_metric_agrees_with_its_definition(problem):
+    ranked, held, n_items, k = problem
+    for name, metric in ALL.items():
+        values = metric(ranked, as_matrix(held, n_items), k)
+        assert values.dtype == np.float64
+        wanted = [slow(name, ranked[u].tolist(), held[u], k) for u in range(len(held))]
+        np.testing.assert_allclose(values, wanted, rtol=1e-12)
+
+
+def test_by_hand():
+    ranked = np.array([[4, 0, 2], [3, 1, -1], [0, 1, 2]])
+    held_out = as_matrix([{0, 1, 2, 3}, {1}, set()], 5)
+    np.testing.assert_allclose(metrics.recall(ranked, held_out, 3), [2 / 4, 1, np.nan])
+    np.testing.assert_allclose(metrics.capped_recall(ranked, held_out, 3), [2 / 3, 1, np.nan])
+    np.testing.assert_allclose(metrics.precision(ranked, held_out, 3), [2 / 3, 1 / 3, np.nan])
+    np.testing.assert_allclose(metrics.hit_rate(ranked, held_out, 1), [0, 0, np.nan])
+    dcg, ideal = 1 / math.log2(3) + 1 / 2, 1 + 1 / math.log2(3) + 1 / 2
+    np.testing.assert_allclose(metrics.ndcg(ranked, held_out, 3), [dcg / ideal, 1 / math.log2(3), np.nan])
+
+
+def test_a_perfect_list_reaches_one_where_the_denominator_allows():
+    ranked = np.array([[0, 1]])
+    held_out = as_matrix([{0, 1, 2, 3}], 4)
+    assert metrics.ndcg(ranked, held_out, 2)[0] == 1
+    assert metrics.capped_recall(ranked, held_out, 2)[0] == 1
+    assert metrics.recall(ranked, held_out, 2)[0] == 0.5
+
+
+def test_held_out_is_a_pattern():
+    # stored twice, or stored with the value 0, is held out once
+    twice = sp.csr_matrix((np.array([1.0, 1.0, 0.0]), np.array([1, 1, 2]), np.array([0, 3])), shape=(1, 4))
+    assert metrics.recall(np.array([[1, 3]]), twice, 2).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("metric", ALL.values(), ids=ALL)
+def test_bad_arguments(metric):
+    ranked, held_out = np.array([[0, 1], [1, 2]]), as_matrix([{0}, {1}], 3)
+    with pytest.raises(ConfigError, match="k must be at least 1"):
+        metric(ranked, held_out, 0)
+    with pytest.raises(ConfigError, match="metrics at 3 need lists of 3 items, but they have 2"):
+        metric(ranked, held_out, 3)
+    with pytest.raises(DataError, match="one list for each user"):
+        metric(ranked[:1], held_out, 1)
+    with pytest.raises(DataError, match=r"outside -1 \.\. 2"):
+        metric(np.array([[0, 3], [1, 2]]), held_out, 2)
+    with pytest.raises(DataError, match="same item twice"):
+        metric(np.array([[1, 1], [1, 2]]), held_out, 2)
