@@ -1,0 +1,140 @@
+"""Splits: disjoint, complete, within their sizes, repeatable from the generator, and right about time."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from recae.errors import ConfigError, DataError
+from recae.ids import IdMap
+from recae.interactions import NO_TIME, Interactions
+from recae.splits import fold_in_split, hold_out_users, leave_last_out, split_by_time
+
+FRACTIONS = st.floats(0.01, 0.99)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def bought(
+    pairs: dict[tuple[int, int], int] | None, shape: tuple[int, int], timed: bool = True
+) -> Interactions:
+    """Interactions from {(user, item): time}."""
+    keys = sorted(pairs or {})
+    matrix = sp.csr_matrix(
+        (np.ones(len(keys), dtype=np.float32), ([u for u, _ in keys], [i for _, i in keys])), shape=shape
+    )
+    return Interactions(
+        matrix,
+        IdMap(f"u{u}" for u in range(shape[0])),
+        IdMap(f"i{i}" for i in range(shape[1])),
+        np.array([pairs[key] for key in keys], dtype=np.int64) if pairs and timed else None,
+        np.ones(len(keys), dtype=np.int32),
+    )
+
+
+def pairs_of(matrix: sp.csr_matrix) -> set[tuple[int, int]]:
+    rows, columns = matrix.nonzero()
+    return set(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def check_parts(whole: sp.csr_matrix, history: sp.csr_matrix, held_out: sp.csr_matrix) -> None:
+    assert history.shape == held_out.shape == whole.shape
+    assert history.dtype == held_out.dtype == whole.dtype
+    assert history.has_sorted_indices
+    assert history.nnz + held_out.nnz == whole.nnz
+    assert not pairs_of(history) & pairs_of(held_out)
+    assert pairs_of(history) | pairs_of(held_out) == pairs_of(whole)
+
+
+@given(st.integers(2, 400), FRACTIONS, st.integers(1, 50), SEEDS)
+def test_held_out_users(n_users, fraction, at_most, seed):
+    users = hold_out_users(n_users, fraction, at_most, rng=np.random.default_rng(seed))
+    assert users.dtype == np.int64
+    assert len(users) == min(max(1, round(fraction * n_users)), at_most, n_users - 1)
+    assert (np.diff(users) > 0).all()  # ascending, none twice
+    assert users[0] >= 0
+    assert users[-1] < n_users
+    again = hold_out_users(n_users, fraction, at_most, rng=np.random.default_rng(seed))
+    np.testing.assert_array_equal(users, again)
+
+
+def test_held_out_users_are_drawn_from_all():
+    drawn = [hold_out_users(20, 0.1, rng=np.random.default_rng(seed)) for seed in range(200)]
+    assert set(np.concatenate(drawn)) == set(range(20))
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.bool_, st.tuples(st.integers(0, 6), st.integers(1, 30))),
+    FRACTIONS,
+    SEEDS,
+)
+def test_fold_in_split(dense, fraction, seed):
+    whole = sp.csr_matrix(dense.astype(np.float32))
+    before = whole.copy()
+    history, held_out = fold_in_split(whole, fraction, rng=np.random.default_rng(seed))
+    check_parts(whole, history, held_out)
+    for n, n_held in zip(np.diff(whole.indptr), np.diff(held_out.indptr), strict=True):
+        assert n_held == (0 if n < 2 else min(max(1, round(fraction * int(n))), n - 1))
+    again, _ = fold_in_split(whole, fraction, rng=np.random.default_rng(seed))
+    assert pairs_of(again) == pairs_of(history)
+    history.data[:] = 7
+    np.testing.assert_array_equal(whole.toarray(), before.toarray())
+
+
+def test_fold_in_split_holds_every_item_out_equally_often():
+    whole = sp.csr_matrix(np.ones((4000, 5), dtype=np.float32))
+    _, held_out = fold_in_split(whole, 0.2, rng=np.random.default_rng(3))
+    share = np.bincount(held_out.indices, minlength=5) / 4000
+    # 0.2 each; five standard deviations of a share over 4,000 users
+    assert np.abs(share - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 4000)
+
+
+TIMES = st.sampled_from([NO_TIME, -5, 0, 1, 2, 3])
+BOUGHT = st.dictionaries(st.tuples(st.integers(0, 4), st.integers(0, 6)), TIMES, min_size=1)
+
+
+@settings(deadline=None)
+@given(BOUGHT)
+def test_leave_last_out(pairs):
+    interactions = bought(pairs, (5, 7))
+    history, held_out = leave_last_out(interactions)
+    check_parts(interactions.matrix, history, held_out)
+    wanted = set()
+    for user in range(5):
+        own = [(time, item) for (u, item), time in pairs.items() if u == user]
+        if len(own) >= 2 and max(own)[0] != NO_TIME:
+            wanted.add((user, max(own)[1]))
+    assert pairs_of(held_out) == wanted
+
+
+@settings(deadline=None)
+@given(BOUGHT, st.integers(-6, 4))
+def test_split_by_time(pairs, cut):
+    interactions = bought(pairs, (5, 7))
+    later = {pair for pair, time in pairs.items() if time != NO_TIME and time >= cut}
+    if not later or len(later) == len(pairs):
+        with pytest.raises(DataError, match="leaves one side empty"):
+            split_by_time(interactions, cut)
+        return
+    history, held_out = split_by_time(interactions, cut)
+    check_parts(interactions.matrix, history, held_out)
+    assert pairs_of(held_out) == later
+
+
+def test_bad_arguments():
+    rng = np.random.default_rng(0)
+    for fraction in (0, 1, -0.1, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+            hold_out_users(10, fraction, rng=rng)
+        with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+            fold_in_split(sp.csr_matrix((1, 1)), fraction, rng=rng)
+    with pytest.raises(ConfigError, match="at_most"):
+        hold_out_users(10, at_most=0, rng=rng)
+    with pytest.raises(DataError, match="at least 2 users, but there is 1"):
+        hold_out_users(1, rng=rng)
+    untimed = bought({(0, 0): 1, (0, 1): 2}, (1, 2), timed=False)
+    for split in (leave_last_out, lambda interactions: split_by_time(interactions, 1)):
+        with pytest.raises(DataError, match="name a time column"):
+            split(untimed)
