@@ -1,0 +1,122 @@
+"""What every model is: parameters, one verb `score`, and a way in and out of plain arrays."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import DataError, ModelFileError
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+
+class Model(Protocol):
+    """A model scores histories. How it got its parameters is not its business.
+
+    `kind` is its name in the registry and in the model file; `trained` says whether its parameters come from
+    gradient steps over epochs (True) or from counting or a closed form (False).
+    """
+
+    kind: ClassVar[str]
+    trained: ClassVar[bool]
+
+    @property
+    def n_items(self) -> int:
+        """Number of items I that the model knows."""
+        ...
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """Scores of all items for each history; higher is better, nothing is masked.
+
+        Parameters
+        ----------
+        histories : csr_matrix of shape (B, I)
+            The items stored in row b are the history of user b, whatever their value. Rows may be empty.
+            Not modified.
+
+        Returns
+        -------
+        float32 ndarray of shape (B, I)
+            The caller's own, free to change. A row's scores do not depend on the other rows.
+
+        Raises
+        ------
+        DataError
+            The histories' column count is not `n_items`.
+        """
+        ...
+
+    def config(self) -> dict[str, JSON]:
+        """The resolved configuration, as JSON values."""
+        ...
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The parameters by name, C-contiguous."""
+        ...
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model that `config()` and `arrays()` came from; its scores have the same bits.
+
+        Raises
+        ------
+        ModelFileError
+            A configuration value or array is missing or does not fit the others.
+        """
+        ...
+
+
+def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
+    """Raises DataError unless the histories have `n_items` columns."""
+    if histories.shape[1] != n_items:
+        raise DataError(
+            f"the model scores histories over {n_items} items, but these have {histories.shape[1]} columns; "
+            "number the items as the model does"
+        )
+
+
+def pattern(histories: sp.csr_matrix) -> sp.csr_matrix:
+    """The histories with every stored value 1 (float32); shares the index arrays, copies no matrix."""
+    ones = np.ones(histories.indices.size, dtype=np.float32)
+    return sp.csr_matrix((ones, histories.indices, histories.indptr), shape=histories.shape)
+
+
+def take_array(
+    arrays: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int | None, ...]
+) -> NDArray[Any]:
+    """The array `name`, C-contiguous, checked against its dtype and shape (None: any length), and finite.
+
+    Raises ModelFileError if it is missing or differs.
+    """
+    if name not in arrays:
+        raise ModelFileError(f"the model file has no array '{name}'; it is incomplete, train the model again")
+    array = arrays[name]
+    fits = array.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ModelFileError(
+            f"the model file's array '{name}' should be {np.dtype(dtype)} of shape ({wanted}), "
+            f"but is {array.dtype} of shape {array.shape}; train the model again"
+        )
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ModelFileError(
+            f"the model file's array '{name}' holds values that are not finite; train the model again"
+        )
+    return np.ascontiguousarray(array)
+
+
+def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:
+    """The whole number `name` of a configuration; ModelFileError if missing, no whole number, or less."""
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ModelFileError(
+            f"the model file's configuration should give '{name}' as a whole number of at least {at_least}, "
+            f"but gives {value!r}; train the model again"
+        )
+    return value

@@ -1,0 +1,57 @@
+"""Popularity: every user gets the items that most users own; the floor that any model must beat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.models.base import JSON, check_histories, take_array
+
+
+@dataclass(frozen=True, eq=False)
+class Popularity:
+    """Scores an item by the number of users who own it, whatever the history.
+
+    Parameters
+    ----------
+    counts : float32 ndarray of shape (I,)
+        Number of users who own each item (exact up to 2^24 users).
+    """
+
+    kind: ClassVar[str] = "popularity"
+    trained: ClassVar[bool] = False
+
+    counts: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, matrix: sp.csr_matrix) -> Self:
+        """Counts the owners of each item of a csr_matrix of shape (users, I) without duplicate entries."""
+        return cls(np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float32))
+
+    @property
+    def n_items(self) -> int:
+        """Number of items I."""
+        return int(self.counts.size)
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """The counts once for each row, (B, I); DataError if the histories do not have I columns."""
+        check_histories(histories, self.n_items)
+        return np.tile(self.counts, (histories.shape[0], 1))
+
+    def config(self) -> dict[str, JSON]:
+        """Nothing to configure."""
+        return {}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`counts`, float32 (I,)."""
+        return {"counts": self.counts}
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model of these counts; ModelFileError if they are missing or do not fit."""
+        return cls(take_array(arrays, "counts", np.float32, (n_items,)))

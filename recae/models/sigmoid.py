@@ -1,0 +1,91 @@
+"""The shallow autoencoder: one sigmoid bottleneck between a history and its reconstruction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.models.base import JSON, check_histories, take_array
+
+
+@dataclass(frozen=True, eq=False)
+class SigmoidAutoencoder:
+    """h = 2σ(E^T x/‖x‖ + b) − 1, reconstruction x̂ = W h + c.
+
+    Scaling the code from (0, 1) to (−1, 1) leaves the model as it is, since the scale folds into W and the offset into
+    c; it makes plain gradient descent converge far faster.
+
+    encoder       (I, d) float32, E
+    encoder_bias  (d,) float32, b
+    decoder       (I, d) float32, W
+    decoder_bias  (I,) float32, c
+    settings      the configuration it was trained with, kept for the record
+    """
+
+    encoder: NDArray[np.floating[Any]]
+    encoder_bias: NDArray[np.floating[Any]]
+    decoder: NDArray[np.floating[Any]]
+    decoder_bias: NDArray[np.floating[Any]]
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str] = "sigmoid"
+    trained: ClassVar[bool] = True
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return int(self.encoder.shape[0])
+
+    @property
+    def factors(self) -> int:
+        """Size of the code, d."""
+        return int(self.encoder.shape[1])
+
+    def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """Codes of histories: (B, I) CSR → (B, d) float32 in (−1, 1). Raises DataError on another number of items."""
+        check_histories(histories, self.n_items)
+        lengths = np.diff(histories.indptr)
+        scale = (1 / np.sqrt(np.maximum(lengths, 1))).astype(self.encoder.dtype)
+        rows = sp.csr_matrix(
+            (np.repeat(scale, lengths), histories.indices, histories.indptr), shape=histories.shape
+        )
+        z = rows @ self.encoder + self.encoder_bias  # (B, d)
+        # 2σ(z) − 1 = tanh(z/2)
+        return np.asarray(np.tanh(z / 2), dtype=np.float32)
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """Reconstructed rows: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
+        scores = self.encode(histories) @ self.decoder.T
+        scores += self.decoder_bias
+        return np.asarray(scores, dtype=np.float32)
+
+    def config(self) -> dict[str, JSON]:
+        """The settings it was trained with."""
+        return dict(self.settings)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Parameters by name."""
+        return {
+            "encoder": self.encoder,
+            "encoder_bias": self.encoder_bias,
+            "decoder": self.decoder,
+            "decoder_bias": self.decoder_bias,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model with these parameters. Raises ModelFileError when one is missing or of another shape or type."""
+        encoder = take_array(arrays, "encoder", np.float32, (n_items, None))
+        factors = encoder.shape[1]
+        return cls(
+            encoder=encoder,
+            encoder_bias=take_array(arrays, "encoder_bias", np.float32, (factors,)),
+            decoder=take_array(arrays, "decoder", np.float32, (n_items, factors)),
+            decoder_bias=take_array(arrays, "decoder_bias", np.float32, (n_items,)),
+            settings=dict(config),
+        )
