@@ -1,0 +1,81 @@
+"""Configuration of training: frozen, checked by name, type and range, and written into the model file."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from recae.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SigmoidConfig:
+    """How the sigmoid autoencoder is trained.
+
+    factors                size of the code, d
+    epochs                 passes over the users; None: chosen from their number
+    learning_rate          decoder step ‖h‖²η, in (0, 1): the step is normalised by the squared norm of the code
+    encoder_learning_rate  encoder step before row-wise AdaGrad
+    purchase_weight        α ≥ 1, the weight of a purchase's squared error relative to a non-purchase's
+    dropout                share of a history hidden from the encoder at each step
+    fold_every             users between two folds of U into V, at most; it is folded sooner when it needs to be
+    encoder_scale          standard deviation of the encoder's first weights, times √d
+    decoder_scale          standard deviation of the decoder's first weights, times √d
+    patience               epochs without a better validation recall@20 after which training stops
+    dtype                  float32 or float64
+    seed                   of everything random
+    """
+
+    factors: int = 256
+    epochs: int | None = None
+    learning_rate: float = 0.02
+    encoder_learning_rate: float = 0.1
+    purchase_weight: float = 10.0
+    dropout: float = 0.5
+    fold_every: int = 10_000
+    encoder_scale: float = 4.0
+    decoder_scale: float = 0.01
+    patience: int = 10
+    dtype: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("factors", self.factors, 1, 16_384)
+        if self.epochs is not None:
+            check_range("epochs", self.epochs, 1, 100_000)
+        check_range("learning_rate", self.learning_rate, 0, 1, open_low=True, open_high=True)
+        check_range("encoder_learning_rate", self.encoder_learning_rate, 0, 100)
+        check_range("purchase_weight", self.purchase_weight, 1, 1e6)
+        check_range("dropout", self.dropout, 0, 1, open_high=True)
+        check_range("fold_every", self.fold_every, 1, 1_000_000)
+        check_range("encoder_scale", self.encoder_scale, 0, 1000, open_low=True)
+        check_range("decoder_scale", self.decoder_scale, 0, 1000)
+        check_range("patience", self.patience, 1, 100_000)
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        if self.dtype not in ("float32", "float64"):
+            raise ConfigError(f"dtype is 'float32' or 'float64', found {self.dtype!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+def check_range(
+    name: str,
+    value: float,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Raises ConfigError unless `value` is a number in the range."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = fits and (low < value if open_low else low <= value)
+    fits = fits and (value < high if open_high else value <= high)
+    if not fits:
+        interval = f"{'above' if open_low else 'from'} {low:g} {'and below' if open_high else 'to'} {high:g}"
+        raise ConfigError(f"{name} is a number {interval}, found {value!r}: give one in that range")
+
+
+def field_names() -> tuple[str, ...]:
+    """The names of the configuration's fields."""
+    return tuple(f.name for f in fields(SigmoidConfig))

@@ -1,0 +1,127 @@
+"""The factored decoder W = V U that per-user SGD updates at a cost without the number of items in it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from recae.training.kernels import FAST, add_scaled, dot
+
+BLOCK_ROWS = 8192
+
+SMALLEST_SINGULAR_VALUE = 0.1
+"""U is rescaled along a direction once it has shrunk to this; well above float32's resolution of 1e-7."""
+
+POWER_ITERATIONS = 8
+
+MAX_PENDING = 64
+"""Rescalings kept before everything is folded: what an item that is bought for the first time has to catch up with."""
+
+
+@dataclass
+class FactoredDecoder:
+    """W = V U with Q = WᵀW kept beside it (arXiv:1412.7091); the last column of W is the output bias.
+
+    V (I, D), U (D, D), U_inv (D, D), Q (D, D), all of one floating type.
+
+    Each step shrinks U along the customer's code. Codes share a few directions (their mean, above all), along which U
+    would be numerically singular after some thousand steps. Folding U into V repairs that, but touches the whole
+    catalogue. Rescaling one direction x does too,
+
+        U ← M⁻¹U,  U⁻¹ ← U⁻¹M,  V ← V M   with M = I + c x xᵀ,
+
+    and V ← V M is applied to an item's row only when the item is next bought: `applied` counts, for each item, how many
+    of the `pending` rescalings its row has seen.
+    """
+
+    V: NDArray[np.floating[Any]]
+    U: NDArray[np.floating[Any]]
+    U_inv: NDArray[np.floating[Any]]
+    Q: NDArray[np.floating[Any]]
+    applied: NDArray[np.int32]
+    directions: NDArray[np.floating[Any]]  # (MAX_PENDING, D), unit rows x
+    factors: NDArray[np.floating[Any]]  # (MAX_PENDING,), c
+    pending: int = field(default=0)
+
+    @classmethod
+    def from_weights(cls, W: NDArray[np.floating[Any]]) -> Self:
+        """The decoder with these weights; W (I, D) is taken over, not copied."""
+        n_items, D = W.shape
+        identity = np.eye(D, dtype=W.dtype)
+        decoder = cls(
+            V=W,
+            U=identity,
+            U_inv=identity.copy(),
+            Q=np.empty_like(identity),
+            applied=np.zeros(n_items, np.int32),
+            directions=np.zeros((MAX_PENDING, D), W.dtype),
+            factors=np.zeros(MAX_PENDING, W.dtype),
+        )
+        decoder.fold()
+        return decoder
+
+    def fold(self) -> None:
+        """V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV: the same W, with U well conditioned and Q free of drift."""
+        self._catch_up()
+        self.Q[:] = 0
+        for first in range(0, len(self.V), BLOCK_ROWS):
+            block = self.V[first : first + BLOCK_ROWS]
+            block[:] = block @ self.U
+            self.Q += block.T @ block
+        self.U[:] = 0
+        np.fill_diagonal(self.U, 1)
+        self.U_inv[:] = self.U
+
+    def weights(self) -> NDArray[np.floating[Any]]:
+        """W, (I, D): the folded V itself, not a copy."""
+        self.fold()
+        return self.V
+
+    def condition(self) -> None:
+        """Rescales the directions along which U has become small; folds when too many rescalings are pending."""
+        while True:
+            x, smallest = smallest_direction(self.U_inv)
+            if not smallest <= SMALLEST_SINGULAR_VALUE:  # NaN too: the next loss will tell
+                return
+            if self.pending == MAX_PENDING:
+                self.fold()
+                return
+            c = smallest - 1
+            self.U += np.outer(x, (1 / smallest - 1) * (x @ self.U))
+            self.U_inv += np.outer(c * (self.U_inv @ x), x)
+            # M⁻¹(U U⁻¹)M enlarges what rounding has left of U U⁻¹ − I; one Newton step squares it away
+            self.U_inv += self.U_inv @ (np.eye(len(x), dtype=x.dtype) - self.U @ self.U_inv)
+            self.directions[self.pending] = x
+            self.factors[self.pending] = c
+            self.pending += 1
+
+    def _catch_up(self) -> None:
+        catch_up_rows(self.V, self.applied, self.directions, self.factors, self.pending)
+        self.applied[:] = 0
+        self.pending = 0
+
+
+def smallest_direction(
+    U_inv: NDArray[np.floating[Any]],
+) -> tuple[NDArray[np.floating[Any]], np.floating[Any]]:
+    """About the left singular vector of U with the smallest singular value, and that value, by power iteration.
+
+    U_inv (D, D) → ((D,) unit vector x, ‖x U‖ ≈ 1/‖U⁻¹x‖). An inexact x is still a valid direction to rescale.
+    """
+    x = np.zeros(len(U_inv), U_inv.dtype)
+    x[np.argmax(np.einsum("ij,ij->j", U_inv, U_inv))] = 1
+    with np.errstate(all="ignore"):  # a diverging training is reported by its loss
+        for _ in range(POWER_ITERATIONS):
+            x = (U_inv @ x) @ U_inv
+            x /= np.linalg.norm(x)
+        return x, 1 / np.linalg.norm(U_inv @ x).astype(U_inv.dtype)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def catch_up_rows(V, applied, directions, factors, pending):
+    """Applies to each row of V the rescalings it has not seen."""
+    for j in range(V.shape[0]):
+        for g in range(applied[j], pending):
+            add_scaled(V[j], factors[g] * dot(V[j], directions[g]), directions[g])

@@ -1,0 +1,238 @@
+"""The compiled inner loop of per-user SGD: one exact step a user, at a cost without the number of items in it.
+
+Notation follows Vincent, de Brébisson and Bouthillier (2015), "Efficient exact gradient update for training deep
+networks with very large sparse targets", arXiv:1412.7091. The decoder is W = V U; Q = WᵀW. A step changes U, U⁻¹ and
+Q by matrices of rank one or two; the last few are kept as rows of short histories and applied together, so that a step
+reads the three D×D matrices and does not write them:
+
+    U   = U₀   − Σ η_s u_s h_sᵀ
+    U⁻¹ = U⁻¹₀ + Σ η_s h_s y_sᵀ
+    Q   = Q₀   − Σ η_s (h_s a_sᵀ + a_s h_sᵀ)
+"""
+
+import numpy as np
+from numba import njit
+
+# Sums may be reordered, which lets the loops use SIMD; NaN and infinity keep their meaning, so that they are noticed.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def dot(x, y):
+    """x·y."""
+    total = x[0] * y[0]
+    for i in range(1, x.shape[0]):
+        total += x[i] * y[i]
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def add_scaled(y, a, x):
+    """y ← y + a x."""
+    for i in range(y.shape[0]):
+        y[i] += a * x[i]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def rows_times(M, x, out):
+    """out ← M x, four rows at a time, so that x is read from memory a quarter as often."""
+    n, D = M.shape
+    whole = n - n % 4
+    zero = x[0] - x[0]
+    for i in range(0, whole, 4):
+        a, b, c, d = zero, zero, zero, zero
+        for k in range(D):
+            a += M[i, k] * x[k]
+            b += M[i + 1, k] * x[k]
+            c += M[i + 2, k] * x[k]
+            d += M[i + 3, k] * x[k]
+        out[i], out[i + 1], out[i + 2], out[i + 3] = a, b, c, d
+    for i in range(whole, n):
+        out[i] = dot(M[i], x)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def add_times_rows(x, M, n, out):
+    """out ← out + Σ_{i<n} x_i M_i, four rows at a time, so that `out` is written a quarter as often."""
+    D = out.shape[0]
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+        for k in range(D):
+            out[k] += a * M[i, k] + b * M[i + 1, k] + c * M[i + 2, k] + d * M[i + 3, k]
+    for i in range(whole, n):
+        add_scaled(out, x[i], M[i])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a):
+    """Applies the `n` rank-one updates of the histories to U, U⁻¹ and Q as matrix products."""
+    if n == 0:
+        return
+    D = U.shape[0]
+    scaled = np.empty((n, D), H.dtype)
+    for s in range(n):
+        for k in range(D):
+            scaled[s, k] = etas[s] * H[s, k]
+    U -= np.dot(hist_u[:n].T, scaled)
+    U_inv += np.dot(scaled.T, hist_y[:n])
+    half = np.dot(scaled.T, hist_a[:n])
+    Q -= half
+    Q -= half.T
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def train_users(
+    users,
+    indptr,
+    indices,
+    kept,
+    V,
+    applied,
+    directions,
+    factors,
+    pending,
+    U,
+    U_inv,
+    Q,
+    E,
+    b,
+    acc,
+    acc_b,
+    K,
+    lr,
+    encoder_lr,
+    alpha,
+    epsilon,
+):
+    """One step of SGD for each of `users`, in order; returns the sum of their losses.
+
+    users     (n,) int64 rows of the pattern (`indptr`, `indices`)
+    kept      bool, one for each purchase of `users` in order: what input dropout left
+    V         (I, D) decoder factor, U, U_inv, Q (D, D): updated in place, W = V U, Q = WᵀW
+    applied   (I,) how many of the `pending` rescalings I + factor · direction directionᵀ a row of V has seen
+    E, b      (I, d), (d,) encoder weights and bias; acc (I,), acc_b (1,) their accumulated squared gradient norms
+    K         length of the histories
+    """
+    D = U.shape[0]
+    d = E.shape[1]
+    dtype = V.dtype
+    one = dtype.type(1)
+    two = dtype.type(2)
+    H = np.empty((K, D), dtype)
+    hist_u = np.empty((K, D), dtype)
+    hist_y = np.empty((K, D), dtype)
+    hist_a = np.empty((K, D), dtype)
+    etas = np.empty(K, dtype)
+    w = np.empty(K, dtype)
+    x = np.empty(K, dtype)
+    h = np.zeros(D, dtype)
+    z = np.empty(d, dtype)
+    u = np.empty(D, dtype)
+    v = np.empty(D, dtype)
+    q = np.empty(D, dtype)
+    t = np.empty(D, dtype)
+    y = np.empty(D, dtype)
+    g = np.empty(d, dtype)
+    longest = 0
+    for i in range(users.shape[0]):
+        longest = max(longest, indptr[users[i] + 1] - indptr[users[i]])
+    residual = np.empty(max(longest, 1), dtype)
+    n = 0
+    position = 0
+    total = 0.0
+    for step in range(users.shape[0]):
+        first, last = indptr[users[step]], indptr[users[step] + 1]
+        m = last - first
+
+        # encode: z = b + Σ E_j / √m, h = (2σ(z) − 1, 1)
+        n_kept = 0
+        for p in range(m):
+            n_kept += kept[position + p]
+        scale = one / np.sqrt(dtype.type(max(n_kept, 1)))
+        z[:] = b
+        for p in range(m):
+            if kept[position + p]:
+                add_scaled(z, scale, E[indices[first + p]])
+        for k in range(d):
+            h[k] = two / (one + np.exp(-z[k])) - one
+        h[d] = one
+        norm2 = dot(h, h)
+        eta = lr / norm2
+
+        # U h, Q h and hᵀU⁻¹, each the last applied matrix plus what the histories hold
+        rows_times(U, h, u)
+        rows_times(Q, h, q)
+        y[:] = 0
+        add_times_rows(h, U_inv, D, y)
+        for s in range(n):
+            w[s] = etas[s] * dot(H[s], h)
+            x[s] = -etas[s] * dot(hist_a[s], h)
+        add_times_rows(w, hist_y, n, y)
+        for s in range(n):
+            w[s] = -w[s]
+        add_times_rows(w, hist_u, n, u)
+        add_times_rows(w, hist_a, n, q)
+        add_times_rows(x, H, n, q)
+
+        # decode the purchases alone; r is the sparse part of the residual
+        v[:] = 0
+        norm_r = dtype.type(0)
+        hQh = dot(h, q)
+        loss = hQh
+        for p in range(m):
+            j = indices[first + p]
+            row = V[j]
+            for s in range(applied[j], pending):
+                add_scaled(row, factors[s] * dot(row, directions[s]), directions[s])
+            applied[j] = pending
+            o = dot(row, u)
+            r = (alpha - one) * (o - one) - one
+            residual[p] = r
+            norm_r += r * r
+            loss += one - two * o + (alpha - one) * (o - one) * (o - one)
+            add_scaled(v, r, row)
+        total += loss
+        t[:] = 0
+        add_times_rows(v, U, D, t)
+        for s in range(n):
+            x[s] = -etas[s] * dot(hist_u[s], v)
+        add_times_rows(x, H, n, t)
+
+        # the gradient at the pre-activation, with the code before this step's update
+        g2 = dtype.type(0)
+        ht = dot(h, t)
+        for k in range(d):
+            g[k] = (q[k] + t[k]) * (one - h[k] * h[k]) / two
+            g2 += g[k] * g[k]
+
+        # decoder
+        shrink = one / (one - lr)
+        for k in range(D):
+            y[k] *= shrink
+        for p in range(m):
+            add_scaled(V[indices[first + p]], -eta * residual[p], y)
+        c = eta / two * (hQh + two * ht + norm_r)
+        for k in range(D):
+            H[n, k] = h[k]
+            hist_u[n, k] = u[k]
+            hist_y[n, k] = y[k]
+            hist_a[n, k] = q[k] + t[k] - c * h[k]
+        etas[n] = eta
+        n += 1
+        if n == K:
+            apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a)
+            n = 0
+
+        # encoder: only the kept purchases' rows move, each by its own accumulated gradient (row-wise AdaGrad)
+        g2 = g2 / dtype.type(d)
+        for p in range(m):
+            if kept[position + p]:
+                j = indices[first + p]
+                acc[j] += scale * scale * g2
+                add_scaled(E[j], -encoder_lr * scale / (np.sqrt(acc[j]) + epsilon), g)
+        acc_b[0] += g2
+        add_scaled(b, -encoder_lr / (np.sqrt(acc_b[0]) + epsilon), g)
+        position += m
+    apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a)
+    return total

@@ -1,0 +1,180 @@
+"""Per-user SGD against its oracle: plain autograd on the dense autoencoder, one user a step."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recae.errors import TrainingError
+from recae.training import SigmoidConfig, train_sigmoid
+from recae.training.per_user import PerUserTrainer, first_parameters, resolve_epochs
+
+
+def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
+    """Random purchases with a skew in popularity; some histories of one item and one of none."""
+    rng = np.random.default_rng(seed)
+    dense = rng.random((n_users, n_items)) < 0.02 + 0.3 * np.linspace(1, 0, n_items) ** 3
+    dense[:, 0] |= ~dense.any(axis=1)
+    dense[3] = False
+    return sp.csr_matrix(dense.astype(np.float32))
+
+
+def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
+    """The same training, written down without any trick: dense rows, torch autograd, every weight updated."""
+    config = resolve_epochs(config, matrix.shape[0])
+    start = first_parameters(matrix.shape[1], config)
+    E = torch.tensor(start.encoder, requires_grad=True)
+    b = torch.tensor(start.encoder_bias, requires_grad=True)
+    W = torch.tensor(start.decoder.weights().copy(), requires_grad=True)
+    row_norms = torch.zeros(matrix.shape[1], dtype=E.dtype)
+    bias_norm = torch.zeros((), dtype=E.dtype)
+    trainer = PerUserTrainer(matrix, config)  # for its order of users and its dropout alone
+    n = len(trainer.users)
+    for epoch in range(epochs):
+        rng = np.random.default_rng([config.seed, epoch + 1])
+        order = rng.permutation(trainer.users)
+        for first in range(0, n, trainer._block):
+            users = order[first : first + trainer._block]
+            rate = min(1.0, 2 * (1 - (epoch * n + first) / (config.epochs * n)))
+            lengths = np.diff(matrix.indptr)[users]
+            kept = np.split(
+                rng.random(lengths.sum(), dtype=np.float32) >= config.dropout, np.cumsum(lengths)[:-1]
+            )
+            for user, keep in zip(users, kept, strict=True):
+                owned = matrix[user].indices
+                x = torch.zeros(matrix.shape[1], dtype=E.dtype)
+                x[owned] = 1
+                noisy = torch.zeros_like(x)
+                noisy[owned[keep]] = 1 / np.sqrt(max(keep.sum(), 1))
+                code = 2 * torch.sigmoid(noisy @ E + b) - 1
+                h = torch.cat([code, torch.ones(1, dtype=E.dtype)])
+                weight = torch.where(x > 0, config.purchase_weight, 1.0)
+                loss = (weight * (W @ h - x) ** 2).sum() / 2  # halved, as in the engine
+                gE, gb, gW = torch.autograd.grad(loss, (E, b, W))
+                with torch.no_grad():
+                    W -= config.learning_rate * rate / (h @ h) * gW
+                    step = config.encoder_learning_rate * rate
+                    touched = torch.tensor(owned[keep])
+                    row_norms[touched] += (gE[touched] ** 2).mean(dim=1)
+                    E[touched] -= step * gE[touched] / (row_norms[touched].sqrt() + 1e-8)[:, None]
+                    bias_norm += (gb**2).mean()
+                    b -= step * gb / (bias_norm.sqrt() + 1e-8)
+    return {"encoder": E.detach().numpy(), "bias": b.detach().numpy(), "decoder": W.detach().numpy()}
+
+
+def trained(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
+    trainer = PerUserTrainer(matrix, config)
+    for _ in range(epochs):
+        trainer.epoch()
+    p = trainer.parameters
+    return {"encoder": p.encoder, "bias": p.encoder_bias, "decoder": p.decoder.weights()}
+
+
+SMALL = SigmoidConfig(
+    factors=12,
+    epochs=6,
+    learning_rate=0.05,
+    decoder_scale=0.3,
+    encoder_scale=1.0,
+    purchase_weight=4.0,
+    dropout=0.4,
+    seed=3,
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"purchase_weight": 1.0},
+        {"dropout": 0.0},
+        {"fold_every": 37},
+        {"learning_rate": 0.4},
+        {"factors": 2},
+        {"epochs": 40, "learning_rate": 0.2},
+    ],
+    ids=lambda change: "-".join(f"{k}={v}" for k, v in change.items()) or "plain",
+)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-9)])
+def test_weights_agree_with_autograd(change: dict[str, float], dtype: str, tolerance: float) -> None:
+    matrix = purchases(90, 60)
+    config = replace(SMALL, dtype=dtype, **change)
+    expected = oracle(matrix, config, epochs=4)
+    found = trained(matrix, config, epochs=4)
+    for name, weights in expected.items():
+        error = np.abs(found[name] - weights).max() / np.abs(weights).max()
+        assert error < tolerance, f"{name}: {error:.2g} relative"
+
+
+def test_training_moves_the_weights() -> None:
+    """So that agreement with the oracle is not an agreement to do nothing."""
+    matrix = purchases(90, 60)
+    start = first_parameters(60, SMALL)
+    found = trained(matrix, SMALL, epochs=4)
+    assert np.abs(found["decoder"] - start.decoder.weights()).max() > 0.1
+    assert np.abs(found["encoder"] - start.encoder).max() > 0.01
+
+
+def test_loss_is_the_mean_weighted_squared_error() -> None:
+    matrix = purchases(50, 40)
+    config = replace(SMALL, dtype="float64", learning_rate=1e-12, encoder_learning_rate=0.0, dropout=0.0)
+    trainer = PerUserTrainer(matrix, config)
+    p = trainer.parameters
+    W = p.decoder.weights().copy()
+    expected = 0.0
+    for row in matrix.toarray()[trainer.users]:
+        code = 2 / (1 + np.exp(-(row / np.sqrt(row.sum()) @ p.encoder + p.encoder_bias))) - 1
+        out = W @ np.append(code, 1)
+        expected += (np.where(row > 0, config.purchase_weight, 1) * (out - row) ** 2).sum()
+    assert trainer.epoch() == pytest.approx(expected / len(trainer.users), rel=1e-8)
+
+
+def test_same_seed_same_bits_and_another_seed_other_bits() -> None:
+    matrix = purchases(200, 80)
+    first, _ = train_sigmoid(matrix, SMALL)
+    second, _ = train_sigmoid(matrix, SMALL)
+    other, _ = train_sigmoid(matrix, replace(SMALL, seed=4))
+    for name, array in first.arrays().items():
+        assert array.tobytes() == second.arrays()[name].tobytes()
+    assert not np.array_equal(first.decoder, other.decoder)
+
+
+def test_stops_early_and_returns_the_best_epoch() -> None:
+    matrix = purchases(60, 40)
+    seen = []
+
+    def validate(model):
+        seen.append(model)
+        return [0.1, 0.5, 0.3, 0.2, 0.1, 0.4][len(seen) - 1]
+
+    model, history = train_sigmoid(matrix, replace(SMALL, patience=3), validate=validate)
+    assert [e.recall for e in history] == [0.1, 0.5, 0.3, 0.2, 0.1]
+    assert model is seen[1]
+
+
+def test_progress_is_told() -> None:
+    users, epochs = [], []
+    train_sigmoid(purchases(60, 40), SMALL, on_users=users.append, on_epoch=epochs.append)
+    assert [e.epoch for e in epochs] == [1, 2, 3, 4, 5, 6]
+    assert max(users) == 59  # one history is empty
+    assert epochs[-1].loss < epochs[0].loss
+
+
+def test_nothing_to_learn_from() -> None:
+    with pytest.raises(TrainingError, match="every history is empty"):
+        train_sigmoid(sp.csr_matrix((5, 4), dtype=np.float32), SMALL)
+
+
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
+    config = replace(SMALL, learning_rate=0.99, purchase_weight=1e6, epochs=20)
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        train_sigmoid(purchases(90, 60), config)
+
+
+def test_epochs_are_chosen_from_the_number_of_users() -> None:
+    few, many = (resolve_epochs(SigmoidConfig(), n).epochs for n in (100, 10_000_000))
+    assert few is not None
+    assert many is not None
+    assert few > many >= 1
