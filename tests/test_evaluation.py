@@ -1,0 +1,98 @@
+"""evaluate: agrees with ranking one user at a time, whatever the blocks, and holds one block at a time."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recae.errors import ConfigError, DataError
+from recae.evaluation import evaluate
+from recae.metrics import capped_recall, ndcg, recall
+from recae.models import ItemKNN, Popularity
+from recae.splits import fold_in_split
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    rng = np.random.default_rng(11)
+    whole = sp.csr_matrix((rng.random((60, 30)) < rng.uniform(0.02, 0.5, 30)).astype(np.float32))
+    return fold_in_split(whole, rng=rng)
+
+
+class Spy:
+    """A model that notes how many rows it was asked to score at a time."""
+
+    def __init__(self, model):
+        self.model, self.n_items, self.rows = model, model.n_items, []
+
+    def score(self, histories):
+        self.rows.append(histories.shape[0])
+        return self.model.score(histories)
+
+
+@pytest.mark.parametrize("exclude_owned", [True, False])
+def test_agrees_with_one_user_at_a_time(data, exclude_owned):
+    histories, held_out = data
+    model = ItemKNN.fit(histories, k=10)
+    result = evaluate(model, histories, held_out, (3, 5, 40), exclude_owned=exclude_owned)
+    for user in range(histories.shape[0]):
+        scores = model.score(histories[user])[0]
+        owned = set(histories[user].indices) if exclude_owned else set()
+        ranked = sorted((i for i in range(30) if i not in owned), key=lambda i: (-scores[i], i))
+        ranked += [-1] * (40 - len(ranked))
+        for name, metric in (("recall", recall), ("capped_recall", capped_recall), ("ndcg", ndcg)):
+            for k in (3, 5, 40):
+                wanted = metric(np.array([ranked]), held_out[user], k)[0]
+                np.testing.assert_array_equal(result.values[f"{name}@{k}"][user], wanted)
+
+
+def test_blocks_do_not_change_the_result_and_bound_the_scores(data):
+    histories, held_out = data
+    whole = evaluate(Popularity.fit(histories), histories, held_out)
+    spy = Spy(Popularity.fit(histories))
+    parts = evaluate(spy, histories, held_out, block_bytes=7 * 30 * 4)
+    assert max(spy.rows) == 7
+    assert sum(spy.rows) == whole.n_users
+    for name, values in whole.values.items():
+        np.testing.assert_array_equal(parts.values[name], values)
+
+
+def test_users_with_nothing_held_out_are_left_alone(data):
+    histories, held_out = data
+    some = held_out.tolil()
+    some[:50] = 0
+    some = some.tocsr()
+    some.eliminate_zeros()
+    spy = Spy(Popularity.fit(histories))
+    result = evaluate(spy, histories, some, (5,))
+    n_users = int((np.diff(some.indptr) > 0).sum())
+    assert result.n_users == sum(spy.rows) == n_users
+    values = result.values["recall@5"]
+    assert np.isnan(values[:50]).all()
+    assert result.mean("recall@5") == pytest.approx(values[np.diff(some.indptr) > 0].mean())
+
+
+def test_as_dict_is_json_with_means(data):
+    result = evaluate(Popularity.fit(data[0]), *data, (10, 5, 10))
+    assert result.ks == (5, 10)
+    names = [f"{name}@{k}" for name in ("recall", "capped_recall", "ndcg") for k in (5, 10)]
+    found = json.loads(json.dumps(result.as_dict()))
+    assert list(found) == ["n_users", *names]
+    assert found["recall@10"] == result.mean("recall@10") == result.means["recall@10"]
+    with pytest.raises(ConfigError, match="'recall@7' was not measured"):
+        result.mean("recall@7")
+
+
+def test_bad_arguments(data):
+    histories, held_out = data
+    model = Popularity.fit(histories)
+    for ks in ((), (0, 5)):
+        with pytest.raises(ConfigError, match="list lengths k of at least 1"):
+            evaluate(model, histories, held_out, ks)
+    with pytest.raises(DataError, match="do not match"):
+        evaluate(model, histories, held_out[:10])
+    with pytest.raises(DataError, match="no user has an item held out"):
+        evaluate(model, histories, sp.csr_matrix(histories.shape, dtype=np.float32))
+    with pytest.raises(DataError, match="29"):
+        evaluate(model, histories[:, :29], held_out[:, :29])
