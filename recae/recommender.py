@@ -1,0 +1,163 @@
+"""`Recommender`: a model with its id maps and histories, the thing that a person asks questions of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from recae.errors import ConfigError, DataError, UnknownIdError
+from recae.ids import IdMap
+from recae.models import Model
+from recae.ranking import top_k
+
+_NAMED_AT_MOST = 5  # unknown items that an error spells out
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item: its rank (1 is best), id, name where it has one, and score (higher is better)."""
+
+    rank: int
+    item: str
+    name: str | None
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Recommender:
+    """A model together with what turns its row numbers into a shop's words.
+
+    Attributes:
+        model: scores histories over the items.
+        users: ids of the histories' rows; None where the model came without histories.
+        items: ids of the items, in the model's order.
+        item_names: text of shape (items,), null where unknown; None where there are no names.
+        histories: pattern of shape (users, items), what each user owns; None where it was left out.
+        metadata: JSON values kept beside the model, such as fingerprint, metrics, history and versions.
+
+    Raises:
+        DataError: the parts do not have the same number of items or users.
+    """
+
+    model: Model
+    users: IdMap | None
+    items: IdMap
+    item_names: pa.LargeStringArray | None = None
+    histories: sp.csr_matrix | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n_items = len(self.items)
+        if self.model.n_items != n_items:
+            raise DataError(
+                f"the model scores {self.model.n_items:,} items, but there are {n_items:,} item ids; "
+                "both must come from the same purchases"
+            )
+        if self.item_names is not None and len(self.item_names) != n_items:
+            raise DataError(
+                f"there are {len(self.item_names):,} item names for {n_items:,} item ids; "
+                "give one name or null for each item"
+            )
+        if self.histories is None:
+            return
+        if self.users is None:
+            raise DataError("there are histories but no user ids; give both or neither")
+        if self.histories.shape != (len(self.users), n_items):
+            raise DataError(
+                f"the histories have shape {self.histories.shape}, but there are {len(self.users):,} user "
+                f"and {n_items:,} item ids; all must come from the same purchases"
+            )
+
+    def recommend(
+        self,
+        user: str | None = None,
+        *,
+        items: Sequence[str] | None = None,
+        n: int = 10,
+        exclude_owned: bool = True,
+    ) -> list[Recommendation]:
+        """Return the best items for a user, or for a basket of items, best first.
+
+        Args:
+            user: a user's id; the user's history is scored.
+            items: a basket instead of a user: item ids, scored as the history of somebody new. Repeated items
+                count once, unknown ones not at all (`unknown_items` names them).
+            n: how many; fewer come back where fewer items are left.
+            exclude_owned: leave out the items of the history or basket.
+
+        Raises:
+            ConfigError: both or neither of ``user`` and ``items`` are given, ``items`` is empty or not a
+                sequence of ids, or ``n`` is less than 1.
+            UnknownIdError: the user is not in the model, the model holds no histories, or no item of the
+                basket is known.
+        """
+        if (user is None) == (items is None):
+            raise ConfigError(
+                "recommendations need either a user or a basket of items; give exactly one of them"
+            )
+        history = self._basket(items) if items is not None else self._history(user)
+        scores = self.model.score(history)  # (1, I)
+        # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
+        length = min(n, max(len(self.items), 1))
+        ranked, values = top_k(scores, length, exclude=history if exclude_owned else None)
+        return [
+            Recommendation(rank, self.items.id(int(item)), self._name(int(item)), float(value))
+            for rank, (item, value) in enumerate(zip(ranked[0], values[0], strict=True), start=1)
+            if item >= 0  # -1 pads a list for which too few items are left
+        ]
+
+    def unknown_items(self, items: Sequence[str]) -> list[str]:
+        """Return those of ``items`` that the model has not seen, in their order, each once.
+
+        Raises:
+            ConfigError: ``items`` is not a sequence of ids.
+        """
+        _check_basket(items)
+        rows = self.items.rows(items)
+        return list(dict.fromkeys(item for item, row in zip(items, rows, strict=True) if row < 0))
+
+    def _history(self, user: str | None) -> sp.csr_matrix:
+        """Return the user's history, (1, I)."""
+        if not isinstance(user, str):
+            raise ConfigError(f"a user's id must be text, but is {user!r}; write it as '{user}'")
+        if self.users is None or self.histories is None:
+            raise UnknownIdError(
+                f"user '{user}' cannot be looked up, since this model was saved without histories; "
+                "give the items that the user owns instead"
+            )
+        return sp.csr_matrix(self.histories[self.users.row(user, "user")])
+
+    def _basket(self, items: Sequence[str]) -> sp.csr_matrix:
+        """Return the known items of a basket as a history, (1, I)."""
+        _check_basket(items)
+        if len(items) == 0:
+            raise ConfigError("the basket is empty; give the id of at least one item")
+        rows = self.items.rows(items)
+        known = np.unique(rows[rows >= 0])  # sorted, each once
+        if known.size == 0:
+            unknown = self.unknown_items(items)
+            shown = ", ".join(f"'{item}'" for item in unknown[:_NAMED_AT_MOST])
+            more = f" and {len(unknown) - _NAMED_AT_MOST:,} more" if len(unknown) > _NAMED_AT_MOST else ""
+            near = ", ".join(f"'{item}'" for item in self.items.nearest(unknown[0]))
+            raise UnknownIdError(
+                f"no item of the basket is in the model: {shown}{more}; nearest to '{unknown[0]}': {near}"
+            )
+        ones = np.ones(known.size, dtype=np.float32)
+        return sp.csr_matrix((ones, known, [0, known.size]), shape=(1, len(self.items)))
+
+    def _name(self, item: int) -> str | None:
+        if self.item_names is None:
+            return None
+        name: str | None = self.item_names[item].as_py()
+        return name
+
+
+def _check_basket(items: Sequence[str]) -> None:
+    # A text is a sequence of its letters: taken for a basket, it would be "unknown" letter by letter.
+    if isinstance(items, str) or not all(isinstance(item, str) for item in items):
+        raise ConfigError(f"a basket must be a list of item ids as text, but is {items!r:.80}")
