@@ -22,14 +22,21 @@ from recae.ingest.times import Times
 from recae.interactions import NO_TIME, Interactions
 from recae.sources import Source, open_source
 
-__all__ = ["KNOWN_NAMES", "Columns", "IngestReport", "choose_columns", "read_interactions"]
+__all__ = [
+    "KNOWN_NAMES",
+    "Columns",
+    "IngestReport",
+    "choose_columns",
+    "read_interactions",
+    "read_with_report",
+]
 
 _LOOKS_MISSING: Final = pa.array(
     ["nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "NA", "<NA>", "\\N", "#N/A"], type=pa.large_string()
 )
 
 
-def read_interactions(
+def read_with_report(
     source: str | Path,
     *,
     user_column: str | None = None,
@@ -71,6 +78,11 @@ def read_interactions(
     for batch in table.batches(columns.used()):
         reading.add(batch)
     return reading.finish(time_is_given=bool(time_column))
+
+
+def read_interactions(source: str | Path, **columns: str | None) -> Interactions:
+    """Read a table of purchases as `read_with_report` does, whose columns may be named, and keep no report."""
+    return read_with_report(source, **columns)[0]
 
 
 class _Reading:

@@ -1,0 +1,41 @@
+"""recae: recommendations from purchases with autoencoders, trained exactly, one customer at a time.
+
+read_interactions(path) → Interactions · train(interactions) → Recommender · save(recommender, path) · load(path)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recae.errors import RecaeError as RecaeError
+    from recae.ingest import read_interactions as read_interactions
+    from recae.interactions import Interactions as Interactions
+    from recae.modelfile import load as load
+    from recae.modelfile import save as save
+    from recae.recommender import Recommendation as Recommendation
+    from recae.recommender import Recommender as Recommender
+    from recae.workflow import train as train
+
+_HOMES = {
+    "Interactions": "recae.interactions",
+    "RecaeError": "recae.errors",
+    "Recommendation": "recae.recommender",
+    "Recommender": "recae.recommender",
+    "load": "recae.modelfile",
+    "read_interactions": "recae.ingest",
+    "save": "recae.modelfile",
+    "train": "recae.workflow",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `import recae` and `recae --help` take no time."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recae' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

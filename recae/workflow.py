@@ -1,0 +1,188 @@
+"""From purchases to recommendations: hold users out, train, compare with baselines, put everything together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError
+from recae.evaluation import evaluate
+from recae.ingest import IngestReport, read_with_report
+from recae.interactions import Interactions
+from recae.models import ItemKNN, Model, Popularity
+from recae.recommender import Recommender
+from recae.splits import fold_in_split
+from recae.training import Epoch, SigmoidConfig, check_device, train_sigmoid
+
+KS = (10, 20, 50)
+"""List lengths of the table that training ends with."""
+
+NEIGHBOURS = (5, 10, 20, 50, 100, 200)
+"""Sizes of neighbourhood tried for the item-kNN baseline on the validation users."""
+
+HELD_OUT_SHARE = 0.1
+HELD_OUT_AT_MOST = 10_000
+HELD_OUT_ITEMS = 0.2
+
+TRAINABLE = ("sigmoid",)
+"""The kinds that `train` takes."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a caller may want to be told while training goes on; each defaults to silence."""
+
+    on_report: Callable[[IngestReport], None] = lambda report: None
+    on_start: Callable[[int, int], None] = lambda epochs, users: None
+    on_users: Callable[[int], None] = lambda done: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_message: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Who learns and who is held out: rows of the interactions, and the held-out users' histories in two parts."""
+
+    learners: NDArray[np.int64]
+    validation: tuple[sp.csr_matrix, sp.csr_matrix] | None
+    test: tuple[sp.csr_matrix, sp.csr_matrix] | None
+
+
+def hold_out(interactions: Interactions, rng: np.random.Generator) -> HeldOut:
+    """Holds out 10 % of the users (at most 10,000) to choose on, and as many others to measure on.
+
+    A fifth of each held-out history is to be found from the rest; histories of one item cannot be parted and stay with
+    the learners. With fewer than three histories of two items or more, nobody is held out.
+    """
+    matrix = interactions.matrix
+    divisible = np.flatnonzero(np.diff(matrix.indptr) >= 2)
+    everybody = np.arange(interactions.n_users)
+    if len(divisible) < 3:
+        return HeldOut(everybody, None, None)
+    number = int(
+        min(max(1, round(HELD_OUT_SHARE * interactions.n_users)), HELD_OUT_AT_MOST, len(divisible) // 3)
+    )
+    chosen = rng.permutation(divisible)[: 2 * number]
+    parts = [
+        fold_in_split(sp.csr_matrix(matrix[np.sort(users)]), HELD_OUT_ITEMS, rng=rng)
+        for users in (chosen[:number], chosen[number:])
+    ]
+    return HeldOut(np.setdiff1d(everybody, chosen), parts[0], parts[1])
+
+
+def train(
+    source: Interactions | str | Path,
+    *,
+    kind: str = "sigmoid",
+    device: str = "auto",
+    progress: Progress | None = None,
+    columns: dict[str, str | None] | None = None,
+    **settings: Any,
+) -> Recommender:
+    """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
+
+    source    Interactions, or the path of a table of purchases (`columns`: see `recae.ingest.read_with_report`)
+    kind      name of the model: "sigmoid"
+    device    "auto", "cpu" or "cuda"
+    settings  fields of `recae.training.SigmoidConfig`, such as factors, epochs or seed
+
+    The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
+    `seconds` and `versions`. Raises ConfigError for an unknown kind or setting, DeviceError when there is no such
+    device, DataError for purchases that cannot be used, and TrainingError when training fails.
+    """
+    progress = progress or Progress()
+    config = make_config(kind, settings)
+    check_device(device)
+    if isinstance(source, Interactions):
+        interactions = source
+    else:
+        interactions, report = read_with_report(source, **(columns or {}))
+        progress.on_report(report)
+    started = time.perf_counter()
+    held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
+    matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
+    validation = held_out.validation
+    if validation is None:
+        progress.on_message("too few users with two items or more to hold any out: nothing is measured")
+
+    def recall(model: Model, k: int = 20) -> float:
+        return evaluate(model, *validation, (k,)).mean(f"recall@{k}") if validation else 0.0
+
+    model, history = train_sigmoid(
+        matrix,
+        config,
+        validate=recall if validation else None,
+        on_start=progress.on_start,
+        on_users=progress.on_users,
+        on_epoch=progress.on_epoch,
+    )
+    metrics = None
+    if held_out.test is not None:
+        progress.on_message("measuring it beside popularity and item-kNN")
+        neighbours = min((k for k in NEIGHBOURS), key=lambda k: -recall(ItemKNN.fit(matrix, k=k)))
+        rivals: dict[str, Model] = {
+            kind: model,
+            "popularity": Popularity.fit(matrix),
+            f"item-kNN (tf-idf, k={neighbours})": ItemKNN.fit(matrix, k=neighbours),
+        }
+        metrics = measure(rivals, held_out)
+    return Recommender(
+        model=model,
+        users=interactions.users,
+        items=interactions.items,
+        item_names=interactions.item_names,
+        histories=interactions.matrix,
+        metadata={
+            "fingerprint": interactions.fingerprint,
+            "metrics": metrics,
+            "history": [
+                {
+                    "epoch": epoch.epoch,
+                    "loss": epoch.loss,
+                    "seconds": epoch.seconds,
+                    "users_per_second": epoch.users_per_second,
+                    "recall@20": epoch.recall,
+                }
+                for epoch in history
+            ],
+            "seconds": time.perf_counter() - started,
+            "versions": {name: version(name) for name in ("recae", "numpy", "scipy", "numba", "torch")},
+        },
+    )
+
+
+def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
+    """The table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values."""
+    if held_out.test is None or held_out.validation is None:
+        raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
+    rows, n_users = [], 0
+    for name, model in models.items():
+        result = evaluate(model, *held_out.test, KS)
+        n_users = result.n_users
+        figures = {metric: result.mean(metric) for metric in (*(f"recall@{k}" for k in KS), "ndcg@20")}
+        rows.append({"model": name, **figures})
+    return {
+        "n_users": n_users,
+        "validation_users": held_out.validation[0].shape[0],
+        "ks": list(KS),
+        "rows": rows,
+    }
+
+
+def make_config(kind: str, settings: dict[str, Any]) -> SigmoidConfig:
+    """The configuration of a kind of model. Raises ConfigError for an unknown kind, name or value."""
+    if kind not in TRAINABLE:
+        raise ConfigError(f"kind is one of {', '.join(TRAINABLE)}, found {kind!r}: choose one of these")
+    names = [f.name for f in fields(SigmoidConfig)]
+    for name in settings:
+        if name not in names:
+            raise ConfigError(f"a sigmoid model has no setting {name!r}: choose among {', '.join(names)}")
+    return SigmoidConfig(**settings)
