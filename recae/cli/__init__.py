@@ -1,0 +1,129 @@
+"""The command line: parse, check, call, print; one sentence and an exit code for whatever goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import click
+
+from recae.cli.inspect import inspect
+from recae.cli.output import message
+from recae.cli.recommend import recommend
+from recae.cli.score import score
+from recae.cli.train import train
+from recae.errors import RecaeError
+
+# 128 and the number of the signal, as shells report it
+_INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; raised in the main thread, so that temporary files are removed as for Ctrl-C."""
+
+
+class _Commands(click.Group):
+    """The group of all commands, and the only place where an error becomes a line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of use, not of the alphabet
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(
+            sys.stdout, io.TextIOWrapper
+        ):  # a name that the locale cannot write is no reason to stop
+            sys.stdout.reconfigure(errors="backslashreplace")
+        line = None
+        try:
+            with _termination_raises():
+                return super().invoke(ctx)
+        except RecaeError as error:
+            code, line = error.exit_code, f"error: {error}"
+        except KeyboardInterrupt:
+            code, line = _INTERRUPTED, "interrupted: nothing was written"
+        except _Terminated:
+            code, line = _TERMINATED, "terminated: nothing was written"
+        except BrokenPipeError:
+            code = _BROKEN_PIPE
+        try:
+            if line is not None:
+                message(line)
+        except BrokenPipeError:
+            code = _BROKEN_PIPE
+        if code == _BROKEN_PIPE:
+            _silence()
+        raise click.exceptions.Exit(code)
+
+
+@contextlib.contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Let SIGTERM raise `_Terminated` for a while; only the main thread of a process may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _silence() -> None:
+    """Send what is left in the buffers of closed pipes nowhere: Python flushes them once more at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # no descriptor: not a real stream
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("recae")
+    except PackageNotFoundError:
+        number = "(not installed: run from its folder)"
+    click.echo(f"recae {number}")
+    ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def main() -> None:
+    """Recommendations from purchases with autoencoders.
+
+    \b
+      recae train purchases.csv
+      recae recommend --user 42
+
+    Results go to stdout, progress and messages to stderr. The exit code is 0 on success, 2 when something is
+    wrong with what was given (one sentence on stderr says what), 130 after Ctrl-C, 141 when the reader of a
+    pipe has gone.
+    """
+
+
+main.add_command(train)
+main.add_command(recommend)
+main.add_command(score)
+main.add_command(inspect)

@@ -1,0 +1,195 @@
+"""What the commands print: results on stdout, progress and messages on stderr, for people or for pipes.
+
+A terminal gets rich's tables and bars. A pipe or file gets plain lines of tab-separated text, whatever the
+width of any terminal, with control characters (tabs and line breaks too) escaped as in Python: exact values
+are what the commands' ``--json`` and ``--csv`` are for.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+_PLAIN_PROGRESS_SECONDS = 10.0  # between two plain lines; a log of an hour has some hundreds of them
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def message(text: str) -> None:
+    """Print one line for people on stderr."""
+    _write(f"{clean(text)}\n", sys.stderr)
+
+
+def print_gap() -> None:
+    """Part two tables on stdout by an empty line; on a terminal they stand apart already."""
+    if not is_terminal(sys.stdout):
+        _write("\n")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on stdout, in ASCII, so that no locale changes it; NaN and infinities become null."""
+    _write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def print_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print CSV on stdout: a header, minimal quoting, None as an empty field."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows(rows)
+    _write(text.getvalue())
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str | None = None,
+    right: Iterable[str] = (),
+    to_stderr: bool = False,
+) -> None:
+    """Print a table on stdout: drawn on a terminal, else a header line and a line a row, separated by tabs.
+
+    Args:
+        headers: one text a column.
+        rows: as many texts each.
+        title: a line above the table, on a terminal only.
+        right: the headers of columns to align at the right on a terminal.
+        to_stderr: print to stderr instead, for a table that is not the command's result.
+    """
+    stream = sys.stderr if to_stderr else sys.stdout
+    if not is_terminal(stream):
+        lines = ("\t".join(map(clean, cells)) for cells in (headers, *rows))
+        _write("".join(f"{line}\n" for line in lines), stream)
+        return
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text objects, since rich reads strings as markup: an item named "[red]" would lose its name.
+    table = Table(
+        title=Text(clean(title)) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
+    aligned = set(right)
+    for header in headers:
+        table.add_column(
+            Text(clean(header)), justify="right" if header in aligned else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    Console(file=stream).print(table)
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of the table of models and their metrics on held-out users, for `print_table`.
+
+    Args:
+        metrics: ``{"n_users": 200, "ks": [10, 20], "rows": [{"model": "sigmoid", "recall@10": 0.1, ...}]}``, as
+            training leaves it in the model's metadata. The columns are ``model``, ``recall@k`` by rising k, and
+            every other metric likewise. A missing or undefined value is shown as a dash.
+    """
+    rows = [row for row in metrics.get("rows") or [] if isinstance(row, Mapping)]
+    names = sorted({name for row in rows for name in row if name != "model"}, key=_metric_order)
+    body = [[str(row.get("model", "-")), *(_figure(row.get(name)) for name in names)] for row in rows]
+    return ["model", *names], body
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """Print `metrics_table` on stdout, its figures aligned, with the number of held-out users as its title."""
+    headers, rows = metrics_table(metrics)
+    n_users = metrics.get("n_users")
+    title = f"{n_users:,} held-out users" if isinstance(n_users, int) else None
+    print_table(headers, rows, title=title, right=headers[1:])
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far a long job is: a bar on a terminal, else a plain line every ten seconds.
+
+    Args:
+        what: what is going on, such as ``"scoring users"``.
+        total: the count at the end, 1 or more.
+
+    Yields:
+        A function to be told the count done so far, from one thread.
+    """
+    if not is_terminal(sys.stderr):
+        last = time.monotonic()
+
+        def tell(done: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= _PLAIN_PROGRESS_SECONDS:
+                last = now
+                message(f"{what}: {done:,} of {total:,} ({done / max(total, 1):.0%})")
+
+        yield tell
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether a person reads the stream; a closed one is read by nobody."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def clean(text: str) -> str:
+    """Return the text with control characters escaped: an item's name must not steer a terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def human_bytes(size: int) -> str:
+    """Return a size for people, in units of 1,024: 831 B, 1.5 KiB, 40.0 MiB."""
+    value, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _write(text: str, stream: TextIO | None = None) -> None:
+    """Write at once and as it is; click.echo would take what looks like a colour out of exact values."""
+    stream = stream or sys.stdout
+    stream.write(text)
+    stream.flush()
+
+
+def _metric_order(name: str) -> tuple[bool, str, int]:
+    base, _, k = name.partition("@")
+    return base != "recall", base, int(k) if k.isascii() and k.isdigit() and len(k) < 10 else 0
+
+
+def _figure(value: object) -> str:
+    # the comparison is false for NaN, and keeps a whole number that no float can hold out of the format
+    return f"{value:.4f}" if isinstance(value, int | float) and abs(value) < 1e12 else "-"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
