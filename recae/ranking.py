@@ -116,7 +116,7 @@ def top_k(
         np.require(indptr, np.int64, ["C", "A", "W"]),
         np.require(indices, np.int32, ["C", "A", "W"]),
     )
-    workers = min(threads or _processors(), n_rows, 1 + scores.size // _SCORES_PER_THREAD)
+    workers = min(threads or processors(), n_rows, 1 + scores.size // _SCORES_PER_THREAD)
     if workers <= 1:
         _top_k_rows(scores, indptr, indices, barred, items, values, 0, n_rows)
         return items, values
@@ -132,7 +132,7 @@ def top_k(
     return items, values
 
 
-def _processors() -> int:
+def processors() -> int:
     """The processors this process may use (a container or taskset may grant fewer than the machine has)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from recae.errors import ColumnError, DataError, SourceError
-from recae.ingest import IngestReport, choose_columns, codes, read_interactions
+from recae.ingest import IngestReport, choose_columns, codes, read_with_report
 from recae.ingest.datetexts import read_date_texts
 from recae.ingest.quantities import read_quantities
 from recae.ingest.times import Times
@@ -43,13 +43,13 @@ def seconds(text: str) -> int:
 def from_csv(folder: Path, text: str, **options: Any) -> tuple[Interactions, IngestReport]:
     path = folder / "purchases.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    return read_interactions(path, **options)
+    return read_with_report(path, **options)
 
 
 def from_table(folder: Path, **columns: Any) -> tuple[Interactions, IngestReport]:
     path = folder / "purchases.parquet"
     parquet.write_table(pa.table(columns), path)
-    return read_interactions(path)
+    return read_with_report(path)
 
 
 def pairs(shop: Interactions) -> dict[tuple[str, str], int]:
@@ -130,7 +130,7 @@ def test_ids_are_exact_text_in_text_order(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("user", "item"), *((id_, id_) for id_ in reversed(ids))])
-    shop, report = read_interactions(path)
+    shop, report = read_with_report(path)
     assert list(shop.users) == list(shop.items) == sorted(ids)
     assert pairs(shop) == {(id_, id_): 1 for id_ in sorted(ids)}
     assert any("'NA' is taken as an id" in note and "in 1 rows" in note for note in report.notes)
@@ -289,7 +289,7 @@ def test_reading_agrees_with_a_slow_reading(
     table = [*table, ("a", "a", "1", "1"), ("b", "b", "1", "2")]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("user", "item", "qty", "timestamp"), *table])
-    shop, report = read_interactions(path)
+    shop, report = read_with_report(path)
 
     seen: set[tuple[str, ...]] = set()
     counts: Counter[tuple[str, str]] = Counter()
@@ -515,7 +515,7 @@ def test_a_long_file_is_read_in_several_batches(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = rng.integers(0, 60, (300_000, 2))
     parquet.write_table(pa.table({"user": table[:, 0], "item": table[:, 1]}), tmp_path / "a.parquet")
-    shop, report = read_interactions(tmp_path / "a.parquet")
+    shop, report = read_with_report(tmp_path / "a.parquet")
     expected = Counter(map(tuple, table.astype(str).tolist()))
     assert pairs(shop) == dict(expected)
     assert report.repeats == 300_000 - len(expected)
@@ -525,7 +525,7 @@ def test_a_ragged_row_stops_the_reading_at_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"user,item\n" + b"a,b\n" * 69_998 + b"a,b,c\n" + b"a,b\n" * 30_000))
     with pytest.raises(SourceError, match="line 70000 of"):
-        read_interactions(path)
+        read_with_report(path)
 
 
 # Real data
@@ -541,7 +541,7 @@ def real_data(name: str) -> Path:
 def test_online_retail_needs_no_option() -> None:
     path = real_data("online-retail.csv.gz")
     start = time.perf_counter()
-    shop, report = read_interactions(path)
+    shop, report = read_with_report(path)
     assert time.perf_counter() - start < 15  # 1.6 s measured; the rest is for busy machines
     columns = report.columns
     assert (columns.user, columns.item, columns.time) == ("CustomerID", "StockCode", "InvoiceDate")
@@ -563,7 +563,7 @@ def test_online_retail_needs_no_option() -> None:
 
 
 def test_ta_feng_has_repeats_and_no_times() -> None:
-    shop, report = read_interactions(real_data("tafeng.csv.gz"))
+    shop, report = read_with_report(real_data("tafeng.csv.gz"))
     assert (report.columns.user, report.columns.item) == ("user_id", "item_id")
     assert (report.rows, report.users, report.items) == (571_933, 13_858, 11_997)
     assert report.dropped == {}

@@ -47,7 +47,8 @@ def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[st
                 x = torch.zeros(matrix.shape[1], dtype=E.dtype)
                 x[owned] = 1
                 noisy = torch.zeros_like(x)
-                noisy[owned[keep]] = 1 / np.sqrt(max(keep.sum(), 1))
+                q = 1 - config.dropout
+                noisy[owned[keep]] = 1 / (q * (max(keep.sum(), 1) / q) ** config.input_power)
                 code = 2 * torch.sigmoid(noisy @ E + b) - 1
                 h = torch.cat([code, torch.ones(1, dtype=E.dtype)])
                 weight = torch.where(x > 0, config.purchase_weight, 1.0)
@@ -90,6 +91,7 @@ SMALL = SigmoidConfig(
         {},
         {"purchase_weight": 1.0},
         {"dropout": 0.0},
+        {"input_power": 0.0},
         {"fold_every": 37},
         {"learning_rate": 0.4},
         {"factors": 2},
@@ -125,7 +127,7 @@ def test_loss_is_the_mean_weighted_squared_error() -> None:
     W = p.decoder.weights().copy()
     expected = 0.0
     for row in matrix.toarray()[trainer.users]:
-        code = 2 / (1 + np.exp(-(row / np.sqrt(row.sum()) @ p.encoder + p.encoder_bias))) - 1
+        code = 2 / (1 + np.exp(-(row / row.sum() ** config.input_power @ p.encoder + p.encoder_bias))) - 1
         out = W @ np.append(code, 1)
         expected += (np.where(row > 0, config.purchase_weight, 1) * (out - row) ** 2).sum()
     assert trainer.epoch() == pytest.approx(expected / len(trainer.users), rel=1e-8)

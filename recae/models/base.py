@@ -120,3 +120,14 @@ def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:
             f"but gives {value!r}; train the model again"
         )
     return value
+
+
+def take_number(config: Mapping[str, JSON], name: str, low: float, high: float) -> float:
+    """The number `name` of a configuration; ModelFileError if missing, no number, or outside low .. high."""
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ModelFileError(
+            f"the model file's configuration should give '{name}' as a number from {low:g} to {high:g}, "
+            f"but gives {value!r}; train the model again"
+        )
+    return float(value)

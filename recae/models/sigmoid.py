@@ -8,12 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.models.base import JSON, check_histories, take_array
+from recae.models.base import JSON, check_histories, take_array, take_number
 
 
 @dataclass(frozen=True, eq=False)
 class SigmoidAutoencoder:
-    """h = 2σ(E^T x/‖x‖ + b) − 1, reconstruction x̂ = W h + c.
+    """h = 2σ(Eᵀx/m^p + b) − 1 for a history x of m items, reconstruction x̂ = W h + c.
 
     Scaling the code from (0, 1) to (−1, 1) leaves the model as it is, since the scale folds into W and the offset into
     c; it makes plain gradient descent converge far faster.
@@ -22,6 +22,7 @@ class SigmoidAutoencoder:
     encoder_bias  (d,) float32, b
     decoder       (I, d) float32, W
     decoder_bias  (I,) float32, c
+    input_power   p
     settings      the configuration it was trained with, kept for the record
     """
 
@@ -29,6 +30,7 @@ class SigmoidAutoencoder:
     encoder_bias: NDArray[np.floating[Any]]
     decoder: NDArray[np.floating[Any]]
     decoder_bias: NDArray[np.floating[Any]]
+    input_power: float
     settings: Mapping[str, JSON]
 
     kind: ClassVar[str] = "sigmoid"
@@ -48,7 +50,7 @@ class SigmoidAutoencoder:
         """Codes of histories: (B, I) CSR → (B, d) float32 in (−1, 1). Raises DataError on another number of items."""
         check_histories(histories, self.n_items)
         lengths = np.diff(histories.indptr)
-        scale = (1 / np.sqrt(np.maximum(lengths, 1))).astype(self.encoder.dtype)
+        scale = (np.maximum(lengths, 1.0) ** -self.input_power).astype(np.float32)
         rows = sp.csr_matrix(
             (np.repeat(scale, lengths), histories.indices, histories.indptr), shape=histories.shape
         )
@@ -87,5 +89,6 @@ class SigmoidAutoencoder:
             encoder_bias=take_array(arrays, "encoder_bias", np.float32, (factors,)),
             decoder=take_array(arrays, "decoder", np.float32, (n_items, factors)),
             decoder_bias=take_array(arrays, "decoder_bias", np.float32, (n_items,)),
+            input_power=take_number(config, "input_power", 0, 1),
             settings=dict(config),
         )

@@ -1,6 +1,6 @@
 """Configuration of training: frozen, checked by name, type and range, and written into the model file."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from recae.errors import ConfigError
@@ -15,6 +15,7 @@ class SigmoidConfig:
     learning_rate          decoder step ‖h‖²η, in (0, 1): the step is normalised by the squared norm of the code
     encoder_learning_rate  encoder step before row-wise AdaGrad
     purchase_weight        α ≥ 1, the weight of a purchase's squared error relative to a non-purchase's
+    input_power            p in 0..1: a history of m items enters the encoder as x/m^p
     dropout                share of a history hidden from the encoder at each step
     fold_every             users between two folds of U into V, at most; it is folded sooner when it needs to be
     encoder_scale          standard deviation of the encoder's first weights, times √d
@@ -29,6 +30,7 @@ class SigmoidConfig:
     learning_rate: float = 0.02
     encoder_learning_rate: float = 0.1
     purchase_weight: float = 10.0
+    input_power: float = 0.5
     dropout: float = 0.5
     fold_every: int = 10_000
     encoder_scale: float = 4.0
@@ -44,6 +46,7 @@ class SigmoidConfig:
         check_range("learning_rate", self.learning_rate, 0, 1, open_low=True, open_high=True)
         check_range("encoder_learning_rate", self.encoder_learning_rate, 0, 100)
         check_range("purchase_weight", self.purchase_weight, 1, 1e6)
+        check_range("input_power", self.input_power, 0, 1)
         check_range("dropout", self.dropout, 0, 1, open_high=True)
         check_range("fold_every", self.fold_every, 1, 1_000_000)
         check_range("encoder_scale", self.encoder_scale, 0, 1000, open_low=True)
@@ -74,8 +77,3 @@ def check_range(
     if not fits:
         interval = f"{'above' if open_low else 'from'} {low:g} {'and below' if open_high else 'to'} {high:g}"
         raise ConfigError(f"{name} is a number {interval}, found {value!r}: give one in that range")
-
-
-def field_names() -> tuple[str, ...]:
-    """The names of the configuration's fields."""
-    return tuple(f.name for f in fields(SigmoidConfig))

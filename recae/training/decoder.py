@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recae.training.kernels import FAST, add_scaled, dot
+from recae.training.kernels import FAST, Floats, Ints, add_scaled, dot
 
 BLOCK_ROWS = 8192
 
@@ -36,17 +36,17 @@ class FactoredDecoder:
     of the `pending` rescalings its row has seen.
     """
 
-    V: NDArray[np.floating[Any]]
-    U: NDArray[np.floating[Any]]
-    U_inv: NDArray[np.floating[Any]]
-    Q: NDArray[np.floating[Any]]
+    V: Floats
+    U: Floats
+    U_inv: Floats
+    Q: Floats
     applied: NDArray[np.int32]
-    directions: NDArray[np.floating[Any]]  # (MAX_PENDING, D), unit rows x
-    factors: NDArray[np.floating[Any]]  # (MAX_PENDING,), c
+    directions: Floats  # (MAX_PENDING, D), unit rows x
+    factors: Floats  # (MAX_PENDING,), c
     pending: int = field(default=0)
 
     @classmethod
-    def from_weights(cls, W: NDArray[np.floating[Any]]) -> Self:
+    def from_weights(cls, W: Floats) -> Self:
         """The decoder with these weights; W (I, D) is taken over, not copied."""
         n_items, D = W.shape
         identity = np.eye(D, dtype=W.dtype)
@@ -74,7 +74,7 @@ class FactoredDecoder:
         np.fill_diagonal(self.U, 1)
         self.U_inv[:] = self.U
 
-    def weights(self) -> NDArray[np.floating[Any]]:
+    def weights(self) -> Floats:
         """W, (I, D): the folded V itself, not a copy."""
         self.fold()
         return self.V
@@ -104,8 +104,8 @@ class FactoredDecoder:
 
 
 def smallest_direction(
-    U_inv: NDArray[np.floating[Any]],
-) -> tuple[NDArray[np.floating[Any]], np.floating[Any]]:
+    U_inv: Floats,
+) -> tuple[Floats, np.floating[Any]]:
     """About the left singular vector of U with the smallest singular value, and that value, by power iteration.
 
     U_inv (D, D) → ((D,) unit vector x, ‖x U‖ ≈ 1/‖U⁻¹x‖). An inexact x is still a valid direction to rescale.
@@ -120,7 +120,7 @@ def smallest_direction(
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def catch_up_rows(V, applied, directions, factors, pending):
+def catch_up_rows(V: Floats, applied: Ints, directions: Floats, factors: Floats, pending: int) -> None:
     """Applies to each row of V the rescalings it has not seen."""
     for j in range(V.shape[0]):
         for g in range(applied[j], pending):

@@ -10,15 +10,21 @@ reads the three D×D matrices and does not write them:
     Q   = Q₀   − Σ η_s (h_s a_sᵀ + a_s h_sᵀ)
 """
 
+from typing import Any, TypeAlias
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Ints: TypeAlias = NDArray[np.integer[Any]]
 
 # Sums may be reordered, which lets the loops use SIMD; NaN and infinity keep their meaning, so that they are noticed.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def dot(x, y):
+def dot(x: Floats, y: Floats) -> Any:
     """x·y."""
     total = x[0] * y[0]
     for i in range(1, x.shape[0]):
@@ -27,14 +33,14 @@ def dot(x, y):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def add_scaled(y, a, x):
+def add_scaled(y: Floats, a: Any, x: Floats) -> None:
     """y ← y + a x."""
     for i in range(y.shape[0]):
         y[i] += a * x[i]
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def rows_times(M, x, out):
+def rows_times(M: Floats, x: Floats, out: Floats) -> None:
     """out ← M x, four rows at a time, so that x is read from memory a quarter as often."""
     n, D = M.shape
     whole = n - n % 4
@@ -52,7 +58,7 @@ def rows_times(M, x, out):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def add_times_rows(x, M, n, out):
+def add_times_rows(x: Floats, M: Floats, n: int, out: Floats) -> None:
     """out ← out + Σ_{i<n} x_i M_i, four rows at a time, so that `out` is written a quarter as often."""
     D = out.shape[0]
     whole = n - n % 4
@@ -65,7 +71,17 @@ def add_times_rows(x, M, n, out):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a):
+def apply_history(
+    U: Floats,
+    U_inv: Floats,
+    Q: Floats,
+    n: int,
+    etas: Floats,
+    H: Floats,
+    hist_u: Floats,
+    hist_y: Floats,
+    hist_a: Floats,
+) -> None:
     """Applies the `n` rank-one updates of the histories to U, U⁻¹ and Q as matrix products."""
     if n == 0:
         return
@@ -83,28 +99,30 @@ def apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a):
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def train_users(
-    users,
-    indptr,
-    indices,
-    kept,
-    V,
-    applied,
-    directions,
-    factors,
-    pending,
-    U,
-    U_inv,
-    Q,
-    E,
-    b,
-    acc,
-    acc_b,
-    K,
-    lr,
-    encoder_lr,
-    alpha,
-    epsilon,
-):
+    users: Ints,
+    indptr: Ints,
+    indices: Ints,
+    kept: NDArray[np.bool_],
+    V: Floats,
+    applied: Ints,
+    directions: Floats,
+    factors: Floats,
+    pending: int,
+    U: Floats,
+    U_inv: Floats,
+    Q: Floats,
+    E: Floats,
+    b: Floats,
+    acc: Floats,
+    acc_b: Floats,
+    K: int,
+    lr: Any,
+    encoder_lr: Any,
+    alpha: Any,
+    keep: Any,
+    power: Any,
+    epsilon: Any,
+) -> float:
     """One step of SGD for each of `users`, in order; returns the sum of their losses.
 
     users     (n,) int64 rows of the pattern (`indptr`, `indices`)
@@ -113,6 +131,7 @@ def train_users(
     applied   (I,) how many of the `pending` rescalings I + factor · direction directionᵀ a row of V has seen
     E, b      (I, d), (d,) encoder weights and bias; acc (I,), acc_b (1,) their accumulated squared gradient norms
     K         length of the histories
+    keep      1 − dropout
     """
     D = U.shape[0]
     d = E.shape[1]
@@ -145,11 +164,11 @@ def train_users(
         first, last = indptr[users[step]], indptr[users[step] + 1]
         m = last - first
 
-        # encode: z = b + Σ E_j / √m, h = (2σ(z) − 1, 1)
+        # encode: z = b + Σ E_j / m^power, h = (2σ(z) − 1, 1); what dropout left stands for all m
         n_kept = 0
         for p in range(m):
             n_kept += kept[position + p]
-        scale = one / np.sqrt(dtype.type(max(n_kept, 1)))
+        scale = one / (keep * (dtype.type(max(n_kept, 1)) / keep) ** power)
         z[:] = b
         for p in range(m):
             if kept[position + p]:

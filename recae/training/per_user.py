@@ -51,6 +51,7 @@ class Parameters:
             encoder_bias=self.encoder_bias.astype(np.float32),
             decoder=weights[:, :-1].astype(np.float32, order="C"),
             decoder_bias=weights[:, -1].astype(np.float32),
+            input_power=config.input_power,
             settings=config.as_dict(),
         )
 
@@ -87,6 +88,7 @@ class PerUserTrainer:
         """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
         self.matrix = matrix
         self.config = resolve_epochs(config, matrix.shape[0])
+        self.epochs: int = self.config.epochs or 0
         self.users = np.flatnonzero(np.diff(matrix.indptr)).astype(np.int64)
         if len(self.users) == 0:
             raise TrainingError("there is no purchase to learn from: every history is empty")
@@ -97,12 +99,6 @@ class PerUserTrainer:
         self._block = min(self._block, config.fold_every)
         self._since_fold = 0
         self._blas = ThreadpoolController()
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs there are to be."""
-        assert self.config.epochs is not None  # resolved in __init__
-        return self.config.epochs
 
     def model(self) -> SigmoidAutoencoder:
         """The model as trained so far."""
@@ -168,6 +164,8 @@ class PerUserTrainer:
                 dtype(config.learning_rate * rate),
                 dtype(config.encoder_learning_rate * rate),
                 dtype(config.purchase_weight),
+                dtype(1 - config.dropout),
+                dtype(config.input_power),
                 dtype(ADAGRAD_EPSILON),
             )
         return loss
@@ -178,17 +176,21 @@ def train_sigmoid(
     config: SigmoidConfig | None = None,
     *,
     validate: Callable[[SigmoidAutoencoder], float] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_start: Callable[[int, int], None] | None = None,
     on_users: Callable[[int], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
     """Trains on the rows of `matrix` ((U, I) CSR pattern) and returns the best model and the history of its epochs.
 
     `validate` gives the quality of a model after each epoch (higher is better); with it, the best epoch's model is
-    returned and training stops when `patience` epochs brought nothing better. `on_epoch` and `on_users` (number of
-    users done in this epoch) are told how far it is. Raises TrainingError when there is nothing to learn from or the
-    loss becomes non-finite.
+    returned and training stops when `patience` epochs brought nothing better. `on_start` is told the number of epochs
+    and of users, `on_users` how many users of the epoch are done, `on_epoch` what an epoch did.
+
+    Raises TrainingError when there is nothing to learn from or the loss becomes non-finite.
     """
     trainer = PerUserTrainer(matrix, config or SigmoidConfig())
+    if on_start is not None:
+        on_start(trainer.epochs, len(trainer.users))
     history: list[Epoch] = []
     best, best_recall, best_epoch = None, -np.inf, 0
     for epoch in range(1, trainer.epochs + 1):
