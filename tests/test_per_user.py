@@ -9,7 +9,8 @@ import torch
 
 from recae.errors import TrainingError
 from recae.training import SigmoidConfig, train_sigmoid
-from recae.training.per_user import PerUserTrainer, first_parameters, resolve_epochs
+from recae.training.config import resolve
+from recae.training.per_user import PerUserTrainer, first_parameters
 
 
 def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
@@ -23,7 +24,7 @@ def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
 
 def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
     """The same training, written down without any trick: dense rows, torch autograd, every weight updated."""
-    config = resolve_epochs(config, matrix.shape[0])
+    config = resolve(config, matrix)
     start = first_parameters(matrix.shape[1], config)
     E = torch.tensor(start.encoder, requires_grad=True)
     b = torch.tensor(start.encoder_bias, requires_grad=True)
@@ -113,7 +114,7 @@ def test_weights_agree_with_autograd(change: dict[str, float], dtype: str, toler
 def test_training_moves_the_weights() -> None:
     """So that agreement with the oracle is not an agreement to do nothing."""
     matrix = purchases(90, 60)
-    start = first_parameters(60, SMALL)
+    start = first_parameters(60, resolve(SMALL, matrix))
     found = trained(matrix, SMALL, epochs=4)
     assert np.abs(found["decoder"] - start.decoder.weights()).max() > 0.1
     assert np.abs(found["encoder"] - start.encoder).max() > 0.01
@@ -173,10 +174,3 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
     config = replace(SMALL, learning_rate=0.99, purchase_weight=1e6, epochs=20)
     with pytest.raises(TrainingError, match="lower learning_rate"):
         train_sigmoid(purchases(90, 60), config)
-
-
-def test_epochs_are_chosen_from_the_number_of_users() -> None:
-    few, many = (resolve_epochs(SigmoidConfig(), n).epochs for n in (100, 10_000_000))
-    assert few is not None
-    assert many is not None
-    assert few > many >= 1

@@ -3,15 +3,18 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
+
 from recae.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class SigmoidConfig:
-    """How the sigmoid autoencoder is trained.
+    """How the sigmoid autoencoder is trained; None means: chosen from the data by `resolve`.
 
     factors                size of the code, d
-    epochs                 passes over the users; None: chosen from their number
+    epochs                 passes over the users
     learning_rate          decoder step ‖h‖²η, in (0, 1): the step is normalised by the squared norm of the code
     encoder_learning_rate  encoder step before row-wise AdaGrad
     purchase_weight        α ≥ 1, the weight of a purchase's squared error relative to a non-purchase's
@@ -25,34 +28,33 @@ class SigmoidConfig:
     seed                   of everything random
     """
 
-    factors: int = 256
+    factors: int | None = None
     epochs: int | None = None
-    learning_rate: float = 0.02
-    encoder_learning_rate: float = 0.1
-    purchase_weight: float = 10.0
-    input_power: float = 0.5
-    dropout: float = 0.5
+    learning_rate: float | None = None
+    encoder_learning_rate: float = 0.04
+    purchase_weight: float | None = None
+    input_power: float = 0.35
+    dropout: float = 0.4
     fold_every: int = 10_000
-    encoder_scale: float = 4.0
+    encoder_scale: float = 1.0
     decoder_scale: float = 0.01
     patience: int = 10
     dtype: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range("factors", self.factors, 1, 16_384)
-        if self.epochs is not None:
-            check_range("epochs", self.epochs, 1, 100_000)
+        check_range("factors", self.factors, 1, 16_384, whole=True)
+        check_range("epochs", self.epochs, 1, 100_000, whole=True)
         check_range("learning_rate", self.learning_rate, 0, 1, open_low=True, open_high=True)
         check_range("encoder_learning_rate", self.encoder_learning_rate, 0, 100)
         check_range("purchase_weight", self.purchase_weight, 1, 1e6)
         check_range("input_power", self.input_power, 0, 1)
         check_range("dropout", self.dropout, 0, 1, open_high=True)
-        check_range("fold_every", self.fold_every, 1, 1_000_000)
+        check_range("fold_every", self.fold_every, 1, 1_000_000, whole=True)
         check_range("encoder_scale", self.encoder_scale, 0, 1000, open_low=True)
         check_range("decoder_scale", self.decoder_scale, 0, 1000)
-        check_range("patience", self.patience, 1, 100_000)
-        check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("patience", self.patience, 1, 100_000, whole=True)
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype is 'float32' or 'float64', found {self.dtype!r}")
 
@@ -61,19 +63,57 @@ class SigmoidConfig:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ResolvedConfig(SigmoidConfig):
+    """A configuration in which nothing is left to be chosen."""
+
+    factors: int = 512
+    epochs: int = 16
+    learning_rate: float = 0.02
+    purchase_weight: float = 10.0
+
+
+def resolve(config: SigmoidConfig, matrix: sp.csr_matrix) -> ResolvedConfig:
+    """`config` with every None filled in from the shape of the data ((U, I) CSR pattern).
+
+    The rules were fitted by eye to what was best on validation users of four data sets, from 2,000 users × 600 items
+    with 3 % of all pairs bought to 30,000 × 41,000 with 0.07 %: the sparser the purchases, the more one must weigh,
+    and the smaller the step; the more users, the fewer passes.
+    """
+    n_users, n_items = matrix.shape
+    density = max(matrix.nnz, 1) / (n_users * n_items)
+    weight = config.purchase_weight
+    if weight is None:
+        weight = round(float(np.clip(0.082 * density**-0.75, 1, 50)), 2)
+    chosen = {
+        "factors": min(512 if n_users <= 100_000 else 256, max(n_items, 16)),
+        "epochs": max(5, round(16 * (30_000 / n_users) ** 0.2)),
+        "learning_rate": round(float(np.clip(0.08 / weight, 0.01, 0.06)), 4),
+        "purchase_weight": weight,
+    }
+    values: dict[str, Any] = {
+        name: chosen.get(name) if value is None else value for name, value in asdict(config).items()
+    }
+    return ResolvedConfig(**values)
+
+
 def check_range(
     name: str,
-    value: float,
+    value: float | None,
     low: float,
     high: float,
     *,
     open_low: bool = False,
     open_high: bool = False,
+    whole: bool = False,
 ) -> None:
-    """Raises ConfigError unless `value` is a number in the range."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    """Raises ConfigError unless `value` is None or a number in the range, a whole one if it has to be."""
+    if value is None:
+        return
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     fits = fits and (low < value if open_low else low <= value)
     fits = fits and (value < high if open_high else value <= high)
     if not fits:
         interval = f"{'above' if open_low else 'from'} {low:g} {'and below' if open_high else 'to'} {high:g}"
-        raise ConfigError(f"{name} is a number {interval}, found {value!r}: give one in that range")
+        number = "whole number" if whole else "number"
+        raise ConfigError(f"{name} is a {number} {interval}, found {value!r}: give one in that range")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from recae.errors import TrainingError
 from recae.models.sigmoid import SigmoidAutoencoder
-from recae.training.config import SigmoidConfig
+from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
 from recae.training.decoder import FactoredDecoder
 from recae.training.kernels import train_users
 
@@ -43,7 +43,7 @@ class Parameters:
     bias_norm: NDArray[np.floating[Any]]
     decoder: FactoredDecoder
 
-    def model(self, config: SigmoidConfig) -> SigmoidAutoencoder:
+    def model(self, config: ResolvedConfig) -> SigmoidAutoencoder:
         """The model with these parameters, copied, in float32."""
         weights = self.decoder.weights()
         return SigmoidAutoencoder(
@@ -56,7 +56,7 @@ class Parameters:
         )
 
 
-def first_parameters(n_items: int, config: SigmoidConfig) -> Parameters:
+def first_parameters(n_items: int, config: ResolvedConfig) -> Parameters:
     """Random weights, zero biases."""
     rng = np.random.default_rng([config.seed, 0])
     d, dtype = config.factors, np.dtype(config.dtype)
@@ -74,21 +74,13 @@ def first_parameters(n_items: int, config: SigmoidConfig) -> Parameters:
     )
 
 
-def resolve_epochs(config: SigmoidConfig, n_users: int) -> SigmoidConfig:
-    """`config` with the number of epochs filled in: few users need more passes to see as many steps."""
-    if config.epochs is not None:
-        return config
-    return replace(config, epochs=int(np.clip(np.ceil(360_000 / n_users), 12, 100)))
-
-
 class PerUserTrainer:
     """Per-user SGD, an epoch at a time. The order of users and the input dropout depend on seed and epoch alone."""
 
     def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig) -> None:
         """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
         self.matrix = matrix
-        self.config = resolve_epochs(config, matrix.shape[0])
-        self.epochs: int = self.config.epochs or 0
+        self.config = config = resolve(config, matrix)
         self.users = np.flatnonzero(np.diff(matrix.indptr)).astype(np.int64)
         if len(self.users) == 0:
             raise TrainingError("there is no purchase to learn from: every history is empty")
@@ -113,7 +105,7 @@ class PerUserTrainer:
         for first in range(0, n, self._block):
             users = order[first : first + self._block]
             # constant for the first half of the steps, then falling linearly to zero
-            left = 1 - (self.epochs_done * n + first) / (self.epochs * n)
+            left = 1 - (self.epochs_done * n + first) / (self.config.epochs * n)
             loss += self._steps(users, min(1.0, 2 * left), rng)
             if not np.isfinite(loss):
                 raise TrainingError(
@@ -190,10 +182,10 @@ def train_sigmoid(
     """
     trainer = PerUserTrainer(matrix, config or SigmoidConfig())
     if on_start is not None:
-        on_start(trainer.epochs, len(trainer.users))
+        on_start(trainer.config.epochs, len(trainer.users))
     history: list[Epoch] = []
     best, best_recall, best_epoch = None, -np.inf, 0
-    for epoch in range(1, trainer.epochs + 1):
+    for epoch in range(1, trainer.config.epochs + 1):
         started = time.perf_counter()
         loss = trainer.epoch(on_users)
         seconds = time.perf_counter() - started
