@@ -50,7 +50,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import click
 import numpy as np
@@ -69,7 +70,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "itemknn": {"k": int, "weighting": str},
     "popularity": {},
 }
-TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", int | None: "a whole number or 'none'"}
+TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    int | None: "a whole number or 'none'",
+    float | None: "a number or 'none'",
+}
 
 
 @dataclass(frozen=True)
@@ -193,12 +200,10 @@ def parse_settings(kind: str, assignments: Sequence[str]) -> dict[str, Any]:
 
 def parse_value(key: str, text: str, kind: Any) -> Any:
     """`text` as a value of a setting's type, one of TYPE_NAMES."""
-    if kind == int | None:
-        if text.lower() == "none":
-            return None
-        read = int
-    else:
-        read = kind
+    choices = get_args(kind) or (kind,)  # of int | None: int and NoneType
+    if NoneType in choices and text.lower() == "none":
+        return None
+    read = choices[0]
     try:
         return read(text)
     except ValueError:
