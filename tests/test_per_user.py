@@ -10,7 +10,8 @@ import torch
 from recae.errors import TrainingError
 from recae.training import SigmoidConfig, train_sigmoid
 from recae.training.config import resolve
-from recae.training.per_user import PerUserTrainer, first_parameters
+from recae.training.parameters import first_parameters
+from recae.training.per_user import PerUserTrainer
 
 
 def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
@@ -32,14 +33,14 @@ def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[st
     row_norms = torch.zeros(matrix.shape[1], dtype=E.dtype)
     bias_norm = torch.zeros((), dtype=E.dtype)
     trainer = PerUserTrainer(matrix, config)  # for its order of users and its dropout alone
-    n = len(trainer.users)
+    n = trainer.n_users
     for epoch in range(epochs):
-        rng = np.random.default_rng([config.seed, epoch + 1])
-        order = rng.permutation(trainer.users)
+        order = np.random.default_rng([config.seed, epoch + 1]).permutation(trainer._users)
         for first in range(0, n, trainer._block):
             users = order[first : first + trainer._block]
             rate = min(1.0, 2 * (1 - (epoch * n + first) / (config.epochs * n)))
             lengths = np.diff(matrix.indptr)[users]
+            rng = np.random.default_rng([config.seed, epoch + 1, first])
             kept = np.split(
                 rng.random(lengths.sum(), dtype=np.float32) >= config.dropout, np.cumsum(lengths)[:-1]
             )
@@ -66,10 +67,16 @@ def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[st
     return {"encoder": E.detach().numpy(), "bias": b.detach().numpy(), "decoder": W.detach().numpy()}
 
 
+def run_epoch(trainer: PerUserTrainer) -> float:
+    while trainer.done < trainer.n_users:
+        trainer.advance()
+    return trainer.end_epoch()
+
+
 def trained(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
     trainer = PerUserTrainer(matrix, config)
     for _ in range(epochs):
-        trainer.epoch()
+        run_epoch(trainer)
     p = trainer.parameters
     return {"encoder": p.encoder, "bias": p.encoder_bias, "decoder": p.decoder.weights()}
 
@@ -127,11 +134,11 @@ def test_loss_is_the_mean_weighted_squared_error() -> None:
     p = trainer.parameters
     W = p.decoder.weights().copy()
     expected = 0.0
-    for row in matrix.toarray()[trainer.users]:
+    for row in matrix.toarray()[trainer._users]:
         code = 2 / (1 + np.exp(-(row / row.sum() ** config.input_power @ p.encoder + p.encoder_bias))) - 1
         out = W @ np.append(code, 1)
         expected += (np.where(row > 0, config.purchase_weight, 1) * (out - row) ** 2).sum()
-    assert trainer.epoch() == pytest.approx(expected / len(trainer.users), rel=1e-8)
+    assert run_epoch(trainer) == pytest.approx(expected / trainer.n_users, rel=1e-8)
 
 
 def test_same_seed_same_bits_and_another_seed_other_bits() -> None:
@@ -174,3 +181,21 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
     config = replace(SMALL, learning_rate=0.99, purchase_weight=1e6, epochs=20)
     with pytest.raises(TrainingError, match="lower learning_rate"):
         train_sigmoid(purchases(90, 60), config)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 5])
+def test_restored_state_goes_on_with_the_same_bits(blocks: int) -> None:
+    matrix = purchases(90, 60)
+    config = replace(SMALL, fold_every=20, learning_rate=0.4)
+    straight, first = PerUserTrainer(matrix, config), PerUserTrainer(matrix, config)
+    run_epoch(straight)
+    run_epoch(first)
+    for _ in range(blocks):
+        first.advance()
+    state = {name: array.copy() for name, array in first.state().items()}
+    second = PerUserTrainer(matrix, config)
+    second.restore(state)
+    second.move_to(first.position())
+    assert run_epoch(second) == run_epoch(straight)
+    for name, array in straight.state().items():
+        assert array.tobytes() == second.state()[name].tobytes(), name

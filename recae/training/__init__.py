@@ -2,6 +2,6 @@
 
 from recae.training.config import SigmoidConfig
 from recae.training.device import DEVICES, check_device
-from recae.training.per_user import Epoch, train_sigmoid
+from recae.training.loop import Epoch, train_sigmoid
 
 __all__ = ["DEVICES", "Epoch", "SigmoidConfig", "check_device", "train_sigmoid"]
