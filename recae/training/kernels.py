@@ -71,30 +71,44 @@ def add_times_rows(x: Floats, M: Floats, n: int, out: Floats) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
+def add_outer(A: Floats, a: Any, L: Floats, R: Floats, n: int) -> None:
+    """A ← A + a Σ_{s<n} L_s R_sᵀ, eight terms at a time: for so thin a product, twice as fast as BLAS."""
+    D = A.shape[0]
+    whole = n - n % 8
+    for s in range(0, whole, 8):
+        r0, r1, r2, r3 = R[s], R[s + 1], R[s + 2], R[s + 3]
+        r4, r5, r6, r7 = R[s + 4], R[s + 5], R[s + 6], R[s + 7]
+        for i in range(D):
+            a0, a1, a2, a3 = a * L[s, i], a * L[s + 1, i], a * L[s + 2, i], a * L[s + 3, i]
+            a4, a5, a6, a7 = a * L[s + 4, i], a * L[s + 5, i], a * L[s + 6, i], a * L[s + 7, i]
+            row = A[i]
+            for k in range(D):
+                row[k] += (
+                    a0 * r0[k] + a1 * r1[k] + a2 * r2[k] + a3 * r3[k]
+                    + a4 * r4[k] + a5 * r5[k] + a6 * r6[k] + a7 * r7[k]
+                )  # fmt: skip
+    for s in range(whole, n):
+        for i in range(D):
+            add_scaled(A[i], a * L[s, i], R[s])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
 def apply_history(
     U: Floats,
     U_inv: Floats,
     Q: Floats,
     n: int,
-    etas: Floats,
-    H: Floats,
+    scaled: Floats,
     hist_u: Floats,
     hist_y: Floats,
     hist_a: Floats,
 ) -> None:
-    """Applies the `n` rank-one updates of the histories to U, U⁻¹ and Q as matrix products."""
-    if n == 0:
-        return
-    D = U.shape[0]
-    scaled = np.empty((n, D), H.dtype)
-    for s in range(n):
-        for k in range(D):
-            scaled[s, k] = etas[s] * H[s, k]
-    U -= np.dot(hist_u[:n].T, scaled)
-    U_inv += np.dot(scaled.T, hist_y[:n])
-    half = np.dot(scaled.T, hist_a[:n])
-    Q -= half
-    Q -= half.T
+    """Applies the `n` rank-one updates of the histories to U, U⁻¹ and Q; `scaled` holds η_s h_s."""
+    one = U.dtype.type(1)
+    add_outer(U, -one, hist_u, scaled, n)
+    add_outer(U_inv, one, scaled, hist_y, n)
+    add_outer(Q, -one, scaled, hist_a, n)
+    add_outer(Q, -one, hist_a, scaled, n)
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -138,11 +152,10 @@ def train_users(
     dtype = V.dtype
     one = dtype.type(1)
     two = dtype.type(2)
-    H = np.empty((K, D), dtype)
+    H = np.empty((K, D), dtype)  # rows η_s h_s
     hist_u = np.empty((K, D), dtype)
     hist_y = np.empty((K, D), dtype)
     hist_a = np.empty((K, D), dtype)
-    etas = np.empty(K, dtype)
     w = np.empty(K, dtype)
     x = np.empty(K, dtype)
     h = np.zeros(D, dtype)
@@ -185,8 +198,8 @@ def train_users(
         y[:] = 0
         add_times_rows(h, U_inv, D, y)
         for s in range(n):
-            w[s] = etas[s] * dot(H[s], h)
-            x[s] = -etas[s] * dot(hist_a[s], h)
+            w[s] = dot(H[s], h)
+            x[s] = -dot(hist_a[s], h)
         add_times_rows(w, hist_y, n, y)
         for s in range(n):
             w[s] = -w[s]
@@ -215,7 +228,7 @@ def train_users(
         t[:] = 0
         add_times_rows(v, U, D, t)
         for s in range(n):
-            x[s] = -etas[s] * dot(hist_u[s], v)
+            x[s] = -dot(hist_u[s], v)
         add_times_rows(x, H, n, t)
 
         # the gradient at the pre-activation, with the code before this step's update
@@ -233,14 +246,13 @@ def train_users(
             add_scaled(V[indices[first + p]], -eta * residual[p], y)
         c = eta / two * (hQh + two * ht + norm_r)
         for k in range(D):
-            H[n, k] = h[k]
+            H[n, k] = eta * h[k]
             hist_u[n, k] = u[k]
             hist_y[n, k] = y[k]
             hist_a[n, k] = q[k] + t[k] - c * h[k]
-        etas[n] = eta
         n += 1
         if n == K:
-            apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a)
+            apply_history(U, U_inv, Q, n, H, hist_u, hist_y, hist_a)
             n = 0
 
         # encoder: only the kept purchases' rows move, each by its own accumulated gradient (row-wise AdaGrad)
@@ -253,5 +265,5 @@ def train_users(
         acc_b[0] += g2
         add_scaled(b, -encoder_lr / (np.sqrt(acc_b[0]) + epsilon), g)
         position += m
-    apply_history(U, U_inv, Q, n, etas, H, hist_u, hist_y, hist_a)
+    apply_history(U, U_inv, Q, n, H, hist_u, hist_y, hist_a)
     return total

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import SigmoidConfig, resolve
@@ -13,7 +12,7 @@ from recae.training.kernels import train_users
 from recae.training.parameters import first_parameters
 from recae.training.trainer import Trainer
 
-HISTORY_LENGTH = 16
+HISTORY_LENGTH = 8
 """Rank-one updates kept before they are applied as one matrix product."""
 
 ADAGRAD_EPSILON = 1e-8
@@ -25,12 +24,12 @@ class PerUserTrainer(Trainer):
     def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig) -> None:
         """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
         config = resolve(config, matrix)
-        # Even if all codes were one and the same, U shrinks less than a hundredfold between two looks at it.
-        block = int(np.clip(4 / config.learning_rate, 1, 500))
+        # A step shrinks U by 1 − learning_rate along the code. Even if all codes were one and the same, U shrinks less
+        # than a hundredfold between two looks at it, e⁻⁴ = 1/55, unless a single step does.
+        block = int(np.clip(-4 / np.log1p(-config.learning_rate), 1, 500))
         super().__init__(matrix, config, min(block, config.fold_every))
         self.parameters = first_parameters(matrix.shape[1], config)
         self._since_fold = 0
-        self._blas = ThreadpoolController()
 
     def model(self) -> SigmoidAutoencoder:
         """The model as trained so far."""
@@ -49,32 +48,31 @@ class PerUserTrainer(Trainer):
         matrix, config, parameters = self.matrix, self.config, self.parameters
         decoder = parameters.decoder
         dtype = np.dtype(config.dtype).type
-        with self._blas.limit(limits=1):  # the products in the kernel are too small to share
-            loss: float = train_users(
-                users,
-                matrix.indptr,
-                matrix.indices,
-                kept,
-                decoder.V,
-                decoder.applied,
-                decoder.directions,
-                decoder.factors,
-                decoder.pending,
-                decoder.U,
-                decoder.U_inv,
-                decoder.Q,
-                parameters.encoder,
-                parameters.encoder_bias,
-                parameters.encoder_norms,
-                parameters.bias_norm,
-                HISTORY_LENGTH,
-                dtype(config.learning_rate * rate),
-                dtype(config.encoder_learning_rate * rate),
-                dtype(config.purchase_weight),
-                dtype(1 - config.dropout),
-                dtype(config.input_power),
-                dtype(ADAGRAD_EPSILON),
-            )
+        loss: float = train_users(
+            users,
+            matrix.indptr,
+            matrix.indices,
+            kept,
+            decoder.V,
+            decoder.applied,
+            decoder.directions,
+            decoder.factors,
+            decoder.pending,
+            decoder.U,
+            decoder.U_inv,
+            decoder.Q,
+            parameters.encoder,
+            parameters.encoder_bias,
+            parameters.encoder_norms,
+            parameters.bias_norm,
+            HISTORY_LENGTH,
+            dtype(config.learning_rate * rate),
+            dtype(config.encoder_learning_rate * rate),
+            dtype(config.purchase_weight),
+            dtype(1 - config.dropout),
+            dtype(config.input_power),
+            dtype(ADAGRAD_EPSILON),
+        )
         self._since_fold += len(users)
         if self._since_fold >= config.fold_every:
             decoder.fold()
