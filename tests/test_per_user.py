@@ -178,9 +178,10 @@ def test_nothing_to_learn_from() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
-    config = replace(SMALL, learning_rate=0.99, purchase_weight=1e6, epochs=20)
-    with pytest.raises(TrainingError, match="lower learning_rate"):
-        train_sigmoid(purchases(90, 60), config)
+    trainer = PerUserTrainer(purchases(90, 60), SMALL)
+    trainer.parameters.encoder[0, 0] = np.inf
+    with pytest.raises(TrainingError, match=r"epoch 1 .*lower learning_rate"):
+        run_epoch(trainer)
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 5])
