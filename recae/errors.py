@@ -7,6 +7,7 @@ RecaeError                      root: one sentence for a person, exit code 2
 ├── ConfigError                 an option or configuration value is outside its range
 ├── DeviceError                 the computing device asked for is not there
 ├── TrainingError               training could not go on (a non-finite number, nothing to learn from)
+│   └── CheckpointError         a file is not a checkpoint that this training can go on from
 ├── ModelFileError              a file is not a usable model: truncated, foreign, newer, inconsistent
 ├── OutputError                 a result cannot be written where it was asked for
 └── UnknownIdError              a user or item that the model has not seen
@@ -41,6 +42,10 @@ class DeviceError(RecaeError):
 
 class TrainingError(RecaeError):
     """Training could not go on."""
+
+
+class CheckpointError(TrainingError):
+    """A file is not a checkpoint that this training can go on from."""
 
 
 class ModelFileError(RecaeError):

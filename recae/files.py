@@ -1,6 +1,7 @@
 """Writing a file whole or not at all: the check before long work, and the atomic replacement after it."""
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -11,19 +12,27 @@ from pathlib import Path
 from recae.errors import OutputError
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, source: Path | None = None) -> None:
     """Make sure, before long work, that ``path`` can be written at its end.
 
     Nothing is left behind and an existing file is not touched: an empty temporary file is created beside it
     and removed, because permission bits alone do not tell (read-only mounts, full quotas, the root user).
 
+    Args:
+        path: where to write.
+        source: a file that the work reads; to replace it by its own result is never what is meant.
+
     Raises:
         OutputError: the folder is missing or cannot be written to; ``path`` is a folder, a device or a pipe,
-            or an existing file that is write-protected.
+            an existing file that is write-protected, or the source.
     """
     path = Path(path)
     try:
         target = _target(path)
+        if source is not None and target.exists() and source.exists() and target.samefile(source):
+            raise OutputError(
+                f"cannot write '{path}': it is the file that is read; choose another path for the result"
+            )
         temporary = _reserve(target)
         temporary.unlink()
     except OSError as error:
@@ -63,11 +72,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _target(path: Path) -> Path:
     """Return the real file that a write to ``path`` replaces, once it is known to be replaceable."""
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except RuntimeError as error:  # before Python 3.13; later it is an OSError, and further down
+        raise OutputError(f"cannot write '{path}': its symbolic links form a loop; remove them") from error
     if not target.parent.is_dir():
         what = "is not a folder" if target.parent.exists() else "does not exist"
+        folder = target.parent if path.is_symlink() else path.parent
         raise OutputError(
-            f"cannot write '{path}': its folder '{path.parent}' {what}; create it or choose another path"
+            f"cannot write '{path}': its folder '{folder}' {what}; create it or choose another path"
         )
     try:
         mode = target.lstat().st_mode
@@ -103,4 +116,5 @@ def _flush(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    return OutputError(f"cannot write '{path}': {reason}; free some space, or choose another path")
+    what = "free some space, or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose"
+    return OutputError(f"cannot write '{path}': {reason}; {what} another path")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recae.errors import DataError, UnknownIdError
 
 _NEAREST_BYTES = 40  # longer ids are compared by their first bytes; it bounds the cost of `nearest`
+_SHOWN = 80  # characters of an id in a message
 _NEAREST_CHUNK = 32_768  # ids compared at once: the distances of a chunk stay in the processor's cache
 
 
@@ -105,8 +106,10 @@ class IdMap:
         """
         row = self._find(id)
         if row < 0:
-            near = ", ".join(repr(value) for value in self.nearest(id))
-            raise UnknownIdError(f"no {what} {id!r} in the model" + (f"; nearest: {near}" if near else ""))
+            near = ", ".join(shown(value) for value in self.nearest(id))
+            raise UnknownIdError(
+                f"no {what} {shown(id)} in the model" + (f"; nearest: {near}" if near else "")
+            )
         return row
 
     def rows(self, ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
@@ -208,6 +211,11 @@ class IdMap:
         if position == len(values) or text(position) != wanted:
             return -1
         return position if order is None else int(order[position])
+
+
+def shown(id: str) -> str:  # noqa: A002  # the word of the field
+    """Return an id for a message: between quotes, escaped, and cut where it would flood the sentence."""
+    return repr(id) if len(id) <= _SHOWN else f"{id[:_SHOWN]!r}… ({len(id):,} characters)"
 
 
 def _text_array(ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:

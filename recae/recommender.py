@@ -11,7 +11,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, DataError, UnknownIdError
-from recae.ids import IdMap
+from recae.ids import IdMap, shown
 from recae.models import Model
 from recae.ranking import top_k
 
@@ -127,7 +127,7 @@ class Recommender:
             raise ConfigError(f"a user's id must be text, but is {user!r}; write it as '{user}'")
         if self.users is None or self.histories is None:
             raise UnknownIdError(
-                f"user '{user}' cannot be looked up, since this model was saved without histories; "
+                f"user {shown(user)} cannot be looked up, since this model was saved without histories; "
                 "give the items that the user owns instead"
             )
         return sp.csr_matrix(self.histories[self.users.row(user, "user")])
@@ -141,11 +141,11 @@ class Recommender:
         known = np.unique(rows[rows >= 0])  # sorted, each once
         if known.size == 0:
             unknown = self.unknown_items(items)
-            shown = ", ".join(f"'{item}'" for item in unknown[:_NAMED_AT_MOST])
+            named = ", ".join(map(shown, unknown[:_NAMED_AT_MOST]))
             more = f" and {len(unknown) - _NAMED_AT_MOST:,} more" if len(unknown) > _NAMED_AT_MOST else ""
-            near = ", ".join(f"'{item}'" for item in self.items.nearest(unknown[0]))
+            near = ", ".join(map(shown, self.items.nearest(unknown[0])))
             raise UnknownIdError(
-                f"no item of the basket is in the model: {shown}{more}; nearest to '{unknown[0]}': {near}"
+                f"no item of the basket is in the model: {named}{more}; nearest to {shown(unknown[0])}: {near}"
             )
         ones = np.ones(known.size, dtype=np.float32)
         return sp.csr_matrix((ones, known, [0, known.size]), shape=(1, len(self.items)))

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recae.errors import ColumnError, DataError
-from recae.ids import IdMap
+from recae.ids import IdMap, shown
 from recae.ingest import report as why
 from recae.ingest.codes import Codes, as_text, not_blank, without_point_zero
 from recae.ingest.columns import KNOWN_NAMES, Columns, choose_columns
@@ -73,11 +73,14 @@ def read_with_report(
         "quantity": quantity_column,
         "name": name_column,
     }
-    columns = choose_columns(table.column_names, given)
-    reading = _Reading(table, columns)
-    for batch in table.batches(columns.used()):
-        reading.add(batch)
-    return reading.finish(time_is_given=bool(time_column))
+    try:
+        columns = choose_columns(table.column_names, given)
+        reading = _Reading(table, columns)
+        for batch in table.batches(columns.used()):
+            reading.add(batch)
+        return reading.finish(time_is_given=bool(time_column))
+    except ColumnError as error:  # which knows the column, and not the table that it is in
+        raise ColumnError(f"'{table.name}': {error}") from error
 
 
 def read_interactions(source: str | Path, **columns: str | None) -> Interactions:
@@ -223,6 +226,6 @@ class _Reading:
             raise DataError(f"no purchase is left in '{self._source}' {rows}; {where}")
         few, ids = ("user", users) if len(users) == 1 else ("item", items)
         raise DataError(
-            f"'{self._source}' has purchases of one {few} only, {ids.id(0)!r}, {rows}; "
+            f"'{self._source}' has purchases of one {few} only, {shown(ids.id(0))}, {rows}; "
             f"recommendations need at least two; {where}"
         )

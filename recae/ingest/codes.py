@@ -80,7 +80,9 @@ def as_text(column: pa.Array, name: str) -> pa.LargeStringArray:
     try:
         return column.cast(pa.large_string())
     except pa.ArrowNotImplementedError as error:
-        raise ColumnError(f"column {name!r} is of type {kind}, but ids must be text or numbers") from error
+        raise ColumnError(
+            f"column {name!r} is of type {kind}, but ids must be text or numbers; choose another column"
+        ) from error
     except pa.ArrowInvalid as error:
         raise SourceError(f"column {name!r} holds bytes that are not UTF-8; write it as text") from error
 

@@ -22,11 +22,12 @@ ENDINGS: Final = (".parquet", ".pq", ".csv")
 _GROUP_ROWS = 128 * 1024
 
 
-def check_output(path: Path | str) -> None:
+def check_output(path: Path | str, source: Path | None = None) -> None:
     """Make sure, before any work, that scores can be written to ``path``.
 
     Raises:
-        OutputError: the path has none of the `ENDINGS`, or the file cannot be written there.
+        OutputError: the path has none of the `ENDINGS`, the file cannot be written there, or it is the
+            ``source``, a file that is read.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
@@ -35,7 +36,7 @@ def check_output(path: Path | str) -> None:
             f"cannot write '{path}': the file's ending says its format and must be one of "
             f"{', '.join(ENDINGS)}, but is {found}; choose another name"
         )
-    check_writable(path)
+    check_writable(path, source)
 
 
 def write_scores(

@@ -41,15 +41,24 @@ def open_source(path: str | Path) -> Source:
             or ``.bz2``; ``.parquet`` or ``.pq`` for Parquet.
 
     Raises:
-        SourceError: the file is missing, empty, a folder, not readable, of an unknown ending, or broken at
-            its beginning.
+        SourceError: the file is missing, empty, a folder or a pipe, not readable, of an unknown ending, or
+            broken at its beginning.
     """
     path = Path(path)
+    try:
+        str(path).encode()  # Arrow opens nothing else
+    except UnicodeEncodeError as error:
+        raise SourceError(f"the name of {str(path)!r} is not UTF-8; rename the file") from error
     try:
         if path.is_dir():
             raise SourceError(f"'{path}' is a folder; give the path of one file of purchases")
         if not path.exists():
             raise SourceError(f"there is no file '{path}'; check the path of the purchases")
+        if not path.is_file():
+            raise SourceError(
+                f"'{path}' is a device or a pipe, and purchases are read more than once; "
+                "write them to a file first"
+            )
         size = path.stat().st_size
     except (OSError, ValueError) as error:
         raise SourceError(f"{str(path)!r} cannot be opened: {error}; check the path") from error
@@ -64,6 +73,6 @@ def open_source(path: str | Path) -> Source:
             f"the ending of '{path}' does not tell what it holds; known are .csv, .tsv and .txt (also "
             "followed by .gz, .zst or .bz2), .parquet and .pq; rename the file"
         )
-    if size == 0 and path.is_file():
+    if size == 0:
         raise SourceError(f"'{path}' is empty; a header line and one row for each purchase are needed")
     return ParquetSource(path) if ending in _PARQUET else CsvSource(path, compression)
