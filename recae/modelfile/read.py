@@ -1,46 +1,4 @@
-"""The ``.recae`` model file: one self-contained safetensors file, written whole, read with suspicion.
-
-Format, version 1
------------------
-The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
-
-=============  ==========================================================================================
-bytes          what
-=============  ==========================================================================================
-0 .. 7         unsigned 64-bit length N of the header
-8 .. 7 + N     header: UTF-8 JSON, padded with spaces so that the data begin at a multiple of 8. It maps
-               ``__metadata__`` to ``{"recae": text}`` and each tensor's name to its ``dtype``, ``shape`` and
-               ``data_offsets`` ``[begin, end)``, counted from the end of the header
-8 + N .. end   the tensors, C-contiguous, without gaps, by falling size of their elements and then by name
-=============  ==========================================================================================
-
-The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
-
-* ``format_version``: 1. A reader refuses a greater one.
-* ``kind``: the model's name in the registry; ``config``: its configuration, an object.
-* ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
-* every other key is the recommender's own metadata: ``fingerprint``, ``metrics``, ``history``, ``versions``.
-
-Tensors, for U users and I items; a list of text is its UTF-8 bytes end to end and where each begins:
-
-=======================  ======  ========  ================================================================
-name                     dtype   shape     what
-=======================  ======  ========  ================================================================
-``items.data``           U8      (bytes)   item ids, distinct, in the model's order
-``items.offsets``        I64     (I + 1)   first 0, never falling, last = number of bytes
-``names.data``           U8      (bytes)   item names
-``names.offsets``        I64     (I + 1)   likewise; the three ``names`` tensors are all there or none is
-``names.valid``          U8      (I)       1 where the item has a name, 0 where it has none
-``users.data``           U8      (bytes)   user ids, distinct; absent if the histories were left out
-``users.offsets``        I64     (U + 1)   likewise
-``histories.indptr``     I64     (U + 1)   first 0, never falling, last = number of indices
-``histories.indices``    I32     (pairs)   items of user u at ``indptr[u] .. indptr[u + 1]``, rising
-``model.<name>``         any     any       the model's parameters, finite
-=======================  ======  ========  ================================================================
-
-There is no other tensor. The same recommender gives the same bytes. Nothing in a file is ever executed, and
-no number in it decides about memory before it has been checked against the file's size.
-"""
+"""Reading a model file: everything in it is checked before it is used, and every defect is one sentence."""
 
 from __future__ import annotations
 
@@ -49,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,46 +15,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
-from recae.files import atomic_path
+from recae.errors import DataError, ModelFileError, RecaeError
 from recae.ids import IdMap
+from recae.modelfile.layout import FIXED, FORMAT_VERSION, KEY, OWN_KEYS
 from recae.models import KINDS, Model
 from recae.recommender import Recommender
-
-FORMAT_VERSION = 1
-_KEY = "recae"
-_OWN_KEYS = ("config", "format_version", "kind", "n_items", "n_users")
-_DTYPES = {
-    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "F16": "float16",
-    "U32": "uint32", "I32": "int32", "F32": "float32", "U64": "uint64", "I64": "int64", "F64": "float64",
-}  # fmt: skip
-_DTYPE_CODES = {name: code for code, name in _DTYPES.items()}
-_FIXED = {
-    "items.data": "U8", "items.offsets": "I64",
-    "names.data": "U8", "names.offsets": "I64", "names.valid": "U8",
-    "users.data": "U8", "users.offsets": "I64",
-    "histories.indptr": "I64", "histories.indices": "I32",
-}  # fmt: skip
-
-
-def save(recommender: Recommender, path: Path | str, *, histories: bool = True) -> None:
-    """Write a recommender to one file; the file appears whole or not at all.
-
-    Args:
-        recommender: what to write.
-        path: where to; an existing file is replaced.
-        histories: False leaves out the histories and with them the user ids, which are personal data and of
-            no use without them; the model then answers for baskets only.
-
-    Raises:
-        OutputError: the file cannot be written.
-        ConfigError: the metadata or configuration is not JSON, or the metadata uses a key of the format.
-    """
-    users = recommender.users if histories else None
-    text = _metadata_text(recommender, users)
-    tensors = _tensors(recommender, users, histories)
-    with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
-        _write(file, tensors, text)
+from recae.tensorfile import DTYPES
 
 
 def load(path: Path | str) -> Recommender:
@@ -120,7 +44,7 @@ def load(path: Path | str) -> Recommender:
             name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
         }
         model = _build_model(metadata, parameters, len(items))
-        own = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
+        own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
         return Recommender(model, users, items, item_names, histories, own)
 
 
@@ -140,7 +64,7 @@ def describe(path: Path | str) -> dict[str, Any]:
         for name in _check_names(file):
             view = file.get_slice(name)
             shape, code = list(view.get_shape()), view.get_dtype()
-            size = math.prod(shape) * np.dtype(_DTYPES[code]).itemsize
+            size = math.prod(shape) * np.dtype(DTYPES[code]).itemsize
             tensors.append({"name": name, "dtype": code, "shape": shape, "bytes": size})
         return {
             "path": str(path),
@@ -148,86 +72,6 @@ def describe(path: Path | str) -> dict[str, Any]:
             "metadata": metadata,
             "tensors": tensors,
         }
-
-
-# Writing
-
-
-def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
-    taken = sorted(set(recommender.metadata) & set(_OWN_KEYS))
-    if taken:
-        raise ConfigError(
-            f"the metadata key '{taken[0]}' belongs to the model file's format; use another name"
-        )
-    content = {
-        **recommender.metadata,
-        "format_version": FORMAT_VERSION,
-        "kind": recommender.model.kind,
-        "config": recommender.model.config(),
-        "n_items": len(recommender.items),
-        "n_users": None if users is None else len(users),
-    }
-    return json.dumps(_plain(content, "metadata"), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(value: Any, where: str) -> Any:
-    """Return a JSON value: numpy scalars as numbers, NaN and infinities, which JSON has not, as null."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise ConfigError(f"{where} must have text as keys, but has {key!r}; convert it to text")
-        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise ConfigError(f"{where} must be a JSON value, but is a {type(value).__name__}; convert it first")
-
-
-def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> dict[str, NDArray[Any]]:
-    tensors = {f"model.{name}": array for name, array in recommender.model.arrays().items()}
-    tensors["items.data"], tensors["items.offsets"] = recommender.items.to_arrays()
-    if users is not None:
-        tensors["users.data"], tensors["users.offsets"] = users.to_arrays()
-    if recommender.item_names is not None:
-        names = recommender.item_names.to_pylist()
-        encoded = [(name or "").encode() for name in names]
-        tensors["names.data"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        tensors["names.offsets"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        tensors["names.valid"] = np.array([name is not None for name in names], dtype=np.uint8)
-    if histories and recommender.histories is not None:
-        canonical = recommender.histories
-        if not canonical.has_canonical_format:
-            canonical = canonical.copy()  # the caller's matrix stays as it is
-            canonical.sum_duplicates()
-        tensors["histories.indptr"] = canonical.indptr.astype(np.int64)
-        tensors["histories.indices"] = canonical.indices.astype(np.int32)
-    return tensors
-
-
-def _write(file: BinaryIO, tensors: Mapping[str, NDArray[Any]], text: str) -> None:
-    # Not by safetensors' save_file, which makes a temporary file of its own, whose mode and removal are out
-    # of our hands, nor by its save(), which holds every weight in memory a second and a third time.
-    header: dict[str, Any] = {"__metadata__": {_KEY: text}}
-    ordered = sorted(tensors.items(), key=lambda entry: (-entry[1].dtype.itemsize, entry[0]))
-    end = 0
-    for name, array in ordered:
-        begin, end = end, end + array.nbytes
-        code = _DTYPE_CODES[array.dtype.name]
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    file.write(len(raw).to_bytes(8, "little"))
-    file.write(raw)
-    for _, array in ordered:
-        file.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
-
-
-# Reading
 
 
 @contextmanager
@@ -260,7 +104,7 @@ def _opened(path: Path | str) -> Iterator[Any]:
 
 def _read_metadata(file: Any) -> dict[str, Any]:
     """Return the checked JSON object of the key `recae`."""
-    text = (file.metadata() or {}).get(_KEY)
+    text = (file.metadata() or {}).get(KEY)
     if text is None:
         raise ModelFileError(
             "it is a safetensors file without the metadata key 'recae', so recae did not write it; "
@@ -300,13 +144,13 @@ def _check_names(file: Any) -> list[str]:
     names = sorted(file.keys())
     for name in names:
         code = file.get_slice(name).get_dtype()
-        if name not in _FIXED and not name.startswith("model."):
+        if name not in FIXED and not name.startswith("model."):
             raise _damaged(f"it holds an unknown tensor {_short(name)}")
-        if code not in _DTYPES or _FIXED.get(name, code) != code:
-            wanted = _FIXED.get(name, "a plain number type")
+        if code not in DTYPES or FIXED.get(name, code) != code:
+            wanted = FIXED.get(name, "a plain number type")
             raise _damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
     for group in ("items", "names", "users", "histories"):
-        whole = {name for name in _FIXED if name.startswith(group)}
+        whole = {name for name in FIXED if name.startswith(group)}
         missing = sorted(whole.difference(names))
         if missing and (group == "items" or len(missing) < len(whole)):
             raise _damaged(f"tensor '{missing[0]}' is missing")
@@ -321,7 +165,7 @@ def _take(file: Any, name: str) -> NDArray[Any]:
         array: NDArray[Any] = file.get_tensor(name)
     except (OverflowError, SafetensorError, ValueError) as error:  # an empty shape such as (0, 2^63)
         raise _damaged(f"tensor {_short(name)} cannot be read ({_one_line(error)})") from error
-    if name in _FIXED and array.ndim != 1:
+    if name in FIXED and array.ndim != 1:
         raise _damaged(f"tensor '{name}' should have one axis, but has {array.ndim}")
     if array.dtype.kind == "f":
         flat, step = array.reshape(-1), 2**22  # in pieces: the mask of all weights would be a quarter of them
