@@ -179,7 +179,7 @@ def test_nothing_to_learn_from() -> None:
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
     trainer = PerUserTrainer(purchases(90, 60), SMALL)
-    trainer.parameters.encoder[0, 0] = np.inf
+    trainer.parameters.decoder.V[0, 0] = np.inf
     with pytest.raises(TrainingError, match=r"epoch 1 .*lower learning_rate"):
         run_epoch(trainer)
 

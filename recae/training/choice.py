@@ -1,12 +1,45 @@
 """Which trainer a configuration and a device ask for."""
 
+import numpy as np
 import scipy.sparse as sp
 
-from recae.training.config import SigmoidConfig
+from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
+from recae.training.device import check_memory
 from recae.training.per_user import PerUserTrainer
 from recae.training.trainer import Trainer
 
 
 def make_trainer(matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> Trainer:
-    """The trainer for (U, I) purchases on "cpu" or "cuda"."""
-    return PerUserTrainer(matrix, config)
+    """The trainer for (U, I) purchases on "cpu" or "cuda".
+
+    Raises TrainingError when the parameters do not fit in the device's memory, before they are allocated.
+    """
+    config = resolve(config, matrix)
+    n_items = matrix.shape[1]
+    check_memory(
+        memory_needed(config, n_items, matrix.nnz if device == "cuda" else 0),
+        device,
+        f"training {config.factors} factors for {n_items:,} items",
+    )
+    if device == "cpu" and config.batch_size == 1:
+        return PerUserTrainer(matrix, config)
+    if device == "cpu":
+        from recae.training.blocks import BlockTrainer  # brings torch, which takes a second
+
+        return BlockTrainer(matrix, config)
+    from recae.training.device_blocks import DeviceBlockTrainer
+
+    return DeviceBlockTrainer(matrix, config, device)
+
+
+def memory_needed(config: ResolvedConfig, n_items: int, interactions: int = 0) -> int:
+    """Bytes that training takes, about: encoder and decoder, drawn and used, and the small matrices.
+
+    `interactions` are those that lie on the device with the parameters.
+    """
+    size = np.dtype(config.dtype).itemsize
+    D = config.factors + 1
+    parameters = n_items * (2 * D + 2) * size
+    drawing = n_items * D * size  # of the random numbers, while the decoder is made
+    small = 16 * D * D * size + 8 * min(config.batch_size, 4096) * (D + config.batch_size) * size
+    return parameters + drawing + small + interactions * 8

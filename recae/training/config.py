@@ -20,7 +20,9 @@ class SigmoidConfig:
     purchase_weight        α ≥ 1, the weight of a purchase's squared error relative to a non-purchase's
     input_power            p in 0..1: a history of m items enters the encoder as x/m^p
     dropout                share of a history hidden from the encoder at each step
-    fold_every             users between two folds of U into V, at most; it is folded sooner when it needs to be
+    batch_size             users whose codes are computed together; 1: the encoder, too, moves after every user
+    fold_every             users between two folds of U into V, at most, blocks of users with a batch_size above 1; it
+                           is folded sooner when it needs to be
     encoder_scale          standard deviation of the encoder's first weights, times √d
     decoder_scale          standard deviation of the decoder's first weights, times √d
     patience               epochs without a better validation recall@20 after which training stops
@@ -35,6 +37,7 @@ class SigmoidConfig:
     purchase_weight: float | None = None
     input_power: float = 0.35
     dropout: float = 0.4
+    batch_size: int = 1
     fold_every: int = 10_000
     encoder_scale: float = 1.0
     decoder_scale: float = 0.01
@@ -50,6 +53,7 @@ class SigmoidConfig:
         check_range("purchase_weight", self.purchase_weight, 1, 1e6)
         check_range("input_power", self.input_power, 0, 1)
         check_range("dropout", self.dropout, 0, 1, open_high=True)
+        check_range("batch_size", self.batch_size, 1, 1_000_000, whole=True)
         check_range("fold_every", self.fold_every, 1, 1_000_000, whole=True)
         check_range("encoder_scale", self.encoder_scale, 0, 1000, open_low=True)
         check_range("decoder_scale", self.decoder_scale, 0, 1000)
@@ -88,12 +92,20 @@ def resolve(config: SigmoidConfig, matrix: sp.csr_matrix) -> ResolvedConfig:
     chosen = {
         "factors": min(512 if n_users <= 100_000 else 256, max(n_items, 16)),
         "epochs": max(5, round(16 * (30_000 / n_users) ** 0.2)),
-        "learning_rate": round(float(np.clip(0.08 / weight, 0.01, 0.06)), 4),
+        "learning_rate": min(round(float(np.clip(0.08 / weight, 0.01, 0.06)), 4), 1 / weight),
         "purchase_weight": weight,
     }
     values: dict[str, Any] = {
         name: chosen.get(name) if value is None else value for name, value in asdict(config).items()
     }
+    # A step takes the error of a purchase, 1 − w·h, times 1 − α·learning_rate: beyond 2 the step itself enlarges it.
+    step = values["purchase_weight"] * values["learning_rate"]
+    if step >= 2:
+        raise ConfigError(
+            f"purchase_weight × learning_rate is below 2, or each step enlarges the error it should reduce, found "
+            f"{values['purchase_weight']:g} × {values['learning_rate']:g} = {step:g}: choose a learning_rate below "
+            f"{2 / values['purchase_weight']:.3g}, or a smaller purchase_weight"
+        )
     return ResolvedConfig(**values)
 
 

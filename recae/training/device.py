@@ -1,21 +1,101 @@
-"""Which device computes: a GPU where one was asked for and is there, else the CPU."""
+"""Which device computes, what it is called, and how much memory it has left."""
 
-from recae.errors import ConfigError, DeviceError
+import os
+from pathlib import Path
+
+from recae.errors import ConfigError, DeviceError, TrainingError
 
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def check_device(device: str) -> str:
+def choose_device(device: str, batch_size: int) -> str:
     """ "cpu" or "cuda" for "auto", "cpu" or "cuda". Raises ConfigError on another name, DeviceError without a GPU.
 
-    Per-user SGD runs on the CPU, so that is what "auto" gives.
+    "auto" takes the GPU when there is one and users come in blocks; one user at a time is faster on the CPU.
     """
     if device not in DEVICES:
         raise ConfigError(f"device is one of {', '.join(DEVICES)}, found {device!r}: choose one of these")
-    if device != "cuda":
+    if device == "cpu" or (device == "auto" and batch_size == 1):
         return "cpu"
     import torch  # here, since it takes a second
 
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
         raise DeviceError("device 'cuda' needs a GPU that torch can use, found none: use 'auto' or 'cpu'")
-    return "cuda"
+    return "cpu"
+
+
+def device_name(device: str) -> str:
+    """What people call "cpu" or "cuda": "the CPU", or the name of the GPU."""
+    if device == "cpu":
+        return "the CPU"
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
+def check_memory(need: int, device: str, what: str) -> None:
+    """Raises TrainingError when `need` bytes for `what` are more than the device has left."""
+    left = memory_left(device)
+    if left is not None and need > left:
+        where = "this machine" if device == "cpu" else device_name(device)
+        raise TrainingError(
+            f"{what} needs {need / 2**30:,.1f} GiB of memory, and {where} has {left / 2**30:,.1f} GiB left: lower "
+            "factors, leave out rare items, or use a larger machine"
+        )
+
+
+def memory_left(device: str) -> int | None:
+    """Bytes that can still be allocated on a device, the limit of a container included; None where nobody says."""
+    if device == "cuda":
+        import torch
+
+        free: int = torch.cuda.mem_get_info()[0]
+        return free
+    limits = [left for left in (_available(), _cgroup_left()) if left is not None]
+    return min(limits) if limits else None
+
+
+def _available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """What Linux calls available; elsewhere the free or, failing that, all physical memory."""
+    try:
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
+        try:
+            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError, AttributeError):
+            continue
+    return None
+
+
+def _cgroup_left(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the control group of a container leaves, version 2 or 1; None without a limit."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            most = int((root / limit).read_text())
+            now = int((root / used).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if most < 2**60:  # version 1 writes a huge number for no limit
+            return max(most - now + _reclaimable(root), 0)
+    return None
+
+
+def _reclaimable(root: Path) -> int:
+    """Bytes of the page cache, which counts as used and is given back when memory is short."""
+    for name in ("memory.stat", "memory/memory.stat"):
+        try:
+            for line in (root / name).read_text().splitlines():
+                if line.startswith(("inactive_file ", "total_inactive_file ")):
+                    return int(line.split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+    return 0

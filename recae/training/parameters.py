@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recae.errors import CheckpointError
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import ResolvedConfig
 from recae.training.decoder import FactoredDecoder
@@ -49,13 +50,30 @@ class Parameters:
             "directions": decoder.directions,
             "factors": decoder.factors,
             "pending": np.array([decoder.pending]),
+            "drift": np.array([decoder.drift]),
+            "haste": np.array([decoder.haste]),
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Takes back what `state` gave. Raises CheckpointError when it counts rescalings that there are not."""
+        pending, applied = int(state["pending"][0]), state["applied"]
+        if (
+            not 0 <= pending <= len(self.decoder.factors)
+            or not 0 <= applied.min() <= applied.max() <= pending
+        ):
+            raise CheckpointError(
+                f"it counts {pending:,} rescalings of the decoder, of which items have seen {applied.min():,} to "
+                f"{applied.max():,}: the file is damaged; remove it and train without --resume"
+            )
         for name, array in self.state().items():
             array[...] = state[name]
-        self.decoder.pending = int(state["pending"][0])
+        self.decoder.pending = pending
+        self.decoder.drift, self.decoder.haste = float(state["drift"][0]), int(state["haste"][0])
+
+    def take_drift(self) -> float:
+        """The largest drift of Q that a fold found since this was last asked."""
+        drift, self.decoder.drift = self.decoder.drift, 0.0
+        return drift
 
 
 def first_parameters(n_items: int, config: ResolvedConfig) -> Parameters:

@@ -35,6 +35,10 @@ class PerUserTrainer(Trainer):
         """The model as trained so far."""
         return self.parameters.model(self.config)
 
+    def take_drift(self) -> float:
+        """The largest drift of Q that a fold found since this was last asked."""
+        return self.parameters.take_drift()
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters and how long ago the last fold was."""
         return {**self.parameters.state(), "since_fold": np.array([self._since_fold])}
@@ -74,7 +78,7 @@ class PerUserTrainer(Trainer):
             dtype(ADAGRAD_EPSILON),
         )
         self._since_fold += len(users)
-        if self._since_fold >= config.fold_every:
+        if self._since_fold * decoder.haste >= config.fold_every:
             decoder.fold()
             self._since_fold = 0
         else:

@@ -1,0 +1,168 @@
+"""The compiled sparse part of a block of users on the CPU: gathers and scatters rows of the items bought.
+
+A block's purchases come in two orders: by user, in `indptr`, `items` and `scale`, and by item, where `who` holds the
+users (0 … B−1, in their order) of item `distinct[g]` at places `starts[g]` to `starts[g + 1]`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from recae.training.kernels import FAST, Floats, Ints, add_scaled, dot
+
+
+@njit(nogil=True, cache=True)
+def gather_histories(
+    users: Ints,
+    indptr: Ints,
+    indices: Ints,
+    kept: NDArray[np.bool_],
+    keep: float,
+    power: float,
+    scale: Floats,
+) -> tuple[Ints, Ints, Ints]:
+    """The purchases of `users` (B,) by user: (offsets (B + 1,), items (n,), who (n,)).
+
+    Fills scale (n,) with what each purchase weighs in the encoder: 1/(q (m/q)^p), with m kept of a history and
+    q = 1 − dropout, or 0 where dropout hides it.
+    """
+    n = len(kept)
+    offsets = np.zeros(len(users) + 1, np.int64)
+    items = np.empty(n, np.int64)
+    who = np.empty(n, np.int32)
+    at = 0
+    for b in range(len(users)):
+        first, last = indptr[users[b]], indptr[users[b] + 1]
+        m = 0
+        for p in range(last - first):
+            items[at + p] = indices[first + p]
+            who[at + p] = b
+            m += kept[at + p]
+        factor = 1.0 / (keep * (max(m, 1) / keep) ** power)
+        for p in range(last - first):
+            scale[at + p] = factor if kept[at + p] else 0.0
+        at += last - first
+        offsets[b + 1] = at
+    return offsets, items, who
+
+
+@njit(nogil=True, cache=True)
+def sort_by_item(items: Ints) -> tuple[Ints, Ints, Ints]:
+    """(order (n,) of the purchases by item and then by user, distinct items, starts) of items (n,)."""
+    order = np.argsort(items, kind="mergesort")
+    starts = np.empty(len(items) + 1, np.int64)
+    groups = 0
+    for p in range(len(order)):
+        if p == 0 or items[order[p]] != items[order[p - 1]]:
+            starts[groups] = p
+            groups += 1
+    starts[groups] = len(items)
+    distinct = np.empty(groups, np.int64)
+    for g in range(groups):
+        distinct[g] = items[order[starts[g]]]
+    return order, distinct, starts[: groups + 1]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def encode(
+    first: int, last: int, offsets: Ints, items: Ints, scale: Floats, E: Floats, b: Floats, H: Floats
+) -> None:
+    """Rows `first` to `last` of the codes: H_b = (2σ(bias + Σ scale_p E_items[p]) − 1, 1)."""
+    d = E.shape[1]
+    one = E.dtype.type(1)
+    two = E.dtype.type(2)
+    for row in range(first, last):
+        h = H[row]
+        h[:d] = b
+        for p in range(offsets[row], offsets[row + 1]):
+            if scale[p] != 0:
+                add_scaled(h[:d], scale[p], E[items[p]])
+        for k in range(d):
+            h[k] = two / (one + np.exp(-h[k])) - one
+        h[d] = one
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def decode(
+    first: int,
+    last: int,
+    distinct: Ints,
+    starts: Ints,
+    who: Ints,
+    V: Floats,
+    applied: Ints,
+    directions: Floats,
+    factors: Floats,
+    pending: int,
+    P: Floats,
+    C: Floats,
+    alpha: Any,
+    r: Floats,
+    RV: Floats,
+    RR: Floats,
+    squares: Floats,
+) -> None:
+    """Residuals of items `first` to `last` of a block, in the order of the users; adds to RV, RR and squares.
+
+    An item's output for user b is V_j·P_b − Σ_c C_bc r_c over the earlier users c who bought it. Rescalings that the
+    item's row has not seen are applied to it.
+    """
+    one = V.dtype.type(1)
+    for g in range(first, last):
+        j = distinct[g]
+        row = V[j]
+        for t in range(applied[j], pending):
+            add_scaled(row, factors[t] * dot(row, directions[t]), directions[t])
+        applied[j] = pending
+        for p in range(starts[g], starts[g + 1]):
+            b = who[p]
+            o = dot(row, P[b])
+            for q in range(starts[g], p):
+                o -= C[b, who[q]] * r[q]
+            residual = (alpha - one) * (o - one) - one
+            r[p] = residual
+            squares[b] += (o - one) * (o - one)
+            for q in range(starts[g], p + 1):
+                RR[b, who[q]] += residual * r[q]
+            add_scaled(RV[b], residual, row)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def update_decoder(
+    first: int, last: int, distinct: Ints, starts: Ints, who: Ints, r: Floats, Z: Floats, V: Floats
+) -> None:
+    """V_j ← V_j − Σ_b r_bj Z_b for items `first` to `last` of a block."""
+    for g in range(first, last):
+        row = V[distinct[g]]
+        for p in range(starts[g], starts[g + 1]):
+            add_scaled(row, -r[p], Z[who[p]])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def update_encoder(
+    first: int,
+    last: int,
+    distinct: Ints,
+    starts: Ints,
+    who: Ints,
+    scale: Floats,
+    g2: Floats,
+    gradient: Floats,
+    step: Any,
+    epsilon: Any,
+    norms: Floats,
+    E: Floats,
+) -> None:
+    """E_j ← E_j − step Σ_b scale_bj g_b/√norm_j, where norm_j has grown by Σ_b scale_bj² g2_b, with g2_b = ‖g_b‖²/d."""
+    for g in range(first, last):
+        j = distinct[g]
+        norm = norms[j]
+        for p in range(starts[g], starts[g + 1]):
+            norm += scale[p] * scale[p] * g2[who[p]]
+        norms[j] = norm
+        factor = -step / (np.sqrt(norm) + epsilon)
+        for p in range(starts[g], starts[g + 1]):
+            if scale[p] != 0:
+                add_scaled(E[j], factor * scale[p], gradient[who[p]])

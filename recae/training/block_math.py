@@ -1,0 +1,156 @@
+"""The exact steps of a block of users as a few matrix products, on any torch device.
+
+The codes of a block are computed together; its users then take their steps one after the other, as in per-user SGD:
+
+    e_b = W h_b + r_b,    W ← W − s_b e_b h_bᵀ,    s_b = lr/‖h_b‖²,    b = 1 … B
+
+with r_b the sparse part of the residual (arXiv:1412.7091). With rows h_b, r_b, e_b in H (B, D), R (B, I) and E (B, I),
+S = diag(s), G = HHᵀ and its strictly lower part L, forward substitution over the users reads
+
+    S E = T (HWᵀ + R),    T = (S⁻¹ + L)⁻¹    (B×B, lower triangular; the compact WY form of the product of the steps)
+
+so that the weights after the block, their Gram matrix Q = WᵀW and the factors of W = V U are
+
+    W ← W A − RᵀTᵀH,                         A = I − HᵀTᵀH
+    U ← U A,      U⁻¹ ← U⁻¹ + HᵀZ,           Z = M H U⁻¹,  M = (S⁻¹ − G + strictly upper part of G)⁻¹
+    V ← V − RᵀZ                              (rows of the block's purchases alone)
+    Q ← Q − X − Xᵀ,                          X = Hᵀ(F − L_N H − ½D_N H),   F = T(HQ + RW)
+    N = S E Eᵀ S = T(HQHᵀ + HWᵀRᵀ + RWHᵀ + RRᵀ)Tᵀ,   L_N, D_N its strictly lower part and its diagonal
+
+and the gradient at the code of user b, before the user's own step, is row b of S⁻¹(F − L_N H). All of it is the
+product of contractions for every lr < 2, however large B; what limits B is U: (1 − lr)^B ≤ ‖A x‖/‖x‖ for all x, with
+equality when all codes are one and the same.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from scipy.linalg import lapack
+from torch import Tensor
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+MAX_TOGETHER = 128
+"""Users whose steps are taken together, at most: the work of the B×B matrices grows with B² and is small beside that of
+the D×D matrices up to here, and larger products gain little."""
+
+MAX_SHRINK = 6.0
+"""−B log(1 − lr) of the users whose steps are taken together, at most: U shrinks by e⁻⁶ = 1/400 in the worst case."""
+
+
+@dataclass
+class Dense:
+    """The small matrices of the factored decoder: U, U_inv, Q, (D, D) each; updated in place."""
+
+    U: Tensor
+    U_inv: Tensor
+    Q: Tensor
+
+
+@dataclass
+class Sparse:
+    """What the purchases of a block come to.
+
+    RV       (B, D) R V
+    RR       (B, B) RRᵀ
+    squares  (B,) Σ_{j∈S_b} (o_bj − 1)², o_b = W h_b before the step of b
+    """
+
+    RV: Tensor
+    RR: Tensor
+    squares: Tensor
+
+
+class Both(Protocol):
+    """Calls two functions that do not depend on one another, at the same time where that helps."""
+
+    def __call__(self, first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:
+        """What the two return."""
+        ...
+
+
+def in_turn(first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:
+    """Calls one function after the other."""
+    return first(), second()
+
+
+def users_together(learning_rate: float, batch_size: int) -> int:
+    """How many users of a batch can take their steps in one product: (1 − lr)^B ≥ e^−MAX_SHRINK, and at least one."""
+    return max(1, min(batch_size, MAX_TOGETHER, int(MAX_SHRINK / -math.log1p(-learning_rate))))
+
+
+def take_steps(
+    H: Tensor,
+    learning_rate: float,
+    purchase_weight: float,
+    dense: Dense,
+    residuals: Callable[[Tensor, Tensor], Sparse],
+    update_rows: Callable[[Tensor], None],
+    both: "Both",
+) -> tuple[Tensor, Tensor]:
+    """The steps of the users with codes H (B, D), in order; returns the gradients at H, (B, D), and the loss, 0-d.
+
+    residuals    (P (B, D), C (B, B)) → Sparse. The output of user b for item j is V_j·P_b − Σ_c C_bc r_cj over the
+                 earlier users c with this purchase; r = (α − 1)(o − 1) − 1.
+    update_rows  Z (B, D): V_j ← V_j − Σ_b r_bj Z_b for the block's purchases
+    both         calls two functions that do not depend on one another, at the same time where that helps
+
+    The gradient is that of half the loss. The loss is the sum over the users of the weighted squared errors.
+    """
+    U, U_inv, Q = dense.U, dense.U_inv, dense.Q
+    norms = (H * H).sum(1)
+    s = (learning_rate / norms)[:, None]
+
+    def triangles() -> tuple[Tensor, Tensor]:
+        # T = (I + S L)⁻¹ S;  M = (I − S (diag G + L))⁻¹ S, and S diag G = lr
+        SL = ((H @ H.T) * s).tril_(-1)
+        shrink = 1 / (1 - learning_rate)
+        return _inverse(SL) * s.T, _inverse(SL * -shrink) * (shrink * s.T)
+
+    UH, (T, M) = both(lambda: H @ U.T, triangles)
+    # S⁻¹T = I − (what earlier residuals change): E = S⁻¹T(HWᵀ + R) and O = E − R
+    P, Y = both(lambda: (T @ UH).div_(s), lambda: H @ U_inv)
+    Z, HQ = both(lambda: M @ Y, lambda: H @ Q)
+    sparse = residuals(P, (-T / s).tril_(-1))
+    RW, K = both(lambda: sparse.RV @ U, lambda: T.T @ H)
+
+    def update_factors() -> None:
+        U.addmm_(UH.T, K, alpha=-1)
+        U_inv.addmm_(H.T, Z)
+
+    def update_gram() -> tuple[Tensor, Tensor]:
+        N = (HQ + 2 * RW) @ H.T
+        N = T @ ((N + N.T) / 2 + sparse.RR) @ T.T
+        gradient = torch.addmm(T @ (HQ + RW), N.tril(-1), H, alpha=-1)
+        half = gradient - (N.diagonal() / 2)[:, None] * H
+        X = H.T @ half
+        Q.sub_(X).sub_(X.T)
+        return gradient, N.diagonal()
+
+    _, (gradient, N_diagonal) = both(update_factors, update_gram)
+    update_rows(Z)
+
+    # ‖e_b‖² counts a purchase's error α² times, the loss α times
+    errors = N_diagonal / (s[:, 0] * s[:, 0])
+    excess = purchase_weight * (purchase_weight - 1)
+    loss = (errors - excess * sparse.squares).double().sum()
+    return gradient / s, loss
+
+
+def _inverse(strictly_lower: Tensor) -> Tensor:
+    """(I + L)⁻¹ of a strictly lower triangular L (B, B)."""
+    if strictly_lower.device.type == "cpu":  # LAPACK's trtri is far faster than torch's solve on few threads
+        L = strictly_lower.numpy()
+        trtri = lapack.strtri if L.dtype == np.float32 else lapack.dtrtri
+        inverse, _ = trtri(L.T, lower=0, unitdiag=1)  # (Lᵀ in Fortran's order is L in C's)
+        found = torch.from_numpy(inverse.T)
+        found.diagonal().fill_(1)
+        return found
+    identity = torch.eye(len(strictly_lower), dtype=strictly_lower.dtype, device=strictly_lower.device)
+    solved: Tensor = torch.linalg.solve_triangular(strictly_lower, identity, upper=False, unitriangular=True)
+    return solved

@@ -1,0 +1,178 @@
+"""Training by blocks of users on the CPU: compiled gathers and scatters around large matrix products."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from recae.models.sigmoid import SigmoidAutoencoder
+from recae.training import block_kernels as kernels
+from recae.training.block_math import MAX_SHRINK, Dense, Sparse, in_turn, take_steps, users_together
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.kernels import Floats, Ints
+from recae.training.parameters import first_parameters
+from recae.training.per_user import ADAGRAD_EPSILON
+from recae.training.trainer import Trainer
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class BlockTrainer(Trainer):
+    """Per-user SGD whose encoder waits for the end of each block of `batch_size` users.
+
+    The codes of a block are computed together. The decoder then takes one exact step a user, in order, as a few matrix
+    products (see `block_math`), each user's gradient at the code being that of the decoder before the user's step. At
+    the block's end the encoder moves by the sum of its users' gradients, with row-wise AdaGrad: an item's accumulated
+    norm grows by the squared norms of the gradients of all its buyers in the block before any of them is applied. With
+    a batch size of 1 this is per-user SGD.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig) -> None:
+        """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
+        config = resolve(config, matrix)
+        super().__init__(matrix, config, config.batch_size)
+        self.parameters = first_parameters(matrix.shape[1], config)
+        decoder = self.parameters.decoder
+        self._dense = Dense(*(torch.from_numpy(M) for M in (decoder.U, decoder.U_inv, decoder.Q)))
+        self._together = users_together(config.learning_rate, config.batch_size)
+        self._since_fold, self._shrunk = 0, 0.0
+        self._parts = max(1, torch.get_num_threads())
+        self._pool = ThreadPoolExecutor(self._parts)
+        self._blas = ThreadpoolController()
+
+    def model(self) -> SigmoidAutoencoder:
+        """The model as trained so far."""
+        return self.parameters.model(self.config)
+
+    def take_drift(self) -> float:
+        """The largest drift of Q that a fold found since this was last asked."""
+        return self.parameters.take_drift()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Parameters, how long ago the last fold was, and how far U may have shrunk since it was last looked at."""
+        return {
+            **self.parameters.state(),
+            "since_fold": np.array([self._since_fold]),
+            "shrunk": np.array([self._shrunk]),
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Takes back what `state` gave."""
+        self.parameters.restore(state)
+        self._since_fold = int(state["since_fold"][0])
+        self._shrunk = float(state["shrunk"][0])
+
+    def _steps(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
+        # Two products at a time, each on half of the threads, stand a busy machine far better than one on all of them
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // 2))
+        try:
+            with self._blas.limit(limits=max(1, threads // 2), user_api="blas"):
+                return self._train(users, kept, rate)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _train(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
+        matrix, config, parameters = self.matrix, self.config, self.parameters
+        dtype = np.dtype(config.dtype)
+        E, d = parameters.encoder, config.factors
+        scale = np.empty(len(kept), dtype)
+        offsets, items, who = kernels.gather_histories(
+            users, matrix.indptr, matrix.indices, kept, 1 - config.dropout, config.input_power, scale
+        )
+        H = np.empty((len(users), d + 1), dtype)
+        self._in_parts(len(users), kernels.encode, offsets, items, scale, E, parameters.encoder_bias, H)
+
+        gradient = np.empty_like(H)
+        loss = 0.0
+        for first in range(0, len(users), self._together):
+            last = min(first + self._together, len(users))
+            part = slice(offsets[first], offsets[last])
+            steps = self._decode(H[first:last], items[part], who[part] - first, config.learning_rate * rate)
+            gradient[first:last] = steps[0].numpy()
+            loss += float(steps[1])
+
+        code = H[:, :d]
+        g = gradient[:, :d] * (1 - code * code) / 2
+        g2 = np.einsum("ij,ij->i", g, g) / dtype.type(d)
+        order, distinct, starts = kernels.sort_by_item(items)
+        step = dtype.type(config.encoder_learning_rate * rate)
+        epsilon = dtype.type(ADAGRAD_EPSILON)
+        sorted_ = (distinct, starts, who[order], scale[order])
+        norms = parameters.encoder_norms
+        self._in_parts(len(distinct), kernels.update_encoder, *sorted_, g2, g, step, epsilon, norms, E)
+        parameters.bias_norm += g2.sum()
+        parameters.encoder_bias -= step / (np.sqrt(parameters.bias_norm) + epsilon) * g.sum(axis=0)
+        return loss
+
+    def _decode(
+        self, H: Floats, items: Ints, who: Ints, learning_rate: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses."""
+        decoder, config = self.parameters.decoder, self.config
+        shrink = -np.log1p(-config.learning_rate) * len(H)
+        self._shrunk += shrink
+        if self._since_fold * decoder.haste >= config.fold_every:
+            decoder.fold()
+            self._since_fold, self._shrunk = 0, shrink
+        elif self._shrunk > MAX_SHRINK:
+            decoder.condition()
+            self._shrunk = shrink
+        self._since_fold += 1
+
+        order, distinct, starts = kernels.sort_by_item(items)
+        who = who[order]
+        r = np.empty(len(items), H.dtype)
+
+        def residuals(P: torch.Tensor, C: torch.Tensor) -> Sparse:
+            n = len(H)
+            RV = np.zeros((self._parts, n, H.shape[1]), H.dtype)
+            RR = np.zeros((self._parts, n, n), H.dtype)
+            squares = np.zeros((self._parts, n), H.dtype)
+            pending = (decoder.V, decoder.applied, decoder.directions, decoder.factors, decoder.pending)
+            alpha = H.dtype.type(config.purchase_weight)
+            shared = (distinct, starts, who, *pending, P.numpy(), C.numpy(), alpha, r)
+            self._in_parts(len(distinct), kernels.decode, *shared, sums=(RV, RR, squares))
+            lower = RR.sum(axis=0)
+            both = lower + np.tril(lower, -1).T
+            return Sparse(*(torch.from_numpy(M) for M in (RV.sum(axis=0), both, squares.sum(axis=0))))
+
+        def update_rows(Z: torch.Tensor) -> None:
+            self._in_parts(
+                len(distinct), kernels.update_decoder, distinct, starts, who, r, Z.numpy(), decoder.V
+            )
+
+        return take_steps(
+            torch.from_numpy(H),
+            learning_rate,
+            config.purchase_weight,
+            self._dense,
+            residuals,
+            update_rows,
+            self._both,
+        )
+
+    def _both(self, first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:
+        if self._parts == 1:
+            return in_turn(first, second)
+        call = self._pool.submit(first)
+        found = second()
+        return call.result(), found
+
+    def _in_parts(
+        self, n: int, kernel: Callable[..., None], *arguments: Any, sums: tuple[Floats, ...] = ()
+    ) -> None:
+        """Calls a kernel for 0 … n in parts, each on its own thread with its own part of `sums`."""
+        cuts = np.linspace(0, n, self._parts + 1).astype(np.int64)
+        calls = [
+            self._pool.submit(kernel, cuts[i], cuts[i + 1], *arguments, *(total[i] for total in sums))
+            for i in range(self._parts)
+        ]
+        for call in calls:
+            call.result()

@@ -1,0 +1,92 @@
+"""Which device is chosen, and that memory is looked at before it is taken."""
+
+from pathlib import Path
+
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recae.errors import ConfigError, DeviceError, TrainingError
+from recae.training import SigmoidConfig, choice, device
+from recae.training.choice import make_trainer
+from recae.training.device import choose_device, device_name, memory_left
+
+
+@pytest.mark.parametrize(
+    ("asked", "batch_size", "gpu", "expected"),
+    [
+        ("cpu", 1, True, "cpu"),
+        ("cpu", 256, True, "cpu"),
+        ("auto", 1, True, "cpu"),
+        ("auto", 256, True, "cuda"),
+        ("auto", 256, False, "cpu"),
+        ("cuda", 1, True, "cuda"),
+    ],
+)
+def test_choice(
+    asked: str, batch_size: int, gpu: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert choose_device(asked, batch_size) == expected
+
+
+def test_no_gpu_and_no_such_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="found none: use 'auto' or 'cpu'"):
+        choose_device("cuda", 256)
+    with pytest.raises(ConfigError, match="one of auto, cpu, cuda, found 'tpu'"):
+        choose_device("tpu", 256)
+
+
+def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    assert device_name("cpu") == "the CPU"
+    assert device_name("cuda") == "NVIDIA H200"
+
+
+def test_a_catalogue_that_does_not_fit_is_refused_before_anything_is_allocated() -> None:
+    matrix = sp.csr_matrix(([1.0], ([0], [0])), shape=(2, 2_000_000_000))
+    with pytest.raises(TrainingError, match=r"2,000,000,000 items needs [\d,.]+ GiB .* has [\d,.]+ GiB left"):
+        make_trainer(matrix, SigmoidConfig(factors=16_384), "cpu")
+
+
+def test_the_limit_of_the_gpu_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**20, 2**30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    with pytest.raises(TrainingError, match=r"NVIDIA H200 has 0\.0 GiB left"):
+        make_trainer(sp.csr_matrix(([1.0], ([0], [0])), shape=(2, 50_000)), SigmoidConfig(), "cuda")
+
+
+def test_the_estimate_covers_what_is_allocated() -> None:
+    matrix = sp.random(300, 5000, density=0.01, format="csr", rng=0)
+    config = SigmoidConfig(factors=64, batch_size=8)
+    trainer = make_trainer(sp.csr_matrix(matrix), config, "cpu")
+    held = sum(array.nbytes for array in trainer.state().values())
+    assert held <= choice.memory_needed(trainer.config, 5000) < 3 * held
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "max", "memory.current": "5"}, None),
+        ({"memory.max": "1000", "memory.current": "300"}, 700),
+        ({"memory.max": "1000", "memory.current": "300", "memory.stat": "anon 1\ninactive_file 100\n"}, 800),
+        ({"memory/memory.limit_in_bytes": "50", "memory/memory.usage_in_bytes": "70"}, 0),
+        ({"memory/memory.limit_in_bytes": str(2**63), "memory/memory.usage_in_bytes": "70"}, None),
+        ({}, None),
+    ],
+)
+def test_the_limit_of_a_container(files: dict[str, str], expected: int | None, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert device._cgroup_left(tmp_path) == expected
+
+
+def test_memory_left_is_read(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 10 kB\nMemAvailable:   4 kB\n")
+    assert device._available(meminfo) == 4096
+    assert (device._available(tmp_path / "none") or 1) > 0
+    left = memory_left("cpu")
+    assert left is None or left > 0
