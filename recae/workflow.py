@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
+from recae.files import check_writable
 from recae.ingest import IngestReport, read_with_report
 from recae.interactions import Interactions
 from recae.models import ItemKNN, Model, Popularity
 from recae.recommender import Recommender
 from recae.splits import fold_in_split
-from recae.training import Epoch, SigmoidConfig, check_device, train_sigmoid
+from recae.training import Checkpoints, Epoch, SigmoidConfig, choose_device, device_name, train_sigmoid
 
 KS = (10, 20, 50)
 """List lengths of the table that training ends with."""
@@ -85,6 +86,7 @@ def train(
     device: str = "auto",
     progress: Progress | None = None,
     columns: dict[str, str | None] | None = None,
+    checkpoints: Checkpoints | None = None,
     **settings: Any,
 ) -> Recommender:
     """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
@@ -92,21 +94,24 @@ def train(
     source    Interactions, or the path of a table of purchases (`columns`: see `recae.ingest.read_with_report`)
     kind      name of the model: "sigmoid"
     device    "auto", "cpu" or "cuda"
+    checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
     settings  fields of `recae.training.SigmoidConfig`, such as factors, epochs or seed
 
-    The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
-    `seconds` and `versions`. Raises ConfigError for an unknown kind or setting, DeviceError when there is no such
-    device, DataError for purchases that cannot be used, and TrainingError when training fails.
+    The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data)
+    and `versions`; no times, so that the same seed gives the same model file. Raises ConfigError for an unknown kind
+    or setting, DeviceError when there is no such device, DataError for purchases that cannot be used, and TrainingError
+    when training fails.
     """
     progress = progress or Progress()
     config = make_config(kind, settings)
-    check_device(device)
+    chosen = choose_device(device, config.batch_size)
+    if checkpoints is not None:
+        check_writable(checkpoints.path)  # before the training, not in the middle of it
     if isinstance(source, Interactions):
         interactions = source
     else:
         interactions, report = read_with_report(source, **(columns or {}))
         progress.on_report(report)
-    started = time.perf_counter()
     held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     validation = held_out.validation
@@ -116,9 +121,15 @@ def train(
     def recall(model: Model, k: int = 20) -> float:
         return evaluate(model, *validation, (k,)).mean(f"recall@{k}") if validation else 0.0
 
+    if checkpoints is not None:
+        identity = {**checkpoints.identity, "data.fingerprint": interactions.fingerprint}
+        checkpoints.identity, checkpoints.on_message = identity, progress.on_message
+    progress.on_message(f"training on {device_name(chosen)}")
     model, history = train_sigmoid(
         matrix,
         config,
+        device=chosen,
+        checkpoints=checkpoints,
         validate=recall if validation else None,
         on_start=progress.on_start,
         on_users=progress.on_users,
@@ -126,7 +137,8 @@ def train(
     )
     metrics = None
     if held_out.test is not None:
-        progress.on_message("measuring it beside popularity and item-kNN")
+        n_users = held_out.test[0].shape[0]
+        progress.on_message(f"measuring it beside popularity and item-kNN on {n_users:,} held-out users")
         neighbours = min((k for k in NEIGHBOURS), key=lambda k: -recall(ItemKNN.fit(matrix, k=k)))
         rivals: dict[str, Model] = {
             kind: model,
@@ -144,17 +156,10 @@ def train(
             "fingerprint": interactions.fingerprint,
             "metrics": metrics,
             "history": [
-                {
-                    "epoch": epoch.epoch,
-                    "loss": epoch.loss,
-                    "seconds": epoch.seconds,
-                    "users_per_second": epoch.users_per_second,
-                    "recall@20": epoch.recall,
-                }
+                {"epoch": epoch.epoch, "loss": epoch.loss, "recall@20": epoch.recall, "drift": epoch.drift}
                 for epoch in history
             ],
-            "seconds": time.perf_counter() - started,
-            "versions": {name: version(name) for name in ("recae", "numpy", "scipy", "numba", "torch")},
+            "versions": _versions(),
         },
     )
 
@@ -180,9 +185,29 @@ def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
 def make_config(kind: str, settings: dict[str, Any]) -> SigmoidConfig:
     """The configuration of a kind of model. Raises ConfigError for an unknown kind, name or value."""
     if kind not in TRAINABLE:
-        raise ConfigError(f"kind is one of {', '.join(TRAINABLE)}, found {kind!r}: choose one of these")
+        raise ConfigError(
+            f"kind is one of {', '.join(TRAINABLE)}, found {kind!r}: {_advice(str(kind), TRAINABLE)}"
+        )
     names = [f.name for f in fields(SigmoidConfig)]
     for name in settings:
         if name not in names:
-            raise ConfigError(f"a sigmoid model has no setting {name!r}: choose among {', '.join(names)}")
+            raise ConfigError(
+                f"a {kind} model has the settings {', '.join(names)}, found {name!r}: {_advice(name, names)}"
+            )
     return SigmoidConfig(**settings)
+
+
+def _advice(found: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(found, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else "choose one of these"
+
+
+def _versions() -> dict[str, str | None]:
+    """Of recae and what decides about a model's bits; null for what is imported without being installed."""
+    versions: dict[str, str | None] = {}
+    for name in ("recae", "numpy", "scipy", "numba", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from recae.cli.inspect import inspect
-from recae.cli.output import message
+from recae.cli.output import message, silence
 from recae.cli.recommend import recommend
 from recae.cli.score import score
 from recae.cli.train import train
@@ -46,10 +45,10 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except RecaeError as error:
             code, line = error.exit_code, f"error: {error}"
-        except KeyboardInterrupt:
-            code, line = _INTERRUPTED, "interrupted: nothing was written"
-        except _Terminated:
-            code, line = _TERMINATED, "terminated: nothing was written"
+        except KeyboardInterrupt as error:
+            code, line = _INTERRUPTED, f"interrupted: {_left_by(error)}"
+        except _Terminated as error:
+            code, line = _TERMINATED, f"terminated: {_left_by(error)}"
         except BrokenPipeError:
             code = _BROKEN_PIPE
         try:
@@ -58,8 +57,13 @@ class _Commands(click.Group):
         except BrokenPipeError:
             code = _BROKEN_PIPE
         if code == _BROKEN_PIPE:
-            _silence()
+            silence(sys.stdout, sys.stderr)
         raise click.exceptions.Exit(code)
+
+
+def _left_by(error: BaseException) -> str:
+    """Return what an interrupted command has left, as it noted on the exception."""
+    return "; ".join(getattr(error, "__notes__", [])) or "no partial file is left"
 
 
 @contextlib.contextmanager
@@ -77,15 +81,6 @@ def _termination_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _silence() -> None:
-    """Send what is left in the buffers of closed pipes nowhere: Python flushes them once more at its exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # no descriptor: not a real stream
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

@@ -8,8 +8,13 @@ from typing import Any
 
 import click
 
-from recae.cli.options import DEFAULT_MODEL
-from recae.cli.output import human_bytes, print_gap, print_json, print_metrics, print_table
+from recae.cli.options import DEFAULT_MODEL, output_path
+from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table
+
+
+def plot_path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """Return the path of a figure to write, None without one."""
+    return None if value is None else output_path(ctx, parameter, value)
 
 
 @click.command()
@@ -20,8 +25,14 @@ from recae.cli.output import human_bytes, print_gap, print_json, print_metrics, 
     envvar="RECAE_MODEL",
     default=DEFAULT_MODEL,
 )
+@click.option(
+    "--plot",
+    metavar="PATH",
+    callback=plot_path,
+    help="Draw loss and validation recall@20 of each epoch: .png, .svg or .pdf; needs pip install 'recae[plot]'.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-def inspect(model_path: Path, as_json: bool) -> None:
+def inspect(model_path: Path, plot: Path | None, as_json: bool) -> None:
     """Say what is in a model file, without loading its weights.
 
     MODEL is the model file; without it, $RECAE_MODEL, else model.recae.
@@ -41,6 +52,13 @@ def inspect(model_path: Path, as_json: bool) -> None:
        "tensors": [{"name": "items.data", "dtype": "U8", "shape": [2400], "bytes": 2400}]}
     and whatever else the file's metadata holds.
     """
+    if plot is not None:
+        from recae.files import check_writable
+        from recae.plots import check_plot
+
+        check_plot(plot)
+        check_writable(plot, model_path)
+
     from recae.modelfile import describe
 
     content = describe(model_path)
@@ -57,6 +75,12 @@ def inspect(model_path: Path, as_json: bool) -> None:
         "n_interactions": pairs[0] if pairs else None,
         "tensors": tensors,
     }
+    if plot is not None:
+        from recae.plots import plot_history
+
+        history = summary["history"]
+        plot_history(history if isinstance(history, list) else [], plot, model_path.name)
+        message(f"the plot is in {plot}")
     if as_json:
         print_json(summary)
         return

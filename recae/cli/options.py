@@ -1,14 +1,24 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from recae.errors import OutputError
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "model.recae"
+
+
+def output_path(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """Return the path of a file to write; a `Path` itself loses the slash at the end that says "a folder"."""
+    if not value or value.endswith(os.sep):
+        raise OutputError(f"cannot write '{value}': it names no file; give the path of a file")
+    return Path(value)
 
 
 def model_option(function: _Function) -> _Function:

@@ -11,15 +11,19 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from recae.errors import OutputError
+
 _PLAIN_PROGRESS_SECONDS = 10.0  # between two plain lines; a log of an hour has some hundreds of them
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters, Unicode's two line ends, and the marks that force the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def message(text: str) -> None:
@@ -30,12 +34,12 @@ def message(text: str) -> None:
 def print_gap() -> None:
     """Part two tables on stdout by an empty line; on a terminal they stand apart already."""
     if not is_terminal(sys.stdout):
-        _write("\n")
+        _write("\n", sys.stdout)
 
 
 def print_json(value: object) -> None:
     """Print one JSON value on stdout, in ASCII, so that no locale changes it; NaN and infinities become null."""
-    _write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+    _write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n", sys.stdout)
 
 
 def print_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -44,7 +48,7 @@ def print_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headers)
     writer.writerows(rows)
-    _write(text.getvalue())
+    _write(text.getvalue(), sys.stdout)
 
 
 def print_table(
@@ -147,12 +151,21 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a person reads the stream; a closed one is read by nobody."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:
         return False
+
+
+def silence(*streams: TextIO | None) -> None:
+    """Send what is written to streams that have failed nowhere: Python flushes them once more at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(AttributeError, OSError, ValueError):  # no descriptor: not a real stream
+            os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]  # None is one that is closed
+    os.close(nowhere)
 
 
 def clean(text: str) -> str:
@@ -170,11 +183,20 @@ def human_bytes(size: int) -> str:
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def _write(text: str, stream: TextIO | None = None) -> None:
+def _write(text: str, stream: TextIO | None) -> None:
     """Write at once and as it is; click.echo would take what looks like a colour out of exact values."""
-    stream = stream or sys.stdout
-    stream.write(text)
-    stream.flush()
+    if stream is None:  # closed by who started this process; Python's own print is silent then, too
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence(stream)
+        if stream is not sys.stderr:  # messages that nobody can read are no reason to stop
+            reason = error.strerror or str(error)
+            raise OutputError(f"cannot write the result to stdout: {reason}; send it elsewhere") from error
 
 
 def _metric_order(name: str) -> tuple[bool, str, int]:

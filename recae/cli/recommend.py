@@ -72,7 +72,9 @@ def recommend(
     found = recommender.recommend(user, items=items, n=n, exclude_owned=exclude_owned)
     unknown = recommender.unknown_items(items) if items else []
     if unknown:
-        message(f"not in the model, left out: {', '.join(map(repr, unknown))}")
+        from recae.ids import shown
+
+        message(f"not in the model, left out: {', '.join(map(shown, unknown))}")
     if as_json:
         answers = [
             {"rank": r.rank, "item_id": r.item, "name": r.name, "score": _float32(r.score)} for r in found
@@ -89,7 +91,7 @@ def recommend(
     print_table(
         headers,
         (
-            [str(r.rank), r.item, r.name or "", f"{r.score:.4g}" if for_people else str(_float32(r.score))]
+            [str(r.rank), r.item, r.name or "", f"{r.score:#.4g}" if for_people else str(_float32(r.score))]
             for r in found
         ),
         right=("rank", "score"),

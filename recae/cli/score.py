@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from recae.cli.options import model_option, owned_option
+from recae.cli.options import model_option, output_path, owned_option
 from recae.cli.output import message, progress
 
 
@@ -14,7 +14,7 @@ from recae.cli.output import message, progress
 @click.option(
     "--out",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    callback=output_path,
     required=True,
     help="The file to write; its ending is .parquet or .pq for Parquet, .csv for CSV.",
 )
@@ -37,7 +37,9 @@ def score(out: Path, n: int, exclude_owned: bool, model_path: Path) -> None:
 
     from recae.scoring import check_output, write_scores
 
-    check_output(out)  # first of all, so that nobody waits for a model only to hear that the path is wrong
+    check_output(
+        out, model_path
+    )  # first of all, so that nobody waits for a model only to hear that the path is wrong
 
     from recae.modelfile import load
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import is_terminal, message, print_json, print_metrics
+from recae.errors import OutputError
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
-    from recae.training import Epoch
+    from recae.training import Checkpoints, Epoch
 
 
 @click.command()
@@ -20,8 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     metavar="PATH",
-    type=click.Path(path_type=Path),
-    default=Path("model.recae"),
+    callback=output_path,
+    default=DEFAULT_MODEL,
     show_default=True,
     help="The model file to write.",
 )
@@ -46,33 +52,69 @@ if TYPE_CHECKING:
 @click.option("--dropout", type=float, help="Share of each history hidden from the encoder.")
 @click.option("--fold-every", type=int, help="Users between two folds, at most.")
 @click.option("--patience", type=int, help="Epochs without a better validation recall@20 before it stops.")
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Users whose codes are computed together; 1: one after the other, the exact per-user step.",
+)
 @click.option("--seed", type=int, help="Of everything random; the same seed gives the same model.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--checkpoint-every",
+    type=int,
+    metavar="USERS",
+    help="Write a checkpoint after so many users, at each epoch's end, and on Ctrl-C or SIGTERM.",
+)
+@click.option(
+    "--checkpoint",
+    metavar="PATH",
+    help="The checkpoint; alone: at each epoch's end and on Ctrl-C or SIGTERM.  [default: <out>.checkpoint]",
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as uninterrupted.")
 @click.option("--no-histories", is_flag=True, help="Leave users and their histories out of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def train(
-    source: Path, out: Path, kind: str, device: str, no_histories: bool, as_json: bool, **options: Any
+    source: Path,
+    out: Path,
+    kind: str,
+    device: str,
+    checkpoint_every: int | None,
+    checkpoint: str | None,
+    resume: bool,
+    no_histories: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Train a model on a table of purchases: CSV (also .gz, .zst, .bz2) or Parquet.
+    """Train a model on PURCHASES, a table of them: CSV (also .gz, .zst, .bz2) or Parquet.
 
     \b
       recae train purchases.csv
       recae train orders.parquet --user-column buyer --item-column sku --out orders.recae
+      recae train purchases.csv --checkpoint-every 50000
+      recae train purchases.csv --resume
 
     Needs no option: columns are recognised by their names, settings that are not given suit the size of the
     data. A tenth of the users choose when to stop; the table at the end is measured on another tenth, for
     the model, for popularity and for item-kNN. Ctrl-C leaves no partial file.
 
+    With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second
+    Ctrl-C does not wait for it. --resume goes on with the same data and settings, and is refused with the list
+    of what differs. The checkpoint is removed once the model is written.
+
     \b
     --json prints one object:
-      {"model": "model.recae", "seconds": 12.3, "fingerprint": "…", "n_users": 2000, "n_items": 600,
+      {"model": "model.recae", "fingerprint": "…", "n_users": 2000, "n_items": 600,
+       "seconds": 12.3,                                    from reading to writing
        "metrics": {"n_users": 200, "validation_users": 200, "ks": [10, 20, 50],
                    "rows": [{"model": "sigmoid", "recall@10": …, "recall@20": …, "recall@50": …,
                              "ndcg@20": …}, …]}}           metrics is null if nobody could be held out
     """
     from recae.files import check_writable
 
-    check_writable(out)  # before the training, not after it
+    check_writable(out, source)  # before the training, not after it
+    checkpoints = None
+    if resume or checkpoint is not None or checkpoint_every is not None:
+        checkpoints = _checkpoints(source, out, checkpoint, checkpoint_every, resume)
 
     from recae.modelfile import save
     from recae.workflow import Progress
@@ -80,12 +122,14 @@ def train(
 
     columns = {name: options.pop(name) for name in list(options) if name.endswith("_column")}
     settings = {name: value for name, value in options.items() if value is not None}
-    with _Display() as display:
+    started = time.perf_counter()
+    with _Display() as display, _telling_how_to_go_on(checkpoints):
         recommender = run(
             source,
             kind=kind,
             device=device,
             columns=columns,
+            checkpoints=checkpoints,
             progress=Progress(
                 on_report=_print_report,
                 on_start=display.start,
@@ -95,13 +139,16 @@ def train(
             ),
             **settings,
         )
-    save(recommender, out, histories=not no_histories)
+        save(recommender, out, histories=not no_histories)
+    if checkpoints is not None:
+        checkpoints.path.unlink(missing_ok=True)
+    seconds = time.perf_counter() - started
     metadata = recommender.metadata
     if as_json:
         print_json(
             {
                 "model": str(out),
-                "seconds": metadata["seconds"],
+                "seconds": seconds,
                 "fingerprint": metadata["fingerprint"],
                 "n_users": None if recommender.users is None else len(recommender.users),
                 "n_items": len(recommender.items),
@@ -110,7 +157,38 @@ def train(
         )
     elif metadata["metrics"] is not None:
         print_metrics(metadata["metrics"])
-    message(f"trained in {metadata['seconds']:.1f} s; the model is in {out}")
+    message(f"read, trained and measured in {seconds:.1f} s; the model is in {out}")
+
+
+def _checkpoints(source: Path, out: Path, given: str | None, every: int | None, resume: bool) -> Checkpoints:
+    """Return where checkpoints go; OutputError when they cannot be written there."""
+    from recae.files import check_writable
+    from recae.training import Checkpoints
+
+    path = out.with_name(f"{out.name}.checkpoint")
+    if given is not None:
+        path = output_path(click.get_current_context(), click.Option(["--checkpoint"]), given)
+    checkpoints = Checkpoints(path, every, resume)
+    check_writable(path, source)
+    if path.resolve() == out.resolve():
+        raise OutputError(f"cannot write a checkpoint to '{path}': the model goes there; choose another path")
+    if path.exists() and not resume:
+        message(f"'{path}' is there already and will be replaced; --resume would go on from it")
+    return checkpoints
+
+
+@contextmanager
+def _telling_how_to_go_on(checkpoints: Checkpoints | None) -> Iterator[None]:
+    """Note on what stops a training what it has left."""
+    try:
+        yield
+    except BaseException as error:
+        left = "" if checkpoints is None else checkpoints.describe()
+        if left and isinstance(error, OutputError):
+            message(left)  # the model could not be written; the training is not lost
+        elif left:
+            error.add_note(left)
+        raise
 
 
 def _print_report(report: IngestReport) -> None:
@@ -125,6 +203,10 @@ class _Display:
         self._bar: Any = None
         self._task: Any = None
         self._epochs, self._epoch, self._n_users = 0, 0, 0
+        self._figures = ""  # of the last epoch
+        # when this session's first users were done, and how many that were
+        self._first: tuple[float, int] | None = None
+        self._shown = 0.0
 
     def __enter__(self) -> _Display:
         return self
@@ -155,20 +237,32 @@ class _Display:
             self._bar.start()
 
     def users(self, done: int) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._epoch * self._n_users + done)
+        done += self._epoch * self._n_users
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        if self._bar is not None and now - self._shown >= 0.1:
+            self._shown = now
+            speed = (done - self._first[1]) / max(now - self._first[0], 1e-9)
+            text = f"epoch {self._epoch + 1}/{self._epochs}{self._figures}, {speed:,.0f} users/s"
+            self._bar.update(self._task, completed=done, description=text)
 
     def epoch(self, epoch: Epoch) -> None:
         self._epoch = epoch.epoch
         recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
-        line = (
-            f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.loss:.2f}{recall}, "
-            f"{epoch.users_per_second:,.0f} users/s"
-        )
-        if self._bar is not None:
-            self._bar.update(self._task, description=line)
-        else:
-            self.say(line)
+        self._figures = f": loss {epoch.loss:.2f}{recall}"
+        speed = f"{epoch.users_per_second:,.0f} users/s"
+        if self._bar is None:
+            self.say(f"epoch {epoch.epoch}/{self._epochs}{self._figures}, {speed}{self._left()}")
+
+    def _left(self) -> str:
+        """How long it will take at most, judged by this session; nothing after the last epoch or before the first."""
+        if self._first is None or self._epoch == self._epochs:
+            return ""
+        began, before = self._first
+        done, total = self._epoch * self._n_users, self._epochs * self._n_users
+        seconds = (time.monotonic() - began) * (total - done) / max(done - before, 1)
+        return f", at most {timedelta(seconds=round(seconds))} left"
 
     def say(self, text: str) -> None:
         if self._bar is not None and self._epoch:

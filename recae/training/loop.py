@@ -1,26 +1,18 @@
-"""The training loop: epochs of steps, validation after each, early stopping."""
+"""The training loop: epochs of steps, validation after each, early stopping, checkpoints on the way."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
+from recae.errors import TrainingError
 from recae.models.sigmoid import SigmoidAutoencoder
-from recae.training.config import SigmoidConfig
+from recae.training.checkpoint import Checkpoints, Epoch, Progress
 from recae.training.choice import make_trainer
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch did: its number from 1, mean loss a user, seconds spent in training, validation recall@20."""
-
-    epoch: int
-    loss: float
-    seconds: float
-    users_per_second: float
-    recall: float | None
+from recae.training.config import SigmoidConfig
+from recae.training.signals import held_signals
+from recae.training.trainer import Trainer
 
 
 def train_sigmoid(
@@ -29,40 +21,107 @@ def train_sigmoid(
     *,
     device: str = "cpu",
     validate: Callable[[SigmoidAutoencoder], float] | None = None,
+    checkpoints: Checkpoints | None = None,
     on_start: Callable[[int, int], None] | None = None,
     on_users: Callable[[int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
     """Trains on the rows of `matrix` ((U, I) CSR pattern) and returns the best model and the history of its epochs.
 
-    `device` is what `choose_device` gave. `validate` gives the quality of a model after each epoch (higher is better); with it, the best epoch's model is
-    returned and training stops when `patience` epochs brought nothing better. `on_start` is told the number of epochs
-    and of users, `on_users` how many users of the epoch are done, `on_epoch` what an epoch did.
+    `device` is what `choose_device` gave. `validate` gives the quality of a model after each epoch (higher is better);
+    with it, the best epoch's model is returned and training stops when `patience` epochs brought nothing better.
+    `checkpoints` are written as they say, after the last step of each epoch, and when SIGINT or SIGTERM arrive between
+    two steps of an epoch, before these take their course; a training that goes on from one gives the same bits as if it
+    had not been interrupted. `on_start` is told the number of epochs and of users, `on_users` how many users of the
+    epoch are done, `on_epoch` what an epoch did, those before a resumed one too.
 
-    Raises TrainingError when there is nothing to learn from or the loss becomes non-finite.
+    Raises TrainingError when there is nothing to learn from or the loss becomes non-finite, CheckpointError when there
+    is no checkpoint to resume or it belongs to another training.
     """
     trainer = make_trainer(matrix, config or SigmoidConfig(), device)
+    progress = Progress()
+    if checkpoints is not None and checkpoints.resume:
+        progress = checkpoints.load(trainer, device)
     if on_start is not None:
         on_start(trainer.config.epochs, trainer.n_users)
-    history: list[Epoch] = []
-    best, best_recall, best_epoch = None, -np.inf, 0
-    for epoch in range(1, trainer.config.epochs + 1):
+    history = progress.history
+    if on_epoch is not None:
+        for past in history:
+            on_epoch(past)
+    for epoch in range(trainer.epoch, trainer.config.epochs + 1):
+        _train_epoch(trainer, device, progress, checkpoints, on_users)
+        # A checkpoint ends here at the latest: what follows is done again after an interruption, to the same bits.
         started = time.perf_counter()
-        while trainer.done < trainer.n_users:
-            trainer.advance()
-            if on_users is not None:
-                on_users(trainer.done)
         loss = trainer.end_epoch()
-        seconds = time.perf_counter() - started
+        model = trainer.model() if validate is not None or epoch == trainer.config.epochs else None
+        seconds = progress.seconds + time.perf_counter() - started
+        progress.seconds = 0.0
+        if model is not None:
+            _check_finite(model, epoch, checkpoints)
         recall = None
-        if validate is not None:
-            model = trainer.model()
+        if validate is not None and model is not None:
             recall = validate(model)
-            if recall > best_recall:
-                best, best_recall, best_epoch = model, recall, epoch
-        history.append(Epoch(epoch, loss, seconds, trainer.n_users / seconds, recall))
+            if recall > progress.best_recall:
+                progress.best, progress.best_recall, progress.best_epoch = model, recall, epoch
+        rate = trainer.n_users / seconds
+        history.append(Epoch(epoch, loss, seconds, rate, recall, trainer.take_drift()))
         if on_epoch is not None:
             on_epoch(history[-1])
-        if validate is not None and epoch - best_epoch >= trainer.config.patience:
+        if validate is not None and epoch - progress.best_epoch >= trainer.config.patience:
             break
-    return best or trainer.model(), history
+    if progress.best is not None:
+        return progress.best, history
+    return model or trainer.model(), history
+
+
+def _train_epoch(
+    trainer: Trainer,
+    device: str,
+    progress: Progress,
+    checkpoints: Checkpoints | None,
+    on_users: Callable[[int], None] | None,
+) -> None:
+    """The rest of an epoch's steps, with its checkpoints."""
+    started = time.perf_counter() - progress.seconds
+    if checkpoints is None:
+        while trainer.done < trainer.n_users:
+            _advance(trainer, None, on_users)
+        progress.seconds = time.perf_counter() - started
+        return
+    with held_signals() as interrupted:
+        while trainer.done < trainer.n_users:
+            before = trainer.done
+            _advance(trainer, checkpoints, on_users)
+            stop = interrupted()
+            if checkpoints.due(trainer.done - before) or stop or trainer.done == trainer.n_users:
+                progress.seconds = time.perf_counter() - started
+                checkpoints.save(trainer, device, progress)
+            if stop:
+                break
+
+
+def _advance(
+    trainer: Trainer, checkpoints: Checkpoints | None, on_users: Callable[[int], None] | None
+) -> None:
+    try:
+        trainer.advance()
+    except TrainingError as error:
+        raise TrainingError(f"{error}{_last_good(checkpoints)}") from error
+    if on_users is not None:
+        on_users(trainer.done)
+
+
+def _check_finite(model: SigmoidAutoencoder, epoch: int, checkpoints: Checkpoints | None) -> None:
+    """A step whose loss was finite may have left weights that are not."""
+    for name, array in model.arrays().items():
+        if not np.isfinite(array.sum(dtype=np.float64)):  # no mask of all weights
+            raise TrainingError(
+                f"the {name} is no longer finite at the end of epoch {epoch}: lower learning_rate or "
+                f"encoder_learning_rate{_last_good(checkpoints)}"
+            )
+
+
+def _last_good(checkpoints: Checkpoints | None) -> str:
+    if checkpoints is None or not checkpoints.saved:
+        return ""
+    return f"; the last good checkpoint, of {checkpoints.saved}, is '{checkpoints.path}'"

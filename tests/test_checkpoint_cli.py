@@ -1,0 +1,148 @@
+"""`recae train` with checkpoints: real signals, how to go on, and what is left afterwards."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from recae.cli import main
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "data" / "purchases.csv"
+RECAE = [sys.executable, "-c", "from recae.cli import main; main(prog_name='recae')"]
+LONG = ("--factors", "8", "--epochs", "1000", "--patience", "1000", "--seed", "1")
+
+
+def recae(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def stopped(number: int, folder: Path, *options: str) -> tuple[int, str]:
+    """Starts a long training and sends it a signal once an epoch has ended; its exit code and stderr."""
+    command = [*RECAE, "train", str(SAMPLE), "--out", str(folder / "m.recae"), *LONG, *options]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("epoch 2/"):
+            time.sleep(0.02)
+            process.send_signal(number)
+            break
+    _, rest = process.communicate(timeout=60)
+    return process.returncode, "".join(lines) + rest
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
+    number: int, code: int, word: str, tmp_path: Path
+) -> None:
+    returned, stderr = stopped(number, tmp_path, "--checkpoint-every", "500")
+    assert returned == code
+    last = stderr.splitlines()[-1]
+    assert re.fullmatch(
+        rf"{word}: '.*m\.recae\.checkpoint' holds epoch \d+ after [\d,]+ users; "
+        "the same command with --resume goes on from there",
+        last,
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["m.recae.checkpoint"]
+
+    result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *LONG[:-1], "2", "--resume")
+    assert result.exit_code == 2
+    assert "seed: was 1, is 2" in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["m.recae.checkpoint"]
+
+
+def test_without_checkpoints_a_signal_leaves_nothing(tmp_path: Path) -> None:
+    returned, stderr = stopped(signal.SIGINT, tmp_path)
+    assert (returned, stderr.splitlines()[-1]) == (130, "interrupted: no partial file is left")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_resumed_model_is_the_same_file_and_the_checkpoint_goes(tmp_path: Path) -> None:
+    options = ("train", SAMPLE, "--factors", "8", "--epochs", "4", "--seed", "1")
+    recae(*options, "--out", tmp_path / "straight.recae")
+    resumed = ("--out", tmp_path / "m.recae", "--checkpoint", tmp_path / "c")
+    from recae.training import checkpoint
+
+    saves: list[int] = []
+    save = checkpoint.Checkpoints.save
+
+    def interrupting(self: object, *arguments: object) -> None:
+        save(self, *arguments)  # type: ignore[arg-type]  # whatever it takes is handed on
+        saves.append(1)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", interrupting)
+        result = recae(*options, *resumed)
+    assert result.exit_code == 130
+    assert "holds epoch 2 after 1,600 users; the same command with --resume" in result.stderr
+    result = recae(*options, *resumed, "--resume")
+    assert result.exit_code == 0
+    assert "going on from epoch 2 after 1,600 users" in result.stderr
+    assert (tmp_path / "m.recae").read_bytes() == (tmp_path / "straight.recae").read_bytes()
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_model_that_cannot_be_written_leaves_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recae.errors import OutputError
+
+    def fail(*_: object, **__: object) -> None:
+        raise OutputError("cannot write 'm.recae': No space left on device")
+
+    monkeypatch.setattr("recae.modelfile.save", fail)
+    options = ("--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
+    result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
+    assert result.exit_code == 2
+    assert "holds epoch 1 after 1,600 users; the same command with --resume" in result.stderr.splitlines()[-2]
+    assert (tmp_path / "c").exists()
+
+
+def test_refusals_before_any_work(tmp_path: Path) -> None:
+    for options, part in (
+        (("--checkpoint-every", "0"), "checkpoint_every is a whole number from 1"),
+        (("--checkpoint", tmp_path / "m.recae"), "the model goes there"),
+        (("--checkpoint", tmp_path / "nowhere" / "c"), "does not exist"),
+        (("--checkpoint", ""), "names no file"),
+        (("--resume",), "there is no checkpoint"),
+    ):
+        result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert part in result.stderr.splitlines()[-1]
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_old_checkpoint_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("old")
+    options = ("--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
+    result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
+    assert result.exit_code == 0
+    assert "is there already and will be replaced; --resume would go on from it" in result.stderr
+
+
+def test_time_left_and_batches(tmp_path: Path) -> None:
+    options = ("--factors", "4", "--epochs", "3", "--batch-size", "64")
+    lines = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options).stderr.splitlines()
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    pattern = r"epoch \d/3: loss \d+\.\d\d, recall@20 0\.\d{4}, [\d,]+ users/s(, at most 0:00:\d\d left)?"
+    assert [re.fullmatch(pattern, line)[1] is not None for line in epochs] == [True, True, False]
