@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from commands import table
 
 from recae.ingest import read_with_report
 from recae.modelfile import save
@@ -53,3 +54,13 @@ def model_path(shop: Recommender, tmp_path_factory: pytest.TempPathFactory) -> P
     path = tmp_path_factory.mktemp("model") / "shop.recae"
     save(shop, path)
     return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with purchases beside it at ../purchases.csv."""
+    (tmp_path / "purchases.csv").write_text(table())
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work

@@ -20,47 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from click.testing import CliRunner, Result
+from commands import ROOT, recae, refused, start
 
-from recae.cli import main, output
+from recae.cli import output
 from recae.ids import IdMap
 from recae.modelfile import save
 from recae.models import Popularity
 from recae.recommender import Recommender
-
-ROOT = Path(__file__).parent.parent
-RECAE = [sys.executable, "-c", "from recae.cli import main; main(prog_name='recae')"]
-
-
-def recae(*arguments: str | Path, model: Path | None = None) -> Result:
-    """Run in this process; an exception that the command line should have caught is raised here."""
-    result = CliRunner().invoke(
-        main, [str(a) for a in arguments], env={"RECAE_MODEL": None if model is None else str(model)}
-    )
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-    """Run in a process of its own, with the signals' default handling."""
-    return subprocess.Popen(
-        [*RECAE, *map(str, arguments)],
-        cwd=ROOT,
-        # a runner that was started in the background may have handed on that it ignores Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **options,
-    )
-
-
-def refused(result: Result, *parts: str) -> None:
-    """One sentence on stderr, nothing on stdout, exit code 2."""
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -351,8 +317,8 @@ def test_score_needs_histories(shop: Recommender, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [
-        (signal.SIGINT, 130, b"interrupted: nothing was written\n"),
-        (signal.SIGTERM, 143, b"terminated: nothing was written\n"),
+        (signal.SIGINT, 130, b"interrupted: no partial file is left\n"),
+        (signal.SIGTERM, 143, b"terminated: no partial file is left\n"),
     ],
 )
 def test_a_signal_leaves_no_file(

@@ -1,0 +1,66 @@
+"""Ways to run the command line from a test, and what a refusal looks like."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from recae.cli import main
+
+ROOT = Path(__file__).parent.parent
+TINY = ("--factors", "4", "--epochs", "2", "--seed", "1")
+SAMPLE = ROOT / "data" / "purchases.csv"
+RECAE = [sys.executable, "-c", "from recae.cli import main; main(prog_name='recae')"]
+
+
+def recae(*arguments: str | Path, model: Path | None = None) -> Result:
+    """Run in this process; an exception that the command line should have caught is raised here."""
+    result = CliRunner().invoke(
+        main, [str(a) for a in arguments], env={"RECAE_MODEL": None if model is None else str(model)}
+    )
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Run in a process of its own, with the signals' default handling."""
+    return subprocess.Popen(
+        [*RECAE, *map(str, arguments)],
+        cwd=ROOT,
+        # a runner that was started in the background may have handed on that it ignores Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+
+
+def refused(result: Result, *parts: str) -> None:
+    """One sentence on stderr, nothing on stdout, exit code 2."""
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+def table(n_users: int = 60, n_items: int = 30, each: int = 6, header: str = "user_id,item_id") -> str:
+    rng = random.Random(0)
+    rows = [f"u{u},i{i}" for u in range(n_users) for i in rng.sample(range(n_items), each)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def trained(*arguments: str | Path) -> Result:
+    result = recae("train", *arguments, *TINY)
+    assert result.exit_code == 0, result.stderr
+    return result

@@ -1,0 +1,148 @@
+"""Tests of what `recae train` refuses: one sentence, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import TINY, names, recae, refused, table, trained
+
+from recae.modelfile import load
+
+GOOD = table().encode()
+PACKED = gzip.compress(table(2000, 300, 40).encode())
+BAD_SOURCES: dict[str, tuple[bytes | None, tuple[str, ...]]] = {
+    "missing.csv": (None, ("there is no file",)),
+    "empty.csv": (b"", ("is empty",)),
+    "blank.csv": (b"\xef\xbb\xbf\n\n  \n", ("is empty",)),
+    "empty.csv.gz": (gzip.compress(b""), ("is empty",)),
+    "header.csv": (b"user_id,item_id\n", ("a header but no rows",)),
+    "names.csv": (b"foo,bar\n1,2\n", ("--user-column and --item-column", "'foo', 'bar'")),
+    "one-column.csv": (b"user_id\nu\nv\n", ("--item-column", "'user_id'")),
+    "twice.csv": (b"user_id,item_id,user_id\na,b,c\n", ("'user_id' occurs 2 times",)),
+    "truncated.csv.gz": (PACKED[: len(PACKED) // 2], ("a truncated gzip archive",)),
+    "damaged.csv.gz": (PACKED[:99] + b"\xff" * 50 + PACKED[149:], ("not a valid gzip archive",)),
+    "plain.csv.gz": (GOOD, ("not a valid gzip archive", "drop '.gz'")),
+    "latin.csv": (GOOD + b"u1,caf\xe9\nu2,x\n", ("line 362", "not UTF-8", "iconv")),
+    "latin-header.csv": (b"user_id,item_id,caf\xe9\na,b,c\n", ("line 1", "not UTF-8")),
+    "utf16.csv": (GOOD.decode().encode("utf-16"), ("UTF-16",)),
+    "long.csv": (GOOD + b"u1,i1,oops\n", ("line 362", "3 fields", "2")),
+    "short.csv": (GOOD + b"u1\nu1,i1\n", ("line 362", "1 field", "2")),
+    "quote.csv": (GOOD + b'u1,"i1\nu2,i2\n', ("line 362", "never closed")),
+    "one-user.csv": (b"user,item\nu,a\nu,b\n", ("one user only, 'u'",)),
+    "one-item.csv": (b"user,item\nu,a\nv,a\n", ("one item only, 'a'",)),
+    "returns.csv": (b"user,item,quantity\nu,a,-1\nv,b,0\n", ("no purchase is left", "2 dropped: quantity")),
+    "sheet.csv": (b"PK\x03\x04" + bytes(60), ("Excel",)),
+    "text.parquet": (GOOD, ("not a valid Parquet file",)),
+    "purchases": (GOOD, ("ending", ".parquet")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SOURCES)
+def test_sources_refused(folder: Path, name: str) -> None:
+    content, parts = BAD_SOURCES[name]
+    if content is not None:
+        Path(name).write_bytes(content)
+    result = recae("train", name, *TINY)
+    refused(result, name, *parts)
+    assert names(folder) == ([] if content is None else [name])
+
+
+def test_sources_that_are_no_files(folder: Path) -> None:
+    Path("folder.csv").mkdir()
+    refused(recae("train", "folder.csv"), "is a folder")
+    os.mkfifo("pipe.csv")
+    refused(recae("train", "pipe.csv"), "a device or a pipe")  # and does not wait for who writes to it
+    Path("loop.csv").symlink_to("loop.csv")
+    refused(recae("train", "loop.csv"), "loop.csv")
+    odd = os.fsdecode(b"caf\xe9.csv")
+    shutil.copy("../purchases.csv", odd)
+    refused(recae("train", odd), "not UTF-8", "rename the file")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ("--user-column nope", ("--user-column", "'nope'", "'user_id', 'item_id'")),
+        ("--user-column userid", ("did you mean 'user_id'?",)),
+        ("--user-column item_id", ("--item-column",)),
+        ("--kind sigmod", ("found 'sigmod'", "did you mean 'sigmoid'?")),
+        ("--kind forest", ("found 'forest'", "sigmoid")),
+        ("--device tpu", ("found 'tpu'", "auto, cpu, cuda")),
+        ("--epochs 0", ("epochs", "from 1", "found 0")),
+        ("--factors 0", ("factors", "from 1", "found 0")),
+        ("--factors 1000000", ("factors", "found 1000000")),
+        ("--dropout 1", ("dropout", "below 1", "found 1.0")),
+        ("--dropout nan", ("dropout", "found nan")),
+        ("--learning-rate 1", ("learning_rate", "below 1", "found 1.0")),
+        ("--learning-rate nan", ("learning_rate", "found nan")),
+        ("--encoder-learning-rate inf", ("encoder_learning_rate", "found inf")),
+        ("--purchase-weight 0.5", ("purchase_weight", "from 1", "found 0.5")),
+        ("--input-power -1", ("input_power", "found -1.0")),
+        ("--fold-every 0", ("fold_every", "found 0")),
+        ("--patience 0", ("patience", "found 0")),
+        ("--seed -1", ("seed", "found -1")),
+    ],
+)
+def test_options_refused(folder: Path, options: str, parts: tuple[str, ...]) -> None:
+    refused(recae("train", "../purchases.csv", *options.split()), *parts)
+    assert names(folder) == []
+
+
+def test_a_gpu_that_is_not_there(folder: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    refused(
+        recae("train", "../purchases.csv", "--device", "cuda"), "'cuda' needs a GPU", "use 'auto' or 'cpu'"
+    )
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "parts"),
+    [
+        ("nowhere/m.recae", ("its folder 'nowhere' does not exist",)),
+        ("file/m.recae", ("its folder 'file' is not a folder",)),
+        ("folder", ("it is a folder",)),
+        ("new/", ("names no file",)),
+        ("", ("names no file",)),
+        ("loop.recae", ("loop",)),
+        ("/dev/null", ("a device or a pipe",)),
+        ("x" * 300, ("too long",)),
+    ],
+)
+def test_the_output_is_checked_before_anything_else(folder: Path, out: str, parts: tuple[str, ...]) -> None:
+    Path("folder").mkdir()
+    Path("file").touch()
+    Path("loop.recae").symlink_to("loop.recae")
+    before = names(folder)
+    # Before the source, which is missing, so before training; and before the settings.
+    refused(recae("train", "missing.csv", "--out", out, "--epochs", "0"), "cannot write", *parts)
+    assert names(folder) == before
+
+
+def test_a_folder_without_permission(folder: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    locked = folder / "locked"
+    locked.mkdir(mode=0o555)
+    refused(recae("train", "missing.csv", "--out", locked / "m.recae"), "Permission denied")
+
+
+def test_the_source_is_not_replaced_by_its_model(folder: Path) -> None:
+    shutil.copy("../purchases.csv", "p.csv")
+    Path("link.csv").symlink_to("p.csv")
+    before = Path("p.csv").read_bytes()
+    for out in ("p.csv", "./p.csv", str(folder / "p.csv"), "link.csv"):
+        refused(recae("train", "p.csv", "--out", out, *TINY), "the file that is read")
+    refused(recae("train", "link.csv", "--out", "p.csv", *TINY), "the file that is read")
+    assert Path("p.csv").read_bytes() == before
+    trained("p.csv")
+    shutil.move("model.recae", "model.csv")
+    refused(recae("score", "--model", "model.csv", "--out", "model.csv"), "the file that is read")
+    assert load("model.csv")
