@@ -36,9 +36,9 @@ class SigmoidConfig:
     encoder_learning_rate: float = 0.04
     purchase_weight: float | None = None
     input_power: float = 0.35
-    dropout: float = 0.4
+    dropout: float = 0.5
     batch_size: int = 1
-    fold_every: int = 10_000
+    fold_every: int = 50_000
     encoder_scale: float = 1.0
     decoder_scale: float = 0.01
     patience: int = 10
@@ -92,7 +92,7 @@ def resolve(config: SigmoidConfig, matrix: sp.csr_matrix) -> ResolvedConfig:
     chosen = {
         "factors": min(512 if n_users <= 100_000 else 256, max(n_items, 16)),
         "epochs": max(5, round(16 * (30_000 / n_users) ** 0.2)),
-        "learning_rate": min(round(float(np.clip(0.08 / weight, 0.01, 0.06)), 4), 1 / weight),
+        "learning_rate": min(round(float(np.clip(0.05 / weight, 0.01, 0.025)), 4), 1 / weight),
         "purchase_weight": weight,
     }
     values: dict[str, Any] = {
