@@ -231,7 +231,7 @@ class DeviceBlockTrainer(Trainer):
         """Folds after `fold_every` steps of blocks, and when U⁻¹ has grown."""
         value = (self.dense.U_inv**2).sum()
         if self._device.type == "cuda":
-            value, event = value.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            value, event = value.to("cpu", non_blocking=True), torch.cuda.Event()
             event.record()
             self._inverses.append((value, event))
         else:
