@@ -139,7 +139,7 @@ def train(
     if held_out.test is not None:
         n_users = held_out.test[0].shape[0]
         progress.on_message(f"measuring it beside popularity and item-kNN on {n_users:,} held-out users")
-        neighbours = min((k for k in NEIGHBOURS), key=lambda k: -recall(ItemKNN.fit(matrix, k=k)))
+        neighbours = max(NEIGHBOURS, key=lambda k: recall(ItemKNN.fit(matrix, k=k)))
         rivals: dict[str, Model] = {
             kind: model,
             "popularity": Popularity.fit(matrix),
