@@ -128,7 +128,7 @@ CHANGES = [
     {"dropout": 0.0},
     {"dropout": 0.9},
     {"input_power": 0.0},
-    {"fold_every": 3},
+    {"fold_every": 40},
     {"batch_size": 1},
     {"batch_size": 89},
     {"batch_size": 64, "learning_rate": 0.4},
@@ -218,7 +218,7 @@ def test_same_seed_same_bits_and_another_seed_other_bits(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TRAINERS)
 @pytest.mark.parametrize("blocks", [0, 1, 3, 5])
-@pytest.mark.parametrize("change", [{"fold_every": 4}, {"learning_rate": 0.4}], ids=["fold", "rescale"])
+@pytest.mark.parametrize("change", [{"fold_every": 40}, {"learning_rate": 0.4}], ids=["fold", "rescale"])
 def test_restored_state_goes_on_with_the_same_bits(kind: str, blocks: int, change: dict[str, float]) -> None:
     matrix = purchases(90, 60)
     config = replace(SMALL, **change)

@@ -124,7 +124,7 @@ class BlockTrainer(Trainer):
         elif self._shrunk > MAX_SHRINK:
             decoder.condition()
             self._shrunk = shrink
-        self._since_fold += 1
+        self._since_fold += len(H)
 
         order, distinct, starts = kernels.sort_by_item(items)
         who = who[order]

@@ -21,8 +21,7 @@ class SigmoidConfig:
     input_power            p in 0..1: a history of m items enters the encoder as x/m^p
     dropout                share of a history hidden from the encoder at each step
     batch_size             users whose codes are computed together; 1: the encoder, too, moves after every user
-    fold_every             users between two folds of U into V, at most, blocks of users with a batch_size above 1; it
-                           is folded sooner when it needs to be
+    fold_every             users between two folds of U into V, at most; it is folded sooner when it needs to be
     encoder_scale          standard deviation of the encoder's first weights, times √d
     decoder_scale          standard deviation of the decoder's first weights, times √d
     patience               epochs without a better validation recall@20 after which training stops

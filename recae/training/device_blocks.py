@@ -207,7 +207,7 @@ class DeviceBlockTrainer(Trainer):
         """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses."""
         config, B = self.config, len(H)
         self._fold_if_needed()
-        self._since_fold += 1
+        self._since_fold += B
         order, distinct = segments.order, segments.distinct
         by_item, j = who[order], items[order]
         r = H.new_empty(len(items))
@@ -228,7 +228,7 @@ class DeviceBlockTrainer(Trainer):
         return take_steps(H, lr, config.purchase_weight, self.dense, residuals, update_rows, in_turn)
 
     def _fold_if_needed(self) -> None:
-        """Folds after `fold_every` steps of blocks, and when U⁻¹ has grown."""
+        """Folds after `fold_every` users, and when U⁻¹ has grown."""
         value = (self.dense.U_inv**2).sum()
         if self._device.type == "cuda":
             value, event = value.to("cpu", non_blocking=True), torch.cuda.Event()
