@@ -128,7 +128,7 @@ def test_haste_divides_the_interval_between_folds(batch_size: int, monkeypatch: 
         fold(self)
 
     monkeypatch.setattr(FactoredDecoder, "fold", counted)
-    config = replace(SMALL, epochs=8, fold_every=100 if batch_size == 1 else 4, batch_size=batch_size)
+    config = replace(SMALL, epochs=8, fold_every=100 if batch_size == 1 else 128, batch_size=batch_size)
     train_sigmoid(purchases(), config)
     seldom = len(folds)
     folds.clear()
