@@ -10,7 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recae.training.kernels import FAST, Floats, Ints, add_scaled, dot
+from recae.training.kernels import FAST, Floats, Ints, add_scaled, catch_up, dot, fetch_row
+
+AHEAD = 4
+"""Purchases between the one whose row is read and the one whose row is fetched from memory."""
 
 
 @njit(nogil=True, cache=True)
@@ -48,10 +51,18 @@ def gather_histories(
     return offsets, items, who
 
 
-@njit(nogil=True, cache=True)
 def sort_by_item(items: Ints) -> tuple[Ints, Ints, Ints]:
-    """(order (n,) of the purchases by item and then by user, distinct items, starts) of items (n,)."""
-    order = np.argsort(items, kind="mergesort")
+    """(order (n,) of the purchases by item and then by user, distinct items, starts) of items (n,) int64."""
+    # numbers alone are sorted several times as fast as by argsort
+    return group_by_item(items, np.sort(items * len(items) + np.arange(len(items))))
+
+
+@njit(nogil=True, cache=True)
+def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """What `sort_by_item` returns, from the sorted keys item · n + place."""
+    order = np.empty(len(items), np.int64)
+    for p in range(len(keys)):
+        order[p] = keys[p] % len(items)
     starts = np.empty(len(items) + 1, np.int64)
     groups = 0
     for p in range(len(order)):
@@ -77,6 +88,8 @@ def encode(
         h = H[row]
         h[:d] = b
         for p in range(offsets[row], offsets[row + 1]):
+            if p + AHEAD < offsets[last] and scale[p + AHEAD] != 0:
+                fetch_row(E, items[p + AHEAD])
             if scale[p] != 0:
                 add_scaled(h[:d], scale[p], E[items[p]])
         for k in range(d):
@@ -95,6 +108,7 @@ def decode(
     applied: Ints,
     directions: Floats,
     factors: Floats,
+    overlaps: Floats,
     pending: int,
     P: Floats,
     C: Floats,
@@ -110,12 +124,15 @@ def decode(
     item's row has not seen are applied to it.
     """
     one = V.dtype.type(1)
+    missed = np.empty(len(factors), V.dtype)
     for g in range(first, last):
         j = distinct[g]
         row = V[j]
-        for t in range(applied[j], pending):
-            add_scaled(row, factors[t] * dot(row, directions[t]), directions[t])
-        applied[j] = pending
+        if g + 1 < last:
+            fetch_row(V, distinct[g + 1])
+        if applied[j] < pending:
+            catch_up(row, applied[j], pending, directions, factors, overlaps, missed)
+            applied[j] = pending
         for p in range(starts[g], starts[g + 1]):
             b = who[p]
             o = dot(row, P[b])
@@ -136,6 +153,8 @@ def update_decoder(
     """V_j ← V_j − Σ_b r_bj Z_b for items `first` to `last` of a block."""
     for g in range(first, last):
         row = V[distinct[g]]
+        if g + 1 < last:
+            fetch_row(V, distinct[g + 1])
         for p in range(starts[g], starts[g + 1]):
             add_scaled(row, -r[p], Z[who[p]])
 
@@ -159,6 +178,8 @@ def update_encoder(
     for g in range(first, last):
         j = distinct[g]
         norm = norms[j]
+        if g + 1 < last:
+            fetch_row(E, distinct[g + 1])
         for p in range(starts[g], starts[g + 1]):
             norm += scale[p] * scale[p] * g2[who[p]]
         norms[j] = norm

@@ -106,34 +106,35 @@ def take_steps(
     norms = (H * H).sum(1)
     s = (learning_rate / norms)[:, None]
 
-    def triangles() -> tuple[Tensor, Tensor]:
+    def towards_outputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # T = (I + S L)⁻¹ S;  M = (I − S (diag G + L))⁻¹ S, and S diag G = lr
         SL = ((H @ H.T) * s).tril_(-1)
         shrink = 1 / (1 - learning_rate)
-        return _inverse(SL) * s.T, _inverse(SL * -shrink) * (shrink * s.T)
+        T, M = _inverse(SL) * s.T, _inverse(SL * -shrink) * (shrink * s.T)
+        # S⁻¹T = I − (what earlier residuals change): E = S⁻¹T(HWᵀ + R) and O = E − R
+        UH = H @ U.T
+        return T, M, UH, (T @ UH).div_(s)
 
-    UH, (T, M) = both(lambda: H @ U.T, triangles)
-    # S⁻¹T = I − (what earlier residuals change): E = S⁻¹T(HWᵀ + R) and O = E − R
-    P, Y = both(lambda: (T @ UH).div_(s), lambda: H @ U_inv)
-    Z, HQ = both(lambda: M @ Y, lambda: H @ Q)
+    (T, M, UH, P), (Y, HQ) = both(towards_outputs, lambda: (H @ U_inv, H @ Q))
     sparse = residuals(P, (-T / s).tril_(-1))
-    RW, K = both(lambda: sparse.RV @ U, lambda: T.T @ H)
 
-    def update_factors() -> None:
-        U.addmm_(UH.T, K, alpha=-1)
-        U_inv.addmm_(H.T, Z)
-
-    def update_gram() -> tuple[Tensor, Tensor]:
+    def find_gradient() -> tuple[Tensor, Tensor]:
+        RW = sparse.RV @ U
         N = (HQ + 2 * RW) @ H.T
         N = T @ ((N + N.T) / 2 + sparse.RR) @ T.T
-        gradient = torch.addmm(T @ (HQ + RW), N.tril(-1), H, alpha=-1)
-        half = gradient - (N.diagonal() / 2)[:, None] * H
-        X = H.T @ half
-        Q.sub_(X).sub_(X.T)
-        return gradient, N.diagonal()
+        return torch.addmm(T @ (HQ + RW), N.tril(-1), H, alpha=-1), N.diagonal()
 
-    _, (gradient, N_diagonal) = both(update_factors, update_gram)
-    update_rows(Z)
+    def update_rest() -> None:
+        Z = M @ Y
+        U_inv.addmm_(H.T, Z)
+        update_rows(Z)
+
+    def update_gram() -> None:
+        X = H.T @ (gradient - (N_diagonal / 2)[:, None] * H)
+        Q.sub_(X).sub_(X.T)
+
+    (gradient, N_diagonal), _ = both(find_gradient, update_rest)
+    both(lambda: U.addmm_(UH.T, T.T @ H, alpha=-1), update_gram)
 
     # ‖e_b‖² counts a purchase's error α² times, the loss α times
     errors = N_diagonal / (s[:, 0] * s[:, 0])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,7 +44,7 @@ class BlockTrainer(Trainer):
         self._together = users_together(config.learning_rate, config.batch_size)
         self._since_fold, self._shrunk = 0, 0.0
         self._parts = max(1, torch.get_num_threads())
-        self._pool = ThreadPoolExecutor(self._parts)
+        self._pool = _pool(self._parts)
         self._blas = ThreadpoolController()
 
     def model(self) -> SigmoidAutoencoder:
@@ -69,7 +70,7 @@ class BlockTrainer(Trainer):
         self._shrunk = float(state["shrunk"][0])
 
     def _steps(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
-        # Two products at a time, each on half of the threads, stand a busy machine far better than one on all of them
+        # Two products at a time, each on half of the threads, scale far better than one on all of them
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // 2))
         try:
@@ -87,7 +88,9 @@ class BlockTrainer(Trainer):
             users, matrix.indptr, matrix.indices, kept, 1 - config.dropout, config.input_power, scale
         )
         H = np.empty((len(users), d + 1), dtype)
-        self._in_parts(len(users), kernels.encode, offsets, items, scale, E, parameters.encoder_bias, H)
+        self._in_parts(
+            self._parts, offsets, kernels.encode, offsets, items, scale, E, parameters.encoder_bias, H
+        )
 
         gradient = np.empty_like(H)
         loss = 0.0
@@ -106,7 +109,7 @@ class BlockTrainer(Trainer):
         epsilon = dtype.type(ADAGRAD_EPSILON)
         sorted_ = (distinct, starts, who[order], scale[order])
         norms = parameters.encoder_norms
-        self._in_parts(len(distinct), kernels.update_encoder, *sorted_, g2, g, step, epsilon, norms, E)
+        self._in_parts(self._parts, starts, kernels.update_encoder, *sorted_, g2, g, step, epsilon, norms, E)
         parameters.bias_norm += g2.sum()
         parameters.encoder_bias -= step / (np.sqrt(parameters.bias_norm) + epsilon) * g.sum(axis=0)
         return loss
@@ -119,10 +122,12 @@ class BlockTrainer(Trainer):
         shrink = -np.log1p(-config.learning_rate) * len(H)
         self._shrunk += shrink
         if self._since_fold * decoder.haste >= config.fold_every:
-            decoder.fold()
+            with self._blas.limit(limits=self._parts, user_api="blas"):
+                decoder.fold()
             self._since_fold, self._shrunk = 0, shrink
         elif self._shrunk > MAX_SHRINK:
-            decoder.condition()
+            with self._blas.limit(limits=self._parts, user_api="blas"):
+                decoder.condition()
             self._shrunk = shrink
         self._since_fold += len(H)
 
@@ -135,17 +140,25 @@ class BlockTrainer(Trainer):
             RV = np.zeros((self._parts, n, H.shape[1]), H.dtype)
             RR = np.zeros((self._parts, n, n), H.dtype)
             squares = np.zeros((self._parts, n), H.dtype)
-            pending = (decoder.V, decoder.applied, decoder.directions, decoder.factors, decoder.pending)
+            pending = (
+                decoder.V,
+                decoder.applied,
+                decoder.directions,
+                decoder.factors,
+                decoder.overlaps,
+                decoder.pending,
+            )
             alpha = H.dtype.type(config.purchase_weight)
             shared = (distinct, starts, who, *pending, P.numpy(), C.numpy(), alpha, r)
-            self._in_parts(len(distinct), kernels.decode, *shared, sums=(RV, RR, squares))
+            self._in_parts(self._parts, starts, kernels.decode, *shared, sums=(RV, RR, squares))
             lower = RR.sum(axis=0)
             both = lower + np.tril(lower, -1).T
             return Sparse(*(torch.from_numpy(M) for M in (RV.sum(axis=0), both, squares.sum(axis=0))))
 
         def update_rows(Z: torch.Tensor) -> None:
+            half = max(1, self._parts // 2)  # the other threads have a product to make
             self._in_parts(
-                len(distinct), kernels.update_decoder, distinct, starts, who, r, Z.numpy(), decoder.V
+                half, starts, kernels.update_decoder, distinct, starts, who, r, Z.numpy(), decoder.V
             )
 
         return take_steps(
@@ -166,13 +179,38 @@ class BlockTrainer(Trainer):
         return call.result(), found
 
     def _in_parts(
-        self, n: int, kernel: Callable[..., None], *arguments: Any, sums: tuple[Floats, ...] = ()
+        self,
+        parts: int,
+        ends: Ints,
+        kernel: Callable[..., None],
+        *arguments: Any,
+        sums: tuple[Floats, ...] = (),
     ) -> None:
-        """Calls a kernel for 0 … n in parts, each on its own thread with its own part of `sums`."""
-        cuts = np.linspace(0, n, self._parts + 1).astype(np.int64)
+        """Calls a kernel for the rows 0 … n in parts, each on its own thread with its own part of `sums`.
+
+        `ends` (n + 1,) counts the purchases before each row: the parts have about as many each.
+        """
+        cuts = [*np.searchsorted(ends, [ends[-1] * i // parts for i in range(parts)]).tolist(), len(ends) - 1]
         calls = [
             self._pool.submit(kernel, cuts[i], cuts[i + 1], *arguments, *(total[i] for total in sums))
-            for i in range(self._parts)
+            for i in range(parts - 1)
         ]
+        kernel(cuts[-2], cuts[-1], *arguments, *(total[parts - 1] for total in sums))
         for call in calls:
             call.result()
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """A pool in which torch uses half of the threads: it would take all of them in each thread that it has not seen."""
+    all_there = Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.set_num_threads(max(1, threads // 2))
+        all_there.wait()
+
+    pool = ThreadPoolExecutor(threads)
+    for _ in range(threads):
+        pool.submit(begin)
+    all_there.wait()
+    torch.set_num_threads(threads)
+    return pool

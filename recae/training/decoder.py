@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recae.training.kernels import FAST, Floats, Ints, add_scaled, dot
+from recae.training.kernels import FAST, Floats, Ints, catch_up
 
 BLOCK_ROWS = 8192
 
@@ -52,6 +52,7 @@ class FactoredDecoder:
     applied: NDArray[np.int32]
     directions: Floats  # (MAX_PENDING, D), unit rows x
     factors: Floats  # (MAX_PENDING,), c
+    overlaps: Floats  # (MAX_PENDING, MAX_PENDING), directions directionsᵀ below the diagonal
     pending: int = field(default=0)
     drift: float = field(default=0.0)
     haste: int = field(default=1)
@@ -69,6 +70,7 @@ class FactoredDecoder:
             applied=np.zeros(n_items, np.int32),
             directions=np.zeros((MAX_PENDING, D), W.dtype),
             factors=np.zeros(MAX_PENDING, W.dtype),
+            overlaps=np.zeros((MAX_PENDING, MAX_PENDING), W.dtype),
         )
         decoder.fold()
         decoder.drift, decoder.haste = 0.0, 1  # there was no Q before
@@ -108,14 +110,15 @@ class FactoredDecoder:
             c = smallest - 1
             self.U += np.outer(x, (1 / smallest - 1) * (x @ self.U))
             self.U_inv += np.outer(c * (self.U_inv @ x), x)
-            # M⁻¹(U U⁻¹)M enlarges what rounding has left of U U⁻¹ − I; one Newton step squares it away
-            self.U_inv += self.U_inv @ (np.eye(len(x), dtype=x.dtype) - self.U @ self.U_inv)
+            # M⁻¹(U U⁻¹)M enlarges what rounding has left of xᵀ(I − U U⁻¹); a Newton step for this row squares it away
+            self.U_inv += np.outer(self.U_inv @ x, x - (x @ self.U) @ self.U_inv)
+            self.overlaps[self.pending, : self.pending] = self.directions[: self.pending] @ x
             self.directions[self.pending] = x
             self.factors[self.pending] = c
             self.pending += 1
 
     def _catch_up(self) -> None:
-        catch_up_rows(self.V, self.applied, self.directions, self.factors, self.pending)
+        catch_up_rows(self.V, self.applied, self.directions, self.factors, self.overlaps, self.pending)
         self.applied[:] = 0
         self.pending = 0
 
@@ -137,8 +140,11 @@ def smallest_direction(
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def catch_up_rows(V: Floats, applied: Ints, directions: Floats, factors: Floats, pending: int) -> None:
+def catch_up_rows(
+    V: Floats, applied: Ints, directions: Floats, factors: Floats, overlaps: Floats, pending: int
+) -> None:
     """Applies to each row of V the rescalings it has not seen."""
+    missed = np.empty(len(factors), V.dtype)
     for j in range(V.shape[0]):
-        for g in range(applied[j], pending):
-            add_scaled(V[j], factors[g] * dot(V[j], directions[g]), directions[g])
+        if applied[j] < pending:
+            catch_up(V[j], applied[j], pending, directions, factors, overlaps, missed)

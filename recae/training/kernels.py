@@ -24,6 +24,9 @@ Ints: TypeAlias = NDArray[np.integer[Any]]
 
 LINE = 64  # bytes of a cache line
 
+ROWS = 16
+"""Rows of U and Q multiplied between two requests to memory."""
+
 # Sums may be reordered, which lets the loops use SIMD; NaN and infinity keep their meaning, so that they are noticed.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -124,6 +127,25 @@ def add_outer(A: Floats, a: Any, L: Floats, R: Floats, n: int) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
+def catch_up(
+    row: Floats, first: int, last: int, X: Floats, factors: Floats, overlaps: Floats, missed: Floats
+) -> None:
+    """row ← row Π (I + c_s x_s x_sᵀ) for s in first … last − 1, with rows x_s of X and `overlaps` X Xᵀ.
+
+    The products of the row with all x_s come first, at the speed of a matrix; what each factor of the product changes
+    for those behind it follows from the overlaps. `missed` is for use in between.
+    """
+    n = last - first
+    products = missed[:n]
+    rows_times(X[first:last], row, products)
+    for s in range(n):
+        for k in range(s):
+            products[s] += products[k] * overlaps[first + s, first + k]
+        products[s] *= factors[first + s]
+    add_times_rows(products, X[first:last], n, row)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
 def apply_history(
     U: Floats,
     U_inv: Floats,
@@ -142,6 +164,13 @@ def apply_history(
     add_outer(Q, -one, hist_a, scaled, n)
 
 
+@njit(nogil=True, cache=True)
+def fetch_row(M: Floats, j: int) -> None:
+    """Asks the processor to fetch row j of M."""
+    for k in range(0, M.shape[1], LINE // M.itemsize):
+        prefetch(M, j, k)
+
+
 @njit(nogil=True, cache=True, fastmath=FAST)
 def train_users(
     users: Ints,
@@ -152,6 +181,7 @@ def train_users(
     applied: Ints,
     directions: Floats,
     factors: Floats,
+    overlaps: Floats,
     pending: int,
     U: Floats,
     U_inv: Floats,
@@ -201,6 +231,7 @@ def train_users(
     for i in range(users.shape[0]):
         longest = max(longest, indptr[users[i] + 1] - indptr[users[i]])
     residual = np.empty(max(longest, 1), dtype)
+    missed = np.empty(len(factors), dtype)
     n = 0
     position = 0
     total = 0.0
@@ -223,19 +254,23 @@ def train_users(
         norm2 = dot(h, h)
         eta = lr / norm2
 
-        # the rows of the next user come from memory while this user's products keep the processor busy
-        if step + 1 < users.shape[0]:
-            start = indptr[users[step + 1]]
-            for p in range(start, indptr[users[step + 1] + 1]):
-                for k in range(0, D, LINE // V.itemsize):
-                    prefetch(V, indices[p], k)
-                if kept[position + m + p - start]:
-                    for k in range(0, d, LINE // E.itemsize):
-                        prefetch(E, indices[p], k)
-
         # U h, Q h and hᵀU⁻¹, each the last applied matrix plus what the histories hold
-        rows_times(U, h, u)
-        rows_times(Q, h, q)
+        # the rows of the next user come from memory meanwhile, a few at a time: the processor can wait for no more
+        start, stop = last, last
+        if step + 1 < users.shape[0]:
+            start, stop = indptr[users[step + 1]], indptr[users[step + 1] + 1]
+        seen = kept[position + m :]
+        each = (stop - start) * ROWS // (2 * D) + 1
+        fetched = start
+        for i in range(0, D, ROWS):
+            for M, product in ((U, u), (Q, q)):
+                rows_times(M[i : i + ROWS], h, product[i : i + ROWS])
+                until = min(fetched + each, stop)
+                for p in range(fetched, until):
+                    fetch_row(V, indices[p])
+                    if seen[p - start]:
+                        fetch_row(E, indices[p])
+                fetched = until
         y[:] = 0
         add_times_rows(h, U_inv, D, y)
         for s in range(n):
@@ -256,9 +291,9 @@ def train_users(
         for p in range(m):
             j = indices[first + p]
             row = V[j]
-            for s in range(applied[j], pending):
-                add_scaled(row, factors[s] * dot(row, directions[s]), directions[s])
-            applied[j] = pending
+            if applied[j] < pending:
+                catch_up(row, applied[j], pending, directions, factors, overlaps, missed)
+                applied[j] = pending
             o = dot(row, u)
             r = (alpha - one) * (o - one) - one
             residual[p] = r

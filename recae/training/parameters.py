@@ -49,6 +49,7 @@ class Parameters:
             "applied": decoder.applied,
             "directions": decoder.directions,
             "factors": decoder.factors,
+            "overlaps": decoder.overlaps,
             "pending": np.array([decoder.pending]),
             "drift": np.array([decoder.drift]),
             "haste": np.array([decoder.haste]),

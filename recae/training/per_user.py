@@ -61,6 +61,7 @@ class PerUserTrainer(Trainer):
             decoder.applied,
             decoder.directions,
             decoder.factors,
+            decoder.overlaps,
             decoder.pending,
             decoder.U,
             decoder.U_inv,
