@@ -1,0 +1,1 @@
+"""What a model reveals about customers and products: explanations, neighbours, anomalies, embeddings, maps."""
