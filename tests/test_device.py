@@ -9,6 +9,7 @@ import torch
 from recae.errors import ConfigError, DeviceError, TrainingError
 from recae.training import SigmoidConfig, choice, device
 from recae.training.choice import make_trainer
+from recae.training.config import resolve
 from recae.training.device import choose_device, device_name, memory_left
 
 
@@ -62,7 +63,18 @@ def test_the_estimate_covers_what_is_allocated() -> None:
     config = SigmoidConfig(factors=64, batch_size=8)
     trainer = make_trainer(sp.csr_matrix(matrix), config, "cpu")
     held = sum(array.nbytes for array in trainer.state().values())
-    assert held <= choice.memory_needed(trainer.config, 5000) < 3 * held
+    assert held <= choice.memory_needed(trainer.config, 300, 5000, matrix.nnz, "cpu") < 3 * held
+
+
+def test_the_estimate_for_a_gpu_counts_purchases_and_the_rows_of_a_block() -> None:
+    config = resolve(
+        SigmoidConfig(factors=256, batch_size=16_384), sp.random(9, 9, density=0.5, format="csr")
+    )
+    shape = (10_000_000, 1_000_000, 500_000_000)
+    on_cpu, on_gpu = (choice.memory_needed(config, *shape, where) for where in ("cpu", "cuda"))
+    rows_of_a_block = 16_384 * 50 * 257 * 4
+    assert on_gpu - on_cpu > shape[2] * 4 + 4 * rows_of_a_block
+    assert on_gpu < 100 * 2**30, "ten million users and a million items fit on a card of 140 GB"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from recae.errors import ConfigError, TrainingError
 from recae.training import Epoch, SigmoidConfig, train_sigmoid
 from recae.training.config import resolve
 from recae.training.decoder import MAX_DRIFT, MAX_HASTE, FactoredDecoder
+from recae.training.device_blocks import DeviceBlockTrainer
 from recae.training.per_user import PerUserTrainer
 
 
@@ -135,6 +136,30 @@ def test_haste_divides_the_interval_between_folds(batch_size: int, monkeypatch: 
     monkeypatch.setattr("recae.training.decoder.MAX_DRIFT", 0.0)
     train_sigmoid(purchases(), config)
     assert len(folds) > 2 * seldom
+
+
+def test_haste_divides_the_interval_on_a_device_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    folds: list[int] = []
+    fold = DeviceBlockTrainer._fold
+
+    def counted(self: DeviceBlockTrainer) -> None:
+        folds.append(1)
+        fold(self)
+
+    monkeypatch.setattr(DeviceBlockTrainer, "_fold", counted)
+    numbers = []
+    for limit in (MAX_DRIFT, 0.0):
+        monkeypatch.setattr("recae.training.device_blocks.MAX_DRIFT", limit)
+        trainer = DeviceBlockTrainer(
+            purchases(), replace(SMALL, fold_every=128, batch_size=32, learning_rate=0.01, epochs=8), "cpu"
+        )
+        for _ in range(60):
+            trainer.advance()
+            if trainer.done == trainer.n_users:
+                trainer.end_epoch()
+        numbers.append(len(folds))
+        folds.clear()
+    assert numbers[1] > 2 * numbers[0]
 
 
 def test_weights_that_are_not_finite_at_the_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
-from recae.training.device import check_memory
+from recae.training.device import GROUP, check_memory
 from recae.training.per_user import PerUserTrainer
 from recae.training.trainer import Trainer
 
@@ -17,7 +17,7 @@ def make_trainer(matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> T
     config = resolve(config, matrix)
     n_items = matrix.shape[1]
     check_memory(
-        memory_needed(config, n_items, matrix.nnz if device == "cuda" else 0),
+        memory_needed(config, *matrix.shape, matrix.nnz, device),
         device,
         f"training {config.factors} factors for {n_items:,} items",
     )
@@ -32,14 +32,21 @@ def make_trainer(matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> T
     return DeviceBlockTrainer(matrix, config, device)
 
 
-def memory_needed(config: ResolvedConfig, n_items: int, interactions: int = 0) -> int:
-    """Bytes that training takes, about: encoder and decoder, drawn and used, and the small matrices.
-
-    `interactions` are those that lie on the device with the parameters.
+def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactions: int, device: str) -> int:
+    """Bytes that training takes, about: encoder and decoder, drawn and used, the small matrices, and on a GPU also
+    the purchases, those of a group of blocks while they are sorted, and the rows of the purchases of one block.
     """
     size = np.dtype(config.dtype).itemsize
     D = config.factors + 1
     parameters = n_items * (2 * D + 2) * size
     drawing = n_items * D * size  # of the random numbers, while the decoder is made
     small = 16 * D * D * size + 8 * min(config.batch_size, 4096) * (D + config.batch_size) * size
-    return parameters + drawing + small + interactions * 8
+    need = parameters + drawing + small
+    if device == "cuda":
+        of_block = min(interactions, -(-config.batch_size * interactions // max(n_users, 1)))
+        need += (
+            interactions * 4 + n_users * 40
+        )  # item numbers; where histories begin, and the order of the users
+        need += min(interactions, of_block * GROUP) * 80  # ten whole numbers each
+        need += of_block * D * 5 * size  # rows of E and V, weighted, and their products with the codes
+    return need

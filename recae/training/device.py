@@ -7,6 +7,9 @@ from recae.errors import ConfigError, DeviceError, TrainingError
 
 DEVICES = ("auto", "cpu", "cuda")
 
+GROUP = 64
+"""Blocks whose purchases are sorted at once on a GPU."""
+
 
 def choose_device(device: str, batch_size: int) -> str:
     """ "cpu" or "cuda" for "auto", "cpu" or "cuda". Raises ConfigError on another name, DeviceError without a GPU.

@@ -12,13 +12,11 @@ from torch import Tensor
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.block_math import MAX_SHRINK, Dense, Sparse, in_turn, take_steps, users_together
 from recae.training.config import SigmoidConfig, resolve
-from recae.training.decoder import BLOCK_ROWS
+from recae.training.decoder import BLOCK_ROWS, MAX_DRIFT, MAX_HASTE
+from recae.training.device import GROUP
 from recae.training.per_user import ADAGRAD_EPSILON
 from recae.training.segments import Segments, solve_in_order, sort_by_item, sums
 from recae.training.trainer import Trainer
-
-GROUP = 64
-"""Blocks whose purchases are sorted at once."""
 
 MAX_LAG = 2
 """Steps of blocks after which the condition of U is looked at, at most: by then it need not be waited for."""
@@ -54,7 +52,8 @@ class DeviceBlockTrainer(Trainer):
         shrink = -np.log1p(-config.learning_rate) * self._together
         self._lag = int(np.clip(MAX_SHRINK / shrink - 1, 0, MAX_LAG))
         self._group = -1
-        self._since_fold, self._drift = 0, torch.zeros((), dtype=torch.float64, device=self._device)
+        self._since_fold, self._haste = 0, 1
+        self._drift = torch.zeros((), dtype=torch.float64, device=self._device)
         self._inverses: deque[tuple[Tensor, Any]] = deque()
         n_items, d = matrix.shape[1], config.factors
         dtype = torch.float32 if config.dtype == "float32" else torch.float64
@@ -67,7 +66,8 @@ class DeviceBlockTrainer(Trainer):
         self.bias, self.norms, self.bias_norm = (self.E.new_zeros(n) for n in (d, n_items, 1))
         self.dense = Dense(*(torch.eye(d + 1, dtype=dtype, device=self._device) for _ in range(3)))
         self._fold()
-        self._drift.zero_()
+        self._drift.zero_()  # there was no Q before
+        self._haste = 1
 
     def model(self) -> SigmoidAutoencoder:
         """The model as trained so far."""
@@ -93,7 +93,7 @@ class DeviceBlockTrainer(Trainer):
         arrays = {name: tensor.cpu().numpy().copy() for name, tensor in self._tensors().items()}
         inverses = [float(value) for value, _ in self._inverses]
         arrays["inverses"] = np.array(inverses + [np.nan] * (MAX_LAG + 1 - len(inverses)))
-        arrays["since_fold"] = np.array([self._since_fold])
+        arrays["since_fold"], arrays["haste"] = np.array([self._since_fold]), np.array([self._haste])
         return arrays
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
@@ -101,7 +101,7 @@ class DeviceBlockTrainer(Trainer):
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(np.asarray(state[name])))
         self._inverses = deque((torch.tensor(v), None) for v in state["inverses"] if not np.isnan(v))
-        self._since_fold = int(state["since_fold"][0])
+        self._since_fold, self._haste = int(state["since_fold"][0]), int(state["haste"][0])
 
     def _tensors(self) -> dict[str, Tensor]:
         dense = {"U": self.dense.U, "U_inv": self.dense.U_inv, "Q": self.dense.Q}
@@ -228,7 +228,7 @@ class DeviceBlockTrainer(Trainer):
         return take_steps(H, lr, config.purchase_weight, self.dense, residuals, update_rows, in_turn)
 
     def _fold_if_needed(self) -> None:
-        """Folds after `fold_every` users, and when U⁻¹ has grown."""
+        """Folds after `fold_every` users, sooner where folds have found drift, and when U⁻¹ has grown."""
         value = (self.dense.U_inv**2).sum()
         if self._device.type == "cuda":
             value, event = value.to("cpu", non_blocking=True), torch.cuda.Event()
@@ -242,7 +242,7 @@ class DeviceBlockTrainer(Trainer):
             if event is not None:
                 event.synchronize()
             grown = not float(value) <= len(self.dense.U) + MAX_INVERSE
-        if grown or self._since_fold >= self.config.fold_every:
+        if grown or self._since_fold * self._haste >= self.config.fold_every:
             self._fold()
 
     def _fold(self) -> None:
@@ -257,6 +257,10 @@ class DeviceBlockTrainer(Trainer):
             min=torch.finfo(dense.Q.dtype).tiny
         )
         self._drift.copy_(torch.maximum(self._drift, drift.double()))
+        if (
+            float(drift) > MAX_DRIFT and self._haste < MAX_HASTE
+        ):  # waits for the device, which a fold is rare enough for
+            self._haste *= 2
         for M in (dense.U, dense.U_inv):
             M.zero_().fill_diagonal_(1)
         self._inverses.clear()

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""`recae serve` under load from another process on the same machine: latency at a fixed rate, and overload.
+
+Requests are sent at the given rate whether or not answers come in time (an open loop), over kept-alive connections. A
+latency counts from when a request was due, so that a server that falls behind cannot hide it. Answers for 200 of the
+users are compared with the model's own recommendations. Needs pip install 'recae[serve]'.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from pathlib import Path
+
+import click
+import numpy as np
+from common import report
+
+import recae
+
+
+class Connection(asyncio.Protocol):
+    """One kept-alive connection with at most one request under way."""
+
+    def __init__(self, done) -> None:
+        self.done, self.buffer, self.due, self.user = done, b"", 0.0, ""
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def send(self, due: float, user: str, request: bytes) -> None:
+        self.due, self.user = due, user
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = int(re.search(rb"content-length: (\d+)", self.buffer[:end].lower())[1])
+        if len(self.buffer) >= end + 4 + length:
+            status, body = int(self.buffer[9:12]), self.buffer[end + 4 : end + 4 + length]
+            self.buffer = self.buffer[end + 4 + length :]
+            self.done(self, status, body)
+
+    def connection_lost(self, error) -> None:
+        self.done(self, 0, b"")
+
+
+async def load(
+    port: int, users: list[str], n: int, rate: float, seconds: float, connections: int, check
+) -> dict:
+    """Sends rate × seconds requests; latencies in ms by status, and what was found wrong."""
+    loop = asyncio.get_running_loop()
+    requests = []
+    for user in users:
+        body = json.dumps({"user": user, "n": n}).encode()
+        head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        requests.append((user, head.encode() + b"\r\n\r\n" + body))
+    latencies: dict[int, list[float]] = {}
+    free: deque[Connection] = deque()
+    waiting: deque[float] = deque()
+    counts: Counter[str] = Counter()
+    rng = np.random.default_rng(0)
+    picks = iter(rng.integers(0, len(requests), int(rate * seconds) + 1).tolist())
+
+    def start(connection: Connection, due: float) -> None:
+        user, request = requests[next(picks)]
+        counts["sent"] += 1
+        connection.send(due, user, request)
+
+    def done(connection: Connection, status: int, body: bytes) -> None:
+        latencies.setdefault(status, []).append((loop.time() - connection.due) * 1e3)
+        counts["answered"] += 1
+        if status == 200:
+            counts["wrong"] += check(connection.user, body)
+        if status == 0:
+            counts["broken connections"] += 1
+        elif waiting:
+            start(connection, waiting.popleft())
+        else:
+            free.append(connection)
+
+    for _ in range(connections):
+        free.append((await loop.create_connection(lambda: Connection(done), "127.0.0.1", port))[1])
+    begin, total = loop.time(), int(rate * seconds)
+    for i in range(total):
+        due = begin + i / rate
+        if due > loop.time():
+            await asyncio.sleep(due - loop.time())
+        if free:
+            start(free.popleft(), due)
+        else:
+            waiting.append(due)
+        if i % 64 == 0:
+            await asyncio.sleep(0)
+    while counts["answered"] < total and loop.time() < begin + seconds + 30:
+        await asyncio.sleep(0.01)
+    counts["never answered"] = total - counts["answered"]
+    return {"latencies": latencies, "counts": counts, "took": loop.time() - begin}
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process, MiB."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+@click.command()
+@click.option(
+    "--model", "path", required=True, type=click.Path(path_type=Path), help="The model file to serve."
+)
+@click.option("--rate", default=1000.0, show_default=True, help="Requests a second.")
+@click.option("--seconds", default=20.0, show_default=True)
+@click.option(
+    "--overload", default=0.0, show_default=True, help="Then so many requests a second for a minute."
+)
+@click.option("--connections", default=64, show_default=True)
+@click.option("-n", "n", default=10, show_default=True)
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the table here as JSON too.")
+def main(
+    path: Path, rate: float, seconds: float, overload: float, connections: int, n: int, out: Path | None
+) -> None:
+    recommender = recae.load(path)
+    rng = np.random.default_rng(1)
+    rows = rng.choice(len(recommender.users), min(2000, len(recommender.users)), replace=False)
+    users = [recommender.users.id(int(row)) for row in rows]
+    expected = {user: recommender.recommend(user, n=n) for user in users[:200]}
+
+    def check(user: str, body: bytes) -> bool:
+        """Whether an answer differs from the model's own; scores may differ in the last bits, and so swap ties."""
+        if user not in expected:
+            return False
+        found = json.loads(body)["recommendations"]
+        scores = np.array([r["score"] for r in found])
+        known = np.array([r.score for r in expected[user]])
+        close = len(scores) == len(known) and np.allclose(scores, known, rtol=1e-4, atol=1e-5)
+        same = len({r["item_id"] for r in found} & {r.item for r in expected[user]})
+        return not (close and same >= len(known) - 1)
+
+    # the command beside this interpreter, in a process of its own
+    command = [Path(sys.executable).with_name("recae"), "serve", "--model", path, "--port", "0"]
+    server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        port = None
+        for line in server.stderr:
+            if found := re.search(r"http://[^:/]+:(\d+)", line):
+                port = int(found[1])
+                break
+        if port is None:
+            raise SystemExit("the server did not start")
+        table = []
+        asyncio.run(load(port, users, n, rate / 4, 2, connections, check))  # warm
+        for what, at, duration, links in (
+            (f"{rate:,.0f} requests/s", rate, seconds, connections),
+            (f"overload, {overload:,.0f} requests/s", overload, 60.0, 1024),
+        ):
+            if at <= 0:
+                continue
+            before = resident_mib(server.pid)
+            found = asyncio.run(load(port, users, n, at, duration, links, check))
+            good = np.array(found["latencies"].get(200, [np.nan]))
+            table.append(
+                {
+                    "what": what,
+                    "answered/s": len(good) / found["took"],
+                    "p50 ms": float(np.percentile(good, 50)),
+                    "p99 ms": float(np.percentile(good, 99)),
+                    "max ms": float(good.max()),
+                    "503": len(found["latencies"].get(503, [])),
+                    "other": sum(len(v) for k, v in found["latencies"].items() if k not in (200, 503)),
+                    "wrong": found["counts"]["wrong"],
+                    "never answered": found["counts"]["never answered"],
+                    "MiB before": before,
+                    "MiB after": resident_mib(server.pid),
+                }
+            )
+            time.sleep(1)
+        report(f"{len(recommender.users):,} × {len(recommender.items):,}, n={n}", table, out)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=20)
+
+
+if __name__ == "__main__":
+    main()
