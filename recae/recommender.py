@@ -96,20 +96,31 @@ class Recommender:
             UnknownIdError: the user is not in the model, the model holds no histories, or no item of the
                 basket is known.
         """
-        if (user is None) == (items is None):
-            raise ConfigError(
-                "recommendations need either a user or a basket of items; give exactly one of them"
-            )
-        history = self._basket(items) if items is not None else self._history(user)
+        history = self.history(user, items=items)
         scores = self.model.score(history)  # (1, I)
         # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
         length = min(n, max(len(self.items), 1))
         ranked, values = top_k(scores, length, exclude=history if exclude_owned else None)
         return [
-            Recommendation(rank, self.items.id(int(item)), self._name(int(item)), float(value))
+            Recommendation(rank, *self.id_and_name(int(item)), float(value))
             for rank, (item, value) in enumerate(zip(ranked[0], values[0], strict=True), start=1)
             if item >= 0  # -1 pads a list for which too few items are left
         ]
+
+    def history(self, user: str | None = None, *, items: Sequence[str] | None = None) -> sp.csr_matrix:
+        """Return what the model scores for a user, or for a basket of items: a pattern of shape (1, I).
+
+        Raises:
+            ConfigError, UnknownIdError: as `recommend`.
+        """
+        if (user is None) == (items is None):
+            raise ConfigError("give either a user or a basket of items, exactly one of them")
+        return self._basket(items) if items is not None else self._history(user)
+
+    def id_and_name(self, item: int) -> tuple[str, str | None]:
+        """Return the id of an item's row, and its name where it has one."""
+        names = self.item_names
+        return self.items.id(item), None if names is None else names[item].as_py()
 
     def unknown_items(self, items: Sequence[str]) -> list[str]:
         """Return those of ``items`` that the model has not seen, in their order, each once.
@@ -149,12 +160,6 @@ class Recommender:
             )
         ones = np.ones(known.size, dtype=np.float32)
         return sp.csr_matrix((ones, known, [0, known.size]), shape=(1, len(self.items)))
-
-    def _name(self, item: int) -> str | None:
-        if self.item_names is None:
-            return None
-        name: str | None = self.item_names[item].as_py()
-        return name
 
 
 def _check_basket(items: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from fitting import FIT
 
 from recae.errors import ConfigError, DataError, ModelFileError
 from recae.models import KINDS, Model, model_class
+from recae.models.base import Encoder
 from recae.ranking import top_k
 
 GROUPS, USERS_EACH, ITEMS_EACH = 4, 20, 6
@@ -112,8 +113,56 @@ def test_arrays_and_configuration_bring_back_the_same_bits(model):
 
 def test_wrong_column_count(model):
     for n_items in (N_ITEMS - 1, N_ITEMS + 1):
+        histories = sp.csr_matrix((1, n_items), dtype=np.float32)
         with pytest.raises(DataError, match=str(n_items)):
-            model.score(sp.csr_matrix((1, n_items), dtype=np.float32))
+            model.score(histories)
+        with pytest.raises(DataError, match=str(n_items)):
+            model.score_items(histories, np.array([0]))
+
+
+@pytest.mark.parametrize("items", [[5], [7, 0, 7, 23], list(range(N_ITEMS)), []])
+def test_score_items_is_columns_of_score(model, items):
+    found = model.score_items(HISTORIES, np.array(items, dtype=np.int64))
+    assert found.dtype == np.float32
+    assert found.shape == (HISTORIES.shape[0], len(items))
+    expected = model.score(HISTORIES)[:, items]
+    # a product of fewer columns may be summed in another order
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(model.score(HISTORIES)).max())
+    found[:] = np.nan  # the caller's own
+    assert np.isfinite(model.score_items(HISTORIES, np.array(items, dtype=np.int64))).all()
+
+
+def test_score_items_of_no_history_and_of_empty_ones(model):
+    items = np.array([3, 1])
+    empty = sp.csr_matrix((2, N_ITEMS), dtype=np.float32)
+    np.testing.assert_allclose(
+        model.score_items(empty, items), model.score(empty)[:, items], rtol=1e-5, atol=1e-6
+    )
+    assert model.score_items(empty[:0], items).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [([0, N_ITEMS], f"but {N_ITEMS} was"), ([-1], "but -1 was"), ([0.5], "float64"), ([[1]], r"\(1, 1\)")],
+)
+def test_score_items_refuses_what_is_no_item(model, items, message):
+    with pytest.raises(DataError, match=message):
+        model.score_items(HISTORIES, np.array(items))
+
+
+def test_codes_and_item_vectors_belong_together(model):
+    assert isinstance(model, Encoder) == (model.kind == "sigmoid")  # a new kind with codes is named here
+    if not isinstance(model, Encoder):
+        return
+    codes, vectors = model.encode(HISTORIES), model.item_vectors
+    assert codes.dtype == vectors.dtype == np.float32
+    assert codes.shape == (HISTORIES.shape[0], vectors.shape[1])
+    assert vectors.shape[0] == N_ITEMS
+    # apart from each item's own constant, a score is the product of code and item vector
+    scores = model.score(HISTORIES)
+    np.testing.assert_allclose(
+        scores - scores[0], (codes - codes[0]) @ vectors.T, rtol=1e-4, atol=1e-5 * np.abs(scores).max()
+    )
 
 
 def test_corrupt_arrays(model):

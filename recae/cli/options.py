@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import csv
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from recae.errors import OutputError
+from recae.errors import ConfigError, OutputError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -19,6 +21,36 @@ def output_path(ctx: click.Context, parameter: click.Parameter, value: str) -> P
     if not value or value.endswith(os.sep):
         raise OutputError(f"cannot write '{value}': it names no file; give the path of a file")
     return Path(value)
+
+
+def read_basket(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[str] | None:
+    """Return the ids in the values of --items, in their order; None without any. Empty fields stand for nothing.
+
+    Raises:
+        ConfigError: a quotation mark is not closed, or is followed by something else than a comma.
+    """
+    items: list[str] = []
+    for text in texts:
+        try:
+            for fields in csv.reader(io.StringIO(text, newline=""), strict=True):
+                items += filter(None, fields)
+        except csv.Error as error:
+            raise ConfigError(
+                f"--items {text!r:.80} cannot be read as CSV ({error}); close every quotation mark that an id "
+                "begins with, and double those inside it"
+            ) from error
+    return items if texts else None
+
+
+def basket_option(function: _Function) -> _Function:
+    """Add ``--items``: a basket, as a list of ids, or None where it is not given."""
+    return click.option(
+        "--items",
+        metavar="ID,ID,...",
+        multiple=True,
+        callback=read_basket,
+        help="A basket instead of a user: item ids separated by commas, without spaces.  [repeatable]",
+    )(function)
 
 
 def model_option(function: _Function) -> _Function:

@@ -173,6 +173,22 @@ def clean(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def shortest_float32(value: float) -> float:
+    """Return the number whose digits are the fewest that stand for the same float32."""
+    import numpy as np
+
+    return float(str(np.float32(value)))
+
+
+def aligned(values: Iterable[float], *, signed: bool = False) -> list[str]:
+    """Return numbers for one column that people read: the same decimals, four digits of the largest."""
+    values = list(values)
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    decimals = min(max(3 - math.floor(math.log10(largest)), 0), 12) if largest > 0 else 0
+    # z: what rounds to nothing has no minus
+    return [f"{value:{'+' if signed else ''}z.{decimals}f}" for value in values]
+
+
 def human_bytes(size: int) -> str:
     """Return a size for people, in units of 1,024: 831 B, 1.5 KiB, 40.0 MiB."""
     value, unit = float(size), "B"

@@ -1,38 +1,51 @@
-"""`recae recommend`: the best items for one user, or for a basket."""
+"""`recae recommend`: the best items for one user, or for a basket, and why."""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from recae.cli.options import model_option, owned_option
-from recae.cli.output import is_terminal, message, print_csv, print_json, print_table
+from recae.cli.options import basket_option, model_option, owned_option
+from recae.cli.output import (
+    aligned,
+    is_terminal,
+    message,
+    print_csv,
+    print_json,
+    print_table,
+    shortest_float32,
+)
 from recae.errors import ConfigError
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from recae.recommender import Recommendation, Recommender
+
+_REASONS, _REASONS_ON_TERMINAL = 5, 3
+_CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are explained
 
 
 @click.command()
 @click.option("--user", metavar="ID", help="A user of the model, by the exact id in the purchases.")
-@click.option(
-    "--items",
-    "item_texts",
-    metavar="ID,ID,...",
-    multiple=True,
-    help="A basket instead of a user: item ids separated by commas, without spaces.  [repeatable]",
-)
+@basket_option
 @click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
 @owned_option
+@click.option("--explain", "explained", is_flag=True, help="Say which owned items speak for each (below).")
 @model_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: rank,item_id,name,score.")
 def recommend(
     user: str | None,
-    item_texts: tuple[str, ...],
+    items: list[str] | None,
     n: int,
     exclude_owned: bool,
+    explained: bool,
     model_path: Path,
     as_json: bool,
     as_csv: bool,
@@ -41,11 +54,15 @@ def recommend(
 
     \b
       recae recommend --user 42
+      recae recommend --user 42 --explain
       recae recommend --items P017,P230 -n 5
 
     The text of --items is read as CSV: an id that contains a comma or begins with a quotation mark stands
     between quotation marks, as in --items '"A,1",B'. Line breaks separate ids like commas do, and --items
     may be given several times. Items that the model does not know are named on stderr and left out.
+
+    --explain adds to each recommendation the owned items that raise its score most: a contribution is the
+    score minus the score of the same history without that item. `recae explain` shows all of them.
 
     \b
     --json prints one object:
@@ -57,12 +74,19 @@ def recommend(
           "item_id": "P017",
           "name": "Tea Pot",       null where the item has no name
           "score": 0.75}]}         higher is better, comparable for this user or basket only
+    and with --explain, in each recommendation:
+          "because": [             the 5 largest positive contributions, largest first
+            {"item_id": "P203", "name": "Mug", "contribution": 0.25}],
+          "base": 0.125,           the score without any history
+          "joint": 0.0625          score - base - all contributions: what only
+                                   several owned items together explain
 
-    In a pipe, plain output is tab-separated lines below a header: rank, item_id, name, score.
+    In a pipe, plain output is tab-separated lines below a header: rank, item_id, name, score. With --explain
+    it has, as --csv has, a line for each recommendation and reason: rank, item_id, name, score, base, joint,
+    because_item_id, because_name, contribution; the last three are empty where no owned item raises the score.
     """
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other; give one of them")
-    items = _read_basket(item_texts) if item_texts else None
     if (user is None) == (items is None):
         raise ConfigError("recommend needs either --user ID or --items ID,ID,...; give exactly one of them")
 
@@ -75,50 +99,94 @@ def recommend(
         from recae.ids import shown
 
         message(f"not in the model, left out: {', '.join(map(shown, unknown))}")
+    reasons = (
+        list(_reasons(recommender, recommender.history(user, items=items), found)) if explained else None
+    )
     if as_json:
-        answers = [
-            {"rank": r.rank, "item_id": r.item, "name": r.name, "score": _float32(r.score)} for r in found
+        answers: list[dict[str, object]] = [
+            {"rank": r.rank, "item_id": r.item, "name": r.name, "score": shortest_float32(r.score)}
+            for r in found
         ]
+        for answer, why in zip(answers, reasons or [], strict=False):
+            answer |= {
+                "because": [
+                    {"item_id": item, "name": name, "contribution": shortest_float32(value)}
+                    for item, name, value in why.because
+                ],
+                "base": shortest_float32(why.base),
+                "joint": shortest_float32(why.joint),
+            }
         print_json({"user": user, "items": items, "unknown_items": unknown, "recommendations": answers})
         return
-    headers = ["rank", "item_id", "name", "score"]
-    if as_csv:
-        print_csv(headers, ((r.rank, r.item, r.name, _float32(r.score)) for r in found))
-        return
-    if not found:
+    for_people = (
+        is_terminal(sys.stdout) and not as_csv
+    )  # who want to compare scores, not to compute with them
+    if not found and not as_csv:
         message("nothing to recommend: every item of the model is in the history already")
-    for_people = is_terminal(sys.stdout)  # who want to compare scores, not to compute with them
-    print_table(
-        headers,
-        (
-            [str(r.rank), r.item, r.name or "", f"{r.score:#.4g}" if for_people else str(_float32(r.score))]
-            for r in found
-        ),
-        right=("rank", "score"),
-    )
+    headers = ["rank", "item_id", "name", "score"]
+    if reasons is not None and for_people:
+        print_table(headers, _lines_for_people(found, reasons), right=("rank", "score"))
+        return
+    rows: Iterable[Sequence[object]] = ((r.rank, r.item, r.name, shortest_float32(r.score)) for r in found)
+    if reasons is not None:
+        headers += ["base", "joint", "because_item_id", "because_name", "contribution"]
+        rows = _row_a_reason(found, reasons)
+    if as_csv:
+        print_csv(headers, rows)
+    elif for_people:
+        print_table(
+            headers,
+            ([str(r.rank), r.item, r.name or "", f"{r.score:#.4g}"] for r in found),
+            right=("rank", "score"),
+        )
+    else:
+        print_table(headers, (["" if cell is None else str(cell) for cell in row] for row in rows))
 
 
-def _read_basket(texts: tuple[str, ...]) -> list[str]:
-    """Return the ids in the values of --items, in their order; empty fields stand for nothing.
+@dataclass(frozen=True)
+class _Why:
+    """What a recommendation rests on: (item id, name, contribution) of the strongest reasons first."""
 
-    Raises:
-        ConfigError: a quotation mark is not closed, or is followed by something else than a comma.
-    """
-    items: list[str] = []
-    for text in texts:
-        try:
-            for fields in csv.reader(io.StringIO(text, newline=""), strict=True):
-                items += filter(None, fields)
-        except csv.Error as error:
-            raise ConfigError(
-                f"--items {text!r:.80} cannot be read as CSV ({error}); close every quotation mark that an id "
-                "begins with, and double those inside it"
-            ) from error
-    return items
+    because: list[tuple[str, str | None, float]]
+    base: float
+    joint: float
 
 
-def _float32(value: float) -> float:
-    """Return the number whose digits are the fewest that stand for the same float32."""
-    import numpy as np
+def _reasons(
+    recommender: Recommender, history: sp.csr_matrix, found: Sequence[Recommendation]
+) -> Iterator[_Why]:
+    """Explain the recommendations, some at a time, so that few contributions are held at once."""
+    from recae.insight.explain import explain
 
-    return float(str(np.float32(value)))
+    rows = recommender.items.rows([r.item for r in found])
+    step = max(1, _CONTRIBUTIONS_AT_ONCE // max(1, history.nnz))
+    for start in range(0, len(found), step):
+        for explanation in explain(recommender, history, rows[start : start + step]):
+            yield _Why(
+                [(*recommender.id_and_name(item), value) for item, value in explanation.reasons(_REASONS)],
+                explanation.base,
+                explanation.joint,
+            )
+
+
+def _row_a_reason(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[object]]:
+    for r, why in zip(found, reasons, strict=True):
+        first = (r.rank, r.item, r.name, *map(shortest_float32, (r.score, why.base, why.joint)))
+        for item, name, value in why.because:
+            yield *first, item, name, shortest_float32(value)
+        if not why.because:
+            yield *first, None, None, None
+
+
+def _lines_for_people(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[str]]:
+    """Each recommendation with its strongest reasons below it, their contributions below its score."""
+    scores = aligned(r.score for r in found)
+    for r, score, why in zip(found, scores, reasons, strict=True):
+        yield str(r.rank), r.item, r.name or "", score
+        shown = why.because[:_REASONS_ON_TERMINAL]
+        # the decimals of the scores, so that the column can be read as a sum
+        decimals = len(score.partition(".")[2])
+        for at, (item, name, value) in enumerate(shown):
+            yield "", "", f"  {'and' if at else 'because you own'} {name or item}", f"{value:+.{decimals}f}"
+        if not shown:
+            yield "", "", "  nothing in the history raises it", ""

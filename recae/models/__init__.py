@@ -3,7 +3,7 @@
 import difflib
 
 from recae.errors import ConfigError
-from recae.models.base import JSON, Model
+from recae.models.base import JSON, Encoder, Model
 from recae.models.itemknn import ItemKNN
 from recae.models.popularity import Popularity
 from recae.models.sigmoid import SigmoidAutoencoder
@@ -23,4 +23,4 @@ def model_class(kind: str) -> type[Model]:
     return KINDS[kind]
 
 
-__all__ = ["JSON", "KINDS", "ItemKNN", "Model", "Popularity", "SigmoidAutoencoder", "model_class"]
+__all__ = ["JSON", "KINDS", "Encoder", "ItemKNN", "Model", "Popularity", "SigmoidAutoencoder", "model_class"]

@@ -1,7 +1,7 @@
 """What every model is: parameters, one verb `score`, and a way in and out of plain arrays."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,6 +48,28 @@ class Model(Protocol):
         """
         ...
 
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """The columns `items` of `score`, to rounding, without making the others.
+
+        Parameters
+        ----------
+        histories : csr_matrix of shape (B, I)
+            As for `score`.
+        items : int64 ndarray of shape (n,)
+            Item rows in any order; repeats allowed.
+
+        Returns
+        -------
+        float32 ndarray of shape (B, n)
+            The caller's own.
+
+        Raises
+        ------
+        DataError
+            The histories' column count is not `n_items`, or an item is outside 0 .. I − 1.
+        """
+        ...
+
     def config(self) -> dict[str, JSON]:
         """The resolved configuration, as JSON values."""
         ...
@@ -70,6 +92,20 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Encoder(Protocol):
+    """A model that passes a history through a code of d numbers; ask ``isinstance(model, Encoder)``."""
+
+    def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """Codes of histories: csr_matrix (B, I) → float32 (B, d); DataError on another number of items."""
+        ...
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """What each item's score weighs the code by, float32 (I, d); not to be changed."""
+        ...
+
+
 def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
     """Raises DataError unless the histories have `n_items` columns."""
     if histories.shape[1] != n_items:
@@ -77,6 +113,25 @@ def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
             f"the model scores histories over {n_items} items, but these have {histories.shape[1]} columns; "
             "number the items as the model does"
         )
+
+
+def check_items(items: NDArray[np.integer[Any]], n_items: int) -> NDArray[np.int64]:
+    """The items as int64 (n,); DataError unless they are whole numbers of one dimension in 0 .. n_items − 1."""
+    array = np.asarray(items)
+    if array.size == 0 and array.ndim == 1:  # NumPy makes an empty list float64
+        return np.zeros(0, dtype=np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise DataError(
+            f"items to score must be a list of whole numbers, but are {array.dtype} of shape {array.shape}; "
+            "give item rows"
+        )
+    wrong = array[(array < 0) | (array >= n_items)]
+    if wrong.size:
+        raise DataError(
+            f"the model scores items 0 .. {n_items - 1}, but {wrong[0]} was asked for; "
+            "number the items as the model does"
+        )
+    return array.astype(np.int64, copy=False)
 
 
 def pattern(histories: sp.csr_matrix) -> sp.csr_matrix:

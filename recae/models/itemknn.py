@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, ModelFileError
-from recae.models.base import JSON, check_histories, pattern, take_array, take_int
+from recae.models.base import JSON, check_histories, check_items, pattern, take_array, take_int
 
 Weighting = Literal["bm25", "tfidf", "cosine"]
 
@@ -85,6 +85,12 @@ class ItemKNN:
         """histories @ similarity, (B, I); DataError if the histories do not have I columns."""
         check_histories(histories, self.n_items)
         return cast(NDArray[np.float32], (pattern(histories) @ self.similarity).toarray())
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """histories @ similarity[:, items], (B, n); DataError as `Model.score_items` says."""
+        check_histories(histories, self.n_items)
+        columns = self.similarity[:, check_items(items, self.n_items)]
+        return cast(NDArray[np.float32], (pattern(histories) @ columns).toarray())
 
     def config(self) -> dict[str, JSON]:
         """`k` and `weighting`."""

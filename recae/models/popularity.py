@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.models.base import JSON, check_histories, take_array
+from recae.models.base import JSON, check_histories, check_items, take_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,11 @@ class Popularity:
         """The counts once for each row, (B, I); DataError if the histories do not have I columns."""
         check_histories(histories, self.n_items)
         return np.tile(self.counts, (histories.shape[0], 1))
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """The items' counts once for each row, (B, n); DataError as `Model.score_items` says."""
+        check_histories(histories, self.n_items)
+        return np.tile(self.counts[check_items(items, self.n_items)], (histories.shape[0], 1))
 
     def config(self) -> dict[str, JSON]:
         """Nothing to configure."""

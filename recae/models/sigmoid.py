@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.models.base import JSON, check_histories, take_array, take_number
+from recae.models.base import JSON, check_histories, check_items, take_array, take_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,18 @@ class SigmoidAutoencoder:
         scores = self.encode(histories) @ self.decoder.T
         scores += self.decoder_bias
         return np.asarray(scores, dtype=np.float32)
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Reconstruction of some items: (B, I) CSR, (n,) → (B, n) float32; only their decoder rows are read."""
+        items = check_items(items, self.n_items)
+        scores = self.encode(histories) @ self.decoder[items].T
+        scores += self.decoder_bias[items]
+        return np.asarray(scores, dtype=np.float32)
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """The decoder W, float32 (I, d)."""
+        return np.asarray(self.decoder, dtype=np.float32)
 
     def config(self) -> dict[str, JSON]:
         """The settings it was trained with."""
