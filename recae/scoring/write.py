@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from recae.errors import OutputError
-from recae.files import atomic_path, check_writable
 from recae.ranking import DEFAULT_BLOCK_BYTES
 from recae.recommender import Recommender
 from recae.scoring.batches import SCHEMA, scored_blocks
+from recae.tables import ENDINGS, check_output, write_table
 
-ENDINGS: Final = (".parquet", ".pq", ".csv")
-"""The endings of a result's path, capital letters or not: the first two are Parquet, the last is CSV."""
+__all__ = ["ENDINGS", "check_output", "write_scores"]
 
 # Rows written together: a Parquet row group of a common size, and some ten megabytes.
 _GROUP_ROWS = 128 * 1024
-
-
-def check_output(path: Path | str, source: Path | None = None) -> None:
-    """Make sure, before any work, that scores can be written to ``path``.
-
-    Raises:
-        OutputError: the path has none of the `ENDINGS`, the file cannot be written there, or it is the
-            ``source``, a file that is read.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        found = f"'{path.suffix}'" if path.suffix else "none"
-        raise OutputError(
-            f"cannot write '{path}': the file's ending says its format and must be one of "
-            f"{', '.join(ENDINGS)}, but is {found}; choose another name"
-        )
-    check_writable(path, source)
 
 
 def write_scores(
@@ -67,57 +46,18 @@ def write_scores(
         OutputError: `check_output` refuses the path, or writing fails later.
         ConfigError, DataError: as `score_batches`; raised before a file is touched.
     """
-    path = Path(path)
     check_output(path)
     blocks = scored_blocks(
         recommender, n, exclude_owned=exclude_owned, block_bytes=block_bytes, threads=threads
     )
-    write = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        return write(file, _groups(blocks, on_users))
+    return write_table(path, SCHEMA, _told(blocks, on_users), _GROUP_ROWS)
 
 
-def _groups(
+def _told(
     blocks: Iterable[tuple[int, pa.RecordBatch]], on_users: Callable[[int], None] | None
-) -> Iterator[pa.Table]:
-    """Gather batches into tables of `_GROUP_ROWS` rows or a little more; a row group a block would be tiny."""
-    held: list[pa.RecordBatch] = []
-    rows = 0
+) -> Iterator[pa.RecordBatch]:
+    """Pass the batches on; tell of the users done once what came of them has been taken."""
     for done, batch in blocks:
-        held.append(batch)
-        rows += batch.num_rows
-        if rows >= _GROUP_ROWS:
-            yield pa.Table.from_batches(held, SCHEMA)
-            held, rows = [], 0
+        yield batch
         if on_users is not None:
             on_users(done)
-    yield pa.Table.from_batches(held, SCHEMA)
-
-
-def _write_parquet(file: BinaryIO, tables: Iterable[pa.Table]) -> int:
-    import pyarrow.parquet as pq
-
-    rows = 0
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        for table in tables:
-            if table.num_rows:
-                writer.write_table(table)
-            rows += table.num_rows
-    return rows
-
-
-def _write_csv(file: BinaryIO, tables: Iterable[pa.Table]) -> int:
-    from pyarrow import csv
-
-    rows = 0
-    file.write((",".join(SCHEMA.names) + "\n").encode())
-    for table in tables:
-        # Arrow puts either all text between quotes or none, and refuses the latter where it is ambiguous.
-        special = any(
-            pc.any(pc.match_substring_regex(table[name], '[",\r\n]')).as_py()
-            for name in ("user_id", "item_id")
-        )
-        options = csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
-        csv.write_csv(table, file, options)
-        rows += table.num_rows
-    return rows
