@@ -1,0 +1,81 @@
+"""A real Chromium without a screen, for the tests of pages; skips, with the reason, where there is none.
+
+A test file says ``from browser import browser, open_page  # noqa: F401`` and takes the fixtures as arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+DESKTOP, PHONE = (1280, 800), (390, 844)
+
+
+def chromium() -> str:
+    """The path of Chromium: $CHROMIUM, else Debian's."""
+    path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if path is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium, or set CHROMIUM to its path)")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One running Chromium for a test file."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright's Python client is missing")
+    path = chromium()
+    with playwright.sync_playwright() as client:
+        running = client.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens an address in a fresh context: ``open_page(url, size=PHONE, dark=True, **context_options)``.
+
+    The page has three lists more than Playwright's: ``errors``, what it threw or logged as an error (a breach of
+    the content security policy is logged); ``requests``, every address asked for; ``dialogs``, what alert() and
+    its like said (they are dismissed). A test that expects none of them ends with `assert_clean(page)`.
+    """
+    contexts = []
+
+    def open_one(
+        url: str, *, size: tuple[int, int] = DESKTOP, dark: bool = False, touch: bool = False, **options: Any
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme="dark" if dark else "light",
+            has_touch=touch or size == PHONE,
+            **options,
+        )
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        errors: list[str] = []
+        requests: list[str] = []
+        dialogs: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.errors, page.requests, page.dialogs = errors, requests, dialogs  # type: ignore[attr-defined]
+        page.goto(url)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+def assert_clean(page: Page) -> None:
+    """Nothing was thrown, logged as an error or said in a dialog."""
+    assert page.errors == []  # type: ignore[attr-defined]
+    assert page.dialogs == []  # type: ignore[attr-defined]
