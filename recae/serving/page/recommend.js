@@ -1,0 +1,234 @@
+/* The view of recommendations: for a customer or a basket, each with its reasons; without either, where to start. */
+
+import { api, nameOf, remember } from "./api.js";
+import { $, bar, el, many, number, say, sentence, whole } from "./dom.js";
+import { drop, load } from "./load.js";
+import { basketToggle, idOf, productLink, productList } from "./parts.js";
+import { go, state } from "./state.js";
+
+const REASONS = 3; // shown at once; the whole sum is a click away
+const OWNED_AT_MOST = 200;
+
+/** Show what the state says, in #recommend and #history. */
+export function showRecommendations(now, before) {
+  const who = JSON.stringify(now.user ?? now.basket);
+  const changed = !before || who !== JSON.stringify(before.user ?? before.basket);
+  if (now.user === null && !now.basket.length) {
+    drop("recommend");
+    drop("history");
+    $("history").hidden = true;
+    return showStart();
+  }
+  const box = $("recommend");
+  if (changed || !$("results")) {
+    box.replaceChildren(
+      el("h1", { id: "title", tabindex: "-1" }, ...title(now)),
+      el("div", { id: "results", class: "results" }),
+    );
+    showHistory(now.user);
+  }
+  const body = now.user === null ? { items: now.basket } : { user: now.user };
+  load(
+    "recommend",
+    $("results"),
+    (signal) => ask({ ...body, n: now.n, exclude_owned: !now.owned }, signal),
+    results,
+    { otherwise: unknown },
+  );
+}
+
+/** The recommendations with their reasons, or without where the history is too long for these. */
+async function ask(body, signal) {
+  try {
+    return await api("/recommend", { body: { ...body, explain: true }, signal });
+  } catch (problem) {
+    if (!problem.type?.endsWith(":too-long-to-explain")) throw problem;
+    const answer = await api("/recommend", { body, signal });
+    answer.recommendations.forEach((pick) => delete pick.because);
+    return { ...answer, unexplained: problem.message };
+  }
+}
+
+function title(now) {
+  if (now.user !== null) return ["For customer ", el("b", {}, now.user)];
+  return [`For a basket of ${many(now.basket.length, "product")}`];
+}
+
+function results(answer) {
+  const picks = answer.recommendations;
+  remember(picks);
+  picks.forEach((pick) => remember(pick.because));
+  const parts = [];
+  if (answer.unknown_items?.length) {
+    parts.push(el("p", { class: "notice" }, `Not in this model, so left out: ${answer.unknown_items.join(", ")}`));
+  }
+  if (answer.unexplained) parts.push(el("p", { class: "notice" }, `Without reasons: ${answer.unexplained}`));
+  if (!picks.length) return [...parts, nothingLeft()];
+  say(`${many(picks.length, "recommendation")}. First: ${nameOf(picks[0].item_id)}`);
+  const largest = Math.max(...picks.flatMap((pick) => (pick.because || []).map((reason) => reason.contribution)));
+  const best = picks[0].score;
+  parts.push(el("ol", { class: "picks" }, picks.map((pick) => row(pick, best, largest))));
+  if (picks.length < state.n) {
+    parts.push(el("p", { class: "aside" }, "That is everything there is left to recommend."));
+  }
+  return parts;
+}
+
+function row(pick, best, largest) {
+  return el("li", { class: "pick" },
+    el("span", { class: "rank", "aria-hidden": "true" }, pick.rank),
+    el("div", { class: "what" },
+      el("h2", {}, productLink(pick.item_id)),
+      el("p", { class: "small-print" },
+        idOf(pick.item_id), el("span", {}, `score ${number(pick.score)}`), basketToggle(pick.item_id)),
+      best > 0 ? bar(pick.score / best) : null,
+    ),
+    pick.because ? el("div", { class: "why" }, reasons(pick, largest)) : null,
+  );
+}
+
+function reasons(pick, largest) {
+  if (!pick.because?.length) {
+    return el("p", { class: "small-print" },
+      "Nothing in the history raised this score: it is what anybody would get.");
+  }
+  return [
+    el("p", { class: "because" }, "because of"),
+    el("ul", { class: "reasons" },
+      pick.because.slice(0, REASONS).map((reason) =>
+        el("li", {},
+          productLink(reason.item_id),
+          el("span", { class: "value" }, `+${number(reason.contribution)}`),
+          bar(reason.contribution / largest, "warm"),
+        )),
+    ),
+    sum(pick),
+  ];
+}
+
+/** The score taken apart: what a new customer gets, each product's part, and what only several explain together. */
+function sum(pick) {
+  const named = pick.because.reduce((total, reason) => total + reason.contribution, 0);
+  const lines = [
+    ["Somebody who owns nothing", pick.base],
+    ...pick.because.map((reason) => [nameOf(reason.item_id), reason.contribution]),
+    ["The other products owned", pick.score - pick.base - pick.joint - named],
+    ["Only several of them together", pick.joint],
+  ];
+  return el("details", { class: "sum" },
+    el("summary", {}, "The whole sum"),
+    el("table", {},
+      el("tbody", {}, lines.map(([what, value]) =>
+        el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, number(value))))),
+      el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "Score"), el("td", {}, number(pick.score)))),
+    ),
+    el("p", { class: "small-print" },
+      "A product’s part is by how much the score falls when that product alone is taken out of the history."),
+  );
+}
+
+function nothingLeft() {
+  say("Nothing is left to recommend.");
+  return el("div", { class: "notice" },
+    el("h2", {}, "Nothing is left to recommend"),
+    el("p", {}, "Every product of the model is owned already."),
+    state.owned ? null
+      : el("p", {}, el("button", { type: "button", class: "primary", click: () => go({ owned: true }) },
+        "Include what is owned")),
+  );
+}
+
+/** An unknown customer or basket: the nearest ids as links. */
+function unknown(problem) {
+  if (problem.status !== 404) return null;
+  const key = state.user === null ? "item" : "user";
+  const near = el("ul", { class: "near" });
+  const fill = (ids) => near.replaceChildren(...ids.map((id) => el("li", {}, nearLink(key, id))));
+  if (problem.nearest.length) fill(problem.nearest);
+  else if (key === "user") similarIds(state.user).then(fill, () => {});
+  say(`Not in this model. ${problem.message}`);
+  return el("div", { class: "notice bad" },
+    el("h2", {}, key === "user" ? "This model does not know the customer" : "This model knows none of the products"),
+    el("p", {}, sentence(problem.message)),
+    near,
+  );
+}
+
+function nearLink(key, id) {
+  const changes = key === "user" ? { user: id } : { basket: [id] };
+  return el("a", {
+    href: key === "user" ? `#user=${encodeURIComponent(id)}` : `#basket=${encodeURIComponent(id)}`,
+    click: (event) => {
+      event.preventDefault();
+      go(changes);
+    },
+  }, id);
+}
+
+/** Known ids that begin like an unknown one, from the longest beginning that some have. */
+async function similarIds(id) {
+  for (let length = id.length; length > 0; length -= 1) {
+    const found = await api(`/users?q=${encodeURIComponent(id.slice(0, length))}&limit=5`);
+    if (found.users.length) return found.users.map((user) => user.user_id);
+  }
+  return [];
+}
+
+function showHistory(user) {
+  const box = $("history");
+  box.hidden = user === null;
+  if (user === null) return drop("history");
+  box.replaceChildren();
+  load(
+    "history",
+    box,
+    (signal) => api(`/users/${encodeURIComponent(user)}/items?limit=${OWNED_AT_MOST}`, { signal }),
+    (answer) => {
+      const rest = answer.n_items - answer.items.length;
+      return [
+        el("h2", { id: "history-title" }, `Owns ${many(answer.n_items, "product")}`),
+        answer.n_items === 0
+          ? el("p", { class: "small-print" }, "So the recommendations are what anybody new would get.")
+          : productList(answer.items, { label: "Owned products" }),
+        rest > 0 ? el("p", { class: "small-print" }, `and ${whole(rest)} more`) : null,
+      ];
+    },
+    { otherwise: (problem) => (problem.status === 404 ? ((box.hidden = true), []) : null) },
+  );
+}
+
+/** Nobody chosen yet: what this is, and somewhere to begin. */
+function showStart() {
+  const [users, items] = [el("div", { class: "begin" }), el("div", { class: "begin" })];
+  $("recommend").replaceChildren(
+    el("h1", { id: "title", tabindex: "-1" }, "Who is it for?"),
+    el("p", { class: "lead" },
+      "Choose a customer, or put a few products into a basket. "
+      + "Every recommendation says which products it comes from."),
+    el("div", { class: "starts" },
+      el("section", { "aria-labelledby": "start-users" },
+        el("h2", { id: "start-users" }, "Some customers"), users),
+      el("section", { "aria-labelledby": "start-items" },
+        el("h2", { id: "start-items" }, "Most bought products"), items),
+    ),
+  );
+  load("start-users", users, (signal) => api("/users?q=&limit=12", { signal }), (answer) =>
+    answer.users.length
+      ? el("ul", { class: "lines plain" }, answer.users.map((user) =>
+        el("li", {},
+          el("a", { class: "name", href: `#user=${encodeURIComponent(user.user_id)}`, "data-user": user.user_id },
+            `Customer ${user.user_id}`),
+          el("span", { class: "value" }, many(user.n_items, "product")))))
+      : noCustomers(),
+  { otherwise: (problem) => (problem.status === 404 ? noCustomers() : null) });
+  load("start-items", items, (signal) => api("/items?q=&limit=8", { signal }), (answer) => {
+    const most = Math.max(1, ...answer.items.map((item) => item.owners));
+    return productList(answer.items, {
+      label: "Most bought products",
+      each: (item) => ({ share: item.owners / most, value: whole(item.owners), title: "customers who own it" }),
+    });
+  });
+}
+
+const noCustomers = () =>
+  el("p", { class: "small-print" }, "This model was saved without histories; build a basket instead.");
