@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,6 +77,26 @@ def hold_out(interactions: Interactions, rng: np.random.Generator) -> HeldOut:
         for users in (chosen[:number], chosen[number:])
     ]
     return HeldOut(np.setdiff1d(everybody, chosen), parts[0], parts[1])
+
+
+def learners_of(recommender: Recommender) -> NDArray[np.bool_] | None:
+    """Which users `train` let the model learn from, (users,), found again by the seed; None where that is not known."""
+    metrics, seed = recommender.metadata.get("metrics"), recommender.model.config().get("seed")
+    users, histories = recommender.users, recommender.histories
+    if users is None or histories is None or not isinstance(metrics, Mapping):
+        return None
+    if not isinstance(seed, int) or seed < 0:
+        return None
+    once = np.ones(histories.nnz, dtype=np.int32)
+    purchases = Interactions(histories, users, recommender.items, None, once)
+    held_out = hold_out(purchases, np.random.default_rng([seed, HELD_OUT_AT_MOST]))
+    parts = (held_out.test, held_out.validation)
+    found = [None if part is None else part[0].shape[0] for part in parts]
+    if found != [metrics.get("n_users"), metrics.get("validation_users")]:
+        return None  # another way of holding out
+    learners = np.zeros(len(users), dtype=np.bool_)
+    learners[held_out.learners] = True
+    return learners
 
 
 def train(
