@@ -13,10 +13,16 @@ from typing import Any
 
 import click
 
+from recae.cli.anomalies import anomalies
+from recae.cli.embed import embed
+from recae.cli.explain import explain
 from recae.cli.inspect import inspect
+from recae.cli.map import map_command
 from recae.cli.output import message, silence
 from recae.cli.recommend import recommend
 from recae.cli.score import score
+from recae.cli.serve import serve
+from recae.cli.similar import similar
 from recae.cli.train import train
 from recae.errors import RecaeError
 
@@ -122,3 +128,9 @@ main.add_command(train)
 main.add_command(recommend)
 main.add_command(score)
 main.add_command(inspect)
+main.add_command(explain)
+main.add_command(similar)
+main.add_command(embed)
+main.add_command(serve)
+main.add_command(map_command)
+main.add_command(anomalies)

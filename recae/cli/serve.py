@@ -1,0 +1,131 @@
+"""`recae serve`: a model as an HTTP API, with a page to look at it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+import click
+
+from recae.cli.options import model_option
+from recae.cli.output import message
+from recae.errors import ConfigError
+
+
+@click.command()
+@model_option
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is every one."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="The port; 0 takes a free one, which is printed.",
+)
+@click.option(
+    "--token",
+    metavar="TEXT",
+    help="Ask every request for it; better given as $RECAE_TOKEN, since others see a command's options.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of the linear algebra.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Requests that may wait; others are refused with 503.",
+)
+@click.option(
+    "--max-body",
+    type=click.IntRange(min=1),
+    default=2**20,
+    show_default=True,
+    metavar="BYTES",
+    help="The largest body of a request.",
+)
+@click.option(
+    "--reload/--no-reload", default=True, show_default=True, help="Load the model file anew when it changes."
+)
+@click.option("--access-log", is_flag=True, help="Log every request on stderr; paths hold ids of users.")
+def serve(
+    model_path: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    threads: int,
+    queue: int,
+    max_body: int,
+    reload: bool,
+    access_log: bool,
+) -> None:
+    """Serve a model over HTTP: a JSON API at /docs, a page at /.
+
+    \b
+      recae serve
+      recae serve --model model.recae --port 9000
+      curl -H 'Content-Type: application/json' -d '{"user": "42"}' localhost:8000/recommend
+
+    Needs pip install 'recae[serve]'. Only programs on this machine can connect, unless --host says otherwise.
+    With $RECAE_TOKEN set, requests need the header 'Authorization: Bearer TOKEN'.
+
+    When the model file is replaced, the new one answers from then on, without a request failing; a file that
+    cannot be used is refused, and the model in use goes on. Ctrl-C and SIGTERM end the server once what is
+    under way is answered; the exit codes are 130 and 143.
+
+    More processors are used by more processes behind a proxy, each with --threads 1 and a port of its own.
+    """
+    from recae.serving.server import bind, check_installed
+    from recae.serving.server import serve as serve_on
+
+    token = _checked(os.environ.get("RECAE_TOKEN") or None if token is None else token)
+    check_installed()
+    listener = bind(host, port)
+    address, taken = listener.getsockname()[:2]
+    if token is None and not _is_loopback(address):
+        message(
+            f"warning: everybody who reaches {address} can read this model and its users' purchases; "
+            "set $RECAE_TOKEN, or leave out --host"
+        )
+    shown = f"[{address}]" if ":" in address else address
+
+    def started(what: str) -> None:
+        message(f"serving {model_path} ({what}) on http://{shown}:{taken}/")
+
+    try:
+        serve_on(
+            model_path,
+            listener,
+            token=token,
+            threads=threads,
+            queue=queue,
+            max_body=max_body,
+            reload=reload,
+            access_log=access_log,
+            on_start=started,
+        )
+    except BaseException as error:  # Ctrl-C and SIGTERM come out of the orderly end
+        error.add_note("the server has stopped")
+        raise
+
+
+def _checked(token: str | None) -> str | None:
+    """Return the token. Raises ConfigError for one that no header can carry."""
+    if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
+        raise ConfigError(
+            "the token must be printable ASCII without spaces, since a header carries it; make one with "
+            "'openssl rand -hex 32'"
+        )
+    return token
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -1,0 +1,157 @@
+"""What every request meets first: the token, the headers of the answer, a clock; and the limits of a body."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recae.serving.metrics import Metrics
+from recae.serving.problems import Problem
+
+_log = logging.getLogger("recae.serving")
+
+# The page and its scripts hold nothing of the shop, and a browser cannot send a token with them.
+OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+OPEN_FOLDERS: Final = ("/page/", "/docs/")
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY.format(styles=""),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+_RAW = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+# Swagger's page writes styles into its elements.
+_DOCS_POLICY = _POLICY.format(styles=" 'unsafe-inline'")
+
+
+class Guard:
+    """ASGI middleware: token, HEAD as GET, security headers, counting and timing, and a problem for every failure.
+
+    Args:
+        app: what is guarded.
+        metrics: told of each answer.
+        token: without it every path but the open ones is refused; None asks for none.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
+        self._app, self._metrics = app, metrics
+        self._token = None if token is None else token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Guard one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        docs = scope["path"] == "/docs"
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_RAW]
+                headers = MutableHeaders(raw=message["headers"])
+                headers.setdefault("cache-control", "no-store")
+                if docs:
+                    headers["content-security-policy"] = _DOCS_POLICY
+            await send(message)
+
+        try:
+            if self._token is not None and not _is_open(scope["path"]) and not self._has_token(scope):
+                await _no_token().response(scope["path"])(inner, receive, send_guarded)
+            else:
+                await self._app(inner, receive, send_guarded)
+        except ClientDisconnect:
+            status = status or 499  # who would read an answer?
+        except Exception:
+            _log.exception("%s failed", scope["method"])
+            if status:
+                raise  # half of an answer is out: the connection must break off
+            problem = Problem("internal", 500, "the server failed; its log says how")
+            await problem.response(scope["path"])(inner, receive, send_guarded)
+        finally:
+            route = getattr(inner.get("route"), "path_format", "other")
+            method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
+            self._metrics.answered(route, method, status, time.perf_counter() - began)
+
+    def _has_token(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) != 1 or self._token is None:
+            return False
+        scheme, _, token = given[0].partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)
+
+
+async def read_json(request: Request, at_most: int, seconds: float) -> bytes:
+    """Return the body of a request that says it is JSON.
+
+    Args:
+        request: whose body has not been read.
+        at_most: bytes.
+        seconds: for the whole body to arrive.
+
+    Raises:
+        Problem: 415 for another media type, 413 for a larger body, 408 for a slower one.
+        ClientDisconnect: there is nobody any more.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(
+            "media-type",
+            415,
+            "the body must be JSON, sent with the header 'Content-Type: application/json'",
+        )
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > at_most):
+        raise _too_large(at_most)
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > at_most:
+                    raise _too_large(at_most)
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(
+            "slow-body",
+            408,
+            f"the body did not arrive within {seconds:g} seconds",
+            headers={"Connection": "close"},
+        ) from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(at_most: int) -> Problem:
+    return Problem(
+        "too-large",
+        413,
+        f"the body must not be larger than {at_most:,} bytes; ask in several requests",
+        headers={"Connection": "close"},
+    )
+
+
+def _no_token() -> Problem:
+    return Problem(
+        "no-token",
+        401,
+        "this server wants its token, as the header 'Authorization: Bearer ...'",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)

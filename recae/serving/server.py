@@ -1,0 +1,144 @@
+"""The process: a socket, the model, uvicorn, and an orderly end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from recae.errors import ConfigError
+
+
+def check_installed() -> None:
+    """Raise ConfigError unless everything that serving needs is installed."""
+    try:
+        import fastapi  # noqa: F401
+        import httptools  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import swagger_ui_bundle  # noqa: F401
+        import uvicorn  # noqa: F401
+
+        if sys.platform != "win32":
+            import uvloop  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"serving needs {error.name}, which is not installed: pip install 'recae[serve]'"
+        ) from error
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address, not listening yet: until the model is loaded, connections are refused.
+
+    Args:
+        host: an address or name of this machine.
+        port: 0 for any that is free.
+
+    Raises:
+        ConfigError: there is no such address here, or the port is taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on host '{host}': {_reason(error)}; give another --host") from error
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {_reason(error)}; give another --port or --host, or end "
+            "what listens there"
+        ) from error
+    return listener
+
+
+def serve(
+    path: Path,
+    listener: socket.socket,
+    *,
+    token: str | None = None,
+    threads: int = 1,
+    queue: int = 512,
+    max_body: int = 2**20,
+    reload: bool = True,
+    access_log: bool = False,
+    on_start: Callable[[str], None] = lambda what: None,
+) -> None:
+    """Serve a model file until SIGINT or SIGTERM; what is under way then is answered first.
+
+    Args:
+        path: the model file.
+        listener: from `bind`; closed at the end.
+        token: what requests must show; None asks for none.
+        threads: of BLAS, in this process.
+        queue: histories that may wait to be scored.
+        max_body: bytes of a request's body.
+        reload: load the file anew when it changes.
+        access_log: log every request.
+        on_start: told what is served once connections are taken.
+
+    Raises:
+        ModelFileError: the file cannot be used.
+        KeyboardInterrupt: after the orderly end, when SIGINT asked for it; likewise what SIGTERM's handler raises.
+    """
+    import uvicorn
+    from prometheus_client import disable_created_metrics
+
+    from recae.serving.app import create_app
+    from recae.serving.batcher import Lane
+    from recae.serving.holder import Holder
+    from recae.serving.metrics import Metrics
+    from recae.serving.recommending import Settings
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            model = holder.current.recommender
+            users = "no users" if model.users is None else f"{len(model.users):,} users"
+            on_start(f"{model.model.kind} {holder.current.version}, {len(model.items):,} items, {users}")
+
+    with listener:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks for
+        # scoring takes the interpreter's lock back a dozen times a batch; at 5 ms each it would mostly wait for it
+        sys.setswitchinterval(0.0005)
+        metrics = Metrics()
+        holder = Holder(path, metrics)
+        settings = Settings(token=token, max_body=max_body, queue=queue, threads=threads, reload=reload)
+        app = create_app(holder, Lane(metrics), metrics, settings)
+        _log_to_stderr(access_log)
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            loop="auto",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=access_log,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=10,
+        )
+        Server(config).run(sockets=[listener])
+
+
+def _log_to_stderr(access_log: bool) -> None:
+    """Send the server's log to stderr, a line each; requests hold ids of people, so that they are logged on demand."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("recae.serving", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+    requests = logging.getLogger("uvicorn.access")
+    requests.handlers, requests.propagate = ([handler] if access_log else []), False
+    requests.setLevel(logging.INFO)
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -1,0 +1,126 @@
+"""A small shop with hostile ids and names, its application in this process, and the server as a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from commands import start
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from recae.ids import IdMap
+from recae.modelfile import save
+from recae.models import SigmoidAutoencoder
+from recae.recommender import Recommender
+from recae.serving.app import create_app
+from recae.serving.batcher import Lane
+from recae.serving.holder import Holder
+from recae.serving.metrics import Metrics
+from recae.serving.recommending import Settings
+from recae.serving.schemas import RecommendRequest
+
+N_USERS, N_ITEMS = 60, 40
+HOSTILE = [
+    "a/b",
+    "..",
+    "line\nbreak",
+    "50%",
+    "?q=1#x",
+    "<img src=x onerror=alert(1)>",
+    "Zoë ☕",
+    " ",
+    'quo"te\\',
+]
+NAMES = [
+    "Tea Pot",
+    "Green TEA",
+    "tea <b>bold</b>",
+    None,
+    "",
+    "STRASSE ☕",
+    "Pot\u2028lid",
+    '"quoted" \\ pot',
+    "x",
+]
+JSON = {"Content-Type": "application/json"}
+
+
+def shop(seed: int = 0, **changes: Any) -> Recommender:
+    """Random weights and histories: every answer is arbitrary, and no two seeds have the same."""
+    rng = np.random.default_rng(seed)
+    dense = np.random.default_rng(7).random((N_USERS, N_ITEMS)) < 0.15
+    dense[3] = False  # somebody without purchases
+    d = 6
+    numbers = [
+        rng.normal(size=shape).astype(np.float32) for shape in ((N_ITEMS, d), d, (N_ITEMS, d), N_ITEMS)
+    ]
+    names = NAMES + [f"Thing {n}" for n in range(N_ITEMS - len(NAMES))]
+    parts: dict[str, Any] = {
+        "model": SigmoidAutoencoder(*numbers, input_power=0.5, settings={"factors": d, "input_power": 0.5}),
+        "users": IdMap([*HOSTILE, *(f"u{n}" for n in range(N_USERS - len(HOSTILE)))]),
+        "items": IdMap([*HOSTILE, *(f"P{n:02}" for n in range(N_ITEMS - len(HOSTILE)))]),
+        "item_names": pa.array(names, pa.large_string()),
+        "histories": sp.csr_matrix(dense.astype(np.float32)),
+        "metadata": {"metrics": {"recall@20": float("nan")}, "history": [{"epoch": 1}], "fingerprint": "ab"},
+    }
+    return Recommender(**(parts | changes))
+
+
+def application(path: Path, **settings: Any) -> FastAPI:
+    metrics = Metrics()
+    return create_app(
+        Holder(path, metrics), Lane(metrics), metrics, Settings(**({"reload": False} | settings))
+    )
+
+
+@contextmanager
+def client(recommender: Recommender, folder: Path, **settings: Any) -> Iterator[TestClient]:
+    path = folder / "model.recae"
+    save(recommender, path)
+    with TestClient(application(path, **settings)) as opened:
+        yield opened
+
+
+@contextmanager
+def server(path: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process of `recae serve` and where it listens; killed at the end, if it still runs."""
+    process = start(
+        "serve", "--model", path, "--port", "0", *options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        url = None
+        while url is None:
+            line = process.stderr.readline().decode()
+            assert line, "the server ended"
+            url = re.search(r"serving .* on (http://[^/]+)/", line)
+        yield process, url[1]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def question(user: str = "u1", **options: Any) -> RecommendRequest:
+    return RecommendRequest(user=user, **options)
+
+
+def wait(until: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)

@@ -1,0 +1,257 @@
+"""Tests of the server's parts: batching and its queue, the map, figures in answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shopserver import N_ITEMS, application, question, shop, wait
+from starlette.testclient import TestClient
+
+import recae.insight.map
+import recae.serving.batcher
+from recae.modelfile import save
+from recae.serving.answers import Ranked, _short, rank, written
+from recae.serving.batcher import Batcher, Lane
+from recae.serving.mapping import Map
+from recae.serving.metrics import Metrics
+from recae.serving.problems import Problem, invalid
+from recae.serving.served import Served, load_served
+from recae.serving.server import bind, check_installed, serve
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save(shop(0), tmp_path / "m.recae")
+    return tmp_path / "m.recae"
+
+
+@pytest.fixture
+def served(path: Path) -> Served:
+    return load_served(path)
+
+
+class Gate:
+    """Holds scoring up, so that requests must wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open, self.sizes = threading.Event(), []  # type: tuple[threading.Event, list[int]]
+
+        def gated(served: Served, questions: Any) -> Any:
+            self.open.wait(20)
+            self.sizes.append(len(questions))
+            if any(q.user == "poison" for q in questions):
+                raise ZeroDivisionError
+            return rank(served, questions)
+
+        monkeypatch.setattr(recae.serving.batcher, "rank", gated)
+
+
+def test_a_full_queue_refuses_at_once_and_what_was_taken_is_answered_right(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, metrics = Gate(monkeypatch), Metrics()
+    users = [f"u{n}" for n in range(40)]
+
+    async def run() -> list[Any]:
+        batcher = Batcher(metrics, waiting=30, threads=1)
+        batcher.start()
+        tasks = [asyncio.create_task(batcher.ask(served, [question(user)])) for user in users]
+        while sum(task.done() for task in tasks) < 10:  # those beyond the bound, while nothing is scored
+            await asyncio.sleep(0)
+        assert not batcher.ready
+        tasks[1].cancel()
+        gate.open.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert batcher.ready
+        await batcher.stop()
+        assert not batcher.ready
+        return list(results)
+
+    results = asyncio.run(run())
+    assert metrics.registry.get_sample_value("recae_overloaded_total", {"queue": "scoring"}) == 10
+    assert isinstance(results[1], asyncio.CancelledError)
+    for n, result in enumerate(results[:30]):
+        if n != 1:
+            assert json.loads(result[0])["user"] == users[n]
+            expected = [r.item for r in served.recommender.recommend(users[n])]
+            assert [r["item_id"] for r in json.loads(result[0])["recommendations"]] == expected
+    for result in results[30:]:
+        assert isinstance(result, Problem)
+        assert (result.status, result.headers["Retry-After"]) == (503, "1")
+    assert max(gate.sizes) > 1  # those that waited together were scored together
+    assert len(gate.sizes) <= 3
+
+
+def test_models_do_not_mix_in_a_batch(served: Served, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(shop(1), path)
+    other, gate = load_served(path), Gate(monkeypatch)
+
+    async def run() -> list[Any]:
+        batcher = Batcher(Metrics(), waiting=100, threads=1)
+        batcher.start()
+        asked = [batcher.ask(served if n % 2 else other, [question(f"u{n}")]) for n in range(20)]
+        tasks = [asyncio.create_task(one) for one in asked]
+        await asyncio.sleep(0)
+        gate.open.set()
+        results = await asyncio.gather(*tasks)
+        await batcher.stop()
+        return results
+
+    for n, (text,) in enumerate(asyncio.run(run())):
+        model, found = (served if n % 2 else other), json.loads(text)
+        assert found["model"] == model.version
+        assert [r["item_id"] for r in found["recommendations"]] == [
+            r.item for r in model.recommender.recommend(f"u{n}")
+        ]
+
+
+def test_what_is_wrong_with_one_request_stays_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+
+    async def run() -> list[Any]:
+        batcher = Batcher(Metrics(), waiting=100, threads=1)
+        batcher.start()
+        users = ["u1", "poison", "u2", "u3"]
+        tasks = [asyncio.create_task(batcher.ask(served, [question(user)])) for user in users]
+        await asyncio.sleep(0)
+        gate.open.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await batcher.stop()
+        return list(results)
+
+    results = asyncio.run(run())
+    assert isinstance(results[1], ZeroDivisionError)
+    assert [json.loads(results[n][0])["user"] for n in (0, 2, 3)] == ["u1", "u2", "u3"]
+
+
+def test_questions_beyond_a_batch_are_scored_in_the_order_they_came(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    gate.open.set()
+    users = [f"u{n % 45}" for n in range(200)]
+
+    async def run() -> list[Any]:
+        batcher = Batcher(Metrics(), waiting=10, threads=1)
+        batcher.start()
+        found = await batcher.ask(served, [question(user) for user in users])
+        await batcher.stop()
+        return found
+
+    assert [json.loads(text)["user"] for text in asyncio.run(run())] == users
+    assert max(gate.sizes) <= 64 + 16
+
+
+def test_a_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recae.serving.batcher, "_LANE_WAITING", 3)
+    gate = threading.Event()
+
+    async def run() -> list[Any]:
+        lane = Lane(Metrics(), threads=1)
+        tasks = [asyncio.create_task(lane.run(gate.wait, 20)) for _ in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert lane.busy
+        gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not lane.busy
+        lane.close()
+        return list(results)
+
+    results = asyncio.run(run())
+    assert results[:3] == [True] * 3
+    assert all(isinstance(result, Problem) and result.status == 503 for result in results[3:])
+
+
+def test_a_failed_map_is_tried_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Map(served.recommender, served.owners, "v")
+    monkeypatch.setattr(recae.insight.map, "layout", lambda *args, **options: 1 / 0)
+
+    def fails() -> bool:
+        try:
+            assert picture.answer() is None
+        except ZeroDivisionError:
+            return True
+        return False
+
+    wait(fails)
+    monkeypatch.undo()
+    monkeypatch.setattr("recae.serving.mapping.ITEMS_AT_MOST", 10)
+    monkeypatch.setattr("recae.serving.mapping.TSNE_AT_MOST", 5)
+    wait(lambda: picture.answer() is not None)
+    found = json.loads(picture.answer() or b"")
+    assert found["method"] == "pca"
+    owners = np.asarray(served.owners)
+    assert found["owners"] == sorted(owners.tolist(), reverse=True)[:10]
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), max_size=30))
+def test_figures_are_short_and_keep_every_bit(values: list[float]) -> None:
+    exact = np.array(values, dtype=np.float32)
+    short = np.array(_short(exact), dtype=np.float64)
+    largest = float(np.finfo(np.float32).max)
+    bounded = np.clip(exact.astype(np.float64), -largest, largest)
+    usual = np.abs(bounded) > 1e-13  # below, 22 decimals do not hold nine digits
+    np.testing.assert_array_equal(short.astype(np.float32)[usual], bounded.astype(np.float32)[usual])
+    np.testing.assert_allclose(short[~usual], bounded[~usual], atol=1e-21)
+    figures = np.array([0.75, 1 / 3, -12345.678, 0], dtype=np.float32)
+    assert _short(figures) == [0.75, 0.333333343, -12345.6777, 0.0]
+
+
+def test_an_empty_list_of_questions_and_errors(served: Served) -> None:
+    assert rank(served, []) == []
+    assert written(served, []) == []
+    assert rank(served, [question("nobody")])[0].status == 404  # type: ignore[union-attr]
+    assert invalid([]).status == 422
+    long = rank(served, [question(n=1000)])[0]
+    assert isinstance(long, Ranked)
+    assert long.items.size == N_ITEMS - long.history.size
+
+
+def test_a_busy_lane_still_says_who_is_unknown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TestClient(application(path)) as api:
+        monkeypatch.setattr(recae.serving.batcher, "_LANE_WAITING", 0)
+        found = api.post("/recommend", json={"user": "u1x"})
+        assert (found.status_code, found.json()["nearest"]) == (404, [])  # to find the nearest takes long
+        for body in ({"user": "u1", "explain": True}, {"requests": [{"user": "u1", "explain": True}]}):
+            found = api.post("/recommend/batch" if "requests" in body else "/recommend", json=body)
+            assert (found.status_code, found.json()["type"]) == (503, "urn:recae:problem:overloaded")
+        assert api.get("/items").headers["retry-after"] == "1"
+        monkeypatch.setattr(Batcher, "ready", False)
+        assert api.get("/ready").status_code == 503
+
+
+def test_serving_ends_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("recae.serving", "uvicorn.error", "uvicorn.access"):  # to be as they were after the test
+        for attribute in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(
+                logging.getLogger(name), attribute, getattr(logging.getLogger(name), attribute)
+            )
+    told: list[str] = []
+
+    def started(what: str) -> None:
+        told.append(what)
+        signal.raise_signal(signal.SIGINT)
+
+    check_installed()
+    listener = bind("127.0.0.1", 0)
+    monkeypatch.setattr(
+        sys, "setswitchinterval", lambda seconds: None
+    )  # the tests' own process stays as it is
+    with pytest.raises(KeyboardInterrupt):
+        serve(path, listener, on_start=started)
+    assert told == [f"sigmoid {load_served(path).version}, 40 items, 60 users"]
+    assert listener.fileno() == -1

@@ -1,0 +1,160 @@
+"""Tests of the watch over the model file: what is loaded, what is refused, and when."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shopserver import question, shop, wait
+
+from recae.errors import ModelFileError
+from recae.modelfile import save
+from recae.serving.answers import Ranked, rank, written
+from recae.serving.holder import Holder
+from recae.serving.metrics import Metrics
+from recae.serving.served import Served, load_served
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save(shop(0), tmp_path / "m.recae")
+    return tmp_path / "m.recae"
+
+
+def reloads(metrics: Metrics) -> tuple[float, float]:
+    name = "recae_model_reloads_total"
+    loaded, refused = (metrics.registry.get_sample_value(name, {"result": r}) for r in ("loaded", "refused"))
+    assert loaded is not None
+    assert refused is not None
+    return loaded, refused
+
+
+def test_a_replaced_file_is_loaded_at_the_next_look(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    holder = Holder(path, metrics := Metrics())
+    first = holder.current
+    holder.look()
+    assert holder.current is first
+    save(shop(1), path)
+    with caplog.at_level(logging.INFO, "recae.serving"):
+        holder.look()
+        holder.look()
+    assert holder.current.version != first.version
+    assert reloads(metrics) == (1, 0)
+    assert caplog.text.count("answers now") == 1
+    assert f'model="{first.version}"' not in metrics.text().decode()
+    second = holder.current
+    path.touch()  # another time, the same bytes
+    holder.look()
+    holder.look()
+    assert holder.current is second
+
+
+def test_a_bad_file_is_refused_once_and_a_good_one_taken_after_it(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    holder = Holder(path, metrics := Metrics())
+    first, good = holder.current, path.read_bytes()
+    with caplog.at_level(logging.INFO, "recae.serving"):
+        for content in (b"", b"nonsense", good[: len(good) // 2]):
+            new = path.with_name("new")
+            new.write_bytes(content)
+            new.replace(path)
+            for _ in range(3):
+                holder.look()
+            assert holder.current is first
+    assert reloads(metrics) == (0, 3)
+    assert caplog.text.count("is refused, model") == 3
+    save(shop(1), path)
+    holder.look()
+    assert holder.current is not first
+
+
+def test_a_file_written_in_place_is_left_alone_until_it_rests(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(shop(1), path.with_name("other"))
+    content = path.with_name("other").read_bytes()
+    holder = Holder(path, metrics := Metrics())
+    first = holder.current
+    answer = written(first, [r for r in rank(first, [question()]) if isinstance(r, Ranked)])
+    with path.open("wb") as file:
+        for start in range(0, len(content), len(content) // 3):
+            file.write(content[start : start + len(content) // 3])
+            file.flush()
+            os.utime(path, ns=(start, start + 1))  # clocks of file systems may be coarse
+            holder.look()
+    # the model in use does not stand on the file's bytes
+    assert written(first, [r for r in rank(first, [question()]) if isinstance(r, Ranked)]) == answer
+    assert reloads(metrics) == (0, 0)
+    holder.look()
+    assert holder.current is not first
+    assert "is refused, model" not in caplog.text
+
+
+def test_a_deleted_file_is_said_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    holder = Holder(path, metrics := Metrics())
+    first = holder.current
+    path.unlink()
+    for _ in range(3):
+        holder.look()
+    assert holder.current is first
+    assert caplog.text.count("is gone") == 1
+    path.mkdir()
+    holder.look()
+    assert holder.current is first
+    path.rmdir()
+    save(shop(1), path)
+    holder.look()
+    holder.look()
+    assert holder.current is not first
+    assert reloads(metrics) == (1, 1)
+
+
+def test_a_file_replaced_while_it_is_read_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Holder(path, Metrics())
+    first = holder.current
+    save(shop(1), path)
+
+    def while_loading(path: Path) -> Served:
+        loaded = load_served(path)
+        monkeypatch.undo()
+        save(shop(2), path)
+        return loaded
+
+    monkeypatch.setattr("recae.serving.holder.load_served", while_loading)
+    holder.look()
+    assert holder.current is first
+    holder.look()
+    encoder = holder.current.recommender.model.arrays()["encoder"]
+    np.testing.assert_array_equal(encoder, shop(2).model.arrays()["encoder"])
+
+
+def test_whatever_loading_raises_the_watch_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    holder = Holder(path, Metrics(), seconds=0.01)
+    first = holder.current
+
+    def broken(path: Path) -> Served:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("recae.serving.holder.load_served", broken)
+    holder.start()
+    save(shop(1), path)
+    wait(lambda: "could not be loaded" in caplog.text)
+    assert holder.current is first
+    monkeypatch.setattr(holder, "look", lambda: 1 / 0)
+    wait(lambda: "looking at the model file failed" in caplog.text)
+    monkeypatch.undo()
+    save(shop(2), path)
+    wait(lambda: holder.current is not first)
+    holder.stop()
+    holder.stop()
+
+
+def test_the_first_file_must_be_good(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError):
+        Holder(tmp_path / "none.recae", Metrics())
