@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.models import few
 from recae.models.base import JSON, check_histories, check_items, take_array, take_number
 
 
@@ -49,18 +50,20 @@ class SigmoidAutoencoder:
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Codes of histories: (B, I) CSR → (B, d) float32 in (−1, 1). Raises DataError on another number of items."""
         check_histories(histories, self.n_items)
-        lengths = np.diff(histories.indptr)
-        scale = (np.maximum(lengths, 1.0) ** -self.input_power).astype(np.float32)
-        rows = sp.csr_matrix(
-            (np.repeat(scale, lengths), histories.indices, histories.indptr), shape=histories.shape
+        codes = np.empty((histories.shape[0], self.factors), dtype=np.float32)
+        few.encode(
+            histories.indptr, histories.indices, self.encoder, self.encoder_bias, self.input_power, codes
         )
-        z = rows @ self.encoder + self.encoder_bias  # (B, d)
-        # 2σ(z) − 1 = tanh(z/2)
-        return np.asarray(np.tanh(z / 2), dtype=np.float32)
+        return codes
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Reconstructed rows: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
-        scores = self.encode(histories) @ self.decoder.T
+        codes = self.encode(histories)
+        if len(codes) <= few.FEW:
+            scores = np.empty((len(codes), self.n_items), dtype=np.float32)
+            few.decode(codes, self.decoder, self.decoder_bias, scores)
+            return scores
+        scores = codes @ self.decoder.T
         scores += self.decoder_bias
         return np.asarray(scores, dtype=np.float32)
 

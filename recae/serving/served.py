@@ -24,6 +24,7 @@ from recae.serving.search import ItemSearch, UserSearch
 if TYPE_CHECKING:
     from recae.insight.neighbours import BoughtTogether
 
+_REMEMBERED = 2**18  # users whose rows are kept at hand: some 30 MB
 _WARM = 64  # rows, as many as are scored together
 
 
@@ -48,6 +49,7 @@ class Served:
     users: UserSearch | None
     together: BoughtTogether | None
     map: Map | None = field(repr=False)
+    _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def owners(self) -> NDArray[np.int64] | None:
@@ -75,9 +77,14 @@ class Served:
         users, histories = self.recommender.users, self.recommender.histories
         if users is None or histories is None:
             raise without_histories()
-        row = int(users.rows([user_id])[0])
+        row = self._user_rows.get(user_id, -1)
         if row < 0:
-            raise unknown("user", user_id)
+            row = int(users.rows([user_id])[0])
+            if row < 0:
+                raise unknown("user", user_id)
+            # whoever comes back is found a hundred times as fast, without the interpreter's lock held that long
+            if len(self._user_rows) < _REMEMBERED:
+                self._user_rows[user_id] = row
         return row, histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -98,6 +99,10 @@ def serve(
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            # A full collection goes through every object that importing has left, a tenth of a second in which nobody
+            # is answered; what is there now stays, so that later ones need not look at it.
+            gc.collect()
+            gc.freeze()
             await super().startup(sockets)
             model = holder.current.recommender
             users = "no users" if model.users is None else f"{len(model.users):,} users"

@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recae.training.kernels import FAST, Floats, Ints, add_scaled, catch_up, dot, fetch_row
+from recae.compiled import FAST, Floats, Ints, fetch_row
+from recae.training.kernels import add_scaled, catch_up, dot
 
 AHEAD = 4
 """Purchases between the one whose row is read and the one whose row is fetched from memory."""

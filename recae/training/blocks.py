@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from recae.compiled import Floats, Ints
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training import block_kernels as kernels
 from recae.training.block_math import MAX_SHRINK, Dense, Sparse, in_turn, take_steps, users_together
 from recae.training.config import SigmoidConfig, resolve
-from recae.training.kernels import Floats, Ints
 from recae.training.parameters import first_parameters
 from recae.training.per_user import ADAGRAD_EPSILON
 from recae.training.trainer import Trainer

@@ -7,7 +7,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from recae.training.kernels import FAST, Floats, Ints, catch_up
+from recae.compiled import FAST, Floats, Ints
+from recae.training.kernels import catch_up
 
 BLOCK_ROWS = 8192
 
