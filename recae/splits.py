@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+from recae.events import Events
 from recae.interactions import NO_TIME, Interactions
 
 
@@ -73,7 +74,7 @@ def fold_in_split(
     place = np.arange(users.size) - np.repeat(histories.indptr[:-1].astype(np.int64), sizes)
     held = np.zeros(users.size, dtype=np.bool_)
     held[shuffled] = place < n_held[users]
-    return _part(histories, ~held), _part(histories, held)
+    return part(histories, ~held), part(histories, held)
 
 
 def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_matrix]:
@@ -91,15 +92,52 @@ def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_ma
     DataError
         The interactions carry no times.
     """
-    times = _times(interactions)
-    matrix = interactions.matrix
+    held = last_bought(interactions.matrix, _times(interactions))
+    return part(interactions.matrix, ~held), part(interactions.matrix, held)
+
+
+def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the stored entry that each user bought last, as `leave_last_out` holds it out; of shape (nnz,).
+
+    Parameters
+    ----------
+    matrix : csr_matrix of shape (B, I)
+    times : int64 ndarray of shape (nnz,)
+        The last purchase of each entry in seconds, `NO_TIME` where unknown.
+    """
     users = _users(matrix)
     by_time = np.lexsort((matrix.indices, times, users))  # by user, then time, then item
     ends = matrix.indptr[1:][np.diff(matrix.indptr) >= 2].astype(np.int64)
     last = by_time[ends - 1]
     held = np.zeros(users.size, dtype=np.bool_)
     held[last[times[last] != NO_TIME]] = True
-    return _part(matrix, ~held), _part(matrix, held)
+    return held
+
+
+def last_basket_out(events: Events, decay: float = 1.0) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Holds out each user's last basket; the baskets before it are the history, owned items among both.
+
+    The history's values are the personal frequencies of `Events.weights`, counted without the last basket: the
+    basket before it is the one that weighs most. A user with one basket keeps it and has nothing held out.
+
+    Parameters
+    ----------
+    decay : float
+        In (0, 1]; what a purchase still weighs one basket later. 1: the number of baskets with the item.
+
+    Returns
+    -------
+    history : csr_matrix of shape (n_users, n_items)
+        float32 above 0.
+    held_out : csr_matrix of shape (n_users, n_items)
+        float32 ones: what the last basket holds, whether the history holds it or not.
+
+    Raises
+    ------
+    ConfigError
+        `decay` is out of range.
+    """
+    return events.before_last().weights(decay), events.last_baskets()
 
 
 def split_by_time(interactions: Interactions, cut: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
@@ -131,7 +169,31 @@ def split_by_time(interactions: Interactions, cut: int) -> tuple[sp.csr_matrix, 
             f"splitting at time {cut} leaves one side empty: the times are {span} (seconds since 1970); "
             "choose a cut inside"
         )
-    return _part(interactions.matrix, ~held), _part(interactions.matrix, held)
+    return part(interactions.matrix, ~held), part(interactions.matrix, held)
+
+
+def without(matrix: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
+    """The stored entries of `matrix` (B, I) that `other` (B, I) does not store; both without duplicate entries."""
+    places = [_users(m) * m.shape[1] + m.indices for m in (matrix, other)]
+    return part(matrix, ~np.isin(places[0], places[1]))
+
+
+def keep_columns(matrix: sp.csr_matrix, columns: NDArray[np.int64]) -> sp.csr_matrix:
+    """Some columns (n,), rising, of a matrix (B, I): (B, n) with sorted indices; where all are kept, the matrix itself."""
+    kept = matrix if columns.size == matrix.shape[1] else sp.csr_matrix(matrix[:, columns])
+    kept.sort_indices()
+    return kept
+
+
+def part(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The stored entries marked in `chosen` (nnz,), in a matrix of the same shape that shares no memory with it."""
+    before = np.concatenate([[0], np.cumsum(chosen)])
+    taken = sp.csr_matrix(
+        (matrix.data[chosen], matrix.indices[chosen], before[matrix.indptr].astype(matrix.indptr.dtype)),
+        shape=matrix.shape,
+    )
+    taken.sort_indices()
+    return taken
 
 
 def _check_fraction(fraction: float, what: str) -> None:
@@ -151,14 +213,3 @@ def _users(matrix: sp.csr_matrix) -> NDArray[np.int64]:
     """The row number of each stored entry, (nnz,)."""
     users: NDArray[np.int64] = np.arange(matrix.shape[0], dtype=np.int64)
     return users.repeat(np.diff(matrix.indptr))
-
-
-def _part(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
-    """The stored entries marked in `chosen`, in a matrix of the same shape that shares no memory with it."""
-    before = np.concatenate([[0], np.cumsum(chosen)])
-    part = sp.csr_matrix(
-        (matrix.data[chosen], matrix.indices[chosen], before[matrix.indptr].astype(matrix.indptr.dtype)),
-        shape=matrix.shape,
-    )
-    part.sort_indices()
-    return part

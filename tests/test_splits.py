@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, Interactions
-from recae.splits import fold_in_split, hold_out_users, leave_last_out, split_by_time
+from recae.splits import fold_in_split, hold_out_users, leave_last_out, split_by_time, without
 
 FRACTIONS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -138,3 +138,11 @@ def test_bad_arguments():
     for split in (leave_last_out, lambda interactions: split_by_time(interactions, 1)):
         with pytest.raises(DataError, match="name a time column"):
             split(untimed)
+
+
+@given(hnp.arrays(np.bool_, (4, 5)), hnp.arrays(np.bool_, (4, 5)))
+def test_without(one, other):
+    left = without(sp.csr_matrix(one.astype(np.float32)), sp.csr_matrix(other.astype(np.float32)))
+    np.testing.assert_array_equal(left.toarray(), one & ~other)
+    assert left.has_sorted_indices
+    assert left.dtype == np.float32

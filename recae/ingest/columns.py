@@ -41,6 +41,12 @@ KNOWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """The column names recognised for each role, in order of preference; case, blanks and _ - . do not count."""
 
+BASKET_NAMES: Final = (
+    "order_number", "basket", "basket_number", "basket_id", "order_id", "order", "order_no", "invoice_number",
+    "invoice_no", "invoice", "invoice_id", "receipt", "receipt_id", "transaction_id", "visit_number", "session_id",
+)  # fmt: skip
+"""The column names recognised for the number of the order, in order of preference, where there is no time."""
+
 _MEANING: Final = {"user": "who bought", "item": "what was bought"}
 
 
@@ -53,14 +59,15 @@ class Columns:
     time: str | None = None
     quantity: str | None = None
     name: str | None = None
+    basket: str | None = None
 
     def used(self) -> list[str]:
         """Return the distinct columns to read, in the order of the roles."""
-        roles = (self.user, self.item, self.time, self.quantity, self.name)
+        roles = (self.user, self.item, self.time, self.quantity, self.name, self.basket)
         return list(dict.fromkeys(column for column in roles if column is not None))
 
     def __str__(self) -> str:
-        chosen = {role: getattr(self, role) for role in KNOWN_NAMES}
+        chosen = {role: getattr(self, role) for role in (*KNOWN_NAMES, "basket")}
         return ", ".join(f"{role} {column!r}" for role, column in chosen.items() if column is not None)
 
 
@@ -68,12 +75,13 @@ def choose_columns(names: Sequence[str], given: Mapping[str, str | None]) -> Col
     """Choose a column for each role.
 
     A column given by name wins; otherwise the first name of `KNOWN_NAMES` that the table has is taken, unless
-    another role was given that column.
+    another role was given that column. A basket column is recognised, by `BASKET_NAMES`, only where ``given``
+    asks for one with None and there is no time column.
 
     Args:
         names: the columns of the table, in their order.
-        given: role (``user``, ``item``, ``time``, ``quantity``, ``name``) to a column's exact name; None or a
-            missing role leaves the choice to the documented names, "" says that an optional role has none.
+        given: role (``user``, ``item``, ``time``, ``quantity``, ``name``, ``basket``) to a column's exact name; None or
+            a missing role leaves the choice to the documented names, "" says that an optional role has none.
 
     Raises:
         ColumnError: no user or no item column can be recognised; a column given is not there; the user and
@@ -94,6 +102,10 @@ def choose_columns(names: Sequence[str], given: Mapping[str, str | None]) -> Col
         if role not in chosen:
             found = (seen[_plain(name)] for name in known if _plain(name) in seen)
             chosen[role] = next((name for name in found if name not in taken), None)
+    wants_baskets = "basket" in given and "basket" not in chosen and chosen["time"] is None
+    found = (seen[_plain(name)] for name in BASKET_NAMES if _plain(name) in seen)
+    free = set(names) - {column for column in chosen.values() if column is not None}
+    basket = next((name for name in found if name in free), None) if wants_baskets else chosen.get("basket")
     user, item = chosen["user"], chosen["item"]
     if user is None or item is None:
         roles = [role for role in ("user", "item") if chosen[role] is None]
@@ -104,7 +116,7 @@ def choose_columns(names: Sequence[str], given: Mapping[str, str | None]) -> Col
         )
     if user == item:
         raise ColumnError(f"the user and the item cannot both be column {user!r}; found: {_list(names)}")
-    columns = Columns(user, item, chosen["time"], chosen["quantity"], chosen["name"])
+    columns = Columns(user, item, chosen["time"], chosen["quantity"], chosen["name"], basket)
     for column in columns.used():
         if (times := list(names).count(column)) > 1:
             raise ColumnError(

@@ -1,4 +1,4 @@
-"""Rows of purchases become one entry a (user, item) pair, in id order."""
+"""Rows of purchases become one entry a (user, item) pair, in id order, and where asked for one a basket and item."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.errors import ColumnError
+from recae.events import Events
 from recae.ids import IdMap
+from recae.ingest.codes import without_point_zero
 from recae.interactions import NO_TIME, Interactions
 
 
@@ -23,6 +26,7 @@ class Purchases:
         names: int32 positions in `name_texts`, −1 for none; None without a name column.
         times: int64 seconds, `NO_TIME` where unknown; None without a time column.
         quantities: float64; None without a quantity column or times, since nothing depends on them then.
+        baskets: int32 positions in the texts of the basket column, −1 for none; None without one.
     """
 
     users: NDArray[np.int32]
@@ -30,6 +34,18 @@ class Purchases:
     names: NDArray[np.int32] | None
     times: NDArray[np.int64] | None
     quantities: NDArray[np.float64] | None
+    baskets: NDArray[np.int32] | None = None
+
+    def where(self, kept: NDArray[np.bool_]) -> Purchases:
+        """Return the rows marked in ``kept``, without the quantities."""
+        return Purchases(
+            self.users[kept],
+            self.items[kept],
+            None if self.names is None else self.names[kept],
+            None if self.times is None else self.times[kept],
+            None,
+            None if self.baskets is None else self.baskets[kept],
+        )
 
 
 def in_text_order(codes: NDArray[np.int32], texts: pa.LargeStringArray) -> tuple[NDArray[np.int32], IdMap]:
@@ -91,6 +107,62 @@ def to_interactions(
     if purchases.names is not None and name_texts is not None:
         names = _item_names(purchases.items, purchases.names, len(items), name_texts)
     return Interactions(matrix, users, items, times, counts, names)
+
+
+def to_events(
+    purchases: Purchases, n_users: int, n_items: int, basket_texts: pa.LargeStringArray | None, name: str
+) -> Events:
+    """Gather purchases into baskets.
+
+    With times alone, what a user bought at one moment is a basket. With a basket column, its values tell the
+    baskets apart: they are ordered by their first time where there are times, and as whole numbers otherwise. What
+    has no value there is told apart by its time, and what has no time either is the user's first basket.
+
+    Args:
+        purchases: with times or baskets.
+        basket_texts: the distinct values of the basket column; None without one.
+        name: the basket column's name, for messages.
+
+    Raises:
+        ColumnError: there are no times and a value of the basket column is no whole number.
+    """
+    users, items, times, codes = purchases.users, purchases.items, purchases.times, purchases.baskets
+    if codes is None or basket_texts is None:
+        when = times if times is not None else np.zeros(users.size, dtype=np.int64)
+    elif times is None:
+        numbers = np.append(_whole_numbers(basket_texts, name), np.iinfo(np.int64).min)
+        when = numbers[codes]
+    else:
+        # in text order, so that the order of the rows in the file does not matter
+        rank = np.full(len(basket_texts) + 1, -1, dtype=np.int64)
+        rank[pc.sort_indices(basket_texts).to_numpy()] = np.arange(len(basket_texts))
+        numbers = rank[codes]
+        # the first time of each (user, basket), and then a number that rises by it and by basket
+        basket = users.astype(np.int64) * (len(basket_texts) + 1) + numbers + 1
+        _, place = np.unique(basket, return_inverse=True)
+        begins = np.full(int(place.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(begins, place, times)
+        start = np.where(numbers >= 0, begins[place], times)
+        order = np.lexsort((numbers, start))
+        rises = (start[order[1:]] != start[order[:-1]]) | (numbers[order[1:]] != numbers[order[:-1]])
+        when = np.empty(users.size, dtype=np.int64)
+        when[order] = np.append(0, np.cumsum(rises))[: users.size]
+    return Events.of(users, items, when, n_users, n_items, times)
+
+
+def _whole_numbers(texts: pa.LargeStringArray, name: str) -> NDArray[np.int64]:
+    whole = without_point_zero(texts)
+    texts = texts if whole is None else whole
+    try:
+        numbers = texts.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        example = texts.filter(pc.invert(pc.match_substring_regex(texts, r"^-?\d{1,18}$")))
+        shown = repr(example[0].as_py()) if len(example) else "a number beyond 64 bits"
+        raise ColumnError(
+            f"without times, baskets are ordered by the whole numbers in column {name!r}, which holds {shown}; "
+            "name a column of times with --time-column, or one that numbers each user's orders with --basket-column"
+        ) from error
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _pairs(purchases: Purchases, n_items: int) -> NDArray[np.int64]:

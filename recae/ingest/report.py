@@ -33,6 +33,7 @@ class IngestReport:
         notes: sentences on how values were understood.
         first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase kept; None without
             times.
+        baskets: how many baskets the purchases came in; None where they were not asked for.
     """
 
     source: str
@@ -46,6 +47,7 @@ class IngestReport:
     notes: tuple[str, ...]
     first_time: int | None
     last_time: int | None
+    baskets: int | None = None
 
     def lines(self) -> list[str]:
         """Return the report as lines for people."""
@@ -55,6 +57,8 @@ class IngestReport:
             f"kept {self.interactions:,} interactions of {self.users:,} users and {self.items:,} items, "
             f"and {self.repeats:,} repeat purchases as counts"
         )
+        if self.baskets is not None:
+            lines.append(f"kept the order of {self.baskets:,} baskets")
         if self.first_time is not None and self.last_time is not None:
             lines.append(f"purchases from {_day(self.first_time)} to {_day(self.last_time)}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
