@@ -37,7 +37,8 @@ class Recommender:
         users: ids of the histories' rows; None where the model came without histories.
         items: ids of the items, in the model's order.
         item_names: text of shape (items,), null where unknown; None where there are no names.
-        histories: pattern of shape (users, items), what each user owns; None where it was left out.
+        histories: shape (users, items), what each user owns; None where it was left out. Its values count only
+            for a model that reads them (`recae.models.base.reads_values`): how often and lately it was bought.
         metadata: JSON values kept beside the model, such as fingerprint, metrics, history and versions.
 
     Raises:
@@ -73,13 +74,22 @@ class Recommender:
                 f"and {n_items:,} item ids; all must come from the same purchases"
             )
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the model is of a shop where people rebuy, so that owned items stay recommendable by default."""
+        return self.metadata.get("repeats") is True
+
+    def excludes_owned(self, asked: bool | None = None) -> bool:
+        """Return whether owned items are left out: as asked for, or by default unless the model `repeats`."""
+        return not self.repeats if asked is None else asked
+
     def recommend(
         self,
         user: str | None = None,
         *,
         items: Sequence[str] | None = None,
         n: int = 10,
-        exclude_owned: bool = True,
+        exclude_owned: bool | None = None,
     ) -> list[Recommendation]:
         """Return the best items for a user, or for a basket of items, best first.
 
@@ -88,7 +98,7 @@ class Recommender:
             items: a basket instead of a user: item ids, scored as the history of somebody new. Repeated items
                 count once, unknown ones not at all (`unknown_items` names them).
             n: how many; fewer come back where fewer items are left.
-            exclude_owned: leave out the items of the history or basket.
+            exclude_owned: leave out the items of the history or basket; by default unless the model `repeats`.
 
         Raises:
             ConfigError: both or neither of ``user`` and ``items`` are given, ``items`` is empty or not a
@@ -100,7 +110,9 @@ class Recommender:
         scores = self.model.score(history)  # (1, I)
         # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
         length = min(n, max(len(self.items), 1))
-        ranked, values = top_k(scores, length, exclude=history if exclude_owned else None)
+        ranked, values = top_k(
+            scores, length, exclude=history if self.excludes_owned(exclude_owned) else None
+        )
         return [
             Recommendation(rank, *self.id_and_name(int(item)), float(value))
             for rank, (item, value) in enumerate(zip(ranked[0], values[0], strict=True), start=1)
@@ -108,7 +120,7 @@ class Recommender:
         ]
 
     def history(self, user: str | None = None, *, items: Sequence[str] | None = None) -> sp.csr_matrix:
-        """Return what the model scores for a user, or for a basket of items: a pattern of shape (1, I).
+        """Return what the model scores for a user, or for a basket of items, shape (1, I); a basket holds ones.
 
         Raises:
             ConfigError, UnknownIdError: as `recommend`.

@@ -4,14 +4,50 @@ from collections.abc import Callable
 
 import scipy.sparse as sp
 
-from recae.models import ItemKNN, Model, Popularity
+from recae.models import Blend, Frequency, ItemKNN, Model, Popularity
+from recae.models.blend import Part
 from recae.training import SigmoidConfig, train_sigmoid
+from recae.training.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
+from recae.training.deep import fit_deep
+from recae.training.deep_config import DeepConfig
+from recae.training.hooks import Hooks
+from recae.training.kinds import fit
+from recae.training.linear_config import EaseConfig, EdlaeConfig, SparseLinearConfig
+from recae.training.vae_config import MultVaeConfig, RecVaeConfig
 
+MULTVAE = MultVaeConfig(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
+RECVAE = RecVaeConfig(
+    factors=8, hidden=16, hidden_layers=2, epochs=30, learning_rate=0.02, batch_size=16, seed=1
+)
 SIGMOID = SigmoidConfig(factors=16, epochs=60, dropout=0.2, seed=1)
+
+
+def blend(matrix: sp.csr_matrix) -> Blend:
+    """A sigmoid autoencoder and item-kNN, of different spreads."""
+    parts = (
+        Part(train_sigmoid(matrix, SIGMOID)[0], 0.6, (0.3, 0.5)),
+        Part(ItemKNN.fit(matrix), 0.4, (2.0, 0.1)),
+    )
+    return Blend(parts, {"components": "sigmoid,itemknn", "seed": 1})
+
+
+ALS = AlsConfig(factors=8, regularization=0.1, alpha=5.0, seed=1)
+BPR = BprConfig(factors=8, learning_rate=0.1, others=64, seed=1)
+DEEP = DeepConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, noise=0.2, seed=1)
 
 # a new kind of model needs one line here to come under the contract
 FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
+    "als": lambda matrix: fit_als(matrix, ALS, Hooks())[0],
+    "bpr": lambda matrix: fit_bpr(matrix, BPR, Hooks())[0],
+    "blend": blend,
+    "deep": lambda matrix: fit_deep(matrix, DEEP, Hooks())[0],
+    "ease": lambda matrix: fit("ease", matrix, EaseConfig())[0],
+    "edlae": lambda matrix: fit("edlae", matrix, EdlaeConfig())[0],
+    "sparse-linear": lambda matrix: fit("sparse-linear", matrix, SparseLinearConfig(neighbours=4))[0],
     "popularity": Popularity.fit,
+    "frequency": Frequency.fit,
     "itemknn": ItemKNN.fit,
     "sigmoid": lambda matrix: train_sigmoid(matrix, SIGMOID)[0],
+    "multvae": lambda matrix: fit("multvae", matrix, MULTVAE)[0],
+    "recvae": lambda matrix: fit("recvae", matrix, RECVAE)[0],
 }

@@ -74,7 +74,7 @@ def drawn_by_numpy(matrix: sp.csr_matrix, config: SigmoidConfig) -> Draw:
 
 def first_weights(matrix: sp.csr_matrix, config: SigmoidConfig) -> tuple[np.ndarray, np.ndarray]:
     """Encoder and decoder before training."""
-    start = first_parameters(matrix.shape[1], resolve(config, matrix))
+    start = first_parameters(matrix, resolve(config, matrix))
     return start.encoder, start.decoder.weights()
 
 

@@ -16,9 +16,10 @@ import safetensors.numpy
 import scipy.sparse as sp
 from modelfiles import HISTORIES, ITEMS, METADATA, NAMES, USERS, pack, parts, popular, recommender, saved
 
-from recae.errors import ConfigError, ModelFileError, OutputError
+from recae.errors import ConfigError, DataError, ModelFileError, OutputError
 from recae.ids import IdMap
 from recae.modelfile import describe, load, save, write
+from recae.models import Frequency
 from recae.recommender import Recommender
 
 # The written format
@@ -200,4 +201,94 @@ def test_describe_does_not_read_weights(tmp_path: Path) -> None:
     path.write_bytes(pack(metadata, tensors | {"model.counts": np.full(5, np.nan, np.float32)}))
     assert describe(path)["metadata"]["kind"] == "popularity"
     with pytest.raises(ModelFileError):
+        load(path)
+
+
+# Values of histories
+
+WEIGHTS = np.where(HISTORIES > 0, np.arange(1, 21).reshape(4, 5) / 8, 0).astype(np.float32)
+
+
+def rebuying(weights: Any = None) -> Recommender:
+    matrix = sp.csr_matrix(WEIGHTS) if weights is None else weights
+    return recommender(model=Frequency.fit(matrix), histories=matrix)
+
+
+def test_values_are_kept_where_the_model_reads_them(tmp_path: Path) -> None:
+    data = saved(tmp_path, rebuying())
+    values = parts(data)[1]["histories.values"]
+    assert values.dtype == np.dtype("<f4")
+    assert values.tolist() == WEIGHTS[WEIGHTS > 0].tolist()
+    after = load(tmp_path / "saved.recae")
+    assert after.histories is not None
+    np.testing.assert_array_equal(after.histories.toarray(), WEIGHTS)
+    assert saved(tmp_path, after) == data
+    for user in USERS:
+        assert after.recommend(user, n=9, exclude_owned=False) == rebuying().recommend(
+            user, n=9, exclude_owned=False
+        )
+
+
+def test_values_are_left_out_where_no_model_reads_them(tmp_path: Path) -> None:
+    assert saved(tmp_path, recommender(histories=sp.csr_matrix(WEIGHTS))) == saved(tmp_path, recommender())
+    assert saved(tmp_path, rebuying(), histories=False)
+    assert not [name for name in parts((tmp_path / "saved.recae").read_bytes())[1] if "hist" in name]
+
+
+def test_repeated_entries_add_up(tmp_path: Path) -> None:
+    halves = sp.csr_matrix(WEIGHTS)
+    twice = sp.csr_matrix(
+        (np.repeat(halves.data / 2, 2), np.repeat(halves.indices, 2), halves.indptr * 2), shape=halves.shape
+    )
+    model = Frequency.fit(halves)
+    assert saved(tmp_path, recommender(model=model, histories=twice)) == saved(tmp_path, rebuying())
+
+
+@pytest.mark.parametrize("value", [0, -1, np.nan, np.inf, 1e39])
+def test_values_that_cannot_be_written(tmp_path: Path, value: float) -> None:
+    matrix = sp.csr_matrix(WEIGHTS.astype(np.float64))
+    matrix.data[3] = value
+    with pytest.raises(DataError, match="finite and above 0"):
+        save(rebuying(matrix), tmp_path / "m.recae")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "'histories.values' is missing, which its kind of model reads"),
+        ([1, 1, 1, 1, 1, 1, 1], "does not hold a number above 0 for each of 8 purchases"),
+        ([1] * 9, "does not hold a number above 0 for each of 8"),
+        ([1, 1, 1, 0, 1, 1, 1, 1], "a number above 0"),
+        ([1, 1, 1, -0.5, 1, 1, 1, 1], "a number above 0"),
+        ([1, 1, 1, np.nan, 1, 1, 1, 1], "'histories.values' holds numbers that are not finite"),
+        ([1, 1, 1, np.inf, 1, 1, 1, 1], "'histories.values' holds numbers that are not finite"),
+        (np.ones(8), "'histories.values' should be F32, but is F64"),
+        (np.ones((8, 1), np.float32), "one axis, but has 2"),
+    ],
+)
+def test_hostile_values(tmp_path: Path, change: Any, message: str) -> None:
+    metadata, tensors = parts(saved(tmp_path, rebuying()))
+    del tensors["histories.values"]
+    if change is not None:
+        tensors["histories.values"] = np.array(change, np.float32) if isinstance(change, list) else change
+    path = tmp_path / "hostile.recae"
+    path.write_bytes(pack(metadata, tensors))
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+
+
+def test_values_without_the_rest_or_without_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "hostile.recae"
+    metadata, tensors = parts(saved(tmp_path, rebuying()))
+    for missing in (["histories.indptr"], ["histories.indices"], ["histories.indptr", "histories.indices"]):
+        left = {name: array for name, array in tensors.items() if name not in missing}
+        path.write_bytes(pack(metadata, left))
+        with pytest.raises(ModelFileError, match=f"'histories.ind{'ices' if len(missing) > 1 else ''}"):
+            load(path)
+    metadata, others = parts(saved(tmp_path, recommender()))
+    path.write_bytes(pack(metadata, others | {"histories.values": np.ones(8, np.float32)}))
+    with pytest.raises(
+        ModelFileError, match=r"it holds 'histories\.values', which its kind of model does not read"
+    ):
         load(path)

@@ -26,7 +26,7 @@ def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
 def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
     """The same training, written down without any trick: dense rows, torch autograd, every weight updated."""
     config = resolve(config, matrix)
-    start = first_parameters(matrix.shape[1], config)
+    start = first_parameters(matrix, config)
     E = torch.tensor(start.encoder, requires_grad=True)
     b = torch.tensor(start.encoder_bias, requires_grad=True)
     W = torch.tensor(start.decoder.weights().copy(), requires_grad=True)
@@ -121,7 +121,7 @@ def test_weights_agree_with_autograd(change: dict[str, float], dtype: str, toler
 def test_training_moves_the_weights() -> None:
     """So that agreement with the oracle is not an agreement to do nothing."""
     matrix = purchases(90, 60)
-    start = first_parameters(60, resolve(SMALL, matrix))
+    start = first_parameters(matrix, resolve(SMALL, matrix))
     found = trained(matrix, SMALL, epochs=4)
     assert np.abs(found["decoder"] - start.decoder.weights()).max() > 0.1
     assert np.abs(found["encoder"] - start.encoder).max() > 0.01

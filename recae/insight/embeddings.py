@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
-from recae.models.base import Encoder
+from recae.models import Encoder, find_encoder
 from recae.ranking import rows_per_block
 from recae.recommender import Recommender
 from recae.tables import check_output, write_table
@@ -110,13 +110,13 @@ def write_embeddings(
 
 def encoder_of(recommender: Recommender) -> Encoder:
     """Return the model as one with codes; DataError when it has none."""
-    model = recommender.model
-    if not isinstance(model, Encoder):
+    encoder = find_encoder(recommender.model)
+    if encoder is None:
         raise DataError(
-            f"codes are needed, but a model of kind '{model.kind}' has none; "
-            "train an autoencoder with `recae train`"
+            f"codes are needed, but a model of kind '{recommender.model.kind}' has none; "
+            "train an autoencoder with `recae train --kind sigmoid`"
         )
-    return model
+    return encoder
 
 
 def histories_of(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
-from recae.models.base import check_histories, check_items
+from recae.models.base import check_histories, check_items, reads_values
 from recae.ranking import rows_per_block
 from recae.recommender import Recommender
 
@@ -65,7 +65,8 @@ def explain(
 
     Args:
         recommender: whose model scores.
-        history: csr_matrix of shape (1, I); the items stored are owned, whatever their value. May be empty.
+        history: csr_matrix of shape (1, I); the items stored are owned, whatever their value; a model that
+            reads the values of a history is given them. May be empty.
         items: rows of the items to explain, in 0 .. I − 1, in any order. Owned ones may be among them; such
             an item's own contribution is part of its explanation.
 
@@ -83,17 +84,22 @@ def explain(
         )
     check_histories(history, model.n_items)
     targets = check_items(np.asarray(items), model.n_items)
-    owned = np.unique(history.indices)  # (m,) each once
+    owned, place = np.unique(history.indices, return_inverse=True)  # (m,) each once
     m = owned.size
+    values = np.ones(m, np.float32)
+    if reads_values(model):
+        values = np.bincount(place, weights=history.data, minlength=m).astype(np.float32)
     # the history and the empty one
-    whole = sp.csr_matrix((np.ones(m, np.float32), owned, [0, m, m]), shape=(2, model.n_items))
+    whole = sp.csr_matrix((values, owned, [0, m, m]), shape=(2, model.n_items))
     score, base = model.score_items(whole, targets).astype(np.float64)  # (n,) each
 
     contributions = np.empty((targets.size, m))
     block = rows_per_block(3 * m + targets.size, _BLOCK_BYTES)  # an entry has a value, an index and a mark
     for start in range(0, m, block):
         stop = min(start + block, m)
-        scores = model.score_items(_left_out(owned, start, stop, model.n_items), targets)  # (stop − start, n)
+        scores = model.score_items(
+            _left_out(owned, values, start, stop, model.n_items), targets
+        )  # (stop − start, n)
         contributions[:, start:stop] = score[:, None] - scores.T
     joint = score - base - contributions.sum(axis=1)
     rows = owned.astype(np.int64)
@@ -103,10 +109,13 @@ def explain(
     ]
 
 
-def _left_out(owned: NDArray[np.integer[Any]], start: int, stop: int, n_items: int) -> sp.csr_matrix:
+def _left_out(
+    owned: NDArray[np.integer[Any]], values: NDArray[np.float32], start: int, stop: int, n_items: int
+) -> sp.csr_matrix:
     """Histories that lack one item each: the items at start .. stop − 1 of `owned`, (stop − start, I)."""
     m, rows = owned.size, stop - start
     kept = np.arange(m) != np.arange(start, stop)[:, None]  # (rows, m)
     indices = np.broadcast_to(owned, (rows, m))[kept]
     indptr = np.arange(rows + 1) * (m - 1)
-    return sp.csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(rows, n_items))
+    weights = np.broadcast_to(values, (rows, m))[kept]
+    return sp.csr_matrix((weights, indices, indptr), shape=(rows, n_items))

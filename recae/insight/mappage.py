@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.insight.categories import Categories
-from recae.models.base import Encoder
+from recae.models import find_encoder
 from recae.ranking import rows_per_block
 from recae.recommender import Recommender
 
@@ -92,11 +92,11 @@ def point_vectors(recommender: Recommender, points: Points) -> NDArray[np.float3
     Raises:
         DataError: the model has neither, since it passes no history through a code.
     """
-    model = recommender.model
-    if not isinstance(model, Encoder):
+    model = find_encoder(recommender.model)
+    if model is None:
         raise DataError(
-            f"a map is drawn from codes, which a model of kind '{model.kind}' does not have; "
-            "train an autoencoder (recae train --model sigmoid)"
+            f"a map is drawn from codes, which a model of kind '{recommender.model.kind}' does not have; "
+            "train an autoencoder (recae train --kind sigmoid)"
         )
     if points.kind == "items":
         return np.ascontiguousarray(model.item_vectors[points.rows], dtype=np.float32)

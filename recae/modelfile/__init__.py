@@ -35,6 +35,8 @@ name                     dtype   shape     what
 ``users.offsets``        I64     (U + 1)   likewise
 ``histories.indptr``     I64     (U + 1)   first 0, never falling, last = number of indices
 ``histories.indices``    I32     (pairs)   items of user u at ``indptr[u] .. indptr[u + 1]``, rising
+``histories.values``     F32     (pairs)   how often and lately u bought each, finite, above 0; there where the
+                                           model reads the values of a history, and only there
 ``model.<name>``         any     any       the model's parameters, finite
 =======================  ======  ========  ================================================================
 

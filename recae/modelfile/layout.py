@@ -7,5 +7,6 @@ FIXED = {
     "items.data": "U8", "items.offsets": "I64",
     "names.data": "U8", "names.offsets": "I64", "names.valid": "U8",
     "users.data": "U8", "users.offsets": "I64",
-    "histories.indptr": "I64", "histories.indices": "I32",
+    "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
 }  # fmt: skip
+VALUES = "histories.values"  # the only one that the rest of its group does without

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 
 from recae.errors import DataError, ModelFileError, RecaeError
 from recae.ids import IdMap
-from recae.modelfile.layout import FIXED, FORMAT_VERSION, KEY, OWN_KEYS
+from recae.modelfile.layout import FIXED, FORMAT_VERSION, KEY, OWN_KEYS, VALUES
 from recae.models import KINDS, Model
+from recae.models.base import reads_values
 from recae.recommender import Recommender
 from recae.tensorfile import DTYPES
 
@@ -39,11 +40,15 @@ def load(path: Path | str) -> Recommender:
         item_names = _read_names(file, len(items)) if "names.data" in names else None
         histories = None
         if users is not None and "histories.indptr" in names:
-            histories = _read_histories(file, len(users), len(items))
+            histories = _read_histories(file, len(users), len(items), VALUES in names)
         parameters = {
             name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
         }
         model = _build_model(metadata, parameters, len(items))
+        if histories is not None and reads_values(model) and VALUES not in names:
+            raise _damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
+        if VALUES in names and not reads_values(model):
+            raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
         own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
         return Recommender(model, users, items, item_names, histories, own)
 
@@ -149,9 +154,10 @@ def _check_names(file: Any) -> list[str]:
         if code not in DTYPES or FIXED.get(name, code) != code:
             wanted = FIXED.get(name, "a plain number type")
             raise _damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
+    optional = {VALUES} if "histories.indptr" in names else set()
     for group in ("items", "names", "users", "histories"):
         whole = {name for name in FIXED if name.startswith(group)}
-        missing = sorted(whole.difference(names))
+        missing = sorted(whole.difference(names, optional))
         if missing and (group == "items" or len(missing) < len(whole)):
             raise _damaged(f"tensor '{missing[0]}' is missing")
     if "histories.indptr" in names and "users.data" not in names:
@@ -206,7 +212,7 @@ def _read_names(file: Any, n_items: int) -> pa.LargeStringArray:
     return names
 
 
-def _read_histories(file: Any, n_users: int, n_items: int) -> sp.csr_matrix:
+def _read_histories(file: Any, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
     indptr, indices = _take(file, "histories.indptr"), _take(file, "histories.indices")
     _check_offsets("histories.indptr", indptr, n_users, indices.size)
     if indices.size and not 0 <= indices.min() <= indices.max() < n_items:
@@ -216,8 +222,10 @@ def _read_histories(file: Any, n_users: int, n_items: int) -> sp.csr_matrix:
     rises[begins[(begins > 0) & (begins < indices.size)] - 1] = True  # a new user may begin lower
     if not rises.all():
         raise _damaged("'histories.indices' does not rise within each user")
-    ones = np.ones(indices.size, dtype=np.float32)
-    histories = sp.csr_matrix((ones, indices, indptr), shape=(n_users, n_items))
+    values = _take(file, VALUES) if with_values else np.ones(indices.size, dtype=np.float32)
+    if values.size != indices.size or not (values > 0).all():
+        raise _damaged(f"'{VALUES}' does not hold a number above 0 for each of {indices.size:,} purchases")
+    histories = sp.csr_matrix((values, indices, indptr), shape=(n_users, n_items))
     histories.has_canonical_format = True
     return histories
 

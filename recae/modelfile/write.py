@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import ConfigError
+from recae.errors import ConfigError, DataError
 from recae.files import atomic_path
 from recae.ids import IdMap
-from recae.modelfile.layout import FORMAT_VERSION, KEY, OWN_KEYS
+from recae.modelfile.layout import FORMAT_VERSION, KEY, OWN_KEYS, VALUES
+from recae.models.base import reads_values
 from recae.recommender import Recommender
 from recae.tensorfile import json_text, write_tensors
 
@@ -28,6 +30,7 @@ def save(recommender: Recommender, path: Path | str, *, histories: bool = True) 
     Raises:
         OutputError: the file cannot be written.
         ConfigError: the metadata or configuration is not JSON, or the metadata uses a key of the format.
+        DataError: the model reads the values of histories, and one is not finite and above 0 in float32.
     """
     users = recommender.users if histories else None
     text = _metadata_text(recommender, users)
@@ -71,4 +74,17 @@ def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> 
             canonical.sum_duplicates()
         tensors["histories.indptr"] = canonical.indptr.astype(np.int64)
         tensors["histories.indices"] = canonical.indices.astype(np.int32)
+        if reads_values(recommender.model):
+            tensors[VALUES] = _values(canonical)
     return tensors
+
+
+def _values(histories: sp.csr_matrix) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what overflows is refused
+        values = histories.data.astype(np.float32)
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise DataError(
+            "the values of the histories must be finite and above 0, but one is not; "
+            "weight them with Events.weights, or give ones"
+        )
+    return values

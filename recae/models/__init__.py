@@ -4,11 +4,31 @@ import difflib
 
 from recae.errors import ConfigError
 from recae.models.base import JSON, Encoder, Model
+from recae.models.blend import Blend, find_encoder
+from recae.models.deep import DeepAutoencoder
+from recae.models.factorisation import ALS, BPR
+from recae.models.frequency import Frequency
 from recae.models.itemknn import ItemKNN
+from recae.models.linear import DenseLinear, Ease, Edlae, SparseLinear
 from recae.models.popularity import Popularity
 from recae.models.sigmoid import SigmoidAutoencoder
+from recae.models.vae import MultVAE, RecVAE
 
-_CLASSES: tuple[type[Model], ...] = (Popularity, ItemKNN, SigmoidAutoencoder)
+_CLASSES: tuple[type[Model], ...] = (
+    DeepAutoencoder,
+    Popularity,
+    ItemKNN,
+    SigmoidAutoencoder,
+    Blend,
+    ALS,
+    BPR,
+    Frequency,
+    MultVAE,
+    RecVAE,
+    Ease,
+    Edlae,
+    SparseLinear,
+)
 KINDS: dict[str, type[Model]] = {cls.kind: cls for cls in _CLASSES}
 
 
@@ -23,4 +43,25 @@ def model_class(kind: str) -> type[Model]:
     return KINDS[kind]
 
 
-__all__ = ["JSON", "KINDS", "Encoder", "ItemKNN", "Model", "Popularity", "SigmoidAutoencoder", "model_class"]
+__all__ = [
+    "ALS",
+    "BPR",
+    "JSON",
+    "KINDS",
+    "Blend",
+    "DeepAutoencoder",
+    "DenseLinear",
+    "Ease",
+    "Edlae",
+    "Encoder",
+    "Frequency",
+    "ItemKNN",
+    "Model",
+    "MultVAE",
+    "Popularity",
+    "RecVAE",
+    "SigmoidAutoencoder",
+    "SparseLinear",
+    "find_encoder",
+    "model_class",
+]

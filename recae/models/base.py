@@ -16,7 +16,8 @@ class Model(Protocol):
     """A model scores histories. How it got its parameters is not its business.
 
     `kind` is its name in the registry and in the model file; `trained` says whether its parameters come from
-    gradient steps over epochs (True) or from counting or a closed form (False).
+    gradient steps over epochs (True) or from counting or a closed form (False). A kind that also reads the values
+    stored in a history says so with a class attribute `uses_values = True`, which `reads_values` asks for.
     """
 
     kind: ClassVar[str]
@@ -33,8 +34,8 @@ class Model(Protocol):
         Parameters
         ----------
         histories : csr_matrix of shape (B, I)
-            The items stored in row b are the history of user b, whatever their value. Rows may be empty.
-            Not modified.
+            The items stored in row b are the history of user b, whatever their value (but see `reads_values`).
+            Rows may be empty. Not modified.
 
         Returns
         -------
@@ -106,6 +107,14 @@ class Encoder(Protocol):
         ...
 
 
+def reads_values(model: object) -> bool:
+    """Whether scores depend on the values stored in a history, such as how often each item was bought.
+
+    For all other models the pattern alone counts, and a history's values need not be kept.
+    """
+    return bool(getattr(model, "uses_values", False))
+
+
 def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
     """Raises DataError unless the histories have `n_items` columns."""
     if histories.shape[1] != n_items:
@@ -159,11 +168,16 @@ def take_array(
             f"the model file's array '{name}' should be {np.dtype(dtype)} of shape ({wanted}), "
             f"but is {array.dtype} of shape {array.shape}; train the model again"
         )
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+    if np.issubdtype(array.dtype, np.floating) and not _finite(array):
         raise ModelFileError(
             f"the model file's array '{name}' holds values that are not finite; train the model again"
         )
     return np.ascontiguousarray(array)
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    flat, step = array.reshape(-1), 2**20  # in pieces: the mask of a large array would be a quarter of it
+    return all(bool(np.isfinite(flat[i : i + step]).all()) for i in range(0, flat.size, step))
 
 
 def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:

@@ -5,7 +5,7 @@ item itself among them). A history's score of an item is the sum of its items' s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 import numpy as np
@@ -30,6 +30,8 @@ class ItemKNN:
         Neighbours kept for each item, itself included.
     weighting : "bm25", "tfidf" or "cosine"
         How the purchases are weighted before the items are compared.
+    settings : mapping
+        The configuration it was fitted with, kept for the record.
     """
 
     kind: ClassVar[str] = "itemknn"
@@ -38,6 +40,7 @@ class ItemKNN:
     similarity: sp.csr_matrix
     k: int
     weighting: Weighting
+    settings: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, matrix: sp.csr_matrix, *, k: int = 6, weighting: Weighting = "tfidf") -> Self:
@@ -93,8 +96,8 @@ class ItemKNN:
         return cast(NDArray[np.float32], (pattern(histories) @ columns).toarray())
 
     def config(self) -> dict[str, JSON]:
-        """`k` and `weighting`."""
-        return {"k": self.k, "weighting": self.weighting}
+        """The settings it was fitted with; `k` and `weighting` at least."""
+        return {**self.settings, "k": self.k, "weighting": self.weighting}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The similarity matrix: `data` float32 (n,), `indices` int32 (n,), `indptr` int64 (I + 1,)."""
@@ -127,4 +130,4 @@ class ItemKNN:
                 "train the model again"
             )
         similarity = sp.csr_matrix((data, indices, indptr), shape=(n_items, n_items))
-        return cls(similarity, k, cast(Weighting, weighting))
+        return cls(similarity, k, cast(Weighting, weighting), dict(config))

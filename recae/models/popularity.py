@@ -1,7 +1,7 @@
 """Popularity: every user gets the items that most users own; the floor that any model must beat."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,12 +19,15 @@ class Popularity:
     ----------
     counts : float32 ndarray of shape (I,)
         Number of users who own each item (exact up to 2^24 users).
+    settings : mapping
+        The configuration it was fitted with, kept for the record.
     """
 
     kind: ClassVar[str] = "popularity"
     trained: ClassVar[bool] = False
 
     counts: NDArray[np.float32]
+    settings: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, matrix: sp.csr_matrix) -> Self:
@@ -47,8 +50,8 @@ class Popularity:
         return np.tile(self.counts[check_items(items, self.n_items)], (histories.shape[0], 1))
 
     def config(self) -> dict[str, JSON]:
-        """Nothing to configure."""
-        return {}
+        """The settings it was fitted with."""
+        return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """`counts`, float32 (I,)."""
@@ -59,4 +62,4 @@ class Popularity:
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
         """The model of these counts; ModelFileError if they are missing or do not fit."""
-        return cls(take_array(arrays, "counts", np.float32, (n_items,)))
+        return cls(take_array(arrays, "counts", np.float32, (n_items,)), dict(config))

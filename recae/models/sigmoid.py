@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.errors import ModelFileError
 from recae.models import few
 from recae.models.base import JSON, check_histories, check_items, take_array, take_number
 
@@ -21,7 +22,7 @@ class SigmoidAutoencoder:
 
     encoder       (I, d) float32, E
     encoder_bias  (d,) float32, b
-    decoder       (I, d) float32, W
+    decoder       (I, d) float32, W; the encoder itself where the weights are tied, which are then stored once
     decoder_bias  (I,) float32, c
     input_power   p
     settings      the configuration it was trained with, kept for the record
@@ -84,11 +85,12 @@ class SigmoidAutoencoder:
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Parameters by name."""
+        """Parameters by name; no decoder where it is the encoder."""
+        own = {} if self.decoder is self.encoder else {"decoder": self.decoder}
         return {
             "encoder": self.encoder,
             "encoder_bias": self.encoder_bias,
-            "decoder": self.decoder,
+            **own,
             "decoder_bias": self.decoder_bias,
         }
 
@@ -99,10 +101,17 @@ class SigmoidAutoencoder:
         """The model with these parameters. Raises ModelFileError when one is missing or of another shape or type."""
         encoder = take_array(arrays, "encoder", np.float32, (n_items, None))
         factors = encoder.shape[1]
+        tied = config.get("tied", False)
+        if not isinstance(tied, bool):
+            raise ModelFileError(
+                f"the model file's configuration should give 'tied' as true or false, but gives {tied!r}; "
+                "train the model again"
+            )
+        decoder = encoder if tied else take_array(arrays, "decoder", np.float32, (n_items, factors))
         return cls(
             encoder=encoder,
             encoder_bias=take_array(arrays, "encoder_bias", np.float32, (factors,)),
-            decoder=take_array(arrays, "decoder", np.float32, (n_items, factors)),
+            decoder=decoder,
             decoder_bias=take_array(arrays, "decoder_bias", np.float32, (n_items,)),
             input_power=take_number(config, "input_power", 0, 1),
             settings=dict(config),

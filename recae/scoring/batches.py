@@ -39,7 +39,7 @@ def score_batches(
     recommender: Recommender,
     n: int = 20,
     *,
-    exclude_owned: bool = True,
+    exclude_owned: bool | None = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     threads: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -51,7 +51,7 @@ def score_batches(
     Args:
         recommender: a model with histories.
         n: how many items a user; a user with fewer items to rank gets fewer rows, without padding.
-        exclude_owned: leave out the items of the user's history.
+        exclude_owned: leave out the items of the user's history; by default unless the model `repeats`.
         block_bytes: bytes of scores and lists held at one time, over all threads (one user each at least).
         threads: most threads to use; by default the processors this process may run on.
 
@@ -70,7 +70,7 @@ def score_batches(
 
 
 def scored_blocks(
-    recommender: Recommender, n: int, *, exclude_owned: bool, block_bytes: int, threads: int | None
+    recommender: Recommender, n: int, *, exclude_owned: bool | None, block_bytes: int, threads: int | None
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Check the arguments now; then give, for each block, the users done so far and their recommendations."""
     if n < 1:
@@ -87,8 +87,9 @@ def scored_blocks(
     threads = threads or processors()
     workers = min(threads, max(1, rows // _ROWS_WORTH_A_WORKER))
     rows = max(1, min(rows, len(recommender.users)) // workers)
+    excluded = recommender.excludes_owned(exclude_owned)
     return _run(
-        recommender, recommender.users, recommender.histories, length, exclude_owned, rows, workers, threads
+        recommender, recommender.users, recommender.histories, length, excluded, rows, workers, threads
     )
 
 

@@ -23,7 +23,7 @@ def write_scores(
     path: Path | str,
     n: int = 20,
     *,
-    exclude_owned: bool = True,
+    exclude_owned: bool | None = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     threads: int | None = None,
     on_users: Callable[[int], None] | None = None,

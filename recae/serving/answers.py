@@ -27,6 +27,14 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True)
+class _History:
+    """What is scored: rows of items, rising, and their values; None for ones."""
+
+    items: NDArray[np.integer[Any]]
+    values: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """The list of one question: rows of its items, best first, and their scores; and what it was made from."""
 
@@ -35,6 +43,7 @@ class Ranked:
     unknown: list[str]
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
+    values: NDArray[np.float32] | None = None  # of the history; None for ones
 
 
 def rank(served: Served, questions: Sequence[RecommendRequest]) -> list[Ranked | Problem]:
@@ -45,7 +54,7 @@ def rank(served: Served, questions: Sequence[RecommendRequest]) -> list[Ranked |
     """
     answers: list[Ranked | Problem | None] = [None] * len(questions)
     places: list[int] = []
-    histories: list[NDArray[np.integer[Any]]] = []
+    histories: list[_History] = []
     unknowns: list[list[str]] = []
     for place, question in enumerate(questions):
         try:
@@ -67,7 +76,7 @@ def rank(served: Served, questions: Sequence[RecommendRequest]) -> list[Ranked |
         only = None if question.only is None else tuple(question.only)
         groups.setdefault((min(question.n, n_items), only), []).append(at)
     for (length, only), members in groups.items():
-        excluded = [_excluded(served, questions[places[at]], histories[at]) for at in members]
+        excluded = [_History(_excluded(served, questions[places[at]], histories[at].items)) for at in members]
         candidates = None if only is None else _marked(served, only)
         part = scores if len(members) == len(places) else scores[members]
         items, values = top_k(
@@ -76,7 +85,10 @@ def rank(served: Served, questions: Sequence[RecommendRequest]) -> list[Ranked |
         for at, row, value in zip(members, items, values, strict=True):
             kept = int(np.count_nonzero(row >= 0))  # -1 pads a list for which too few items are left
             place = places[at]
-            answers[place] = Ranked(questions[place], histories[at], unknowns[at], row[:kept], value[:kept])
+            of = histories[at]
+            answers[place] = Ranked(
+                questions[place], of.items, unknowns[at], row[:kept], value[:kept], of.values
+            )
     return [answer for answer in answers if answer is not None]
 
 
@@ -118,7 +130,7 @@ def written_with_reasons(served: Served, one: Ranked) -> bytes:
             f"{one.history.size:,}; ask without 'explain'",
         )
     n_items = len(served.recommender.items)
-    explained = explain(served.recommender, _matrix([one.history], n_items), one.items)
+    explained = explain(served.recommender, _matrix([_History(one.history, one.values)], n_items), one.items)
     ids, names = served.ids_and_names(one.items)
     bases = _short(np.array([explanation.base for explanation in explained]))
     joints = _short(np.array([explanation.joint for explanation in explained]))
@@ -166,10 +178,11 @@ def _short(values: NDArray[np.floating[Any]]) -> list[float]:
     return shorter
 
 
-def _history(served: Served, question: RecommendRequest) -> tuple[NDArray[np.integer[Any]], list[str]]:
-    """Return the rows of a question's history, rising, and the basket's ids that are not known, each once."""
+def _history(served: Served, question: RecommendRequest) -> tuple[_History, list[str]]:
+    """Return a question's history, and the basket's ids that are not known, each once."""
     if question.user is not None:
-        return served.user(question.user)[1], []
+        row, owned = served.user(question.user)
+        return _History(owned, served.values(row)), []
     basket = list(dict.fromkeys(question.items or []))
     rows = served.recommender.items.rows(basket)
     missing = [item for item, row in zip(basket, rows, strict=True) if row < 0]
@@ -181,14 +194,14 @@ def _history(served: Served, question: RecommendRequest) -> tuple[NDArray[np.int
             f"no item of the basket is in the model: {shown(missing[0])}{more}",
             unknown=missing[0],
         )
-    return np.sort(rows[rows >= 0]), missing
+    return _History(np.sort(rows[rows >= 0])), missing
 
 
 def _excluded(
     served: Served, question: RecommendRequest, history: NDArray[np.integer[Any]]
 ) -> NDArray[np.integer[Any]]:
     """Return the rows that may not be recommended; repeats do no harm."""
-    owned = history if question.exclude_owned else history[:0]
+    owned = history if served.recommender.excludes_owned(question.exclude_owned) else history[:0]
     if not question.exclude:
         return owned
     rows = served.recommender.items.rows(question.exclude)
@@ -203,9 +216,13 @@ def _marked(served: Served, only: Sequence[str]) -> NDArray[np.bool_]:
     return marks
 
 
-def _matrix(rows: Sequence[NDArray[np.integer[Any]]], n_items: int) -> sp.csr_matrix:
-    """Return item rows as a pattern, (B, I); scipy's own checks would cost more than the rest."""
+def _matrix(rows: Sequence[_History], n_items: int) -> sp.csr_matrix:
+    """Return histories as a matrix, (B, I); scipy's own checks would cost more than the rest."""
     indptr = np.zeros(len(rows) + 1, dtype=np.int32)
-    np.cumsum([row.size for row in rows], out=indptr[1:])
-    indices = np.concatenate(rows).astype(np.int32, copy=False)
-    return sp.csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(len(rows), n_items))
+    np.cumsum([row.items.size for row in rows], out=indptr[1:])
+    indices = np.concatenate([row.items for row in rows]).astype(np.int32, copy=False)
+    values = np.ones(indices.size, np.float32)
+    for row, start, stop in zip(rows, indptr, indptr[1:], strict=False):
+        if row.values is not None:
+            values[start:stop] = row.values
+    return sp.csr_matrix((values, indices, indptr), shape=(len(rows), n_items))

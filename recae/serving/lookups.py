@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recae.ids import shown
-from recae.models.base import Encoder
+from recae.models import find_encoder
 from recae.serving.problems import Problem
 from recae.serving.served import Served, unknown, without_histories
 
@@ -19,7 +19,7 @@ def similar(served: Served, item_id: str, n: int) -> dict[str, Any]:
 
     recommender = served.recommender
     row = served.item(item_id)
-    coded = isinstance(recommender.model, Encoder)
+    coded = find_encoder(recommender.model) is not None
     if not coded and served.together is None:
         raise Problem(
             "not-comparable",

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recae.models.base import Encoder
+from recae.models import find_encoder
 from recae.recommender import Recommender
 
 ITEMS_AT_MOST = 20_000
@@ -65,8 +65,8 @@ class Map:
     def _compute(self) -> bytes:
         from recae.insight.map import default_method, layout
 
-        model = self._recommender.model
-        assert isinstance(model, Encoder)  # noqa: S101  # the constructor's condition
+        model = find_encoder(self._recommender.model)
+        assert model is not None  # noqa: S101  # the constructor's condition
         count = min(len(self._recommender.items), ITEMS_AT_MOST)
         rows = np.arange(count)
         if self._owners is not None:

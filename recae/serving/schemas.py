@@ -49,7 +49,11 @@ class RecommendRequest(_Question):
     n: Annotated[int, BeforeValidator(_whole)] = Field(
         10, ge=1, le=N_AT_MOST, description="how many; fewer come back where fewer are left"
     )
-    exclude_owned: bool = Field(True, description="leave out what the user or basket has already")
+    exclude_owned: bool | None = Field(
+        None,
+        description="leave out what the user or basket has already; null: true, unless the model was trained "
+        "for repeat purchases",
+    )
     exclude: Ids = Field(default=[], description="item ids never to recommend; unknown ones are ignored")
     only: Ids | None = Field(
         None, description="recommend among these item ids only; unknown ones are ignored"

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import shown
-from recae.models.base import Encoder
+from recae.models import find_encoder
+from recae.models.base import reads_values
 from recae.ranking import rows_per_block, top_k
 from recae.recommender import Recommender
 from recae.serving.mapping import Map
@@ -87,6 +88,14 @@ class Served:
                 self._user_rows[user_id] = row
         return row, histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
 
+    def values(self, row: int) -> NDArray[np.float32] | None:
+        """Return how often and lately a user bought each item owned; None unless the model reads it."""
+        histories = self.recommender.histories
+        if histories is None or not reads_values(self.recommender.model):
+            return None
+        values: NDArray[np.float32] = histories.data[histories.indptr[row] : histories.indptr[row + 1]]
+        return values
+
 
 def unknown(what: str, id: str, nearest: list[str] | None = None) -> Problem:  # noqa: A002  # the word of the field
     """Return the 404 problem of an id that the model does not know."""
@@ -124,7 +133,7 @@ def load_served(path: Path) -> Served:
     _warm_up(recommender)
     users = None if recommender.users is None or histories is None else UserSearch(recommender.users)
     searched = ItemSearch(recommender.items, recommender.item_names, owners)
-    coded = isinstance(recommender.model, Encoder) and len(recommender.items) > 0
+    coded = find_encoder(recommender.model) is not None and len(recommender.items) > 0
     picture = Map(recommender, owners, version) if coded else None
     return Served(recommender, version, datetime.now(UTC), searched, users, together, picture)
 

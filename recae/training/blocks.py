@@ -18,13 +18,13 @@ from recae.training.block_math import MAX_SHRINK, Dense, Sparse, in_turn, take_s
 from recae.training.config import SigmoidConfig, resolve
 from recae.training.parameters import first_parameters
 from recae.training.per_user import ADAGRAD_EPSILON
-from recae.training.trainer import Trainer
+from recae.training.sigmoid import SigmoidTrainer
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-class BlockTrainer(Trainer):
+class BlockTrainer(SigmoidTrainer):
     """Per-user SGD whose encoder waits for the end of each block of `batch_size` users.
 
     The codes of a block are computed together. The decoder then takes one exact step a user, in order, as a few matrix
@@ -38,7 +38,7 @@ class BlockTrainer(Trainer):
         """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
         config = resolve(config, matrix)
         super().__init__(matrix, config, config.batch_size)
-        self.parameters = first_parameters(matrix.shape[1], config)
+        self.parameters = first_parameters(matrix, config)
         decoder = self.parameters.decoder
         self._dense = Dense(*(torch.from_numpy(M) for M in (decoder.U, decoder.U_inv, decoder.Q)))
         self._together = users_together(config.learning_rate, config.batch_size)

@@ -16,7 +16,7 @@ random state is no more than the position: see `Trainer`. The file is replaced a
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -29,16 +29,13 @@ from safetensors import SafetensorError, safe_open
 
 from recae.errors import CheckpointError, OutputError, RecaeError
 from recae.files import atomic_path
-from recae.models.sigmoid import SigmoidAutoencoder
+from recae.models import Model
 from recae.tensorfile import json_text, write_tensors
 from recae.training.config import check_range
 from recae.training.trainer import Trainer
 
 FORMAT_VERSION = 1
 KEY = "recae_checkpoint"
-
-WEIGHTS = ("encoder", "encoder_bias", "V", "U", "U_inv", "Q")
-"""The parts of a trainer's state that have to be finite to be worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Progress:
     """How far a training is, apart from its trainer: the epochs that ended, the best of them, seconds of this one."""
 
     history: list[Epoch] = field(default_factory=list)
-    best: SigmoidAutoencoder | None = None
+    best: Model | None = None
     best_epoch: int = 0
     best_recall: float = -np.inf
     seconds: float = 0.0
@@ -105,7 +102,7 @@ class Checkpoints:
         """Writes the file, unless a number is not finite; when that fails, the one before stays."""
         self._since = 0
         state = trainer.state()
-        if not all(_finite(state[name]) for name in WEIGHTS if name in state):
+        if not all(_finite(state[name]) for name in trainer.weights if name in state):
             return  # the next loss will tell; the last good checkpoint is worth more
         tensors = {f"state.{name}": array for name, array in state.items()}
         best = None
@@ -151,11 +148,11 @@ class Checkpoints:
                 content = _read_content(file)
                 _compare(content["identity"], self._identity(trainer, device))
                 progress = _progress(content)
-                state = _read_state(file, trainer.state(), "state")
+                state = _read_state(file, trainer.state(), "state", trainer.weights)
                 if content["best"] is not None:
                     model = trainer.model()
-                    arrays = _read_state(file, model.arrays(), "best")
-                    progress.best = SigmoidAutoencoder.from_arrays(model.config(), arrays, model.n_items)
+                    arrays = _read_state(file, model.arrays(), "best", [*model.arrays()])
+                    progress.best = type(model).from_arrays(model.config(), arrays, model.n_items)
                 position = _position(content["position"], trainer)
                 trainer.restore(state)
                 trainer.move_to(position)
@@ -263,7 +260,7 @@ def _position(position: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
     if not (
         isinstance(epoch, int)
         and isinstance(done, int)
-        and 1 <= epoch <= trainer.config.epochs
+        and 1 <= epoch <= trainer.epochs
         and 0 <= done <= trainer.n_users
         and isinstance(position["loss"], float)
     ):
@@ -271,12 +268,14 @@ def _position(position: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
     return dict(position)
 
 
-def _read_state(file: Any, wanted: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+def _read_state(
+    file: Any, wanted: Mapping[str, NDArray[Any]], prefix: str, finite_ones: Sequence[str]
+) -> dict[str, NDArray[Any]]:
     """The tensors `prefix.name` in the shapes and types of `wanted`; ValueError when one is not so."""
     found = {}
     for name, like in wanted.items():
         array = file.get_tensor(f"{prefix}.{name}")
-        finite = (prefix == "state" and name not in WEIGHTS) or _finite(array)
+        finite = name not in finite_ones or _finite(array)
         if array.shape != like.shape or array.dtype != like.dtype or not finite:
             raise ValueError(
                 f"tensor {prefix}.{name} is not finite, or not {like.dtype} of shape {like.shape}"

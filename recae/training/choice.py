@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
 from recae.training.device import GROUP, check_memory
 from recae.training.per_user import PerUserTrainer
+from recae.training.start import start_memory
 from recae.training.trainer import Trainer
 
 
@@ -15,6 +16,10 @@ def make_trainer(matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> T
     Raises TrainingError when the parameters do not fit in the device's memory, before they are allocated.
     """
     config = resolve(config, matrix)
+    if config.by_minibatch:
+        from recae.training.sigmoid_minibatch import make_minibatch_trainer
+
+        return make_minibatch_trainer(matrix, config, device)
     n_items = matrix.shape[1]
     check_memory(
         memory_needed(config, *matrix.shape, matrix.nnz, device),
@@ -41,7 +46,7 @@ def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactio
     parameters = n_items * (2 * D + 2) * size
     drawing = n_items * D * size  # of the random numbers, while the decoder is made
     small = 16 * D * D * size + 8 * min(config.batch_size, 4096) * (D + config.batch_size) * size
-    need = parameters + drawing + small
+    need = parameters + max(drawing, start_memory(config, n_users, n_items)) + small
     if device == "cuda":
         of_block = min(interactions, -(-config.batch_size * interactions // max(n_users, 1)))
         need += (

@@ -38,14 +38,14 @@ def device_name(device: str) -> str:
     return str(torch.cuda.get_device_name())
 
 
-def check_memory(need: int, device: str, what: str) -> None:
-    """Raises TrainingError when `need` bytes for `what` are more than the device has left."""
+def check_memory(need: int, device: str, what: str, lower: str = "factors") -> None:
+    """Raises TrainingError when `need` bytes for `what` are more than the device has left; `lower` names settings."""
     left = memory_left(device)
     if left is not None and need > left:
         where = "this machine" if device == "cpu" else device_name(device)
         raise TrainingError(
             f"{what} needs {need / 2**30:,.1f} GiB of memory, and {where} has {left / 2**30:,.1f} GiB left: lower "
-            "factors, leave out rare items, or use a larger machine"
+            f"{lower}, leave out rare items, or use a larger machine"
         )
 
 

@@ -16,7 +16,8 @@ from recae.training.decoder import BLOCK_ROWS, MAX_DRIFT, MAX_HASTE
 from recae.training.device import GROUP
 from recae.training.per_user import ADAGRAD_EPSILON
 from recae.training.segments import Segments, solve_in_order, sort_by_item, sums
-from recae.training.trainer import Trainer
+from recae.training.sigmoid import SigmoidTrainer
+from recae.training.start import first_encoder
 
 MAX_LAG = 2
 """Steps of blocks after which the condition of U is looked at, at most: by then it need not be waited for."""
@@ -31,7 +32,7 @@ TILE = 4096
 """Items whose residuals are spread out at once to form RRᵀ."""
 
 
-class DeviceBlockTrainer(Trainer):
+class DeviceBlockTrainer(SigmoidTrainer):
     """`BlockTrainer` in torch alone: purchases, parameters, order and dropout stay on the device.
 
     Gives the weights of `BlockTrainer` for the same order and dropout, which it draws from torch's generators.
@@ -58,8 +59,12 @@ class DeviceBlockTrainer(Trainer):
         n_items, d = matrix.shape[1], config.factors
         dtype = torch.float32 if config.dtype == "float32" else torch.float64
         generator = self._generator(0)
-        self.E = torch.randn(n_items, d, generator=generator, device=self._device, dtype=dtype)
-        self.E *= config.encoder_scale / d**0.5
+        if config.encoder_start == "random":
+            self.E = torch.randn(n_items, d, generator=generator, device=self._device, dtype=dtype)
+            self.E *= config.encoder_scale / d**0.5
+        else:
+            rng = np.random.default_rng([config.seed, 0])
+            self.E = torch.from_numpy(first_encoder(matrix, config, rng)).to(self._device)
         self.V = torch.randn(n_items, d + 1, generator=generator, device=self._device, dtype=dtype)
         self.V *= config.decoder_scale / d**0.5
         self.V[:, d] = 0

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import CheckpointError
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import ResolvedConfig
 from recae.training.decoder import FactoredDecoder
+from recae.training.start import first_encoder
 
 
 @dataclass
@@ -77,12 +79,11 @@ class Parameters:
         return drift
 
 
-def first_parameters(n_items: int, config: ResolvedConfig) -> Parameters:
-    """Random weights, zero biases."""
+def first_parameters(matrix: sp.csr_matrix, config: ResolvedConfig) -> Parameters:
+    """The encoder as `first_encoder` begins it, a small random decoder, zero biases."""
     rng = np.random.default_rng([config.seed, 0])
-    d, dtype = config.factors, np.dtype(config.dtype)
-    encoder = rng.standard_normal((n_items, d), dtype=dtype)
-    encoder *= config.encoder_scale / np.sqrt(d)
+    n_items, d, dtype = matrix.shape[1], config.factors, np.dtype(config.dtype)
+    encoder = first_encoder(matrix, config, rng)
     W = np.zeros((n_items, d + 1), dtype)
     W[:, :d] = rng.standard_normal((n_items, d), dtype=dtype)
     W *= config.decoder_scale / np.sqrt(d)

@@ -10,7 +10,7 @@ from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import SigmoidConfig, resolve
 from recae.training.kernels import train_users
 from recae.training.parameters import first_parameters
-from recae.training.trainer import Trainer
+from recae.training.sigmoid import SigmoidTrainer
 
 HISTORY_LENGTH = 8
 """Rank-one updates kept before they are applied as one matrix product."""
@@ -18,7 +18,7 @@ HISTORY_LENGTH = 8
 ADAGRAD_EPSILON = 1e-8
 
 
-class PerUserTrainer(Trainer):
+class PerUserTrainer(SigmoidTrainer):
     """One step for every user, exact, at a cost without the number of items in it."""
 
     def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig) -> None:
@@ -28,7 +28,7 @@ class PerUserTrainer(Trainer):
         # than a hundredfold between two looks at it, e⁻⁴ = 1/55, unless a single step does.
         block = int(np.clip(-4 / np.log1p(-config.learning_rate), 1, 500))
         super().__init__(matrix, config, min(block, config.fold_every))
-        self.parameters = first_parameters(matrix.shape[1], config)
+        self.parameters = first_parameters(matrix, config)
         self._since_fold = 0
 
     def model(self) -> SigmoidAutoencoder:

@@ -1,33 +1,56 @@
-"""What the trainers share: who comes when, with which step and which dropout, and where training stands."""
+"""What all trainers share: who comes when, with which step, and where training stands."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, TrainingError
-from recae.models.sigmoid import SigmoidAutoencoder
-from recae.training.config import SigmoidConfig, resolve
+from recae.models import Model
+
+
+class Configuration(Protocol):
+    """What a configuration has to say for training to run; a frozen dataclass, in which nothing is left to choose."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        ...
 
 
 class Trainer(ABC):
     """Stochastic gradient descent over the users, a block of them at a time, in random order, for several epochs.
 
-    The order of the users depends on the seed and the epoch alone, what dropout hides on the seed, the epoch and the
-    position in it. So the position is all that there is to know of the random state.
+    The order of the users depends on the seed and the epoch alone, all else that is random on the seed, the epoch and
+    the position in it. So the position is all that there is to know of the random state.
 
-    config    the resolved configuration
-    n_users   users with a purchase: the steps of an epoch
-    epoch     the current epoch, from 1
-    done      users of the current epoch whose step is done
+    config       the resolved configuration
+    judged_from  the first epoch whose model is worth judging
+    weights      the names of what has to be finite in the state for it to be worth keeping
+    n_users      users with a purchase: the steps of an epoch
+    epoch        the current epoch, from 1
+    done         users of the current epoch whose step is done
     """
 
-    def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig, block: int) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
+    config: Any
+    weights: tuple[str, ...]
+    judged_from: int = 1
+
+    def __init__(self, matrix: sp.csr_matrix, config: Configuration, block: int) -> None:
+        """`matrix` (U, I) holds the purchases. Raises TrainingError when there are none, ConfigError when a block
+        should hold more users than there are.
+        """
         self.matrix = matrix
-        self.config = resolve(config, matrix)
+        self.config = config
         self._users = np.flatnonzero(np.diff(matrix.indptr)).astype(np.int64)
         self.n_users = len(self._users)
         if self.n_users == 0:
@@ -43,13 +66,20 @@ class Trainer(ABC):
         self._loss: Any = 0.0  # a number, or a tensor of one
         self._order = self._shuffled()
 
+    @property
+    def epochs(self) -> int:
+        """Passes over the users."""
+        return int(self.config.epochs)
+
     @abstractmethod
-    def model(self) -> SigmoidAutoencoder:
+    def model(self) -> Model:
         """The model as trained so far."""
 
     @abstractmethod
     def take_drift(self) -> float:
-        """The largest relative error of Q, which is kept beside W, that was found since this was last asked."""
+        """The largest relative error of Q, which is kept beside W, that was found since this was last asked; 0 where
+        there is no Q.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
@@ -60,26 +90,31 @@ class Trainer(ABC):
         """Takes back what `state` gave."""
 
     @abstractmethod
-    def _steps(self, users: Any, kept: Any, rate: float) -> Any:
-        """The steps of a block of users with the learning rates times `rate`; the sum of their losses.
+    def settings_to_lower(self) -> str:
+        """The settings that are too large when numbers become non-finite, for people."""
 
-        `kept` says of each of their purchases, in order, whether the encoder sees it.
-        """
+    @abstractmethod
+    def _draw(self) -> tuple[Any, Any]:
+        """The users of the next block and what is drawn for them, as `_steps` takes them."""
+
+    @abstractmethod
+    def _steps(self, users: Any, drawn: Any, rate: float) -> Any:
+        """The steps of a block of users with the learning rates times `rate`; the sum of their losses."""
 
     def advance(self) -> None:
         """Trains on the next block of the epoch. Raises TrainingError when the loss becomes non-finite."""
-        n, config = self.n_users, self.config
-        users, kept = self._draw()
+        n = self.n_users
+        users, drawn = self._draw()
         # constant for the first half of the steps, then falling linearly to zero
-        left = 1 - ((self.epoch - 1) * n + self.done) / (config.epochs * n)
-        self._loss += self._steps(users, kept, min(1.0, 2 * left))
+        left = 1 - ((self.epoch - 1) * n + self.done) / (self.epochs * n)
+        self._loss += self._steps(users, drawn, min(1.0, 2 * left))
         self.done += len(users)
         if (self.done == n or self.done // self._block % self._look_every == 0) and not np.isfinite(
             float(self._loss)
         ):
             raise TrainingError(
                 f"the loss became {float(self._loss)} in epoch {self.epoch} after {self.done:,} users: lower "
-                f"learning_rate ({config.learning_rate:g}) or encoder_learning_rate ({config.encoder_learning_rate:g})"
+                f"{self.settings_to_lower()}"
             )
 
     def end_epoch(self) -> float:
@@ -98,12 +133,9 @@ class Trainer(ABC):
         self.epoch, self.done, self._loss = position["epoch"], position["done"], position["loss"]
         self._order = self._shuffled()
 
-    def _draw(self) -> tuple[Any, Any]:
-        """The users of the next block and what dropout leaves of their purchases, as `_steps` takes them."""
-        users = self._order[self.done : self.done + self._block]
-        lengths = self.matrix.indptr[users + 1] - self.matrix.indptr[users]
-        rng = np.random.default_rng([self.config.seed, self.epoch, self.done])
-        return users, rng.random(int(lengths.sum()), dtype=np.float32) >= self.config.dropout
+    def _numbers(self) -> np.random.Generator:
+        """What the next block's random numbers come from."""
+        return np.random.default_rng([self.config.seed, self.epoch, self.done])
 
     def _shuffled(self) -> Any:
         return np.random.default_rng([self.config.seed, self.epoch]).permutation(self._users)

@@ -1,0 +1,143 @@
+"""A blend: the weighted sum of several models' scores, each brought to the same spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ModelFileError
+from recae.models.base import JSON, Encoder, Model, check_histories, check_items, reads_values, take_number
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One model of a blend.
+
+    model   scores histories
+    weight  with which its scores enter, once they are brought to unit spread
+    spread  a > 0 and b: the standard deviation of its scores over the items is taken to be a·m^b for a history of m
+            items. A formula of m, and not each row's own deviation, so that the score of one item can be found without
+            those of all the others.
+    """
+
+    model: Model
+    weight: float
+    spread: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """score = Σ_p weight_p · score_p / (a_p m^b_p), m the length of the history, 1 at least.
+
+    parts     at least one, over the same items, none of them a blend
+    settings  how it was put together, kept for the record
+    """
+
+    parts: tuple[Part, ...]
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str] = "blend"
+    trained: ClassVar[bool] = True
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return self.parts[0].model.n_items
+
+    @property
+    def uses_values(self) -> bool:
+        """Whether a part reads the values of a history."""
+        return any(reads_values(part.model) for part in self.parts)
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """The weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
+        check_histories(histories, self.n_items)
+        scores: NDArray[np.float32] | None = None
+        for part in self.parts:
+            found = part.model.score(histories)
+            found *= _factors(part, histories)
+            scores = found if scores is None else np.add(scores, found, out=scores)
+        return cast(NDArray[np.float32], scores)
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """The weighted sum for some items: (B, I) CSR, (n,) → (B, n) float32."""
+        check_histories(histories, self.n_items)
+        items = check_items(items, self.n_items)
+        scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
+        for part in self.parts:
+            scores += part.model.score_items(histories, items) * _factors(part, histories)
+        return scores
+
+    def config(self) -> dict[str, JSON]:
+        """How it was put together, and under "parts" the kind, configuration, weight and spread of each model."""
+        parts: list[JSON] = [
+            {
+                "kind": part.model.kind,
+                "config": part.model.config(),
+                "weight": part.weight,
+                "spread": list(part.spread),
+            }
+            for part in self.parts
+        ]
+        return {**self.settings, "parts": parts}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The parameters of the parts, each name after the part's number: `0.encoder`."""
+        return {
+            f"{number}.{name}": array
+            for number, part in enumerate(self.parts)
+            for name, array in part.model.arrays().items()
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The blend of these parts. Raises ModelFileError when one is missing or cannot be read."""
+        from recae.models import KINDS  # which knows this class, too
+
+        described = config.get("parts")
+        if not isinstance(described, list) or not described:
+            raise ModelFileError("the model file's blend lists no parts; train the model again")
+        parts = []
+        for number, part in enumerate(described):
+            if not isinstance(part, dict) or part.get("kind") not in set(KINDS) - {cls.kind}:
+                raise ModelFileError(
+                    f"part {number} of the model file's blend is of no known kind; train the model again"
+                )
+            own = {
+                name.removeprefix(f"{number}."): array
+                for name, array in arrays.items()
+                if name.startswith(f"{number}.")
+            }
+            spread, of_part = part.get("spread"), part.get("config")
+            if not isinstance(of_part, dict) or not isinstance(spread, list) or len(spread) != 2:
+                raise ModelFileError(
+                    f"part {number} of the model file's blend lacks its configuration or spread; "
+                    "train the model again"
+                )
+            model = KINDS[str(part["kind"])].from_arrays(of_part, own, n_items)
+            limits = {"weight": (0.0, 1e6), "0": (1e-30, 1e30), "1": (-10.0, 10.0)}
+            given = {"weight": part.get("weight"), "0": spread[0], "1": spread[1]}
+            weight, a, b = (take_number(given, name, *limits[name]) for name in limits)
+            parts.append(Part(model, weight, (a, b)))
+        return cls(tuple(parts), {name: value for name, value in config.items() if name != "parts"})
+
+
+def find_encoder(model: Model) -> Encoder | None:
+    """The model as one with codes; of a blend, its first part that has them; None where nothing has."""
+    if isinstance(model, Blend):
+        return next((part.model for part in model.parts if isinstance(part.model, Encoder)), None)
+    return model if isinstance(model, Encoder) else None
+
+
+def _factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:
+    """What the scores of a part are multiplied by, (B, 1)."""
+    a, b = part.spread
+    lengths = np.maximum(np.diff(histories.indptr), 1).astype(np.float64)
+    return np.asarray(part.weight / (a * lengths**b), dtype=np.float32)[:, None]

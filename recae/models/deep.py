@@ -1,0 +1,201 @@
+"""The deep autoencoder: layers that narrow to a code and mirror back out to the reconstruction of a history."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ModelFileError
+from recae.models import few
+from recae.models.base import JSON, check_histories, check_items, pattern, take_array, take_number
+
+Floats = NDArray[np.float32]
+Layer = tuple[Floats, Floats]
+"""Weights (in, out) and constants (out,)."""
+
+SELU_SCALE, SELU_ALPHA = np.float32(1.0507009873554805), np.float32(1.6732632423543772)
+"""From Klambauer et al., 2017, arXiv:1706.02515."""
+
+
+def _selu(z: Floats) -> Floats:
+    return SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(np.minimum(z, 0)))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
+    "sigmoid": lambda z: np.tanh(z / 2),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "selu": _selu,
+    "silu": lambda z: z * (np.tanh(z / 2) + 1) / 2,
+}
+"""By name; "sigmoid" is 2σ(z) − 1, from −1 to 1, whose scale and offset the next layer takes up."""
+
+LOSSES = ("squared", "logistic", "multinomial")
+
+
+@dataclass(frozen=True, eq=False)
+class DeepAutoencoder:
+    """h₁ = a(E₀ᵀx/m^p + b₀), h_k+1 = a(E_kᵀh_k + b_k) to the code; then out through layers of the same sizes, mirrored.
+
+    A history x of m items; a is the activation, of the code too. The last hidden layer g, as large as the first, gives
+    the scores W g + c.
+
+    encoder       layers (I, s₀), (s₀, s₁), … to the code
+    decoder       layers from the code, …, (s₁, s₀); with tied weights, the transposes of the encoder's, as views
+    output        W (I, s₀); with tied weights the first of the encoder itself
+    output_bias   c (I,)
+    tied          whether the weights of decoder and output are the encoder's, and stored once
+    activation    a key of ACTIVATIONS
+    loss          what it was trained with, which says how `reconstruct` reads the scores: one of LOSSES
+    input_power   p
+    settings      the configuration it was trained with, kept for the record
+    """
+
+    encoder: tuple[Layer, ...]
+    decoder: tuple[Layer, ...]
+    output: Floats
+    output_bias: Floats
+    tied: bool
+    activation: str
+    loss: str
+    input_power: float
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str] = "deep"
+    trained: ClassVar[bool] = True
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return int(self.output.shape[0])
+
+    @property
+    def factors(self) -> int:
+        """Size of the code, d."""
+        return int(self.encoder[-1][0].shape[1])
+
+    def encode(self, histories: sp.csr_matrix) -> Floats:
+        """Codes of histories: (B, I) CSR → (B, d) float32. Raises DataError on another number of items."""
+        check_histories(histories, self.n_items)
+        return self._encode(pattern(histories))
+
+    def score(self, histories: sp.csr_matrix) -> Floats:
+        """Reconstructed rows: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
+        return self._output(self._decode(self.encode(histories)))
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> Floats:
+        """Reconstruction of some items: (B, I) CSR, (n,) → (B, n) float32; only their rows of W are read."""
+        items = check_items(items, self.n_items)
+        scores = self._decode(self.encode(histories)) @ self.output[items].T
+        scores += self.output_bias[items]
+        return scores
+
+    def reconstruct(self, matrix: sp.csr_matrix) -> Floats:
+        """Reconstruction of rows with values in [0, 1]: (B, I) CSR → (B, I) float32, its values those of the data.
+
+        Unlike `score` it reads the values, and it passes the scores through what the loss compares with the data: σ for
+        the logistic loss, a row's softmax for the multinomial one, nothing for the squared one. Raises DataError on
+        another number of items.
+        """
+        check_histories(matrix, self.n_items)
+        scores = self._output(self._decode(self._encode(matrix.astype(np.float32))))
+        if self.loss == "logistic":
+            return np.asarray((np.tanh(scores / 2) + 1) / 2, dtype=np.float32)
+        if self.loss == "multinomial":
+            scores -= scores.max(axis=1, keepdims=True, initial=-np.inf)
+            np.exp(scores, out=scores)
+            scores /= scores.sum(axis=1, keepdims=True)
+        return scores
+
+    def config(self) -> dict[str, JSON]:
+        """The settings it was trained with."""
+        return dict(self.settings)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Parameters by name: encoder_k (in, out), its mirror decoder_k (out, in), output (I, s₀), and the biases."""
+        found: dict[str, NDArray[Any]] = {}
+        for k, (weight, bias) in enumerate(self.encoder):
+            found |= {f"encoder_{k}": weight, f"encoder_{k}_bias": bias}
+        for k, (weight, bias) in zip(range(len(self.encoder) - 1, 0, -1), self.decoder, strict=True):
+            found[f"decoder_{k}_bias"] = bias
+            if not self.tied:
+                found[f"decoder_{k}"] = weight
+        if not self.tied:
+            found["output"] = self.output
+        return found | {"output_bias": self.output_bias}
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model with these parameters. Raises ModelFileError when one is missing or of another shape or type."""
+        tied = config.get("tied")
+        if not isinstance(tied, bool):
+            raise ModelFileError(
+                f"the model file's configuration should give 'tied' as true or false, but gives {tied!r}; "
+                "train the model again"
+            )
+        encoder: list[Layer] = []
+        sizes = [n_items]
+        while not encoder or f"encoder_{len(encoder)}" in arrays:
+            k = len(encoder)
+            weight = take_array(arrays, f"encoder_{k}", np.float32, (sizes[-1], None))
+            sizes.append(weight.shape[1])
+            encoder.append((weight, take_array(arrays, f"encoder_{k}_bias", np.float32, (sizes[-1],))))
+        decoder = []
+        for k in range(len(encoder) - 1, 0, -1):
+            shape = (sizes[k + 1], sizes[k])
+            weight = encoder[k][0].T if tied else take_array(arrays, f"decoder_{k}", np.float32, shape)
+            decoder.append((weight, take_array(arrays, f"decoder_{k}_bias", np.float32, (sizes[k],))))
+        return cls(
+            encoder=tuple(encoder),
+            decoder=tuple(decoder),
+            output=encoder[0][0] if tied else take_array(arrays, "output", np.float32, (n_items, sizes[1])),
+            output_bias=take_array(arrays, "output_bias", np.float32, (n_items,)),
+            tied=tied,
+            activation=_take_choice(config, "activation", tuple(ACTIVATIONS)),
+            loss=_take_choice(config, "loss", LOSSES),
+            input_power=take_number(config, "input_power", 0, 1),
+            settings=dict(config),
+        )
+
+    def _encode(self, matrix: sp.csr_matrix) -> Floats:
+        """Codes of rows (B, I) with the values that are stored."""
+        lengths = np.maximum(np.diff(matrix.indptr), 1)
+        scale = (lengths**-self.input_power).astype(np.float32)
+        data = matrix.data * np.repeat(scale, np.diff(matrix.indptr))
+        h = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape) @ self.encoder[0][0]
+        activate = ACTIVATIONS[self.activation]
+        h = activate(h + self.encoder[0][1])
+        for weight, bias in self.encoder[1:]:
+            h = activate(h @ weight + bias)
+        return np.asarray(h, dtype=np.float32)
+
+    def _decode(self, codes: Floats) -> Floats:
+        """The last hidden layer (B, s₀) of codes (B, d)."""
+        for weight, bias in self.decoder:
+            codes = ACTIVATIONS[self.activation](codes @ weight + bias)
+        return np.asarray(codes, dtype=np.float32)
+
+    def _output(self, g: Floats) -> Floats:
+        """Scores (B, I) of the last hidden layer."""
+        if len(g) <= few.FEW:
+            scores = np.empty((len(g), self.n_items), dtype=np.float32)
+            few.decode(np.ascontiguousarray(g), self.output, self.output_bias, scores)
+            return scores
+        scores = g @ self.output.T
+        scores += self.output_bias
+        return scores
+
+
+def _take_choice(config: Mapping[str, JSON], name: str, choices: tuple[str, ...]) -> str:
+    value = config.get(name)
+    if not isinstance(value, str) or value not in choices:
+        raise ModelFileError(
+            f"the model file's configuration should give '{name}' as one of {', '.join(choices)}, but gives "
+            f"{value!r}; train the model again"
+        )
+    return value

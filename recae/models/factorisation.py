@@ -1,0 +1,208 @@
+"""Matrix factorisations that fold histories in: ALS by its exact user solve, BPR by minimising its own objective.
+
+Both keep the items' vectors alone. A history's vector is found anew from its items, so that users of the training,
+new ones and baskets are scored alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ModelFileError
+from recae.models import pairwise
+from recae.models.base import JSON, check_histories, check_items, take_array, take_int, take_number
+
+LARGEST = 1e9
+"""Of the numbers in a configuration."""
+
+
+@dataclass(frozen=True, eq=False)
+class ALS:
+    """Weighted least squares on all pairs: an item's score is x·y_j.
+
+    The vector of a history S is the exact solution x = (YᵀY + (α − 1) Y_SᵀY_S + λ1)⁻¹ α Y_Sᵀ1, the user step of Hu,
+    Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets" (eq. 4), with confidence α for
+    the items owned and 1 for the others, as `implicit` has it.
+
+    item_factors    (I, d) float32, Y
+    regularization  λ > 0
+    alpha           α > 0
+    settings        the configuration it was fitted with, kept for the record
+    """
+
+    item_factors: NDArray[np.float32]
+    regularization: float
+    alpha: float
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str] = "als"
+    trained: ClassVar[bool] = False
+    folds_in: ClassVar[bool] = True
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return int(self.item_factors.shape[0])
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Y, float32 (I, d)."""
+        return self.item_factors
+
+    @cached_property
+    def _gram(self) -> NDArray[np.float64]:
+        """YᵀY + λ1, (d, d)."""
+        Y = self.item_factors
+        gram = np.zeros((Y.shape[1], Y.shape[1]))
+        for start in range(0, len(Y), 4096):  # in float64, but never all of Y
+            block = Y[start : start + 4096].astype(np.float64)
+            gram += block.T @ block
+        gram[np.diag_indices_from(gram)] += self.regularization
+        return gram
+
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        return np.asarray(scipy.linalg.inv(self._gram))
+
+    def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """The vectors x of histories: (B, I) CSR → (B, d) float32. Raises DataError on another number of items."""
+        check_histories(histories, self.n_items)
+        codes = np.zeros((histories.shape[0], self.item_factors.shape[1]), dtype=np.float32)
+        for b in range(len(codes)):
+            codes[b] = self._solve(histories.indices[histories.indptr[b] : histories.indptr[b + 1]])
+        return codes
+
+    def _solve(self, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """x (d,) of one history. Of fewer items than factors, the smaller system of the same solution is solved:
+        (G + cVᵀV)⁻¹Vᵀ1 = G⁻¹Vᵀ (1 + c V G⁻¹ Vᵀ)⁻¹ 1.
+        """
+        V = self.item_factors[items].astype(np.float64)  # (m, d)
+        c = self.alpha - 1
+        if len(V) >= V.shape[1]:
+            solution = scipy.linalg.solve(self._gram + c * (V.T @ V), V.sum(axis=0), assume_a="pos")
+            return np.asarray(self.alpha * solution)
+        through = V @ self._inverse  # (m, d)
+        inner = c * (through @ V.T)
+        inner[np.diag_indices_from(inner)] += 1
+        return np.asarray(self.alpha * (np.linalg.solve(inner, np.ones(len(V))) @ through))
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """x·y_j of all items: (B, I) CSR → (B, I) float32; 0 everywhere for an empty history."""
+        return np.asarray(self.encode(histories) @ self.item_factors.T, dtype=np.float32)
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """x·y_j of some items: (B, I) CSR, (n,) → (B, n) float32."""
+        items = check_items(items, self.n_items)
+        return np.asarray(self.encode(histories) @ self.item_factors[items].T, dtype=np.float32)
+
+    def config(self) -> dict[str, JSON]:
+        """The settings it was fitted with."""
+        return {**self.settings, "regularization": self.regularization, "alpha": self.alpha}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`item_factors`, float32 (I, d)."""
+        return {"item_factors": self.item_factors}
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model of these vectors. Raises ModelFileError when one is missing or does not fit."""
+        return cls(
+            item_factors=take_array(arrays, "item_factors", np.float32, (n_items, None)),
+            regularization=take_number(config, "regularization", 1e-9, LARGEST),
+            alpha=take_number(config, "alpha", 1e-9, LARGEST),
+            settings=dict(config),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class BPR:
+    """Pairs ranked by logistic regression: an item's score is p·y_j + c_j (Rendle et al. 2009, arXiv:1205.2618).
+
+    The vector of a history minimises the objective that the model was trained on, the items' vectors held fixed (see
+    `recae.models.pairwise`); the pairs are those of its items with a fixed sample of other items, drawn like training
+    draws them: by popularity, owned ones left out.
+
+    item_factors    (I, d) float32, y
+    item_bias       (I,) float32, c
+    others          (n,) int64, the sample; an item may occur more than once
+    regularization  λ > 0
+    settings        the configuration it was fitted with, kept for the record
+    """
+
+    item_factors: NDArray[np.float32]
+    item_bias: NDArray[np.float32]
+    others: NDArray[np.int64]
+    regularization: float
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str] = "bpr"
+    trained: ClassVar[bool] = True
+    folds_in: ClassVar[bool] = True
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return int(self.item_factors.shape[0])
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """y, float32 (I, d)."""
+        return self.item_factors
+
+    def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """The vectors p of histories: (B, I) CSR → (B, d) float32. Raises DataError on another number of items."""
+        check_histories(histories, self.n_items)
+        codes = np.empty((histories.shape[0], self.item_factors.shape[1]), dtype=np.float32)
+        # one type each and writeable: the loop is compiled for few signatures
+        indptr = np.require(histories.indptr, np.int64, ["C", "A", "W"])
+        indices = np.require(histories.indices, np.int32, ["C", "A", "W"])
+        arrays = (self.item_factors, self.item_bias, self.others)
+        pairwise.fold_in(indptr, indices, *arrays, self.regularization, codes)
+        return codes
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """p·y_j + c_j of all items: (B, I) CSR → (B, I) float32; c_j for an empty history."""
+        scores = self.encode(histories) @ self.item_factors.T
+        scores += self.item_bias
+        return np.asarray(scores, dtype=np.float32)
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """p·y_j + c_j of some items: (B, I) CSR, (n,) → (B, n) float32."""
+        items = check_items(items, self.n_items)
+        scores = self.encode(histories) @ self.item_factors[items].T
+        scores += self.item_bias[items]
+        return np.asarray(scores, dtype=np.float32)
+
+    def config(self) -> dict[str, JSON]:
+        """The settings it was fitted with."""
+        return {**self.settings, "others": self.others.size, "regularization": self.regularization}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`item_factors` float32 (I, d), `item_bias` float32 (I,), `others` int64 (n,)."""
+        return {"item_factors": self.item_factors, "item_bias": self.item_bias, "others": self.others}
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model of these vectors. Raises ModelFileError when one is missing or does not fit."""
+        others = take_array(arrays, "others", np.int64, (take_int(config, "others", at_least=1),))
+        if others.min() < 0 or others.max() >= n_items:
+            raise ModelFileError(
+                f"the model file's array 'others' holds items outside 0 .. {n_items - 1}; train the model again"
+            )
+        return cls(
+            item_factors=take_array(arrays, "item_factors", np.float32, (n_items, None)),
+            item_bias=take_array(arrays, "item_bias", np.float32, (n_items,)),
+            others=others,
+            regularization=take_number(config, "regularization", 1e-9, LARGEST),
+            settings=dict(config),
+        )

@@ -1,0 +1,211 @@
+"""Linear models of items by items: a history's score of an item is the sum of its items' weights for that item."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numba import njit
+from numpy.typing import NDArray
+
+from recae.compiled import FAST, Floats, Ints
+from recae.errors import ModelFileError
+from recae.models.base import JSON, check_histories, check_items, take_array
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLinear:
+    """Scores = histories @ weights, with one weight for each pair of items.
+
+    weights   (I, I) float32, B; B_ij is what owning item i adds to the score of item j, B_jj = 0
+    settings  the configuration it was solved with, kept for the record
+    """
+
+    weights: NDArray[np.float32]
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str]
+    trained: ClassVar[bool] = False
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return int(self.weights.shape[0])
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """histories @ weights, (B, I) float32; reads only the weights of owned items."""
+        check_histories(histories, self.n_items)
+        scores = np.zeros(histories.shape, dtype=np.float32)
+        _add_dense(histories.indptr, histories.indices, self.weights, scores)
+        return scores
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """histories @ weights[:, items], (B, n) float32; reads only these columns."""
+        check_histories(histories, self.n_items)
+        items = check_items(items, self.n_items)
+        scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
+        _add_dense_at(histories.indptr, histories.indices, self.weights, items, scores)
+        return scores
+
+    def config(self) -> dict[str, JSON]:
+        """The settings it was solved with."""
+        return dict(self.settings)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """`weights`."""
+        return {"weights": self.weights}
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model of these weights; ModelFileError unless they are finite, (I, I), and 0 on the diagonal."""
+        weights = take_array(arrays, "weights", np.float32, (n_items, n_items))
+        if weights.diagonal().any():
+            raise ModelFileError(
+                "the model file's array 'weights' should be 0 on its diagonal, where an item would speak for "
+                "itself, but is not; train the model again"
+            )
+        return cls(weights, dict(config))
+
+
+class Ease(DenseLinear):
+    """Embarrassingly shallow autoencoder (Steck 2019, arXiv:1905.03375)."""
+
+    kind: ClassVar[str] = "ease"
+
+
+class Edlae(DenseLinear):
+    """Linear autoencoder with emphasised denoising (Steck 2020, NeurIPS)."""
+
+    kind: ClassVar[str] = "edlae"
+
+
+@dataclass(frozen=True, eq=False)
+class SparseLinear:
+    """Scores = histories @ weights, with weights for a limited number of neighbours of each item.
+
+    weights   float32 csr_matrix of shape (I, I), B, with sorted indices; column j holds the neighbours of item j
+    settings  the configuration it was solved with, kept for the record
+    """
+
+    weights: sp.csr_matrix
+    settings: Mapping[str, JSON]
+
+    kind: ClassVar[str] = "sparse-linear"
+    trained: ClassVar[bool] = False
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, I."""
+        return int(self.weights.shape[0])
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """histories @ weights, (B, I) float32; reads only the weights of owned items."""
+        check_histories(histories, self.n_items)
+        scores = np.zeros(histories.shape, dtype=np.float32)
+        B = self.weights
+        _add_sparse(histories.indptr, histories.indices, B.indptr, B.indices, B.data, scores)
+        return scores
+
+    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """histories @ weights[:, items], (B, n) float32, through one row of I numbers at a time."""
+        check_histories(histories, self.n_items)
+        items = check_items(items, self.n_items)
+        scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
+        B, row = self.weights, np.zeros((1, self.n_items), dtype=np.float32)
+        _add_sparse_at(histories.indptr, histories.indices, B.indptr, B.indices, B.data, items, row, scores)
+        return scores
+
+    def config(self) -> dict[str, JSON]:
+        """The settings it was solved with."""
+        return dict(self.settings)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights: `data` float32 (n,), `indices` int32 (n,), `indptr` int64 (I + 1,)."""
+        return {
+            "data": self.weights.data,
+            "indices": self.weights.indices.astype(np.int32, copy=False),
+            "indptr": self.weights.indptr.astype(np.int64, copy=False),
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
+    ) -> Self:
+        """The model of these weights; ModelFileError if something is missing or does not fit."""
+        data = take_array(arrays, "data", np.float32, (None,))
+        indices = take_array(arrays, "indices", np.int32, (data.size,))
+        indptr = take_array(arrays, "indptr", np.int64, (n_items + 1,))
+        if indptr[0] != 0 or indptr[-1] != data.size or (indptr[1:] < indptr[:-1]).any():
+            raise ModelFileError(
+                "the model file's array 'indptr' does not part the weights by item; train the model again"
+            )
+        if data.size and (indices.min() < 0 or indices.max() >= n_items):
+            raise ModelFileError(
+                f"the model file's array 'indices' holds items outside 0 .. {n_items - 1}; "
+                "train the model again"
+            )
+        return cls(sp.csr_matrix((data, indices, indptr), shape=(n_items, n_items)), dict(config))
+
+
+# The loops are compiled and run without the interpreter's lock; each row's sum is made in the order of its history.
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
+    for b in range(scores.shape[0]):
+        row, p, last = scores[b], indptr[b], indptr[b + 1]
+        while p + 4 <= last:  # four at a time: the row of scores is read and written a quarter as often
+            v, w, s, t = B[indices[p]], B[indices[p + 1]], B[indices[p + 2]], B[indices[p + 3]]
+            for j in range(row.shape[0]):
+                row[j] += (v[j] + w[j]) + (s[j] + t[j])
+            p += 4
+        while p < last:
+            v = B[indices[p]]
+            for j in range(row.shape[0]):
+                row[j] += v[j]
+            p += 1
+
+
+@njit(nogil=True, cache=True)
+def _add_dense_at(indptr: Ints, indices: Ints, B: Floats, items: Ints, scores: Floats) -> None:
+    for b in range(scores.shape[0]):
+        for p in range(indptr[b], indptr[b + 1]):
+            weights = B[indices[p]]
+            for c in range(items.shape[0]):
+                scores[b, c] += weights[items[c]]
+
+
+@njit(nogil=True, cache=True)
+def _add_sparse(
+    indptr: Ints, indices: Ints, B_indptr: Ints, B_indices: Ints, B_data: Floats, scores: Floats
+) -> None:
+    for b in range(scores.shape[0]):
+        row = scores[b]
+        for p in range(indptr[b], indptr[b + 1]):
+            i = indices[p]
+            for q in range(B_indptr[i], B_indptr[i + 1]):
+                row[B_indices[q]] += B_data[q]
+
+
+@njit(nogil=True, cache=True)
+def _add_sparse_at(
+    indptr: Ints,
+    indices: Ints,
+    B_indptr: Ints,
+    B_indices: Ints,
+    B_data: Floats,
+    items: Ints,
+    row: Floats,  # (1, I), zeros
+    scores: Floats,
+) -> None:
+    for b in range(scores.shape[0]):
+        _add_sparse(indptr[b : b + 2], indices, B_indptr, B_indices, B_data, row)
+        for c in range(items.shape[0]):
+            scores[b, c] = row[0, items[c]]
+        for p in range(indptr[b], indptr[b + 1]):  # back to zeros, where something was added
+            i = indices[p]
+            for q in range(B_indptr[i], B_indptr[i + 1]):
+                row[0, B_indices[q]] = 0

@@ -1,0 +1,92 @@
+"""A batch of histories as tensors, with the noise on its inputs: what networks read and losses compare with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The n stored entries of B rows of the matrix, in the order of the rows, on the device.
+
+    users    B
+    items    int64 (n,) columns
+    rows     int64 (n,) 0 … B − 1, ascending
+    offsets  int64 (B + 1,) first entries of the rows; row b lies at offsets[b] to offsets[b + 1]
+    inputs   float (n,) with what each entry enters the network, 0 for one that noise hides
+    targets  float (n,) the values to reconstruct: 1 for a purchase, in [0, 1] for other data
+    weights  float (n,) factors on the loss of the entries: `emphasis` for one that noise hides, 1 for the others
+    epoch    of the training, from 1
+    step     of the training, from 0
+    """
+
+    users: int
+    items: Tensor
+    rows: Tensor
+    offsets: Tensor
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    epoch: int = 0
+    step: int = 0
+
+
+def make_batch(
+    matrix: sp.csr_matrix,
+    users: NDArray[np.int64],
+    *,
+    noise: float,
+    power: "float | str",
+    emphasis: float,
+    rng: np.random.Generator,
+    dtype: torch.dtype,
+    device: "str | torch.device",
+    epoch: int = 0,
+    step: int = 0,
+) -> Batch:
+    """The rows `users` (B,) of `matrix` ((U, I) CSR, no item twice in a row) as a batch.
+
+    noise     share of the entries that the network does not see; those it sees enter times 1/(1 − noise), so that
+              the sum of a row is the same on average (Srivastava et al., 2014)
+    power     p in 0..1: an entry of a row with m entries enters as value/m^p; "l2": as value/‖row‖₂ (Liang et al.,
+              2018, arXiv:1802.05814)
+    emphasis  factor on the loss of the entries that noise hides (Vincent et al., 2010, section 4.2)
+    rng       draws n float32 numbers when there is noise, none otherwise
+    """
+    first, last = matrix.indptr[users].astype(np.int64), matrix.indptr[users + 1].astype(np.int64)
+    lengths = last - first
+    offsets = np.zeros(len(users) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    n = int(offsets[-1])
+    rows = np.repeat(np.arange(len(users)), lengths)
+    places = np.arange(n) + (first - offsets[:-1])[rows]
+    targets = matrix.data[places].astype(np.float64)
+    if power == "l2":
+        size = np.sqrt(np.bincount(rows, weights=targets * targets, minlength=len(users)))
+    else:
+        size = lengths.astype(np.float64) ** float(power)
+    size[size == 0] = 1
+    inputs, weights = targets / (size * (1 - noise))[rows], np.ones(n)
+    if noise > 0:
+        hidden = rng.random(n, dtype=np.float32) < noise
+        inputs[hidden] = 0
+        weights[hidden] = emphasis
+
+    def move(array: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(array).to(device=device, dtype=dtype)
+
+    return Batch(
+        users=len(users),
+        items=torch.from_numpy(matrix.indices[places].astype(np.int64)).to(device),
+        rows=torch.from_numpy(rows).to(device),
+        offsets=torch.from_numpy(offsets).to(device),
+        inputs=move(inputs),
+        targets=move(targets),
+        weights=move(weights),
+        epoch=epoch,
+        step=step,
+    )

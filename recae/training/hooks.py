@@ -1,0 +1,29 @@
+"""What fitting a model may be given besides data and configuration, and whom it tells."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recae.models import Model
+from recae.training.checkpoint import Checkpoints, Epoch
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What fitting may be given and whom it tells; each defaults to nothing.
+
+    device       what `choose_device` gave
+    validate     quality of a model, higher is better: asked after each epoch
+    checkpoints  where and when training leaves what it can go on from
+    on_start     is told the number of epochs and of users
+    on_users     is told how many users of the epoch are done
+    on_epoch     is told what an epoch did
+    on_message   is told in words what takes long
+    """
+
+    device: str = "cpu"
+    validate: Callable[[Model], float] | None = None
+    checkpoints: Checkpoints | None = None
+    on_start: Callable[[int, int], None] | None = None
+    on_users: Callable[[int], None] | None = None
+    on_epoch: Callable[[Epoch], None] | None = None
+    on_message: Callable[[str], None] = lambda text: None

@@ -1,0 +1,114 @@
+"""What the mini-batch trainer asks of a network: all between a batch of histories and the last hidden layer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recae.models import Model
+from recae.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What an epoch trains.
+
+    network  whether the network's own parameters move
+    output   whether the output layer moves
+    noise    whether inputs are masked
+    loss     whether the loss of the reconstruction counts; without it the penalty alone is trained
+    """
+
+    network: bool = True
+    output: bool = True
+    noise: bool = True
+    loss: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """How long a training is: `epochs` in all, of `steps` each, over `n_users` users with a purchase."""
+
+    epochs: int
+    steps: int
+    n_users: int
+
+
+class Network(nn.Module, ABC):
+    """From a batch to the last hidden layer H (B, D); the output layer, W H + c, belongs to the trainer.
+
+    Parameters that require no gradient when the network has been made are never trained, but are kept in checkpoints as
+    all of its parameters and buffers are.
+
+    size           D
+    generator      what sampling draws from; the trainer sets it before each step, so that a resumed training draws the
+                   same numbers
+    pretraining    epochs that come before those of the configuration, and after which models are first judged
+    """
+
+    size: int
+    generator: torch.Generator
+    pretraining: int = 0
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """H (B, D), and the penalty summed over the users of the batch, 0-d and weighted: 0 when there is none.
+
+        `self.training` says whether to sample.
+        """
+
+    @abstractmethod
+    def to_model(
+        self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
+    ) -> Model:
+        """The model with this network, copied, and the output layer W (I, D), bias (I,)."""
+
+    def phase(self, epoch: int) -> Phase:
+        """What an epoch (from 1) trains; everything unless a network says otherwise."""
+        return Phase()
+
+    def begin_epoch(self, epoch: int, context: Context) -> None:
+        """Is called before the first step of an epoch (from 1), and not again when one is resumed in its middle."""
+
+    def tied_weight(self) -> nn.Parameter:
+        """The weight (I, D) that a tied output layer shares. Only networks that can be tied have one."""
+        raise TypeError(f"{type(self).__name__} has no weight to share with the output layer")
+
+
+class FirstLayer(nn.Module):
+    """z = Σ_j x_j E_j + b over the items j of a history: reads the rows of the purchases, never a row of the catalogue.
+
+    With `sparse`, a step's gradient, too, holds these rows alone, and row-wise AdaGrad moves them.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        size: int,
+        generator: torch.Generator,
+        *,
+        deviation: float,
+        sparse: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Weights drawn from N(0, deviation²), E (n_items, size); bias (size,) of zeros."""
+        super().__init__()
+        weight = torch.empty(n_items, size, dtype=dtype)
+        weight.normal_(0, deviation, generator=generator)
+        self.rows = nn.EmbeddingBag.from_pretrained(weight, freeze=False, mode="sum", sparse=sparse)
+        self.bias = nn.Parameter(torch.zeros(size, dtype=dtype))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """z (B, size)."""
+        z: Tensor = self.rows(batch.items, batch.offsets[:-1], per_sample_weights=batch.inputs)
+        return z + self.bias
+
+
+def to_numpy(tensor: Tensor, dtype: Any = np.float32) -> NDArray[Any]:
+    """A copy of a tensor in a NumPy type, C-contiguous."""
+    return np.array(tensor.detach().cpu().numpy(), dtype=dtype, order="C")

@@ -1,0 +1,92 @@
+"""The optimiser of mini-batches: Adam, and row-wise AdaGrad for tables of which a step touches few rows."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+EPSILON = 1e-8
+
+
+class Optimiser:
+    """Adam with decoupled weight decay (arXiv:1412.6980, arXiv:1711.05101) for parameters with dense gradients.
+
+    A table with sparse gradients moves by row-wise AdaGrad: with g_j the gradient at row j, of d numbers,
+
+        n_j ← n_j + ‖g_j‖²/d,    row_j ← row_j − rate / (√n_j + ε) · g_j,
+
+    which reads and writes the rows of the step alone; weight decay, too, reaches a row only when a step does.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        tables: Collection[str] = (),
+        *,
+        learning_rate: float,
+        row_learning_rate: float,
+        l2: float = 0.0,
+    ) -> None:
+        """`parameters` by name; `tables` are those with sparse gradients. l2 is the weight decay a unit of learning
+        rate.
+        """
+        self._parameters = dict(parameters)
+        self._rates = (learning_rate, row_learning_rate, l2)
+        self._norms: dict[str, Tensor] = {}
+        for name in sorted(tables):
+            table = self._parameters[name]
+            self._norms[name] = torch.zeros(len(table), dtype=table.dtype, device=table.device)
+        self._adam: torch.optim.AdamW | None = None
+        dense = [p for name, p in self._parameters.items() if name not in tables]
+        if dense:
+            self._adam = torch.optim.AdamW(dense, lr=learning_rate, weight_decay=l2, eps=EPSILON, fused=True)
+            for p in dense:  # made now, since a checkpoint is read into it
+                self._adam.state[p] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
+
+    def step(self, rate: float) -> None:
+        """Moves the parameters that have a gradient, with the learning rates times `rate`; forgets the gradients."""
+        learning_rate, row_learning_rate, l2 = self._rates
+        for name, norms in self._norms.items():
+            self._move_rows(self._parameters[name], norms, row_learning_rate * rate, l2)
+        if self._adam is not None:
+            for group in self._adam.param_groups:
+                group["lr"] = learning_rate * rate
+            self._adam.step()
+        for p in self._parameters.values():
+            p.grad = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What steps change besides the parameters, by name, not copied where it lies on the host."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors().items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Takes back what `state` gave."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(torch.from_numpy(np.array(state[name])))
+
+    @staticmethod
+    def _move_rows(table: nn.Parameter, norms: Tensor, rate: float, l2: float) -> None:
+        if table.grad is None:
+            return
+        gradient = table.grad.coalesce()
+        rows, g = gradient.indices()[0], gradient.values()
+        norms[rows] += (g * g).mean(1)
+        step = rate / (norms[rows].sqrt() + EPSILON)
+        with torch.no_grad():
+            old = table[rows]
+            table[rows] = old * (1 - rate * l2) - step[:, None] * g
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"norms.{name}": norms for name, norms in self._norms.items()}
+        if self._adam is not None:
+            for name, p in self._parameters.items():
+                for key, tensor in self._adam.state.get(p, {}).items():
+                    tensors[f"adam.{name}.{key}"] = tensor
+        return tensors

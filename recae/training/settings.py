@@ -1,0 +1,249 @@
+"""Settings of a kind of model from texts, TOML files and Python values, checked by name, type and range."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recae.errors import ConfigError
+from recae.training.fields import Setting, settings_of
+
+Kinds = Mapping[str, type[Any]]
+"""Kind → configuration class."""
+
+_NO_KINDS: Kinds = {}
+_TRUTH = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+def parse_settings(
+    config_class: type[Any], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
+) -> dict[str, Any]:
+    """Typed values of texts "key=value", by key.
+
+    `kinds` are all kinds there are: the error for a key that others have names them, and a kind that is put together
+    from several takes `sigmoid.factors=256` for its parts. Raises ConfigError for what is no assignment, an unknown or
+    repeated key, and a text that is not of the key's type; whether the value is in its range the configuration says.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals or not key:
+            raise ConfigError(f"a setting is given as key=value, as in dropout=0.4, found '{assignment}'")
+        setting = find_setting(kind, config_class, key, kinds)
+        if key in values:
+            raise ConfigError(f"the setting '{key}' is given twice; give it once")
+        values[key] = _from_text(key, setting, text)
+    return values
+
+
+def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = _NO_KINDS) -> dict[str, Any]:
+    """The settings of a kind in a TOML file, by key.
+
+    They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
+    put together from several, and passed over by all others. Raises ConfigError, which names file and key.
+    """
+    values: dict[str, Any] = {}
+
+    def take(table: Mapping[str, Any], prefix: str) -> None:
+        for name, value in table.items():
+            key = prefix + name
+            if isinstance(value, dict):
+                take(value, f"{key}.")
+                continue
+            setting = find_setting(kind, config_class, key, kinds)
+            if key in values:
+                raise ConfigError(f"the setting '{key}' is given twice; give it once")
+            values[key] = _from_toml(key, setting, value)
+
+    try:
+        for name, value in _document(path).items():
+            if not isinstance(value, dict):
+                take({} if name == "kind" else {name: value}, "")
+            elif name == kind:
+                take(value, "")
+            elif name not in kinds or _takes_parts(config_class):
+                take(value, f"{name}.")
+        build_config(kind, config_class, values, kinds=kinds)  # so that the file is named if it is wrong
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return values
+
+
+def toml_kind(path: Path) -> str | None:
+    """The kind of model that a TOML file of settings names, None if it names none; ConfigError for another value."""
+    try:
+        kind = _document(path).get("kind")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if kind is not None and not isinstance(kind, str):
+        raise ConfigError(f'{path}: kind is the name of a kind of model, as in kind = "deep", found {kind!r}')
+    return kind
+
+
+def build_config(
+    kind: str, config_class: type[Any], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
+) -> Any:
+    """The configuration of these values; ConfigError for an unknown name, a value of another type or out of range.
+
+    Dotted names, the settings of the parts of a kind that is put together from several, are checked by the
+    configuration of their kind and become the field `parts`.
+    """
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        if key == "parts" and _takes_parts(config_class):
+            own[key] = value
+            continue
+        setting = find_setting(kind, config_class, key, kinds)
+        if not _fits(setting, value):
+            raise ConfigError(f"{key} is {setting.wanted}, found {value!r}: give one")
+        part, dot, name = key.rpartition(".")
+        if dot:
+            parts.setdefault(part, {})[name] = value
+        else:
+            own[key] = value
+    for part, of_part in parts.items():
+        try:
+            kinds[part](**of_part)
+        except ConfigError as error:
+            raise ConfigError(f"{part}: {error}") from error
+    dotted = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
+    if dotted:
+        own["parts"] = {**own.get("parts", {}), **dotted}
+    return config_class(**own)
+
+
+def to_toml(kind: str, values: Mapping[str, Any]) -> str:
+    """The text of a TOML file that `read_toml` reads back: texts, numbers, truth values, None, and tables of these.
+
+    Raises ConfigError for a value that is none of these.
+    """
+    lines, tables = [f"kind = {_toml_value('kind', kind)}"], []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            tables += ["", f"[{name}]", *(f"{key} = {_toml_value(key, v)}" for key, v in value.items())]
+        else:
+            lines.append(f"{name} = {_toml_value(name, value)}")
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def choose_kind(kind: str, known: Iterable[str]) -> str:
+    """`kind`, if it is one of the known; ConfigError with the nearest of them if not."""
+    names = list(known)
+    if kind not in names:
+        raise ConfigError(f"there is no model of kind '{kind}'; {_nearest(kind, names)}")
+    return kind
+
+
+def find_setting(kind: str, config_class: type[Any], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
+    """The setting of a kind of that name; ConfigError with the nearest, type and range, or the kinds that have it."""
+    part, dot, name = key.rpartition(".")
+    if dot and _takes_parts(config_class):
+        parts = [other for other, cls in kinds.items() if not _takes_parts(cls)]
+        if part not in parts:
+            raise ConfigError(
+                f"{kind} has no part '{part}' that '{key}' could be a setting of; {_nearest(part, parts)}"
+            )
+        return find_setting(part, kinds[part], name, {other: kinds[other] for other in parts})
+    known = settings_of(config_class)
+    if key in known:
+        return known[key]
+    having = [other for other, cls in kinds.items() if other != kind and key in settings_of(cls)]
+    if having:
+        raise ConfigError(
+            f"{kind} has no setting '{key}', which {_listed(having)} {'has' if len(having) == 1 else 'have'}; "
+            f"leave it out, or choose one of {', '.join(known)}"
+        )
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        raise ConfigError(
+            f"{kind} has no setting '{key}'; did you mean '{near[0]}' ({known[near[0]].wanted})?"
+        )
+    raise ConfigError(f"{kind} has no setting '{key}'; choose one of {', '.join(known)}")
+
+
+def _takes_parts(config_class: type[Any]) -> bool:
+    return "parts" in getattr(config_class, "__dataclass_fields__", {})
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"the settings cannot be read: {error.strerror or error}; give the path of a TOML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "this is not UTF-8 text; give a TOML file such as recae inspect --toml prints"
+        ) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(
+            f'this is not TOML ({error}); write lines such as dropout = 0.4 or dtype = "float32"'
+        ) from error
+
+
+def _from_text(key: str, setting: Setting, text: str) -> Any:
+    if setting.optional and text.lower() == "none":
+        return None
+    for kind in setting.types:
+        try:
+            return _TRUTH[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            continue
+    raise ConfigError(f"{key} is {setting.wanted}, found '{text}': give one")
+
+
+def _from_toml(key: str, setting: Setting, value: Any) -> Any:
+    if setting.optional and value == "none":
+        return None
+    if isinstance(value, list) and str in setting.types and all(type(part) in (int, str) for part in value):
+        return ",".join(map(str, value))
+    if value is None or not _fits(setting, value):
+        raise ConfigError(f"{key} is {setting.wanted}, found {value!r}: give one")
+    return (
+        float(value) if float in setting.types and type(value) is int and int not in setting.types else value
+    )
+
+
+def _fits(setting: Setting, value: Any) -> bool:
+    if value is None:
+        return setting.optional
+    if isinstance(value, bool):
+        return bool in setting.types
+    return isinstance(value, setting.types) or (isinstance(value, int) and float in setting.types)
+
+
+def _toml_value(name: str, value: Any) -> str:
+    if value is None:
+        return '"none"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # nan and inf are TOML's words, too
+    if isinstance(value, str | int | float):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    raise ConfigError(f"the setting '{name}' cannot be written as TOML: it is a {type(value).__name__}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return (f"did you mean '{near[0]}'? " if near else "") + f"choose one of {', '.join(known)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,29 @@
+"""What the three trainers of the exact engine share: what dropout hides, and which settings rule their steps."""
+
+from typing import Any
+
+import numpy as np
+
+from recae.training.config import ResolvedConfig
+from recae.training.trainer import Trainer
+
+
+class SigmoidTrainer(Trainer):
+    """Per-user SGD of the sigmoid autoencoder, whose decoder takes exact sparse steps."""
+
+    config: ResolvedConfig
+    weights = ("encoder", "encoder_bias", "V", "U", "U_inv", "Q")
+
+    def settings_to_lower(self) -> str:
+        """The two learning rates."""
+        config = self.config
+        return (
+            f"learning_rate ({config.learning_rate:g}) or encoder_learning_rate "
+            f"({config.encoder_learning_rate:g})"
+        )
+
+    def _draw(self) -> tuple[Any, Any]:
+        """The users of the next block, and of each of their purchases, in order, whether the encoder sees it."""
+        users = self._order[self.done : self.done + self._block]
+        lengths = self.matrix.indptr[users + 1] - self.matrix.indptr[users]
+        return users, self._numbers().random(int(lengths.sum()), dtype=np.float32) >= self.config.dropout

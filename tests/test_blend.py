@@ -1,0 +1,242 @@
+"""Blends: the weighted sum, its file, how the weights are chosen, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recae.errors import ConfigError, ModelFileError
+from recae.evaluation import evaluate
+from recae.ids import IdMap
+from recae.modelfile import load, save
+from recae.models import Blend, ItemKNN, Model, Popularity, find_encoder
+from recae.models.blend import Part
+from recae.recommender import Recommender
+from recae.training import Checkpoints, SigmoidConfig, train_sigmoid
+from recae.training.hooks import Hooks
+from recae.workflow import blend as fitting
+from recae.workflow import fit_kind, make_config
+from recae.workflow.blend import BlendConfig, Candidates, choose_components, fit_blend, fit_spread
+
+QUICK = {"components": "sigmoid,itemknn", "sigmoid.factors": 8, "sigmoid.epochs": 4, "itemknn.k": 5}
+
+
+def purchases(n_users: int = 120, n_items: int = 40, seed: int = 0) -> sp.csr_matrix:
+    """Users of four tastes, each with a quarter of the items and some noise."""
+    rng = np.random.default_rng(seed)
+    taste = np.arange(n_users)[:, None] % 4 == np.arange(n_items) % 4
+    owned = rng.random((n_users, n_items)) < np.where(taste, 0.5, 0.04)
+    owned[:, 0] |= owned.sum(1) < 2
+    owned[:, 1] |= owned.sum(1) < 2
+    return sp.csr_matrix(owned.astype(np.float32))
+
+
+def pair(seed: int = 5) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    from recae.splits import fold_in_split
+
+    return fold_in_split(purchases(60, seed=seed), 0.3, rng=np.random.default_rng(seed))
+
+
+@pytest.fixture(scope="module")
+def parts() -> list[Model]:
+    matrix = purchases()
+    model, _ = train_sigmoid(matrix, SigmoidConfig(factors=8, epochs=6, seed=1))
+    return [model, ItemKNN.fit(matrix, k=5), Popularity.fit(matrix)]
+
+
+def test_score_is_the_weighted_sum_of_what_each_part_says(parts: list[Model]) -> None:
+    weights, spreads = [0.5, 0.3, 0.2], [(0.7, 0.4), (2.0, -0.3), (5.0, 0.0)]
+    model = Blend(tuple(Part(*part) for part in zip(parts, weights, spreads, strict=True)), {})
+    histories = purchases(9, seed=3)
+    histories = sp.vstack([histories, sp.csr_matrix((1, 40), dtype=np.float32)]).tocsr()
+    scores = model.score(histories)
+    for row in range(10):
+        history = sp.csr_matrix(histories[row])
+        m = max(history.nnz, 1)
+        expected = sum(
+            weight * part.score(history)[0].astype(np.float64) / (a * m**b)
+            for part, weight, (a, b) in zip(parts, weights, spreads, strict=True)
+        )
+        np.testing.assert_allclose(scores[row], expected, rtol=2e-5, atol=1e-5)
+
+
+def test_a_file_brings_the_blend_back(parts: list[Model], tmp_path: Path) -> None:
+    model = Blend((Part(parts[0], 0.6, (0.5, 0.1)), Part(parts[1], 0.4, (1.5, 0.2))), {"seed": 3})
+    recommender = Recommender(model, None, IdMap([f"i{n:02}" for n in range(40)]))
+    save(recommender, tmp_path / "blend.recae")
+    again = load(tmp_path / "blend.recae").model
+    histories = purchases(7, seed=8)
+    assert again.score(histories).tobytes() == model.score(histories).tobytes()
+    assert again.config() == model.config()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": []}, "lists no parts"),
+        ({"parts": "sigmoid"}, "lists no parts"),
+        ({"parts": [7]}, "part 0 .* of no known kind"),
+        ({"parts": [{"kind": "blend", "config": {}, "weight": 1.0, "spread": [1.0, 0.0]}]}, "no known kind"),
+        ({"parts": [{"kind": "popularity", "weight": 1.0, "spread": [1.0, 0.0]}]}, "lacks its configuration"),
+        ({"parts": [{"kind": "popularity", "config": {}, "weight": 1.0, "spread": 2}]}, "or spread"),
+        ({"parts": [{"kind": "popularity", "config": {}, "weight": -1.0, "spread": [1.0, 0.0]}]}, "'weight'"),
+        ({"parts": [{"kind": "popularity", "config": {}, "weight": 1.0, "spread": [0.0, 0.0]}]}, "'0'"),
+    ],
+)
+def test_a_damaged_configuration_is_refused(parts: list[Model], change: dict[str, Any], message: str) -> None:
+    model = Blend((Part(parts[2], 1.0, (1.0, 0.0)),), {})
+    with pytest.raises(ModelFileError, match=message):
+        Blend.from_arrays(model.config() | change, model.arrays(), 40)
+
+
+def test_a_blend_has_the_codes_of_its_autoencoder(parts: list[Model]) -> None:
+    with_codes = Blend((Part(parts[1], 0.5, (1.0, 0.0)), Part(parts[0], 0.5, (1.0, 0.0))), {})
+    assert find_encoder(with_codes) is parts[0]
+    assert find_encoder(parts[0]) is parts[0]
+    assert find_encoder(Blend((Part(parts[1], 1.0, (1.0, 0.0)),), {})) is None
+    assert find_encoder(parts[2]) is None
+
+
+class _Spread(Popularity):
+    """Scores with a deviation of 3·m^0.7."""
+
+    def score(self, histories: sp.csr_matrix) -> np.ndarray:
+        rows = np.random.default_rng(1).standard_normal((histories.shape[0], self.n_items))
+        rows = (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True)
+        return (rows * 3 * np.diff(histories.indptr)[:, None] ** 0.7).astype(np.float32)
+
+
+def test_the_spread_is_found() -> None:
+    model = _Spread.fit(purchases())
+    a, b = fit_spread(model, purchases(50, seed=2))
+    assert (a, b) == (pytest.approx(3, rel=1e-4), pytest.approx(0.7, rel=1e-3))
+    alike = sp.csr_matrix(np.tile(purchases(1, seed=2).toarray(), (4, 1)))
+    m = alike[:1].nnz
+    assert fit_spread(model, alike) == (pytest.approx(3 * m**0.7, rel=1e-4), 0.0)
+    assert fit_spread(model, sp.csr_matrix((3, 40), dtype=np.float32)) == (1.0, 0.0)
+
+
+def test_the_candidates_measure_what_the_evaluation_does(parts: list[Model]) -> None:
+    unit = [Blend((Part(part, 1.0, fit_spread(part, pair()[0])),), {}) for part in parts]
+    candidates = Candidates.of(unit, pair())
+    for weights in ([1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]):
+        blend = Blend(
+            tuple(
+                Part(u.parts[0].model, w, u.parts[0].spread) for u, w in zip(unit, weights, strict=True) if w
+            ),
+            {},
+        )
+        expected = evaluate(blend, *pair(), (20,)).mean("ndcg@20")
+        assert candidates.ndcg(np.array(weights)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_search_does_no_worse_than_a_grid(parts: list[Model]) -> None:
+    unit = [Blend((Part(part, 1.0, fit_spread(part, pair()[0])),), {}) for part in parts]
+    candidates = Candidates.of(unit, pair())
+    grid = [np.array([a, b, 1 - a - b]) for a in np.linspace(0, 1, 11) for b in np.linspace(0, 1 - a, 6)]
+    best = max(candidates.ndcg(np.maximum(weights, 0)) for weights in grid)
+    found = candidates.search()
+    assert found.sum() == pytest.approx(1, abs=1e-3)
+    assert candidates.ndcg(found) >= best - 0.003
+
+
+def test_fitted_on_validation_users() -> None:
+    told: list[str] = []
+    model, epochs, report = fit_blend(
+        purchases(), make_config("blend", QUICK), pair(), Hooks(on_message=told.append)
+    )
+    assert isinstance(model, Blend)
+    assert epochs
+    assert epochs[0].recall is not None
+    reached = report["blend"]["validation_ndcg@20"]
+    assert reached["blend"] >= max(reached["sigmoid"], reached["itemknn"])
+    assert evaluate(model, *pair(), (20,)).mean("ndcg@20") == pytest.approx(reached["blend"], abs=1e-4)
+    assert any("fitting sigmoid" in line for line in told)
+    assert told[-1].startswith("validation NDCG@20: sigmoid 0.")
+
+
+def test_without_validation_users_some_purchases_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[sp.csr_matrix] = []
+    original = fitting.fit_registered
+
+    def spy(kind: str, matrix: sp.csr_matrix, config: Any, hooks: Hooks) -> Any:
+        seen.append(matrix)
+        assert hooks.validate is None
+        return original(kind, matrix, config, hooks)
+
+    monkeypatch.setattr(fitting, "fit_registered", spy)
+    matrix = purchases()
+    fit_kind("blend", QUICK, matrix)
+    first, last = seen[0], seen[-1]
+    assert last is matrix
+    assert 0.7 * matrix.nnz < first.nnz < 0.85 * matrix.nnz
+    assert ((first - matrix) > 0).nnz == 0  # nothing that was not bought
+
+
+def test_a_part_without_weight_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Candidates, "search", lambda self: np.array([0.0, 1.0]))
+    model, _ = fit_kind("blend", QUICK, purchases(), pair())
+    assert isinstance(model, Blend)
+    assert [part.model.kind for part in model.parts] == ["itemknn"]
+    model, _ = fit_kind("blend", QUICK, purchases())
+    assert [part["kind"] for part in _described(model)] == ["itemknn"]
+
+
+def _described(model: Model) -> list[Mapping[str, Any]]:
+    described = model.config()["parts"]
+    assert isinstance(described, list)
+    return [part for part in described if isinstance(part, dict)]
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    one, _ = fit_kind("blend", QUICK, purchases(), pair())
+    two, _ = fit_kind("blend", QUICK, purchases(), pair())
+    assert one.score(pair()[0]).tobytes() == two.score(pair()[0]).tobytes()
+    assert one.config() == two.config()
+
+
+def test_parts_are_chosen_by_the_size_of_the_catalogue() -> None:
+    small, large = choose_components(1_000, False), choose_components(100_000, True)
+    assert "sigmoid" in small
+    assert small != large
+    assert "frequency" in large
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"components": "sigmoid"}, "two or more different kinds"),
+        ({"components": "sigmoid,sigmoid"}, "two or more different kinds"),
+        ({"components": "sigmoid,nonsense"}, "found 'nonsense'"),
+        ({"components": "sigmoid,itemknn", "popularity.seed": 1}, "sets nothing"),
+        ({"sigmoid.nonsense": 1}, "sigmoid has no setting 'nonsense'"),
+        ({"nonsense.factors": 1}, "no part 'nonsense'"),
+        ({"components": "sigmoid,itemknn", "sigmoid.factors": -1}, "factors"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config("blend", settings)
+
+
+def test_settings_of_a_part_that_was_not_chosen_are_refused() -> None:
+    config = BlendConfig(parts={"popularity.seed": 3})
+    with pytest.raises(ConfigError, match="sets nothing"):
+        fit_blend(purchases(), config, pair(), Hooks())
+
+
+def test_checkpoints_hold_one_training(tmp_path: Path) -> None:
+    config = make_config("blend", {"components": "itemknn,popularity"})
+    with pytest.raises(ConfigError, match="0 parts of this blend"):
+        fit_blend(purchases(), config, pair(), Hooks(checkpoints=Checkpoints(tmp_path / "c")))
+
+
+def test_nobody_to_choose_on() -> None:
+    with pytest.raises(ConfigError, match="users with two items or more"):
+        fit_kind("blend", QUICK, sp.identity(6, dtype=np.float32, format="csr"))

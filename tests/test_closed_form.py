@@ -1,0 +1,191 @@
+"""EASE and EDLAE against a dense inverse in float64, and the two ways to get it against each other."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recae.errors import ConfigError, TrainingError
+from recae.models import Ease, Edlae
+from recae.training import closed_form
+from recae.training.closed_form import fit_ease, fit_edlae, from_items, from_users, plan
+from recae.training.hooks import Hooks
+from recae.training.linear_config import EaseConfig, EdlaeConfig, SparseLinearConfig, resolve
+
+
+def purchases(n_users: int, n_items: int, share: float = 0.2, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    return sp.csr_matrix((rng.random((n_users, n_items)) < share).astype(np.float32))
+
+
+def dense_edlae(matrix, l2, dropout=0.0, user_power=0.0, item_power=0.0):
+    """B of the weighted purchases, column by column: the regression of each item on all others."""
+    X = matrix.toarray().astype(np.float64)
+    n_items = X.shape[1]
+    weights = np.array([max(row.sum(), 1) ** -user_power for row in X])
+    weights *= X.sum() / sum(w * row.sum() for w, row in zip(weights, X, strict=True))
+    G = sum(w * np.outer(row, row) for w, row in zip(weights, X, strict=True))
+    B = np.zeros((n_items, n_items))
+    for j in range(n_items):
+        others = np.array([i for i in range(n_items) if i != j])
+        penalty = np.diag([l2 + dropout / (1 - dropout) * G[i, i] for i in others])
+        B[others, j] = np.linalg.solve(G[np.ix_(others, others)] + penalty, G[others, j])
+        B[:, j] /= max(X[:, j].sum(), 1) ** item_power
+    return B
+
+
+SETTINGS = [
+    {"l2": 2.0},
+    {"l2": 20.0, "dropout": 0.4},
+    {"l2": 5.0, "dropout": 0.2, "user_power": 0.7, "item_power": 0.3},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("shape", [(80, 21), (17, 41)])  # by way of items, and of users
+def test_weights_are_those_of_the_regression_of_each_item_on_the_others(settings, shape):
+    matrix = purchases(*shape)
+    model, epochs = fit_edlae(matrix, EdlaeConfig(**{"dropout": 0.0, "user_power": 0.0, **settings}), Hooks())
+    assert epochs == []
+    assert isinstance(model, Edlae)
+    assert model.weights.dtype == np.float32
+    assert model.weights.flags.c_contiguous
+    expected = dense_edlae(matrix, **settings)
+    np.testing.assert_allclose(model.weights, expected, atol=2e-6 * np.abs(expected).max())
+    assert (model.weights.diagonal() == 0).all()
+
+
+def test_ease_is_edlae_without_dropout():
+    matrix = purchases(60, 20)
+    ease, _ = fit_ease(matrix, EaseConfig(l2=7.0), Hooks())
+    assert isinstance(ease, Ease)
+    np.testing.assert_allclose(ease.weights, dense_edlae(matrix, 7.0), atol=1e-6)
+    edlae, _ = fit_edlae(matrix, EdlaeConfig(l2=7.0, dropout=0.0, user_power=0.0), Hooks())
+    np.testing.assert_array_equal(ease.weights, edlae.weights)
+    assert ease.config() == {"l2": 7.0, "user_power": 0.0, "item_power": 0.0, "seed": 0}
+
+
+def test_scores_minimise_the_penalised_error():
+    """No small change of the weights off the diagonal makes ‖X − XB‖² + λ‖B‖² smaller."""
+    matrix, l2 = purchases(50, 12, 0.3), 3.0
+    X, B = matrix.toarray().astype(float), fit_ease(matrix, EaseConfig(l2=l2), Hooks())[0].weights
+    rng = np.random.default_rng(1)
+
+    def loss(weights):
+        return ((X - X @ weights) ** 2).sum() + l2 * (weights**2).sum()
+
+    for _ in range(10):
+        change = rng.normal(0, 1e-2, B.shape)
+        np.fill_diagonal(change, 0)
+        assert loss(B + change) > loss(B)
+
+
+def test_both_inverses_agree_beyond_one_group_and_block(monkeypatch):
+    monkeypatch.setattr(closed_form, "BLOCK", 7)
+    Z = sp.csr_matrix(purchases(90, 301, 0.05, seed=3) * 0.4).astype(np.float32)
+    expected = np.linalg.inv(np.eye(301) + (Z.T @ Z).toarray().astype(np.float64))
+    np.testing.assert_allclose(from_items(Z), expected, atol=2e-6)
+    np.testing.assert_allclose(from_users(Z), expected, atol=2e-6)
+
+
+def test_an_item_that_nobody_owns_and_a_user_without_purchases():
+    matrix = sp.csr_matrix(np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]], dtype=np.float32))
+    B = fit_edlae(matrix, EdlaeConfig(l2=1.0, user_power=0.0, item_power=0.5), Hooks())[0].weights
+    assert not B[2].any()
+    assert not B[:, 2].any()
+    np.testing.assert_allclose(B, dense_edlae(matrix, 1.0, EdlaeConfig().dropout, item_power=0.5), atol=1e-6)
+
+
+def test_the_same_bits_each_time():
+    for matrix in (purchases(70, 30), purchases(20, 60)):
+        first, second = (fit_edlae(matrix, EdlaeConfig(), Hooks())[0] for _ in range(2))
+        assert first.weights.tobytes() == second.weights.tobytes()
+
+
+def test_values_other_than_one_count_as_purchases():
+    matrix = purchases(40, 15)
+    counted = matrix.copy()
+    counted.data[:] = 1 + np.arange(counted.nnz) % 5
+    first, second = (fit_ease(m, EaseConfig(l2=4.0), Hooks())[0].weights for m in (matrix, counted))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_cheaper_inverse_is_chosen_if_it_fits():
+    assert plan(100, 50, 1000, None)[0] is False
+    dual, need = plan(30_000, 41_000, 810_000, None)
+    assert dual
+    assert need > 4 * (30_000**2 + 41_000**2)
+    dual, less = plan(30_000, 41_000, 810_000, need - 1)
+    assert not dual
+    assert less < need
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(closed_form, "memory_left", lambda device: 2**30)
+    said: list[str] = []
+    matrix = sp.csr_matrix(([1.0], ([0], [0])), shape=(3, 200_000), dtype=np.float32)
+    with pytest.raises(
+        TrainingError, match=r"200,000 items needs 149\.\d GiB .* has 1\.0 GiB .*'sparse-linear'"
+    ):
+        fit_ease(matrix, EaseConfig(), Hooks(on_message=said.append))
+    assert said == []
+
+
+def test_nothing_to_learn_from():
+    with pytest.raises(TrainingError, match="every history is empty"):
+        fit_ease(sp.csr_matrix((3, 4), dtype=np.float32), EaseConfig(), Hooks())
+
+
+def test_a_matrix_that_cannot_be_inverted():
+    with pytest.raises(TrainingError, match="larger l2"):
+        closed_form._inverse(np.array([[1, 2], [2, 1]], dtype=np.float32))
+    roots = np.ones(2)
+    with pytest.raises(TrainingError, match="larger l2"):
+        closed_form._to_weights(np.array([[1, 2], [2, -1]], dtype=np.float32), roots, roots)
+    with pytest.raises(TrainingError, match="not finite"):
+        closed_form._to_weights(np.array([[1, np.inf], [2, 1]], dtype=np.float32), roots, roots)
+
+
+def test_long_solves_are_announced():
+    said: list[str] = []
+    closed_form._announce(4000, "items", 4000, 2**26, Hooks(on_message=said.append))
+    assert said == []
+    closed_form._announce(5000, "users", 8000, 2**30, Hooks(on_message=said.append))
+    assert len(said) == 1
+    assert "5,000 × 5,000 users for the weights of 8,000 items" in said[0]
+    assert said[0].endswith("1.0 GiB")
+    assert closed_form._duration(40) == "40 s"
+    assert closed_form._duration(600) == "10 minutes"
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (EaseConfig, {"l2": 0}, "l2 is a number"),
+        (EaseConfig, {"l2": float("nan")}, "l2"),
+        (EaseConfig, {"l2": "1"}, "l2"),
+        (EaseConfig, {"user_power": 1.1}, "user_power"),
+        (EaseConfig, {"item_power": -0.1}, "item_power"),
+        (EaseConfig, {"seed": -1}, "seed"),
+        (EdlaeConfig, {"dropout": 1}, "dropout"),
+        (EdlaeConfig, {"l2": -1}, "l2"),
+        (SparseLinearConfig, {"neighbours": 0}, "neighbours"),
+        (SparseLinearConfig, {"neighbours": 2.5}, "whole number"),
+        (SparseLinearConfig, {"dropout": True}, "dropout"),
+    ],
+)
+def test_settings_out_of_range(config, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**settings)
+
+
+def test_resolve_chooses_what_is_left_open():
+    matrix = purchases(300, 40)
+    for config in (EaseConfig(), EdlaeConfig(dropout=0.1), SparseLinearConfig(neighbours=7)):
+        chosen = resolve(config, matrix)
+        assert type(chosen) is type(config)
+        assert chosen.l2 > 0
+        assert chosen.as_dict() | {"l2": None} == config.as_dict()
+    assert resolve(EaseConfig(l2=3.0), matrix).l2 == 3.0
+    # the more purchases of an item there are to learn from, the less the penalty has to be relative to them
+    more = sp.vstack([matrix] * 16).tocsr()
+    assert 1 < resolve(EaseConfig(), more).l2 / resolve(EaseConfig(), matrix).l2 < 16

@@ -1,0 +1,312 @@
+"""The deep autoencoder: its formula, its layers, what its options do, and what is refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recae.errors import ConfigError, DataError, ModelFileError
+from recae.models import DeepAutoencoder, Encoder, Model
+from recae.models.deep import ACTIVATIONS
+from recae.training.batches import Batch, make_batch
+from recae.training.config import ResolvedConfig
+from recae.training.deep import DeepNetwork, _network, activate, fit_deep, make_deep_trainer
+from recae.training.deep_config import DeepConfig, resolve_deep
+from recae.training.hooks import Hooks
+from recae.training.minibatch import MinibatchTrainer
+from recae.training.start import first_encoder
+
+SMALL = DeepConfig(
+    layers="6,3", epochs=2, batch_size=8, output_learning_rate=0.1, purchase_weight=3.0, seed=5
+)
+
+
+def purchases(n_users: int = 40, n_items: int = 30, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    dense = rng.random((n_users, n_items)) < 0.02 + 0.4 * np.linspace(1, 0, n_items) ** 3
+    dense[:, 0] |= ~dense.any(axis=1)
+    return sp.csr_matrix(dense.astype(np.float32))
+
+
+def fit(matrix: sp.csr_matrix, config: DeepConfig) -> DeepAutoencoder:
+    model = fit_deep(matrix, config, Hooks())[0]
+    assert isinstance(model, DeepAutoencoder)
+    return model
+
+
+def batch_of(matrix: sp.csr_matrix, config: DeepConfig, epoch: int = 1) -> Batch:
+    return make_batch(
+        matrix,
+        np.arange(matrix.shape[0]),
+        noise=0.0,
+        power=config.input_power,
+        emphasis=1.0,
+        rng=np.random.default_rng(0),
+        dtype=getattr(torch, config.dtype),
+        device="cpu",
+        epoch=epoch,
+    )
+
+
+def slow_activation(name: str, z: float) -> float:
+    if name == "sigmoid":
+        return 2 / (1 + np.exp(-z)) - 1
+    if name == "tanh":
+        return (np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z))
+    if name == "relu":
+        return max(z, 0.0)
+    if name == "selu":
+        return 1.0507009873554805 * (z if z > 0 else 1.6732632423543772 * (np.exp(z) - 1))
+    return z / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations(name: str) -> None:
+    z = np.array([-3.0, -0.5, 0.0, 0.25, 4.0], dtype=np.float32)
+    expected = [slow_activation(name, float(value)) for value in z]
+    np.testing.assert_allclose(ACTIVATIONS[name](z), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(activate(name, torch.from_numpy(z)).numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert ACTIVATIONS[name](z).dtype == np.float32
+    with np.errstate(over="raise"):
+        assert np.isfinite(ACTIVATIONS[name](np.array([-200, 200], dtype=np.float32))).all()
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("tied", [False, True])
+def test_scores_are_the_formula_item_by_item(activation: str, tied: bool) -> None:
+    config = replace(SMALL, layers="6,4,3", activation=activation, tied=tied)
+    matrix = purchases(5, 9)
+    model = fit(matrix, replace(config, batch_size=2))
+    arrays = model.arrays()
+    for b in range(5):
+        items = matrix[b].indices
+        h = np.zeros(9)
+        h[items] = 1 / len(items) ** 0.5
+        for k in range(3):
+            z = arrays[f"encoder_{k}_bias"] + sum(h[i] * arrays[f"encoder_{k}"][i] for i in range(len(h)))
+            h = np.array([slow_activation(activation, float(value)) for value in z])
+        np.testing.assert_allclose(model.encode(matrix)[b], h, rtol=1e-4, atol=1e-5)
+        for k in (2, 1):
+            weight = arrays[f"encoder_{k}"].T if tied else arrays[f"decoder_{k}"]
+            z = arrays[f"decoder_{k}_bias"] + sum(h[i] * weight[i] for i in range(len(h)))
+            h = np.array([slow_activation(activation, float(value)) for value in z])
+        W = arrays["encoder_0" if tied else "output"]
+        expected = [float(W[j] @ h + arrays["output_bias"][j]) for j in range(9)]
+        np.testing.assert_allclose(model.score(matrix)[b], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("layers", ["6", "6,3", "8,5,2"])
+def test_the_network_and_its_model_agree(tied: bool, layers: str) -> None:
+    matrix = purchases()
+    config = resolve_deep(replace(SMALL, layers=layers, tied=tied), matrix)
+    trainer = MinibatchTrainer(matrix, config, "cpu", _network)
+    trainer.advance()
+    H, _ = trainer.network(batch_of(matrix, config))
+    W, bias = trainer.output.weights()
+    expected = H.detach().numpy() @ W.T + bias
+    model = trainer.model()
+    np.testing.assert_allclose(model.score(matrix), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.score(matrix[:3]), expected[:3], rtol=1e-4, atol=1e-5)
+    assert not isinstance(model, Encoder), "its scores are no product with the code"
+
+
+def test_tied_weights_are_stored_once() -> None:
+    matrix = purchases()
+    tied, free = fit(matrix, replace(SMALL, tied=True)), fit(matrix, SMALL)
+    assert set(free.arrays()) - set(tied.arrays()) == {"output", "decoder_1"}
+    assert tied.output is tied.encoder[0][0]
+    assert tied.factors == free.factors == 3
+    size = sum(array.size for array in tied.arrays().values())
+    assert size == 30 * 6 + 6 * 3 + 6 + 3 + 6 + 30
+    assert sum(array.size for array in free.arrays().values()) == size + 30 * 6 + 3 * 6
+    again = DeepAutoencoder.from_arrays(tied.config(), tied.arrays(), 30)
+    assert again.output is again.encoder[0][0]
+    assert again.score(matrix).tobytes() == tied.score(matrix).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tied": "yes"}, "'tied' as true or false, but gives 'yes'"),
+        ({"tied": None}, "'tied' as true or false"),
+        ({"tied": False}, "no array 'decoder_1'"),
+        ({"activation": "swish"}, "'activation' as one of sigmoid, .* gives 'swish'"),
+        ({"loss": 3}, "'loss' as one of squared, .* gives 3"),
+        ({"input_power": 2}, "'input_power' as a number from 0 to 1"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_the_arrays_is_refused(
+    change: dict[str, Any], message: str
+) -> None:
+    model = fit(purchases(), replace(SMALL, tied=True))
+    with pytest.raises(ModelFileError, match=message):
+        DeepAutoencoder.from_arrays({**model.config(), **change}, model.arrays(), 30)
+
+
+@pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
+def test_the_penalty_is_the_norm_of_the_code(norm: str, power: int) -> None:
+    matrix = purchases()
+    config = resolve_deep(replace(SMALL, code_penalty=0.7, code_norm=norm), matrix)
+    trainer = MinibatchTrainer(matrix, config, "cpu", _network)
+    model = trainer.model()
+    assert isinstance(model, DeepAutoencoder)
+    _, penalty = trainer.network(batch_of(matrix, config))
+    expected = 0.7 * (np.abs(model.encode(matrix)) ** power).sum()
+    assert float(penalty.detach()) == pytest.approx(expected, rel=1e-4)
+    free = trainer.network.__class__(30, [6, 3], torch.Generator(), activation="tanh")
+    assert float(free(batch_of(matrix, config))[1].detach()) == 0
+
+
+def test_a_penalty_makes_codes_small() -> None:
+    matrix = purchases()
+    sizes = [
+        np.abs(
+            fit(matrix, replace(SMALL, epochs=12, learning_rate=0.05, code_penalty=p)).encode(matrix)
+        ).mean()
+        for p in (0.0, 3.0)
+    ]
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_pre_training_goes_layer_by_layer(tied: bool) -> None:
+    """What moves in each stage: a layer and its mirror, and the output layer in the first stage alone."""
+    matrix = purchases()
+    config = replace(
+        SMALL, layers="6,4,2", tied=tied, pretrain="layerwise", pretrain_epochs=2, loss="logistic"
+    )
+    trainer = MinibatchTrainer(matrix, resolve_deep(config, matrix), "cpu", _network)
+    assert trainer.epochs == 2 + 3 * 2
+    assert trainer.judged_from == 7
+    first = {"network.first.rows.weight", "network.first.bias"}
+    output = {"output.bias"} | (set() if tied else {"output.W"})
+    inner = [
+        {f"network.weights.{k}", f"network.biases.{k}", f"network.mirror_biases.{k}"}
+        | (set() if tied else {f"network.mirrors.{k}"})
+        for k in range(2)
+    ]
+    stages = [first | output, inner[0], inner[1], first | output | inner[0] | inner[1]]
+    for epoch in range(1, 9):
+        before = {name: array.copy() for name, array in trainer.state().items()}
+        while trainer.done < trainer.n_users:
+            trainer.advance()
+        after = trainer.state()
+        moved = {n for n in before if not n.startswith("optim") and (before[n] != after[n]).any()}
+        assert moved == stages[(epoch - 1) // 2], epoch
+        trainer.end_epoch()
+
+
+def test_a_stage_of_pre_training_reconstructs_the_codes_of_the_layer_before() -> None:
+    matrix = purchases()
+    config = resolve_deep(
+        replace(SMALL, layers="6,4,2", pretrain="layerwise", noise=0.0, code_penalty=0.3, dtype="float64"),
+        matrix,
+    )
+    network = _network(30, config, torch.Generator().manual_seed(0))
+    batch = batch_of(matrix, config, epoch=2 * config.pretrain_epochs + 1)  # the third layer's first epoch
+    _, error = network(batch)
+    x = matrix.toarray() / np.sqrt(matrix.toarray().sum(1, keepdims=True))
+    p = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    h = np.tanh(x @ p["first.rows.weight"] + p["first.bias"])
+    h = np.tanh(h @ p["weights.0"] + p["biases.0"])
+    code = np.tanh(h @ p["weights.1"] + p["biases.1"])
+    back = np.tanh(code @ p["mirrors.1"] + p["mirror_biases.1"])
+    assert float(error.detach()) == pytest.approx(((back - h) ** 2).sum() + 0.3 * (code**2).sum())
+    noisy = DeepNetwork(30, [6, 4, 2], torch.Generator().manual_seed(0), activation="tanh", noise=0.5)
+    noisy._pretrain_epochs, noisy.pretraining = 1, 3
+    errors = {float(noisy(batch_of(matrix, SMALL, epoch=2))[1].detach()) for _ in range(2)}
+    assert len(errors) == 2, "another part is hidden each time"
+
+
+def test_dense_data_are_reconstructed() -> None:
+    """Rows near a line in the cube: a code of one number is enough, and beats the mean by far."""
+    rng = np.random.default_rng(0)
+    t = rng.random((80, 1))
+    dense = (0.1 + 0.8 * t * np.linspace(0, 1, 12) + 0.02 * rng.random((80, 12))).astype(np.float32)
+    matrix = sp.csr_matrix(dense)
+    spread = ((dense - dense.mean(axis=0)) ** 2).mean()
+    for options in ({}, {"tied": True}, {"loss": "logistic"}):
+        config = DeepConfig(
+            layers="8,1",
+            epochs=80,
+            batch_size=20,
+            learning_rate=0.03,
+            output_learning_rate=0.1,
+            purchase_weight=1.0,
+            input_power=0.0,
+            noise=0.0,
+            **options,
+        )
+        found = fit(matrix, config).reconstruct(matrix)
+        assert found.shape == dense.shape
+        assert found.dtype == np.float32
+        assert ((found - dense) ** 2).mean() < 0.1 * spread, options
+
+
+def test_reconstruct_reads_values_and_passes_the_loss_link() -> None:
+    matrix = purchases()
+    squared, logistic, multinomial = (
+        fit(matrix, replace(SMALL, loss=loss)) for loss in ("squared", "logistic", "multinomial")
+    )
+    np.testing.assert_array_equal(squared.reconstruct(matrix), squared.score(matrix))
+    assert np.abs(squared.reconstruct(matrix * 0.5) - squared.score(matrix * 0.5)).max() > 1e-4
+    z = logistic.score(matrix).astype(np.float64)
+    np.testing.assert_allclose(logistic.reconstruct(matrix), 1 / (1 + np.exp(-z)), rtol=1e-4)
+    z = multinomial.score(matrix).astype(np.float64)
+    np.testing.assert_allclose(
+        multinomial.reconstruct(matrix), np.exp(z) / np.exp(z).sum(1, keepdims=True), rtol=1e-4
+    )
+    assert multinomial.reconstruct(matrix[:0]).shape == (0, 30)
+    with pytest.raises(DataError, match="31 columns"):
+        squared.reconstruct(sp.csr_matrix((1, 31), dtype=np.float32))
+
+
+def test_emphasis_weighs_what_is_hidden() -> None:
+    """With nothing hidden it changes nothing; with noise it does."""
+    matrix = purchases()
+
+    def scores(**options: Any) -> Any:
+        model: Model = fit(matrix, replace(SMALL, **options))
+        return model.score(matrix)
+
+    np.testing.assert_array_equal(scores(noise=0.0), scores(noise=0.0, emphasis=3.0))
+    assert np.abs(scores(noise=0.5) - scores(noise=0.5, emphasis=3.0)).max() > 1e-3
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "selu"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_it_begins_by_passing_principal_directions_on(activation: str, tied: bool) -> None:
+    """Small signals pass through the code as they are, as far as there is room in it."""
+    matrix = purchases()
+    config = replace(SMALL, layers="9,6,4", activation=activation, tied=tied, encoder_scale=1e-3)
+    trainer = make_deep_trainer(matrix, resolve_deep(config, matrix), "cpu")
+    start = ResolvedConfig(factors=9, input_power=0.5, encoder_scale=1e-3)
+    encoder = first_encoder(matrix, start, np.random.default_rng([5, 0]))
+    np.testing.assert_array_equal(trainer.network.tied_weight().detach().numpy(), encoder)
+    encoder[:, 4:] = 0  # what has no room
+    network = trainer.network
+    assert isinstance(network, DeepNetwork)
+    with torch.no_grad():
+        network.tied_weight().copy_(torch.from_numpy(encoder))
+        g, _ = network(batch_of(matrix, config))
+        h = activate(activation, network.first(batch_of(matrix, config)))
+    assert h[:, :4].abs().max() > 1e-4
+    slope = (
+        1.0507 * 1.6733 if activation == "selu" else 1.0
+    )  # below 0; scaling by 1 ± 0.4 keeps the directions
+    ratio = (g[:, :4] / h[:, :4]).numpy()[np.abs(h[:, :4].numpy()) > 1e-5]
+    assert (ratio > 0.9).all()
+    assert (ratio < 1.1 * slope**4).all()
+
+
+def test_where_it_begins_is_up_to_encoder_start() -> None:
+    matrix = purchases()
+    scores = [fit(matrix, replace(SMALL, encoder_start=start)).score(matrix) for start in ("svd", "random")]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+    np.testing.assert_array_equal(scores[0], fit(matrix, SMALL).score(matrix))
+    with pytest.raises(ConfigError, match='encoder_start is one of "svd", "random", found'):
+        DeepConfig(encoder_start="pca")

@@ -1,0 +1,137 @@
+"""The sparse linear model against dense solves on the same pattern, and EDLAE where that is everything."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recae.errors import TrainingError
+from recae.models import SparseLinear
+from recae.training import sparse_linear
+from recae.training.closed_form import fit_edlae
+from recae.training.hooks import Hooks
+from recae.training.linear_config import EdlaeConfig, SparseLinearConfig
+from recae.training.sparse_linear import fit_sparse_linear, solve_neighbours
+
+
+def purchases(n_users: int, n_items: int, share: float = 0.15, seed: int = 0) -> sp.csr_matrix:
+    rng = np.random.default_rng(seed)
+    popularity = rng.random(n_items) ** 2 * 3 * share
+    return sp.csr_matrix((rng.random((n_users, n_items)) < popularity).astype(np.float32))
+
+
+def gram(matrix, user_power):
+    X = matrix.toarray().astype(np.float64)
+    weights = np.maximum(X.sum(axis=1), 1) ** -user_power
+    weights *= X.sum() / (weights @ X.sum(axis=1))
+    return (X * weights[:, None]).T @ X
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 12])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"l2": 3.0, "dropout": 0.0, "user_power": 0.0},
+        {"l2": 1.0, "dropout": 0.3, "user_power": 0.6, "item_power": 0.4},
+    ],
+)
+def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, settings):
+    matrix = purchases(90, 40)
+    B = solve_neighbours(matrix, SparseLinearConfig(neighbours=neighbours, **settings), Hooks()).toarray()
+    G = gram(matrix, settings["user_power"])
+    p = settings["dropout"]
+    penalty = settings["l2"] + p / (1 - p) * np.diag(G)
+    for j in range(40):
+        S = np.flatnonzero(B[:, j])
+        gains = np.where(np.arange(40) == j, 0, G[:, j] ** 2 / (np.diag(G) + penalty))
+        assert j not in S
+        assert len(S) == min(neighbours, np.count_nonzero(gains))
+        if len(S) == 0:
+            continue
+        others = np.setdiff1d(np.arange(40), [*S, j])
+        assert gains[S].min() >= gains[others].max() - 1e-9
+        expected = np.linalg.solve(G[np.ix_(S, S)] + np.diag(penalty[S]), G[S, j])
+        expected /= max(matrix[:, j].sum(), 1) ** settings.get("item_power", 0.0)
+        np.testing.assert_allclose(B[S, j], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("neighbours", [29, 30, 1000])
+def test_with_all_other_items_as_neighbours_it_is_edlae(neighbours):
+    matrix = purchases(50, 30)
+    settings = {"l2": 4.0, "dropout": 0.25, "user_power": 0.5, "item_power": 0.2}
+    sparse, epochs = fit_sparse_linear(matrix, SparseLinearConfig(neighbours=neighbours, **settings), Hooks())
+    assert epochs == []
+    assert isinstance(sparse, SparseLinear)
+    dense = fit_edlae(matrix, EdlaeConfig(**settings), Hooks())[0].weights
+    np.testing.assert_allclose(sparse.weights.toarray(), dense, atol=1e-6)
+
+
+def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
+    matrix = purchases(200, 700, 0.03)
+    config = SparseLinearConfig(l2=2.0, neighbours=20)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(sparse_linear, "processors", lambda threads=threads: threads)
+        found.append(solve_neighbours(matrix, config, Hooks()))
+    assert found[0].data.tobytes() == found[1].data.tobytes()
+    np.testing.assert_array_equal(found[0].indices, found[1].indices)
+
+
+def test_items_without_neighbours():
+    matrix = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=np.float32))
+    B = solve_neighbours(
+        matrix, SparseLinearConfig(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
+    ).toarray()
+    expected = np.zeros((5, 5))
+    expected[0, 1] = expected[1, 0] = 0.5  # G_01/(G_00 + λ)
+    np.testing.assert_allclose(B, expected)
+
+
+def test_one_item():
+    matrix = sp.csr_matrix(np.ones((3, 1), dtype=np.float32))
+    model, _ = fit_sparse_linear(matrix, SparseLinearConfig(), Hooks())
+    np.testing.assert_array_equal(model.score(matrix), np.zeros((3, 1)))
+
+
+def test_ties_fill_the_room_there_is():
+    """One owner of all items: all others tell the same, and still no more than two are taken."""
+    matrix = sp.csr_matrix(np.ones((1, 6), dtype=np.float32))
+    B = solve_neighbours(
+        matrix, SparseLinearConfig(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
+    )
+    np.testing.assert_array_equal((B.toarray() != 0).sum(axis=0), 2)
+    np.testing.assert_allclose(B.data, 1 / 3)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(sparse_linear, "memory_left", lambda device: 2**20)
+    with pytest.raises(TrainingError, match=r"200 neighbours of 1,000 items need .* lower neighbours"):
+        fit_sparse_linear(purchases(50, 1000), SparseLinearConfig(), Hooks())
+    monkeypatch.setattr(sparse_linear, "memory_left", lambda device: None)
+    assert fit_sparse_linear(purchases(50, 100), SparseLinearConfig(), Hooks())[0].n_items == 100
+
+
+def test_nothing_to_learn_from():
+    with pytest.raises(TrainingError, match="every history is empty"):
+        fit_sparse_linear(sp.csr_matrix((3, 4), dtype=np.float32), SparseLinearConfig(), Hooks())
+
+
+def test_a_system_that_cannot_be_solved_stops_everything(monkeypatch):
+    monkeypatch.setattr(sparse_linear, "penalties", lambda config, squares: -squares - 1)
+    with pytest.raises(TrainingError, match="larger l2"):
+        fit_sparse_linear(purchases(50, 30), SparseLinearConfig(neighbours=5), Hooks())
+
+
+def test_long_solves_are_announced(monkeypatch):
+    times = iter([0.0, 1.0, 0.0, 1000.0, 0.0, 0.0])
+    clock = SimpleNamespace(perf_counter=lambda: next(times))
+    monkeypatch.setattr(sparse_linear, "time", clock)
+    said: list[str] = []
+    matrix, config = purchases(60, 800, 0.05), SparseLinearConfig(neighbours=3)
+    for _ in range(3):
+        fit_sparse_linear(matrix, config, Hooks(on_message=said.append))
+    assert len(said) == 2  # the third takes no time
+    assert said[0].startswith("solving 800 items, each from 3 neighbours: about ")
+    assert said[0].endswith(" s")
+    assert said[1].endswith(" minutes")
