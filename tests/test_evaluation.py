@@ -1,6 +1,7 @@
 """evaluate: agrees with ranking one user at a time, whatever the blocks, and holds one block at a time."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -82,6 +83,46 @@ def test_as_dict_is_json_with_means(data):
     assert found["recall@10"] == result.mean("recall@10") == result.means["recall@10"]
     with pytest.raises(ConfigError, match="'recall@7' was not measured"):
         result.mean("recall@7")
+
+
+def test_what_is_bought_again_is_measured_apart(data):
+    rng = np.random.default_rng(3)
+    histories = data[0]
+    held = sp.csr_matrix((rng.random(histories.shape) < 0.06).astype(np.float32))  # overlaps the histories
+    model = ItemKNN.fit(histories, k=10)
+    result = evaluate(model, histories, held, (3, 40), exclude_owned=False, block_bytes=7 * 30 * 4)
+    owned, wanted = histories.toarray() > 0, held.toarray() > 0
+    seen = set()
+    for user in range(histories.shape[0]):
+        scores = model.score(histories[user])[0]
+        ranked = sorted(range(30), key=lambda i: (-scores[i], i))
+        for k in (3, 40):
+            for name, part in (("repeat", wanted & owned), ("new", wanted & ~owned)):
+                items = set(np.flatnonzero(part[user]))
+                share = len(items & set(ranked[:k])) / len(items) if items else np.nan
+                np.testing.assert_array_equal(result.values[f"recall_{name}@{k}"][user], share)
+                seen.add((name, bool(items)))
+    assert len(seen) == 4  # users with and without each
+    measured = result.values["recall_repeat@3"]
+    assert result.mean("recall_repeat@3") == measured[np.isfinite(measured)].mean()
+    assert result.n_users == int(wanted.any(axis=1).sum()) > np.isfinite(measured).sum()
+
+
+def test_without_owned_items_nothing_is_bought_again(data):
+    assert not [
+        name for name in evaluate(Popularity.fit(data[0]), *data).values if "repeat" in name or "new" in name
+    ]
+
+
+def test_a_metric_that_nobody_has_is_null(data):
+    result = evaluate(
+        Popularity.fit(data[0]), *data, (5,), exclude_owned=False
+    )  # held out: nothing of the history
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(result.mean("recall_repeat@5"))
+        assert result.as_dict()["recall_repeat@5"] is None
+    assert result.mean("recall_new@5") == result.mean("recall@5")
 
 
 def test_bad_arguments(data):

@@ -1,6 +1,6 @@
 """One model on one set of histories and held-out items, block by block, never users × items at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,8 @@ from recae.metrics import capped_recall, ndcg, recall
 from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, rows_per_block, top_k
 
-_METRICS = {"recall": recall, "capped_recall": capped_recall, "ndcg": ndcg}
+Metric = Callable[[NDArray[np.int32], sp.csr_matrix, int], NDArray[np.float64]]
+_METRICS: dict[str, Metric] = {"recall": recall, "capped_recall": capped_recall, "ndcg": ndcg}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,13 @@ class Evaluation:
     ks : tuple of int
         The list lengths measured, ascending.
     values : mapping of metric name to float64 ndarray of shape (B,)
-        Names are `recall@k`, `capped_recall@k` and `ndcg@k`; a user with nothing held out has NaN.
+        Names are `recall@k`, `capped_recall@k` and `ndcg@k`; a user with nothing held out has NaN. Where owned items
+        stay in the lists also, with T the items held out, H those of the history and L the first k ranked,
+
+        * `recall_repeat@k` = |L ∩ T ∩ H| / |T ∩ H|, of what is bought again; NaN for a user with none of it
+        * `recall_new@k` = |L ∩ T ∖ H| / |T ∖ H|, of what is bought for the first time; likewise
+
+        so that both rest on fewer users than `recall@k`, and not on the same ones.
     """
 
     ks: tuple[int, ...]
@@ -36,19 +43,24 @@ class Evaluation:
         return int(np.isfinite(next(iter(self.values.values()))).sum())
 
     def mean(self, name: str) -> float:
-        """Mean of a metric, such as `recall@20`, over the users evaluated; ConfigError if not measured."""
+        """Mean of a metric, such as `recall@20`, over the users who have it; ConfigError if not measured.
+
+        NaN where no user has it, as `recall_repeat@20` where nobody buys anything again.
+        """
         if name not in self.values:
             raise ConfigError(f"'{name}' was not measured; choose one of {', '.join(self.values)}")
-        return float(np.nanmean(self.values[name]))
+        found = self.values[name][np.isfinite(self.values[name])]
+        return float(found.mean()) if found.size else float("nan")
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean of every metric over the users evaluated."""
+        """The mean of every metric over the users who have it."""
         return {name: self.mean(name) for name in self.values}
 
-    def as_dict(self) -> dict[str, int | float]:
-        """`n_users` and all means, as JSON values."""
-        return {"n_users": self.n_users, **self.means}
+    def as_dict(self) -> dict[str, int | float | None]:
+        """`n_users` and all means, as JSON values; None for NaN."""
+        means = {name: None if np.isnan(value) else value for name, value in self.means.items()}
+        return {"n_users": self.n_users, **means}
 
 
 def evaluate(
@@ -74,7 +86,8 @@ def evaluate(
     block_bytes : int
         Bytes of float32 scores held at one time (one row at least).
     exclude_owned : bool
-        Leave the items of a user's history out of the list, as a recommendation does.
+        Leave the items of a user's history out of the list, as a recommendation does. If they stay, recall is also
+        measured apart for items that the history holds and that it does not.
     threads : int, optional
         Most threads for ranking; by default all processors.
 
@@ -101,7 +114,8 @@ def evaluate(
             "no user has an item held out, so there is nothing to measure; hold out more users or items"
         )
 
-    values = {f"{name}@{k}": np.full(histories.shape[0], np.nan) for name in _METRICS for k in lengths}
+    names = [*_METRICS, *(() if exclude_owned else ("recall_repeat", "recall_new"))]
+    values = {f"{name}@{k}": np.full(histories.shape[0], np.nan) for name in names for k in lengths}
     step = rows_per_block(model.n_items, block_bytes)
     for start in range(0, users.size, step):
         block = users[start : start + step]
@@ -109,7 +123,34 @@ def evaluate(
         ranked, _ = top_k(
             model.score(history), lengths[-1], exclude=history if exclude_owned else None, threads=threads
         )
-        for name, metric in _METRICS.items():
+        wanted = held_out[block]
+        parts: tuple[tuple[str, Metric, sp.csr_matrix], ...] = tuple(
+            (name, metric, wanted) for name, metric in _METRICS.items()
+        )
+        if not exclude_owned:
+            again = _repeated(history, wanted)
+            parts += (
+                ("recall_repeat", recall, _part(wanted, again)),
+                ("recall_new", recall, _part(wanted, ~again)),
+            )
+        for name, metric, held in parts:
             for k in lengths:
-                values[f"{name}@{k}"][block] = metric(ranked, held_out[block], k)
+                values[f"{name}@{k}"][block] = metric(ranked, held, k)
     return Evaluation(lengths, values)
+
+
+def _repeated(history: sp.csr_matrix, held_out: sp.csr_matrix) -> NDArray[np.bool_]:
+    """Which stored entries of `held_out` (B, I) the history (B, I) stores, too: (nnz of held_out,)."""
+    n_items = history.shape[1]
+
+    def pairs(matrix: sp.csr_matrix) -> NDArray[np.int64]:
+        return np.repeat(np.arange(matrix.shape[0]) * n_items, np.diff(matrix.indptr)) + matrix.indices
+
+    return np.isin(pairs(held_out), pairs(history))
+
+
+def _part(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The stored entries marked in `chosen`, whatever their value, (B, I)."""
+    before = np.concatenate([[0], np.cumsum(chosen)])
+    ones = np.ones(int(chosen.sum()), dtype=np.float32)
+    return sp.csr_matrix((ones, matrix.indices[chosen], before[matrix.indptr]), shape=matrix.shape)
