@@ -16,7 +16,6 @@ import scipy.sparse as sp
 from commands import names, recae, refused, trained
 from modelfiles import popular, recommender, saved
 
-from recae import workflow
 from recae.errors import DataError
 from recae.ids import IdMap
 from recae.ingest import read_with_report
@@ -25,6 +24,7 @@ from recae.insight.anomaly_tables import purchase_batches, user_batches
 from recae.modelfile import load, save
 from recae.models import Popularity
 from recae.recommender import Recommender
+from recae.training import loop
 from recae.workflow import learners_of, train
 
 USERS = "rank,user_id,n_items,score,tail_probability,worst_item_1,worst_item_2,worst_item_3"
@@ -191,13 +191,13 @@ def test_tables_come_in_batches_and_need_names_no_more_than_there_are(
 def test_the_learners_are_those_that_training_saw(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     purchases, _ = read_with_report(folder.parent / "purchases.csv")
     seen: list[sp.csr_matrix] = []
-    original = workflow.train_sigmoid
+    original = loop.fit_sigmoid
 
     def watched(matrix: sp.csr_matrix, *arguments: Any, **options: Any) -> Any:
         seen.append(matrix)
         return original(matrix, *arguments, **options)
 
-    monkeypatch.setattr(workflow, "train_sigmoid", watched)
+    monkeypatch.setattr(loop, "fit_sigmoid", watched)
     model = train(purchases, seed=3, factors=4, epochs=1)
     learners = learners_of(model)
     assert learners is not None

@@ -17,14 +17,14 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recae import workflow
 from recae.errors import ColumnError, ConfigError, SourceError
 from recae.ids import IdMap
 from recae.ingest import read_interactions
 from recae.interactions import Interactions
 from recae.modelfile import load, save
 from recae.recommender import Recommender
-from recae.workflow import HeldOut, Progress, hold_out, make_config, measure, train
+from recae.training import loop
+from recae.workflow import HeldOut, Progress, hold_out, holdout, make_config, measure, pipeline, train
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "purchases.csv"
@@ -106,7 +106,7 @@ def test_the_number_held_out_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     purchases = shop([4] * 100)
     usual = hold_out(purchases, np.random.default_rng(0))
     assert (usual.learners.size, usual.test and usual.test[0].shape[0]) == (80, 10)
-    monkeypatch.setattr(workflow, "HELD_OUT_AT_MOST", 3)
+    monkeypatch.setattr(holdout, "HELD_OUT_AT_MOST", 3)
     few = hold_out(purchases, np.random.default_rng(0))
     assert (few.learners.size, few.test and few.test[0].shape[0]) == (94, 3)
 
@@ -123,13 +123,13 @@ def test_the_held_out_users_follow_from_the_seed() -> None:
 def test_the_model_sees_the_learners_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     purchases = shop([6] * 50)
     seen: list[sp.csr_matrix] = []
-    real = workflow.train_sigmoid
+    real = loop.fit_sigmoid
 
     def spy(matrix: sp.csr_matrix, *arguments: Any, **options: Any) -> Any:
         seen.append(matrix)
         return real(matrix, *arguments, **options)
 
-    monkeypatch.setattr(workflow, "train_sigmoid", spy)
+    monkeypatch.setattr(loop, "fit_sigmoid", spy)
     recommender = train(purchases, **SMALL)
     assert recommender.metadata["metrics"]["n_users"] == 5
     assert recommender.metadata["metrics"]["validation_users"] == 5
@@ -163,7 +163,7 @@ def test_metrics_are_those_of_a_slow_count() -> None:
     purchases = interactions(rows, 60)
     metrics = train(purchases, **SMALL).metadata["metrics"]
 
-    held_out = hold_out(purchases, np.random.default_rng([SMALL["seed"], workflow.HELD_OUT_AT_MOST]))
+    held_out = hold_out(purchases, np.random.default_rng([SMALL["seed"], holdout.HELD_OUT_AT_MOST]))
     assert held_out.test is not None
     counts = [sum(item in rows[user] for user in held_out.learners) for item in range(60)]
     recalls: dict[int, list[float]] = {10: [], 20: [], 50: []}
@@ -185,7 +185,7 @@ def test_metadata(tmp_path: Path) -> None:
     purchases = shop([5] * 60)
     recommender = train(purchases, **SMALL)
     metadata = recommender.metadata
-    assert set(metadata) == {"fingerprint", "metrics", "history", "versions"}
+    assert set(metadata) == {"fingerprint", "held_out", "metrics", "history", "versions"}
     assert metadata["fingerprint"] == purchases.fingerprint
     assert set(metadata["metrics"]) == {"n_users", "validation_users", "ks", "rows"}
     assert metadata["metrics"]["ks"] == [10, 20, 50]
@@ -208,7 +208,7 @@ def test_an_import_without_an_installation_is_no_error(monkeypatch: pytest.Monke
             raise PackageNotFoundError(name)
         return "1.0"
 
-    monkeypatch.setattr(workflow, "version", version)
+    monkeypatch.setattr(pipeline, "version", version)
     versions = train(shop([2] * 5), **SMALL).metadata["versions"]
     assert versions == dict.fromkeys(("numpy", "scipy", "numba", "torch"), "1.0") | {"recae": None}
 
@@ -256,13 +256,12 @@ def test_progress_is_told_in_order() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("sigmod", {}, r"kind is one of sigmoid, found 'sigmod': did you mean 'sigmoid'\?"),
+        ("sigmod", {}, r"no model of kind 'sigmod'; did you mean 'sigmoid'\?"),
         ("Sigmoid", {}, "did you mean 'sigmoid'"),
-        ("forest", {}, "found 'forest': choose one of these"),
-        (None, {}, "found None"),
-        ("sigmoid", {"factor": 3}, "found 'factor': did you mean 'factors'"),
-        ("sigmoid", {"learningrate": 0.1}, "found 'learningrate': did you mean 'learning_rate'"),
-        ("sigmoid", {"zzz": 3}, "has the settings factors, epochs, .*found 'zzz': choose one of these"),
+        ("forest", {}, "no model of kind 'forest'; choose one of"),
+        ("sigmoid", {"factor": 3}, "no setting 'factor'; did you mean 'factors'"),
+        ("sigmoid", {"learningrate": 0.1}, "no setting 'learningrate'; did you mean 'learning_rate'"),
+        ("sigmoid", {"zzz": 3}, "no setting 'zzz'; choose one of .*factors"),
         ("sigmoid", {"factors": 0}, "factors is a .*number from 1 .*found 0"),
         ("sigmoid", {"factors": 2.5}, r"factors is a .*number .*found 2\.5"),
         ("sigmoid", {"dropout": float("nan")}, "dropout is a number .*found nan"),

@@ -1,0 +1,234 @@
+"""From purchases to a model: hold users out, fit, compare with baselines, put everything together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recae.errors import ConfigError
+from recae.evaluation import evaluate
+from recae.files import check_writable
+from recae.ingest import IngestReport, read_events, read_with_report
+from recae.interactions import Interactions
+from recae.models import ItemKNN, Model, Popularity
+from recae.recommender import Recommender
+from recae.training import Checkpoints, Epoch, choose_device, device_name
+from recae.training.hooks import Hooks
+from recae.workflow.fitting import fit_config, make_config
+from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out
+from recae.workflow.measure import measure
+from recae.workflow.repeats import METADATA as REPEATS
+from recae.workflow.repeats import hold_out_repeats, measure_repeats
+
+NEIGHBOURS = (5, 10, 20, 50, 100, 200)
+"""Sizes of neighbourhood tried for the item-kNN baseline on the validation users."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a caller may want to be told while training goes on; each defaults to silence."""
+
+    on_report: Callable[[IngestReport], None] = lambda report: None
+    on_start: Callable[[int, int], None] = lambda epochs, users: None
+    on_users: Callable[[int], None] = lambda done: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_message: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True, eq=False)
+class _Purchases:
+    """What was read, and who is held out of it.
+
+    matrix     (U, I) pattern of the learners
+    histories  (all users, I): what goes into the model file
+    decay      with which the histories' values are weighted; None where they are a pattern
+    """
+
+    interactions: Interactions
+    fingerprint: str
+    held_out: HeldOut
+    matrix: sp.csr_matrix
+    histories: sp.csr_matrix
+    decay: float | None = None
+
+
+def train(
+    source: Interactions | str | Path,
+    *,
+    kind: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    columns: dict[str, str | None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    repeats: bool = False,
+    **settings: Any,
+) -> Recommender:
+    """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
+
+    source    Interactions, or the path of a table of purchases (`columns`: see `recae.ingest.read_with_report`)
+    kind      name of the model, one of `recae.workflow.CONFIGS`; None: "sigmoid", or with `repeats` "blend"
+    device    "auto", "cpu" or "cuda"
+    checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
+    repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
+              model goes on to recommend owned items; `columns` are then those of `recae.ingest.read_events`
+    settings  fields of the kind's configuration, such as factors, epochs or seed
+
+    The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
+    `held_out` (the seed by which users were held out) and `versions`; no times, so that the same seed gives the same
+    model file. Raises ConfigError for an unknown kind or setting, or when purchases without baskets are to repeat,
+    DeviceError when there is no such device, DataError for purchases that cannot be used, and TrainingError when
+    training fails.
+    """
+    progress = progress or Progress()
+    kind = kind or ("blend" if repeats else "sigmoid")
+    config = make_config(kind, settings)
+    if kind == "frequency" and not repeats:
+        raise ConfigError(
+            "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
+            "(repeats=True), or train another kind"
+        )
+    chosen = choose_device(device, getattr(config, "batch_size", 1) or 2)
+    if checkpoints is not None:
+        check_writable(checkpoints.path)  # before the training, not in the middle of it
+    reader = _read_repeats if repeats else _read
+    purchases = reader(source, columns or {}, kind, config, progress)
+    if purchases.decay is not None:
+        config = _with_decay(kind, config, purchases.decay)
+    held_out, matrix = purchases.held_out, purchases.matrix
+    if held_out.validation is None:
+        least = "users with two baskets" if repeats else "users with two items"
+        progress.on_message(f"too few {least} or more to hold any out: nothing is measured")
+    if checkpoints is not None:
+        identity = {**checkpoints.identity, "data.fingerprint": purchases.fingerprint}
+        checkpoints.identity, checkpoints.on_message = identity, progress.on_message
+    progress.on_message(f"training on {device_name(chosen)}")
+    hooks = Hooks(
+        device=chosen,
+        checkpoints=checkpoints,
+        on_start=progress.on_start,
+        on_users=progress.on_users,
+        on_epoch=progress.on_epoch,
+        on_message=progress.on_message,
+    )
+    fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
+    metrics = None
+    if held_out.test is not None:
+        n_users = held_out.test[0].shape[0]
+        names = "popularity, item-kNN and frequency" if repeats else "popularity and item-kNN"
+        progress.on_message(f"measuring it beside {names} on {n_users:,} held-out users")
+        rivals = {fitted.model.kind: fitted.model, **_baselines(purchases, repeats)}
+        metrics = (measure_repeats if repeats else measure)(rivals, held_out)
+    return Recommender(
+        model=fitted.model,
+        users=purchases.interactions.users,
+        items=purchases.interactions.items,
+        item_names=purchases.interactions.item_names,
+        histories=purchases.histories,
+        metadata={
+            "fingerprint": purchases.fingerprint,
+            "held_out": {"seed": config.seed},
+            "metrics": metrics,
+            "history": [
+                {"epoch": epoch.epoch, "loss": epoch.loss, "recall@20": epoch.recall, "drift": epoch.drift}
+                for epoch in fitted.epochs
+            ],
+            **fitted.report,
+            **(REPEATS if repeats else {}),
+            "versions": _versions(),
+        },
+    )
+
+
+def _read(
+    source: Interactions | str | Path,
+    columns: Mapping[str, str | None],
+    kind: str,
+    config: Any,
+    progress: Progress,
+) -> _Purchases:
+    """Reads purchases and holds items of some users out."""
+    columns = dict(columns)
+    if columns.pop("basket_column", None):
+        raise ConfigError(
+            "baskets are told apart only where people rebuy: add --repeats, or leave out --basket-column"
+        )
+    if isinstance(source, Interactions):
+        interactions = source
+    else:
+        interactions, report = read_with_report(source, **columns)
+        progress.on_report(report)
+    held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
+    matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
+    return _Purchases(interactions, interactions.fingerprint, held_out, matrix, interactions.matrix)
+
+
+def _read_repeats(
+    source: Interactions | str | Path,
+    columns: Mapping[str, str | None],
+    kind: str,
+    config: Any,
+    progress: Progress,
+) -> _Purchases:
+    """Reads purchases with their baskets and holds the last baskets of some users out."""
+    if isinstance(source, Interactions):
+        raise ConfigError(
+            "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
+        )
+    interactions, events, report = read_events(source, **columns)
+    progress.on_report(report)
+    decay = None
+    if kind == "frequency":
+        decay = config.decay
+    elif kind in ("blend", "auto"):
+        decay = config.parts.get("frequency.decay")
+    held_out = hold_out_repeats(events, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]), decay)
+    matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
+    histories = events.weights(held_out.decay)
+    return _Purchases(interactions, events.fingerprint, held_out, matrix, histories, held_out.decay)
+
+
+def _with_decay(kind: str, config: Any, decay: float) -> Any:
+    """The configuration with the decay that the histories are weighted with, where the kind has a use for it."""
+    if kind == "frequency":
+        return replace(config, decay=decay)
+    chosen = kind == "blend" and (config.components is None or "frequency" in config.components)
+    if chosen or (kind == "auto" and "frequency" in config.kinds()):
+        return replace(config, parts={**config.parts, "frequency.decay": decay})
+    return config
+
+
+def _baselines(purchases: _Purchases, repeats: bool) -> dict[str, Model]:
+    """Simple models fitted to the same purchases, by name, item-kNN's k chosen on the validation users."""
+    matrix, validation = purchases.matrix, purchases.held_out.validation
+
+    def recall(model: Model) -> float:
+        if validation is None:
+            return 0.0
+        return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
+
+    k = max(NEIGHBOURS, key=lambda k: recall(ItemKNN.fit(matrix, k=k)))
+    found: dict[str, Model] = {
+        "popularity": Popularity.fit(matrix),
+        f"item-kNN (tf-idf, k={k})": ItemKNN.fit(matrix, k=k),
+    }
+    if repeats and purchases.decay is not None:
+        config = make_config("frequency", {"decay": purchases.decay})
+        found["frequency"] = fit_config("frequency", config, matrix, None, Hooks(validate=recall)).model
+    return found
+
+
+def _versions() -> dict[str, str | None]:
+    """Of recae and what decides about a model's bits; null for what is imported without being installed."""
+    versions: dict[str, str | None] = {}
+    for name in ("recae", "numpy", "scipy", "numba", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions
