@@ -54,7 +54,7 @@ def test_train_in_a_pipe(folder: Path) -> None:
 
 def test_train_json(folder: Path) -> None:
     answer = json.loads(trained("../purchases.csv", "--out", "m.recae", "--json").stdout)
-    assert list(answer) == ["model", "seconds", "fingerprint", "n_users", "n_items", "metrics"]
+    assert list(answer) == ["model", "kind", "seconds", "fingerprint", "n_users", "n_items", "metrics"]
     assert answer["model"] == "m.recae"
     assert (answer["n_users"], answer["n_items"]) == (60, 30)
     assert 0 < answer["seconds"] < 60

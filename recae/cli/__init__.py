@@ -22,6 +22,7 @@ from recae.cli.output import message, silence
 from recae.cli.recommend import recommend
 from recae.cli.score import score
 from recae.cli.serve import serve
+from recae.cli.settings import settings
 from recae.cli.similar import similar
 from recae.cli.train import train
 from recae.errors import RecaeError
@@ -125,6 +126,7 @@ def main() -> None:
 
 
 main.add_command(train)
+main.add_command(settings)
 main.add_command(recommend)
 main.add_command(score)
 main.add_command(inspect)

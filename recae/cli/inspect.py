@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from recae.cli.inspect_settings import print_auto, settings_toml, with_parts
 from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table
 
@@ -31,8 +32,11 @@ def plot_path(ctx: click.Context, parameter: click.Parameter, value: str | None)
     callback=plot_path,
     help="Draw loss and validation recall@20 of each epoch: .png, .svg or .pdf; needs pip install 'recae[plot]'.",
 )
+@click.option(
+    "--toml", "as_toml", is_flag=True, help="Print the settings as a file for `recae train --config`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-def inspect(model_path: Path, plot: Path | None, as_json: bool) -> None:
+def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -> None:
     """Say what is in a model file, without loading its weights.
 
     MODEL is the model file; without it, $RECAE_MODEL, else model.recae.
@@ -48,6 +52,8 @@ def inspect(model_path: Path, plot: Path | None, as_json: bool) -> None:
        "metrics": {...},           null where nothing was measured, else
                                    {"n_users", "validation_users", "ks", "rows": [{"model", "recall@10", ...}]}
        "history": [...],           an object an epoch
+       "auto": {...},              with --kind auto: {"tried": [{"kind", "settings", "ndcg@20", "interval", ...}],
+                                   "skipped": [{"kind", "reason"}], "chosen", "why", "n_users", "budget"}
        "versions": {...},          of recae and what it was trained with
        "tensors": [{"name": "items.data", "dtype": "U8", "shape": [2400], "bytes": 2400}]}
     and whatever else the file's metadata holds.
@@ -81,6 +87,12 @@ def inspect(model_path: Path, plot: Path | None, as_json: bool) -> None:
         history = summary["history"]
         plot_history(history if isinstance(history, list) else [], plot, model_path.name)
         message(f"the plot is in {plot}")
+    if as_toml:
+        config = summary.get("config")
+        click.echo(
+            settings_toml(str(summary["kind"]), config if isinstance(config, Mapping) else {}), nl=False
+        )
+        return
     if as_json:
         print_json(summary)
         return
@@ -90,6 +102,8 @@ def inspect(model_path: Path, plot: Path | None, as_json: bool) -> None:
     if isinstance(metrics, Mapping) and isinstance(metrics.get("rows"), list):
         print_metrics(metrics)
         print_gap()
+    if isinstance(summary.get("auto"), Mapping):
+        print_auto(summary["auto"])
     print_table(
         ["tensor", "dtype", "shape", "size"],
         (
@@ -119,7 +133,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         count("format_version"),
         ["file size", human_bytes(summary["bytes"])],
         *([["held_out_users", str(metrics.get("n_users", "-"))]] if isinstance(metrics, Mapping) else []),
-        *_entries("config", summary["config"]),
+        *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]
 

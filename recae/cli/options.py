@@ -67,9 +67,10 @@ def model_option(function: _Function) -> _Function:
 
 
 def owned_option(function: _Function) -> _Function:
-    """Add ``--exclude-owned/--include-owned``."""
+    """Add ``--exclude-owned/--include-owned``; None where neither is given, since the model decides then."""
     return click.option(
         "--exclude-owned/--include-owned",
-        default=True,
-        help="Leave out what the user or basket has already, or keep it in.  [default: --exclude-owned]",
+        default=None,
+        help="Leave out what the user or basket has already, or keep it in.  "
+        "[default: --exclude-owned, unless the model was trained with --repeats]",
     )(function)

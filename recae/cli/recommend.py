@@ -44,7 +44,7 @@ def recommend(
     user: str | None,
     items: list[str] | None,
     n: int,
-    exclude_owned: bool,
+    exclude_owned: bool | None,
     explained: bool,
     model_path: Path,
     as_json: bool,

@@ -23,7 +23,7 @@ from recae.cli.output import message, progress
 )
 @owned_option
 @model_option
-def score(out: Path, n: int, exclude_owned: bool, model_path: Path) -> None:
+def score(out: Path, n: int, exclude_owned: bool | None, model_path: Path) -> None:
     """Write recommendations for every user of the model to one file.
 
     \b

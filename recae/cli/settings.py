@@ -1,0 +1,74 @@
+"""`recae settings`: the kinds of model, and the settings of one with type, default, range and meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recae.cli.kinds import ABOUT
+from recae.cli.output import print_json, print_table
+from recae.errors import ConfigError
+
+
+@click.command()
+@click.argument("kind", metavar="[KIND]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
+@click.option(
+    "--toml", "as_toml", is_flag=True, help="Print a file for `recae train --config`, to be edited."
+)
+def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
+    """List the settings of a KIND of model; without one, the kinds.
+
+    \b
+      recae settings
+      recae settings deep
+      recae settings sigmoid --toml > settings.toml
+
+    A default of `none` is chosen from the data. `recae train --kind KIND --set key=value` takes each of them; kinds
+    that are put together from others (blend, auto) take theirs as `--set sigmoid.factors=256`, too.
+
+    \b
+    --json prints a list: [{"kind": "deep", "about": "…"}, …], or with a KIND
+      [{"name": "factors", "default": null, "value": "a whole number from 1 to 16384 or 'none'", "meaning": "…"}, …]
+    """
+    if kind is None:
+        if as_toml:
+            raise ConfigError(
+                "--toml prints the settings of one kind: name it, as in recae settings deep --toml"
+            )
+        if as_json:
+            print_json([{"kind": name, "about": about} for name, about in ABOUT.items()])
+        else:
+            print_table(["kind", "what it is"], [[name, about] for name, about in ABOUT.items()])
+        return
+
+    from recae.training.fields import settings_of
+    from recae.training.settings import choose_kind
+    from recae.workflow import CONFIGS
+
+    found = settings_of(CONFIGS[choose_kind(kind, CONFIGS)]).values()
+    if as_toml:
+        click.echo(f'kind = "{kind}"')
+        for setting in found:
+            click.echo(f"\n# {setting.meaning or setting.name}: {setting.wanted}")
+            click.echo(toml_line(setting.name, setting.default))
+    elif as_json:
+        print_json(
+            [{"name": s.name, "default": s.default, "value": s.wanted, "meaning": s.meaning} for s in found]
+        )
+    else:
+        rows = [[s.name, text_of(s.default), s.wanted, s.meaning] for s in found]
+        print_table(["setting", "default", "value", "meaning"], rows, title=f"Settings of {kind}")
+
+
+def toml_line(name: str, value: Any) -> str:
+    """Return the line of a TOML file that sets one value."""
+    from recae.training.settings import to_toml
+
+    return to_toml("", {name: value}).splitlines()[1]
+
+
+def text_of(value: Any) -> str:
+    """Return a value as --set takes it."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
