@@ -1,0 +1,182 @@
+"""What recall_at_k.py fits to and asks for: a pair of sparse matrices, or a table of purchases parted by a rule."""
+
+import sys
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recae.errors import ConfigError, DataError, SourceError
+from recae.ingest import read_with_report
+from recae.splits import fold_in_split, hold_out_users, leave_last_out, split_by_time
+
+FRACTION = 0.2  # of the users or of a user's items, held out for testing
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the model is fitted to, (U, I), and what it is asked: histories and held-out items, (B, I) both."""
+
+    fit: sp.csr_matrix
+    histories: sp.csr_matrix
+    held_out: sp.csr_matrix
+    rule: str
+
+
+def read_task(
+    *,
+    data: Path | None,
+    train: Path | None,
+    test: Path | None,
+    need_test: bool,
+    rng: np.random.Generator,
+    **table: Any,
+) -> Task:
+    """The task of the options: a pair of matrices, the pair in a folder, or a table with a rule."""
+    if data is not None and (train is not None or test is not None):
+        raise ConfigError(f"'{data}' is given beside --train or --test; give one or the other")
+    if data is not None and not data.is_dir():
+        if data.suffix == ".npz":
+            raise ConfigError(
+                f"'{data}' is one matrix; give two, as --train and --test, or the folder of both"
+            )
+        return read_table(data, rng=rng, **table)
+    if data is not None:
+        train, test = data / "train.npz", data / "test.npz"
+    elif train is None:
+        raise ConfigError("nothing to evaluate: give a folder, a table with --split, or --train and --test")
+    if foreign := [f"--{name.replace('_', '-')}" for name, value in table.items() if value is not None]:
+        raise ConfigError(f"{foreign[0]} is for tables, but matrices are given; leave it out")
+    return read_pair(train, test, need_test)
+
+
+def read_pair(train: Path, test: Path | None, need_test: bool) -> Task:
+    """Training and test matrix of the same users and items; the test file is opened only if it is needed."""
+    fit = read_matrix(train)
+    if not need_test:
+        return Task(fit, fit, fit[:0], "train matrix")
+    if test is None:
+        raise ConfigError("--train is given without --test; give --test, or --validate to do without")
+    held_out = read_matrix(test)
+    if fit.shape != held_out.shape:
+        raise DataError(
+            f"'{train}' is {fit.shape[0]:,} users × {fit.shape[1]:,} items, but '{test}' is {held_out.shape[0]:,} "
+            f"× {held_out.shape[1]:,}; number users and items alike in both"
+        )
+    if shared := fit.multiply(held_out).nnz:
+        raise DataError(
+            f"{shared:,} of the {held_out.nnz:,} pairs in '{test}' are in '{train}' too, where the model would "
+            "see them; take them out of one of the two"
+        )
+    return Task(fit, fit, held_out, "train and test matrices")
+
+
+def read_matrix(path: Path) -> sp.csr_matrix:
+    """The pattern of an .npz matrix: float32 ones, sorted indices, no duplicates. Never unpickles anything."""
+    if not path.is_file():
+        raise SourceError(
+            f"there is no file '{path}'; give a sparse matrix as scipy.sparse.save_npz writes it"
+        )
+    if not zipfile.is_zipfile(path):
+        raise SourceError(f"'{path}' is not an npz file, or cut short; write it with scipy.sparse.save_npz")
+    try:
+        matrix: Any = sp.load_npz(path)  # any of five formats; allow_pickle stays False
+        if matrix.format != "dia" and matrix.format != "coo":  # those two are checked when they are made
+            matrix.check_format(full_check=True)
+        if matrix.ndim != 2 or matrix.data.dtype.kind not in "biuf":
+            raise ValueError(f"{matrix.ndim} dimensions of {matrix.data.dtype}")
+        if not np.isfinite(matrix.data).all():
+            raise ValueError("it holds values that are not finite")
+        binary = bool((matrix.data == 1).all())
+        matrix.data = (matrix.data != 0).astype(np.float32)  # before duplicates are added up and might cancel
+        pattern = sp.csr_matrix(matrix)
+    except Exception as error:  # a broken archive, member or index raises almost anything
+        if "allow_pickle" in str(error):
+            raise SourceError(
+                f"'{path}' holds pickled objects, which are never loaded since they can run code; "
+                "write it with scipy.sparse.save_npz"
+            ) from error
+        reason = str(error).strip("'\"") or type(error).__name__
+        raise SourceError(
+            f"'{path}' is not a sparse users × items matrix of numbers ({reason}); "
+            "write it with scipy.sparse.save_npz"
+        ) from error
+    pattern.sum_duplicates()
+    pattern.eliminate_zeros()
+    pattern.sort_indices()
+    pattern.data[:] = 1
+    if not binary:
+        say(f"note: '{path}' holds values other than 1; each that is not 0 is taken as one interaction")
+    return pattern
+
+
+def read_table(
+    path: Path,
+    *,
+    split: str | None,
+    test_fraction: float | None,
+    cut: str | None,
+    rng: np.random.Generator,
+    **columns: str | None,
+) -> Task:
+    """A table of purchases, parted by a rule."""
+    if split is None:
+        raise ConfigError(f"'{path}' is a table and needs a rule; give --split users, items, last or time")
+    if (split == "time") != (cut is not None):
+        raise ConfigError("--split time and --cut go together, as in --split time --cut 2011-11-09")
+    if test_fraction is not None and split not in ("users", "items"):
+        raise ConfigError(f"--test-fraction does not go with --split {split}; leave it out")
+    fraction = FRACTION if test_fraction is None else test_fraction
+    moment = None if cut is None else seconds_of(cut)
+    interactions, report = read_with_report(path, name_column="", **columns)
+    for line in report.lines():
+        say(line)
+    matrix = interactions.matrix
+    if split == "users":
+        chosen = hold_out_users(matrix.shape[0], fraction, at_most=matrix.shape[0], rng=rng)
+        histories, held_out = fold_in_split(matrix[chosen], FRACTION, rng=rng)
+        others = np.setdiff1d(np.arange(matrix.shape[0]), chosen)
+        return Task(matrix[others], histories, held_out, f"split users {fraction:g}")
+    if split == "items":
+        history, held_out = fold_in_split(matrix, fraction, rng=rng)
+        return Task(history, history, held_out, f"split items {fraction:g}")
+    if moment is None:
+        history, held_out = leave_last_out(interactions)
+        return Task(history, history, held_out, "split last")
+    history, held_out = split_by_time(interactions, moment)
+    known = np.flatnonzero(np.diff(history.indptr))
+    if new := np.count_nonzero(np.diff(held_out.indptr)) - np.count_nonzero(np.diff(held_out[known].indptr)):
+        say(f"{new:,} users have no history before {cut} and are not evaluated")
+    return Task(history, history[known], held_out[known], f"split time {cut}")
+
+
+def seconds_of(cut: str) -> int:
+    """An ISO date or time as seconds since 1970 UTC."""
+    try:
+        moment = datetime.fromisoformat(cut)
+    except ValueError:
+        raise ConfigError(f"--cut is an ISO date or time such as 2011-11-09, but '{cut}' is given") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def check_task(task: Task) -> None:
+    """DataError, before any training, if there is nothing to fit or to measure; says what cannot be found."""
+    if not task.fit.nnz:
+        raise DataError(f"the training part has no interaction at all ({task.rule}); give one with purchases")
+    if not task.held_out.nnz:
+        raise DataError(f"nothing is held out ({task.rule}), so nothing can be measured; hold out more")
+    owners = np.bincount(task.fit.indices, minlength=task.fit.shape[1])
+    if cold := int((owners[task.held_out.indices] == 0).sum()):
+        say(
+            f"{cold:,} of {task.held_out.nnz:,} held-out interactions are of items that nobody in the training "
+            "part owns"
+        )
+
+
+def say(line: str) -> None:
+    """A line on stderr."""
+    print(line, file=sys.stderr, flush=True)
