@@ -21,7 +21,8 @@ from recae.training import Checkpoints, SigmoidConfig, train_sigmoid
 from recae.training.hooks import Hooks
 from recae.workflow import blend as fitting
 from recae.workflow import fit_kind, make_config
-from recae.workflow.blend import BlendConfig, Candidates, choose_components, fit_blend, fit_spread
+from recae.workflow.blend import BlendConfig, choose_components, fit_blend
+from recae.workflow.weights import Candidates, fit_spread
 
 QUICK = {"components": "sigmoid,itemknn", "sigmoid.factors": 8, "sigmoid.epochs": 4, "itemknn.k": 5}
 

@@ -17,9 +17,9 @@ from recae.models.blend import Blend, Part
 from recae.training.checkpoint import Epoch
 from recae.training.hooks import Hooks
 from recae.workflow.auto_config import ALWAYS, AutoConfig, seconds_of
-from recae.workflow.blend import Candidates, fit_spread
 from recae.workflow.choosing import Choice, Trial
 from recae.workflow.costs import Size, seconds_for
+from recae.workflow.weights import Candidates, fit_spread
 
 PARTS_AT_MOST = 3
 """Models that are blended: the best of those tried."""
