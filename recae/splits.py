@@ -179,7 +179,7 @@ def without(matrix: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def keep_columns(matrix: sp.csr_matrix, columns: NDArray[np.int64]) -> sp.csr_matrix:
-    """Some columns (n,), rising, of a matrix (B, I): (B, n) with sorted indices; where all are kept, the matrix itself."""
+    """The columns (n,), rising, of a matrix (B, I): (B, n), sorted; the matrix itself where all are kept."""
     kept = matrix if columns.size == matrix.shape[1] else sp.csr_matrix(matrix[:, columns])
     kept.sort_indices()
     return kept

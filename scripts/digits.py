@@ -54,7 +54,14 @@ SETTINGS: dict[int, dict[str, Any]] = {
     **{size: {**DEEP, "layers": f"256,{size}"} for size in SIZES[:-1]},
     49: {**DEEP, "activation": "selu", "layers": "49", "learning_rate": 0.01},
 }
-DENOISING = {**DEEP, "layers": "256,49", "activation": "selu", "noise": NOISE}
+DENOISING = {
+    **DEEP,
+    "layers": "256,49",
+    "noise": NOISE,
+    "epochs": 80,
+    "batch_size": 64,
+    "learning_rate": 0.005,
+}
 
 
 def fit(
@@ -157,18 +164,18 @@ def measure(out: Path, epochs: int | None, at_most: int | None, validate: bool, 
     for size in SIZES:
         network = fit(f"autoencoder, {size}", known, SETTINGS[size], epochs, seed)
         found[size] = Pca.of(known, size).reconstruct(x), network.reconstruct(sp.csr_matrix(x))
-    errors = [(size, *(error_of(rebuilt, x) for rebuilt in found[size])) for size in SIZES]
+    errors = [(size, error_of(linear, x), error_of(deep, x)) for size, (linear, deep) in found.items()]
 
     network = fit("denoising autoencoder, 49", known, DENOISING, epochs, seed)
     lower = np.broadcast_to(np.arange(SIDE * SIDE) >= SIDE * SIDE // 2, x.shape)
     noisy = np.random.default_rng([seed, 1]).random(x.shape) >= NOISE
     denoised, guessed = restore(network, x, noisy), restore(network, x, ~lower)
-    pca, linear = Pca.of(known, 49), Linear.of(known, NOISE)
+    pca, best = Pca.of(known, 49), Linear.of(known, NOISE)
     ways = {
         "nothing done": (x * noisy, x * ~lower),
         "the mean digit": (np.broadcast_to(known.mean(axis=0), x.shape),) * 2,
         "PCA, 49": (pca.reconstruct(x * noisy), pca.reconstruct(x * ~lower)),
-        "best linear map": (linear.reconstruct(x * noisy), linear.reconstruct(x * ~lower)),
+        "best linear map": (best.reconstruct(x * noisy), best.reconstruct(x * ~lower)),
         "autoencoder, 49": (denoised, guessed),
     }
 
@@ -187,7 +194,7 @@ def measure(out: Path, epochs: int | None, at_most: int | None, validate: bool, 
     part = "of the validation part" if validate else "held out"
     lines = [f"squared error a digit, {len(x):,} digits {part}, {len(known):,} to learn from", ""]
     lines += [f"{'code':<17}{'PCA':>12}{'autoencoder':>14}"]
-    lines += [f"{size:<17}{linear_:>12.4f}{deep:>14.4f}" for size, linear_, deep in errors]
+    lines += [f"{size:<17}{linear:>12.4f}{deep:>14.4f}" for size, linear, deep in errors]
     lines += [
         "",
         f"In reconstruction {better_of(errors)}.",

@@ -87,6 +87,7 @@ SMALL = SigmoidConfig(
     learning_rate=0.05,
     decoder_scale=0.3,
     encoder_scale=1.0,
+    input_power=0.35,
     purchase_weight=4.0,
     dropout=0.4,
     seed=3,

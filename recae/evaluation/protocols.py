@@ -1,0 +1,76 @@
+"""Protocols: how purchases are parted into what is learned from, what is chosen on, and what is to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from recae.errors import ConfigError
+from recae.evaluation.itemwise import given_pair, last_out, pair_of_matrices, weak
+from recae.evaluation.tasks import ProtocolOptions, Purchases, Task
+from recae.evaluation.timewise import global_time
+from recae.evaluation.userwise import k_fold, next_basket, strong
+from recae.training.config import check_choice, check_range
+
+__all__ = ["PROTOCOLS", "ProtocolOptions", "Purchases", "Task", "make_tasks", "pair_of_matrices"]
+
+_MAKERS: Final[dict[str, Callable[[Purchases, ProtocolOptions, int], list[Task]]]] = {
+    "strong": strong,
+    "weak": weak,
+    "last-out": last_out,
+    "time": global_time,
+    "next-basket": next_basket,
+    "k-fold": k_fold,
+    "pair": given_pair,
+}
+
+PROTOCOLS: Final = tuple(_MAKERS)
+"""Names of the protocols.
+
+strong       users who are not learned from; part of each one's items is to be found from the rest
+weak         part of every user's items, drawn at random, from the rest, which is learned from
+last-out     the item that each user bought last, from the earlier ones
+time         what is bought from a moment on, from everything before it
+next-basket  the last baskets of users who are not learned from, from their earlier ones; with or without what they own
+k-fold       as strong, each user tested once
+pair         a given test part, from a given training part
+"""
+
+_WITH_REPEATS: Final = ("time", "next-basket")
+
+
+def make_tasks(
+    purchases: Purchases, protocol: str, options: ProtocolOptions | None = None, seed: int = 0
+) -> list[Task]:
+    """Parts the purchases as a protocol says: one task, or one for each of the folds of "k-fold".
+
+    The same purchases, options and seed give the same bits.
+
+    Raises
+    ------
+    ConfigError
+        The protocol is unknown, an option does not belong to it, or the seed is out of range.
+    DataError
+        Nothing is left to learn from or nobody to test; more users are asked for than there are; the protocol needs
+        times or baskets that the purchases lack, or the times are all the same or mix units; a given test part has
+        ids that its training part lacks. The message holds the counts.
+    """
+    options = ProtocolOptions() if options is None else options
+    check_choice("protocol", protocol, PROTOCOLS)
+    check_range("seed", seed, 0, 2**63 - 1, whole=True)
+    if options.repeats and protocol not in _WITH_REPEATS:
+        raise ConfigError(
+            f"repeats count with the protocols {' and '.join(_WITH_REPEATS)}, but the protocol is {protocol}; "
+            "choose one of these, or leave repeats out"
+        )
+    if options.cut is not None and protocol != "time":
+        raise ConfigError(f"a cut is for the protocol time, but the protocol is {protocol}; leave it out")
+    if options.decay is not None and not options.repeats:
+        raise ConfigError(
+            "a decay weighs repeats, but repeats are not asked for; leave it out, or ask for them"
+        )
+    if purchases.test is not None and protocol != "pair":
+        raise ConfigError(
+            f"a test part is given, but the protocol is {protocol}; choose pair, or leave the test part out"
+        )
+    return _MAKERS[protocol](purchases, options, seed)

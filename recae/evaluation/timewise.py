@@ -1,0 +1,93 @@
+"""The protocol that parts time itself: nothing from the cut on is seen by anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import DataError
+from recae.evaluation.decay import DECAY, choose_decay
+from recae.evaluation.drawing import VALIDATION_SHARE
+from recae.evaluation.moments import check_times, cut_for, moment
+from recae.evaluation.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
+from recae.events import Events
+from recae.models.base import pattern
+
+
+def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """What users buy from a moment on is to be found from everything that was bought before it.
+
+    Every purchase counts by its own time: a pair bought before and after the cut is in the history, and what comes
+    after is a repeat, which counts with `options.repeats` only. Purchases without a known time could be of either side
+    and are left out. Users and items that were first seen after the cut are unknown. To choose on, the last tenth of
+    what was bought before the cut is taken away from the models; nothing here is random, so `seed` changes nothing.
+    """
+    interactions, events = purchases.interactions, purchases.events
+    if events is None or events.time is None:
+        check_times(interactions.times if events is None else None)
+        raise DataError(
+            "a split by time needs the time of each single purchase; read the table with read_events"
+        )
+    known = check_times(events.time)
+    times = events.time
+    cut = cut_for(times[known], options.held_out) if options.cut is None else options.cut
+    before, after = events.where(known & (times < cut)), events.where(known & (times >= cut))
+    if not before.n_events or not after.n_events:
+        raise DataError(
+            f"the cut at {moment(cut)} leaves {before.n_events:,} purchases before it and {after.n_events:,} from it "
+            f"on: the times go from {moment(times[known].min())} to {moment(times[known].max())}; "
+            "choose a cut in between"
+        )
+    users = np.unique(before.user).astype(np.int64)
+    period = _period(before, options)
+    pair: Pair | None = None
+    fit, decay = _pattern(before), None
+    if period is not None:
+        start, earlier, later = period
+        known_then = np.unique(earlier.user)
+        fit, held_out = _pattern(earlier), sp.csr_matrix(_pattern(later)[known_then])
+        if options.repeats:
+            decay = options.decay or choose_decay(
+                fit, lambda tried: sp.csr_matrix(earlier.weights(tried)[known_then]), held_out
+            )
+        pair = sp.csr_matrix((fit if decay is None else earlier.weights(decay))[known_then]), held_out
+    elif options.repeats:
+        decay = options.decay or DECAY
+    histories = _pattern(before) if decay is None else before.weights(decay)
+    newcomers = np.setdiff1d(after.user, before.user).size
+    lacking = int((~known).sum())
+    first_after = f"{counted(newcomers, 'user')} who first bought after the cut"
+    without_time = f"{counted(lacking, 'purchase')} without a known time"
+    parts = Parts(
+        held=f"what {{users}} bought from {moment(cut)} UTC on ({{interactions}}"
+        + (", owned items among them" if options.repeats else " of items that they did not own")
+        + ") is to be found from what they bought before",
+        chosen=f"by what they bought from {moment(start)} UTC on" if period else "",
+        train=_pattern(before),
+        fit=fit,
+        validation=pair,
+        users=users,
+        histories=sp.csr_matrix(histories[users]),
+        held_out=sp.csr_matrix(_pattern(after)[users]),
+        decay=decay,
+        not_tested=(first_after,) if newcomers else (),
+        left_out=(without_time,) if lacking else (),
+    )
+    return [make_task("time", interactions, parts, options)]
+
+
+def _period(before: Events, options: ProtocolOptions) -> tuple[int, Events, Events] | None:
+    """When the period to choose on starts, what was bought earlier, and what in it; None where there is none.
+
+    Its length depends on the purchases before the cut alone.
+    """
+    times: NDArray[np.int64] = np.asarray(before.time)
+    if options.validation_users == 0 or times.min() == times.max():
+        return None
+    start = cut_for(times, VALIDATION_SHARE)
+    return start, before.where(times < start), before.where(times >= start)
+
+
+def _pattern(events: Events) -> sp.csr_matrix:
+    return pattern(events.weights())

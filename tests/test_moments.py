@@ -1,0 +1,72 @@
+"""Times to part by: where to cut, which are known, and units that do not belong together."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recae.errors import DataError
+from recae.evaluation.moments import check_times, check_units, cut_for, moment
+from recae.interactions import NO_TIME
+
+SPRING = 1_300_000_000  # seconds: March 2011
+
+
+@given(
+    st.lists(st.integers(-5, 5), min_size=2, max_size=30).filter(lambda t: len(set(t)) > 1),
+    st.floats(0.01, 0.99),
+)
+def test_the_cut(times: list[int], share: float) -> None:
+    cut = cut_for(np.array(times, np.int64), share)
+    moments = sorted(set(times))
+    fits = [m for m in moments[1:] if sum(t >= m for t in times) <= share * len(times)]
+    assert cut == (fits[0] if fits else moments[-1])
+
+
+def test_moments_in_words() -> None:
+    assert moment(SPRING) == "2011-03-13 07:06:40"
+    assert moment(86_400) == "1970-01-02"
+    assert moment(-1) == "1969-12-31 23:59:59"
+
+
+def test_which_times_are_known() -> None:
+    times = np.array([NO_TIME, 5, NO_TIME, 7], np.int64)
+    assert check_times(times).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)]
+)
+@pytest.mark.parametrize("mostly", ["seconds", "the other"])
+def test_mixed_units(unit: str, factor: int, mostly: str) -> None:
+    """As reading leaves them: the unit of most was told, and all were divided by it."""
+    seconds = SPRING + 86_400 * np.arange(300, dtype=np.int64)
+    times = seconds.copy()
+    if mostly == "seconds":
+        times[::100] *= factor
+        counts = "297 lie near 2011-03-1., 3 near|297 lie near 2011-03-1. .*, 3 near"
+    else:
+        times[::100] //= factor
+        counts = "3 lie near 1970-01-.* 297 near 2011-03-1"
+    with pytest.raises(DataError, match=f"mix seconds and {unit}: (?:{counts})"):
+        check_units(times)
+    with pytest.raises(DataError, match="write all of them in one unit"):
+        check_times(np.append(times, NO_TIME))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        SPRING + 86_400 * np.arange(300),
+        np.arange(1_000),  # days, or the number of a week, counted from a beginning
+        np.array([1, 500, 1_000, 500_000, 10**7]),
+        np.array([0, -5, SPRING, SPRING + 1]),
+        np.array([NO_TIME, SPRING, SPRING + 1]),
+        np.array([86_400 * 365, SPRING]),  # an order of 1971
+        np.array([100, SPRING, SPRING * 2]),  # too far off for any unit
+        np.array([SPRING]),
+        np.array([], dtype=np.int64),
+    ],
+)
+def test_times_of_one_unit(times: np.ndarray) -> None:
+    check_units(times.astype(np.int64))
