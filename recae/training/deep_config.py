@@ -49,7 +49,7 @@ class DeepConfig:
     l2                     weight decay a unit of learning rate
     fold_every             users between two folds of the output layer of the squared loss
     encoder_start          "svd": the first layer begins at the principal directions of the purchases, and the others
-                           by passing them on; "random"; None: svd for purchases up to 300,000 items, else random
+                           by passing them on; "random"; None: svd for purchases up to 300,000 items, unless tied
     encoder_scale          standard deviation of a random first layer's first weights, times √n for a layer of n; with
                            svd, that of the first pre-activations, times 4
     decoder_scale          standard deviation of the output layer's first weights, times √n
@@ -174,7 +174,7 @@ def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix) -> DeepConfig:
     if weight is None:
         weight = 1.0 if config.loss == "multinomial" else weight_of_purchases(matrix)
     widest = max(8, n_items)
-    principal = n_items <= SVD_ITEMS_AT_MOST and bool((matrix.data == 1).all())
+    principal = n_items <= SVD_ITEMS_AT_MOST and not config.tied and bool((matrix.data == 1).all())
     chosen: dict[str, Any] = {
         "encoder_start": "svd" if principal else "random",
         "layers": ",".join(str(size) for size in (min(600, widest), min(200, widest * 2 // 3))),
