@@ -28,7 +28,7 @@ N = 4
 def coded() -> Recommender:
     """A quickly trained autoencoder of the sample purchases."""
     purchases, _ = read_with_report(ROOT / "data" / "purchases.csv")
-    model, _ = train_sigmoid(purchases.matrix, SigmoidConfig(factors=16, epochs=8, seed=1))
+    model, _ = train_sigmoid(purchases.matrix, SigmoidConfig(factors=24, epochs=8, seed=1))
     return Recommender(model, purchases.users, purchases.items, purchases.item_names, purchases.matrix)
 
 

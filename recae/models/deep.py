@@ -145,6 +145,16 @@ class DeepAutoencoder:
             weight = take_array(arrays, f"encoder_{k}", np.float32, (sizes[-1], None))
             sizes.append(weight.shape[1])
             encoder.append((weight, take_array(arrays, f"encoder_{k}_bias", np.float32, (sizes[-1],))))
+        beyond = sorted(
+            name for name in arrays if name.startswith("encoder_") and _layer(name) >= len(encoder)
+        )
+        if beyond or len([name for name in arrays if name.startswith("decoder_")]) != (
+            (len(encoder) - 1) * (1 if tied else 2)
+        ):
+            raise ModelFileError(
+                f"the model file's layers do not go on from one to the next after encoder_{len(encoder) - 1}; "
+                "train the model again"
+            )
         decoder = []
         for k in range(len(encoder) - 1, 0, -1):
             shape = (sizes[k + 1], sizes[k])
@@ -189,6 +199,12 @@ class DeepAutoencoder:
         scores = g @ self.output.T
         scores += self.output_bias
         return scores
+
+
+def _layer(name: str) -> int:
+    """The number in encoder_3 or encoder_3_bias; one that is too large in any other name."""
+    number = name.split("_")[1]
+    return int(number) if number.isdecimal() else 2**31
 
 
 def _take_choice(config: Mapping[str, JSON], name: str, choices: tuple[str, ...]) -> str:
