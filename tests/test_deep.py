@@ -285,7 +285,8 @@ def test_it_begins_by_passing_principal_directions_on(
 ) -> None:
     """Small signals pass through the code as they are, as far as there is room in it."""
     matrix = purchases()
-    config = replace(SMALL, layers="9,6,4", activation=activation, tied=tied, encoder_scale=1e-3)
+    config = replace(SMALL, layers="9,6,4", activation=activation, tied=tied)
+    config = replace(config, encoder_start="svd", encoder_scale=1e-3)
     monkeypatch.setattr(deep, "OTHERS", 0.0)
     network = make_deep_trainer(matrix, resolve_deep(config, matrix), "cpu").network
     assert isinstance(network, DeepNetwork)
