@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
@@ -73,6 +73,21 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     yield open_one
     for context in contexts:
         context.close()
+
+
+def see(locator: Locator) -> Locator:
+    """The element, once it is visible."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_be_visible()
+    return locator
+
+
+def count(locator: Locator, n: int) -> None:
+    """Waits until there are just `n` such elements: what a page asks for comes after the page."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_count(n)
 
 
 def assert_clean(page: Page) -> None:

@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from browser import PHONE, assert_clean, browser, open_page  # noqa: F401
+from browser import PHONE, assert_clean, browser, count, open_page, see  # noqa: F401
 from pageserver import BOLD, IMAGE, serving
 
 if TYPE_CHECKING:
@@ -56,19 +56,6 @@ def go(open_page: Open, url: str) -> Iterator[Open]:  # noqa: F811
     for page in pages:
         assert_clean(page)
         assert [address for address in page.requests if not address.startswith((url, "data:"))] == []
-
-
-def see(locator: Locator) -> Locator:
-    from playwright.sync_api import expect
-
-    expect(locator).to_be_visible()
-    return locator
-
-
-def count(locator: Locator, n: int) -> None:
-    from playwright.sync_api import expect
-
-    expect(locator).to_have_count(n)
 
 
 def names(page: Page, where: str = ".pick h2") -> list[str]:

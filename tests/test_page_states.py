@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser import browser, open_page  # noqa: F401
+from browser import browser, count, open_page, see  # noqa: F401
 from pageserver import BOLD, ITEMS, N_TEA, serving, shop
 
 from recae.models import Popularity
@@ -41,13 +41,6 @@ def visit(open_page: Open) -> Iterator[Open]:  # noqa: F811
     for page in pages:
         assert [error for error in page.errors if EXPECTED not in error] == []
         assert page.dialogs == []
-
-
-def see(locator: Locator) -> Locator:
-    from playwright.sync_api import expect
-
-    expect(locator).to_be_visible()
-    return locator
 
 
 def problem(route: Route, status: int, kind: str, detail: str, **headers: str) -> None:
@@ -243,7 +236,7 @@ def test_a_model_without_codes_histories_or_measurement_says_so(visit: Open, tmp
     with serving(tmp_path, bare) as server:
         page = visit(server.url)
         see(page.get_by_text("This model was saved without histories; build a basket instead."))
-        assert page.locator(".begin .lines .name").count() == 8
+        count(page.locator(".begin .lines .name"), 8)
         page.goto(server.url + "#user=42")
         see(page.locator(".notice.bad").get_by_text("saved without histories"))
         page.goto(server.url + "#basket=P1")
