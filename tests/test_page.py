@@ -15,7 +15,7 @@ from browser import PHONE, assert_clean, browser, count, open_page, see  # noqa:
 from pageserver import BOLD, IMAGE, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
 PAGE = Path(__file__).parent.parent / "recae" / "serving" / "page"
 Open = Callable[..., Any]

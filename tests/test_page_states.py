@@ -14,7 +14,7 @@ from pageserver import BOLD, ITEMS, N_TEA, serving, shop
 from recae.models import Popularity
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, Route
+    from playwright.sync_api import Page, Route
 
 Open = Callable[..., Any]
 # Chromium itself logs every answer of 400 and more, and every refused connection, as an error.
