@@ -1,15 +1,23 @@
 """Ranking metrics of each user, from a list of ranked items and the items held out; nothing else.
 
-Notation: u a user, L_u the first k entries of u's list, T_u the set of items held out for u, n_u = |T_u|.
-Every function returns one float64 a user, NaN for a user of whom nothing is held out (n_u = 0): such a user
-has no right answer and belongs in no mean. Padding (-1) fills a place and is never a hit.
+Notation: u a user, L_u the first k entries of u's list, L_u(i) the one in place i, T_u the set of items held out for u,
+n_u = |T_u|. Every function returns one float64 a user, NaN for a user of whom nothing is held out (n_u = 0): such a
+user has no right answer and belongs in no mean. Padding (-1) fills a place and is never a hit, so that a list of fewer
+than k items is measured as if the places that it lacks were misses.
 """
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+
+# Places looked at together: their numbers stay in the processor's cache, and memory does not grow with the users.
+_PLACES_PER_BLOCK = 2**16
 
 
 def recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
@@ -38,8 +46,7 @@ def recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDAr
     DataError
         The two do not have the same users, or a list repeats an item or holds one outside -1 .. I-1.
     """
-    hits, n_held = _hits(ranked, held_out, k)
-    return _divide(hits.sum(axis=1), n_held)
+    return compute(ranked, held_out, ("recall",), (k,))[f"recall@{k}"]
 
 
 def capped_recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
@@ -48,8 +55,7 @@ def capped_recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) 
     The denominator is the smaller of k and the number held out (the Recall@R of Liang et al. 2018,
     *Variational autoencoders for collaborative filtering*). Arguments and errors as for `recall`.
     """
-    hits, n_held = _hits(ranked, held_out, k)
-    return _divide(hits.sum(axis=1), np.minimum(k, n_held))
+    return compute(ranked, held_out, ("capped_recall",), (k,))[f"capped_recall@{k}"]
 
 
 def precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
@@ -58,8 +64,7 @@ def precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> N
     The denominator is k, also where the list is padded or fewer than k are held out. Arguments and errors
     as for `recall`.
     """
-    hits, n_held = _hits(ranked, held_out, k)
-    return _divide(hits.sum(axis=1), np.where(n_held > 0, k, 0))
+    return compute(ranked, held_out, ("precision",), (k,))[f"precision@{k}"]
 
 
 def hit_rate(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
@@ -67,8 +72,7 @@ def hit_rate(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> ND
 
     Arguments and errors as for `recall`.
     """
-    hits, n_held = _hits(ranked, held_out, k)
-    return _divide(np.minimum(hits.sum(axis=1), 1), np.where(n_held > 0, 1, 0))
+    return compute(ranked, held_out, ("hit_rate",), (k,))[f"hit_rate@{k}"]
 
 
 def ndcg(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
@@ -80,16 +84,133 @@ def ndcg(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArra
     The denominator is the gain of the best list possible, cut at min(k, n_u), so a perfect list reaches 1.
     Arguments and errors as for `recall`.
     """
-    hits, n_held = _hits(ranked, held_out, k)
-    gains = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(gains)])  # ideal[m]: the best m places all hit
-    return _divide(hits @ gains, ideal[np.minimum(k, n_held)])
+    return compute(ranked, held_out, ("ndcg",), (k,))[f"ndcg@{k}"]
 
 
-def _hits(
-    ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which of the first k places hit, (B, k), and how many different items are held out, (B,)."""
+def average_precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
+    """AP@k = Σ_{i=1..k} [L_u(i) ∈ T_u] · (hits in the places 1..i) / i / min(k, n_u); its mean over users is MAP@k.
+
+    The denominator is the smaller of k and the number held out, so a perfect list reaches 1. TREC's `map_cut_k`
+    (Buckley & Voorhees 2005, *Retrieval system evaluation*) divides by n_u and is smaller where n_u exceeds k.
+    Arguments and errors as for `recall`.
+    """
+    return compute(ranked, held_out, ("map",), (k,))[f"map@{k}"]
+
+
+def reciprocal_rank(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
+    """RR@k = 1 / (the place of the first hit), 0 without a hit in the first k places; its mean over users is MRR@k.
+
+    From Voorhees 1999, *The TREC-8 question answering track report*, there with k = 5. Arguments and errors as for
+    `recall`.
+    """
+    return compute(ranked, held_out, ("mrr",), (k,))[f"mrr@{k}"]
+
+
+Metric = Callable[[NDArray[np.integer], sp.csr_matrix, int], NDArray[np.float64]]
+METRICS: dict[str, Metric] = {
+    "recall": recall,
+    "capped_recall": capped_recall,
+    "precision": precision,
+    "hit_rate": hit_rate,
+    "ndcg": ndcg,
+    "map": average_precision,
+    "mrr": reciprocal_rank,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """Where the lists of some users hit; the sums in column i are over the places 1..i+1.
+
+    hit     bool (B, n)
+    n_held  int64 (B,), different items held out
+    """
+
+    hit: NDArray[np.bool_]
+    n_held: NDArray[np.int64]
+
+    @cached_property
+    def found(self) -> NDArray[np.int64]:
+        """Hits, (B, n)."""
+        return np.cumsum(self.hit, axis=1, dtype=np.int64)
+
+    @cached_property
+    def gain(self) -> NDArray[np.float64]:
+        """DCG, (B, n); added place by place, so that a perfect list has exactly the ideal one."""
+        return np.cumsum(self.hit * _discounts(self.hit.shape[1]), axis=1)
+
+    @cached_property
+    def precisions(self) -> NDArray[np.float64]:
+        """Precision at each hit, summed, (B, n)."""
+        return np.cumsum(self.hit * (self.found / np.arange(1, self.hit.shape[1] + 1)), axis=1)
+
+    @cached_property
+    def first(self) -> NDArray[np.float64]:
+        """Place of the first hit from 1, (B,); infinite without one."""
+        return np.where(self.hit.any(axis=1), self.hit.argmax(axis=1) + 1.0, np.inf)
+
+    @cached_property
+    def ideal(self) -> NDArray[np.float64]:
+        """The DCG of 0 .. n hits in the first places, (n + 1,)."""
+        return np.concatenate([[0.0], np.cumsum(_discounts(self.hit.shape[1]))])
+
+
+# of one k: numerator and denominator of each user; a user with the denominator 0 has no value
+_FORMULAS: dict[str, Callable[[_Hits, int], tuple[NDArray[np.generic], NDArray[np.generic]]]] = {
+    "recall": lambda h, k: (h.found[:, k - 1], h.n_held),
+    "capped_recall": lambda h, k: (h.found[:, k - 1], np.minimum(k, h.n_held)),
+    "precision": lambda h, k: (h.found[:, k - 1], np.where(h.n_held > 0, k, 0)),
+    "hit_rate": lambda h, k: (np.minimum(h.found[:, k - 1], 1), np.minimum(h.n_held, 1)),
+    "ndcg": lambda h, k: (h.gain[:, k - 1], h.ideal[np.minimum(k, h.n_held)]),
+    "map": lambda h, k: (h.precisions[:, k - 1], np.minimum(k, h.n_held)),
+    "mrr": lambda h, k: (np.where(h.first <= k, 1 / h.first, 0.0), np.minimum(h.n_held, 1)),
+}
+
+
+def compute(
+    ranked: NDArray[np.integer], held_out: sp.csr_matrix, metrics: Sequence[str], ks: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Several metrics at several k; what hits is found once for all of them.
+
+    Parameters
+    ----------
+    metrics : sequence of str
+        Names of `METRICS`.
+    ks : sequence of int
+        Each from 1 to the lists' length.
+
+    Returns
+    -------
+    dict of name@k, such as ndcg@20, to float64 ndarray of shape (B,)
+        By metric, then by k, in the order given; the values are those of the metric's own function.
+
+    Raises as `recall`, and ConfigError for a metric that there is not.
+    """
+    check_metrics(metrics)
+    for k in ks:
+        _check(ranked, held_out, k)
+    values = {f"{name}@{k}": np.full(held_out.shape[0], np.nan) for name in metrics for k in ks}
+    longest = max(ks, default=1)
+    step = max(1, _PLACES_PER_BLOCK // longest)
+    for start in range(0, held_out.shape[0], step):
+        hits = _find_hits(ranked[start : start + step, :longest], held_out, start)
+        for name in metrics:
+            for k in ks:
+                above, below = _FORMULAS[name](hits, k)
+                block = values[f"{name}@{k}"][start : start + step]
+                np.divide(above, below, out=block, where=below != 0)
+    return values
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Raises ConfigError for a metric that there is not, with those that there are."""
+    for name in metrics:
+        if name not in METRICS:
+            raise ConfigError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
+
+
+def _check(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> None:
+    """Raises where lists of this shape cannot be measured at k."""
     if k < 1:
         raise ConfigError(f"k must be at least 1, but is {k}; count one place or more")
     if ranked.ndim != 2 or ranked.shape[0] != held_out.shape[0]:
@@ -101,31 +222,37 @@ def _hits(
         raise ConfigError(
             f"metrics at {k} need lists of {k} items, but they have {ranked.shape[1]}; rank more items"
         )
-    n_users, n_items = held_out.shape
-    places = ranked[:, :k].astype(np.int64, copy=False)
-    if places.size and not (places.min() >= -1 and places.max() < n_items):
+
+
+def check_lists(ranked: NDArray[np.integer], n_items: int) -> None:
+    """Raises DataError where one of the lists (B, n) repeats an item or holds one outside -1 .. n_items - 1."""
+    if ranked.size and not (ranked.min() >= -1 and ranked.max() < n_items):
         raise DataError(
             f"a ranked list holds an item number outside -1 .. {n_items - 1}; rank the same items"
         )
-    in_order = np.sort(places, axis=1)
+    in_order = np.sort(ranked, axis=1)
     if ((in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)).any():
         raise DataError(
             "a ranked list holds the same item twice, which would count as two hits; rank each item once"
         )
 
+
+def _find_hits(ranked: NDArray[np.integer], held_out: sp.csr_matrix, start: int) -> _Hits:
+    """The hits of the lists (b, n) of the users start .. start + b - 1."""
+    n_users, n_items = ranked.shape[0], held_out.shape[1]
+    check_lists(ranked, n_items)
     # a (user, item) pair as one number: membership of all lists at once is one search in sorted numbers
-    users = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(held_out.indptr))
-    held = np.unique(users * n_items + held_out.indices)
+    indptr = held_out.indptr[start : start + n_users + 1].astype(np.int64)
+    users = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(indptr))
+    held = np.unique(users * n_items + held_out.indices[indptr[0] : indptr[-1]])
     n_held = np.bincount(held // max(n_items, 1), minlength=n_users).astype(np.int64)
-    wanted = np.arange(n_users, dtype=np.int64)[:, None] * n_items + places
     if not held.size:
-        return np.zeros(places.shape, dtype=np.bool_), n_held
+        return _Hits(np.zeros(ranked.shape, dtype=np.bool_), n_held)
+    wanted = np.arange(n_users, dtype=np.int64)[:, None] * n_items + ranked.astype(np.int64, copy=False)
     found = held[np.minimum(np.searchsorted(held, wanted), held.size - 1)]
-    return (found == wanted) & (places >= 0), n_held
+    return _Hits((found == wanted) & (ranked >= 0), n_held)
 
 
-def _divide(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> NDArray[np.float64]:
-    """numerator / denominator, NaN where the denominator is 0."""
-    result = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=result, where=denominator != 0)
-    return result
+def _discounts(n: int) -> NDArray[np.float64]:
+    """What a hit in each of the places 1..n is worth, (n,)."""
+    return 1 / np.log2(np.arange(2, n + 2))

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, DataError
-from recae.evaluation import evaluate
+from recae.evaluation import METRICS, evaluate, measure, rank
 from recae.metrics import capped_recall, ndcg, recall
 from recae.models import ItemKNN, Popularity
 from recae.splits import fold_in_split
@@ -74,6 +74,94 @@ def test_users_with_nothing_held_out_are_left_alone(data):
     assert result.mean("recall@5") == pytest.approx(values[np.diff(some.indptr) > 0].mean())
 
 
+EVERY = tuple(METRICS)
+
+
+@pytest.mark.parametrize("exclude_owned", [True, False])
+@pytest.mark.parametrize("per_block", [1, 7, 1000])
+def test_measuring_ranked_lists_is_evaluating_their_model(data, exclude_owned, per_block):
+    histories, held_out = data
+    if not exclude_owned:  # some of it bought before
+        held_out = sp.csr_matrix(held_out + histories.multiply(np.arange(30) % 3 == 0))
+    some = held_out.tolil()
+    some[::4] = 0
+    held_out = some.tocsr()
+    held_out.eliminate_zeros()
+    model, asked = ItemKNN.fit(histories, k=10), {"block_bytes": per_block * 30 * 4}
+    whole = evaluate(model, histories, held_out, (3, 40), metrics=EVERY, exclude_owned=exclude_owned, **asked)
+    ranked = rank(model, histories, 40, exclude_owned=exclude_owned, **asked)
+    parts = measure(
+        ranked, held_out, (40, 3), metrics=EVERY, histories=histories, exclude_owned=exclude_owned
+    )
+    assert (ranked.dtype, ranked.shape) == (np.int32, (60, 40))
+    assert parts.ks == whole.ks == (3, 40)
+    assert list(parts.values) == list(whole.values)
+    assert ("recall_repeat@3" in whole.values) is not exclude_owned
+    for name, values in whole.values.items():
+        np.testing.assert_array_equal(parts.values[name], values)
+    assert np.isnan(parts.values["mrr@3"][::4]).all()
+
+
+def test_only_the_metrics_asked_for(data):
+    result = evaluate(Popularity.fit(data[0]), *data, (5, 1), metrics=("mrr", "map"))
+    assert list(result.values) == ["mrr@1", "mrr@5", "map@1", "map@5"]
+
+
+def test_ranking_holds_one_block_at_a_time_and_every_user(data):
+    spy = Spy(Popularity.fit(data[0]))
+    parts = rank(spy, data[0], 5, block_bytes=7 * 30 * 4)
+    assert (max(spy.rows), sum(spy.rows)) == (7, 60)
+    np.testing.assert_array_equal(parts, rank(spy, data[0], 5))
+    assert rank(spy, data[0][:0], 5).shape == (0, 5)
+
+
+class Given:
+    """A model with the same scores for everybody."""
+
+    def __init__(self, scores):
+        self.scores, self.n_items = np.array(scores, dtype=np.float32), len(scores)
+
+    def score(self, histories):
+        return np.tile(self.scores, (histories.shape[0], 1))
+
+
+def test_of_equal_scores_the_lower_item_number_comes_first():
+    histories = sp.csr_matrix(np.array([[0, 0, 1, 0, 0]], dtype=np.float32))
+    held_out = sp.csr_matrix(np.array([[0, 1, 0, 0, 1]], dtype=np.float32))
+    model = Given([1, 1, 1, 1, 1])
+    assert rank(model, histories, 4).tolist() == [[0, 1, 3, 4]]
+    result = evaluate(model, histories, held_out, (1, 2, 4), metrics=EVERY)
+    assert result.mean("mrr@4") == 1 / 2
+    assert [result.mean(f"recall@{k}") for k in (1, 2, 4)] == [0, 1 / 2, 1]
+    assert result.mean("map@4") == (1 / 2 + 2 / 4) / 2
+
+
+def test_k_larger_than_the_catalogue_counts_missing_places_as_misses():
+    histories = sp.csr_matrix(np.array([[1, 0, 0]], dtype=np.float32))
+    held_out = sp.csr_matrix(np.array([[0, 0, 1]], dtype=np.float32))
+    model = Given([3, 2, 1])
+    assert rank(model, histories, 10).tolist() == [[1, 2, *[-1] * 8]]
+    result = evaluate(model, histories, held_out, (10,), metrics=EVERY)
+    wanted = {"recall": 1, "capped_recall": 1, "precision": 0.1, "hit_rate": 1, "map": 0.5, "mrr": 0.5}
+    for name, value in wanted.items():
+        assert result.mean(f"{name}@10") == value
+    assert result.mean("ndcg@10") == pytest.approx(1 / np.log2(3))
+
+
+def test_a_model_that_returns_fewer_than_k_items():
+    nan = np.nan  # no score: not ranked, whereas -inf is
+    histories = sp.csr_matrix((2, 5), dtype=np.float32)
+    held_out = sp.csr_matrix(np.array([[0, 1, 0, 0, 0], [1, 0, 0, 1, 0]], dtype=np.float32))
+    model = Given([nan, 2, nan, -np.inf, nan])
+    assert rank(model, histories, 4).tolist() == [[1, 3, -1, -1]] * 2
+    result = evaluate(model, histories, held_out, (4,), metrics=EVERY)
+    assert result.values["precision@4"].tolist() == [1 / 4, 1 / 4]
+    assert result.values["recall@4"].tolist() == [1, 1 / 2]
+    nothing = evaluate(Given([nan] * 5), histories, held_out, (4,), metrics=EVERY)
+    assert set(nothing.means.values()) == {0.0}
+    assert nothing.n_users == 2
+
+
 def test_as_dict_is_json_with_means(data):
     result = evaluate(Popularity.fit(data[0]), *data, (10, 5, 10))
     assert result.ks == (5, 10)
@@ -137,3 +225,29 @@ def test_bad_arguments(data):
         evaluate(model, histories, sp.csr_matrix(histories.shape, dtype=np.float32))
     with pytest.raises(DataError, match="29"):
         evaluate(model, histories[:, :29], held_out[:, :29])
+    for call in (evaluate, lambda model, h, o, **asked: measure(rank(model, h, 50), o, **asked)):
+        with pytest.raises(ConfigError, match="no metric 'auc'; choose from recall"):
+            call(model, histories, held_out, metrics=("auc",))
+        with pytest.raises(ConfigError, match="needs a metric, but got none"):
+            call(model, histories, held_out, metrics=())
+
+
+def test_lists_that_cannot_be_measured(data):
+    histories, held_out = data
+    ranked = rank(Popularity.fit(histories), histories, 5, exclude_owned=False)
+    with pytest.raises(ConfigError, match="list lengths k of at least 1"):
+        measure(ranked, held_out, ())
+    with pytest.raises(ConfigError, match="metrics at 6 need lists of 6 items, but they have 5"):
+        measure(ranked, held_out, (5, 6))
+    with pytest.raises(DataError, match="one list for each user"):
+        measure(ranked[:-1], held_out, (5,))
+    with pytest.raises(ConfigError, match="needs the histories"):
+        measure(ranked, held_out, (5,), exclude_owned=False)
+    with pytest.raises(DataError, match="do not match"):
+        measure(ranked, held_out, (5,), histories=histories[:10], exclude_owned=False)
+    with pytest.raises(DataError, match="no user has an item held out"):
+        measure(ranked, sp.csr_matrix(histories.shape, dtype=np.float32), (5,))
+    with pytest.raises(ConfigError, match="k must be at least 1"):
+        rank(Popularity.fit(histories), histories, 0)
+    with pytest.raises(DataError, match="29"):
+        rank(Popularity.fit(histories), histories[:, :29], 5)

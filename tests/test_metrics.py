@@ -17,6 +17,8 @@ ALL = {
     "precision": metrics.precision,
     "hit_rate": metrics.hit_rate,
     "ndcg": metrics.ndcg,
+    "map": metrics.average_precision,
+    "mrr": metrics.reciprocal_rank,
 }
 
 
@@ -25,11 +27,13 @@ def slow(name, ranked, held, k):
     if not held:
         return math.nan
     hits = 0
-    gain = 0.0
+    gain = precisions = reciprocal = 0.0
     for place, item in enumerate(ranked[:k]):
         if item != -1 and item in held:
             hits += 1
             gain += 1 / math.log2(place + 2)
+            precisions += len(held & set(ranked[: place + 1])) / (place + 1)
+            reciprocal = max(reciprocal, 1 / (place + 1))
     ideal = 0.0
     for place in range(min(k, len(held))):
         ideal += 1 / math.log2(place + 2)
@@ -39,6 +43,8 @@ def slow(name, ranked, held, k):
         "precision": hits / k,
         "hit_rate": 1.0 if hits else 0.0,
         "ndcg": gain / ideal,
+        "map": precisions / min(k, len(held)),
+        "mrr": reciprocal,
     }[name]
 
 
@@ -72,6 +78,46 @@ def test_every_metric_agrees_with_its_definition(problem):
         np.testing.assert_allclose(values, wanted, rtol=1e-12)
 
 
+def test_the_names_are_those_of_the_functions():
+    assert metrics.METRICS == ALL
+
+
+@settings(deadline=None, max_examples=100)
+@given(rankings(), st.data())
+def test_several_at_once_are_the_same_as_one_at_a_time(problem, data):
+    ranked, held, n_items, _ = problem
+    held_out = as_matrix(held, n_items)
+    names = data.draw(st.lists(st.sampled_from(sorted(ALL)), unique=True))
+    ks = data.draw(st.lists(st.integers(1, ranked.shape[1]), unique=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            metrics, "_PLACES_PER_BLOCK", data.draw(st.integers(1, 30))
+        )  # one user and more at a time
+        found = metrics.compute(ranked, held_out, names, ks)
+    assert list(found) == [f"{name}@{k}" for name in names for k in ks]
+    for name in names:
+        for k in ks:
+            np.testing.assert_array_equal(found[f"{name}@{k}"], ALL[name](ranked, held_out, k))
+
+
+def test_a_perfect_ndcg_is_exactly_one_at_every_length():
+    ranked = np.arange(100)[None]
+    found = metrics.compute(ranked, as_matrix([set(range(100))], 100), ("ndcg",), range(1, 101))
+    assert {values[0] for values in found.values()} == {1.0}
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
+def test_lists_of_any_integers(dtype):
+    ranked = np.array([[999, 1], [5, -1]], dtype=dtype)
+    held_out = as_matrix([{999}, {5, 7}], 1000)
+    assert metrics.recall(ranked, held_out, 2).tolist() == [1.0, 0.5]
+
+
+def test_no_users_and_no_items():
+    assert metrics.ndcg(np.empty((0, 3), dtype=np.int32), as_matrix([], 4), 3).shape == (0,)
+    assert np.isnan(metrics.ndcg(np.array([[-1, -1]]), as_matrix([set()], 0), 2)).all()
+
+
 def test_by_hand():
     ranked = np.array([[4, 0, 2], [3, 1, -1], [0, 1, 2]])
     held_out = as_matrix([{0, 1, 2, 3}, {1}, set()], 5)
@@ -81,6 +127,11 @@ def test_by_hand():
     np.testing.assert_allclose(metrics.hit_rate(ranked, held_out, 1), [0, 0, np.nan])
     dcg, ideal = 1 / math.log2(3) + 1 / 2, 1 + 1 / math.log2(3) + 1 / 2
     np.testing.assert_allclose(metrics.ndcg(ranked, held_out, 3), [dcg / ideal, 1 / math.log2(3), np.nan])
+    # hits in the places 2 and 3; in place 2
+    expected = [(1 / 2 + 2 / 3) / 3, 1 / 2, np.nan]
+    np.testing.assert_allclose(metrics.average_precision(ranked, held_out, 3), expected)
+    np.testing.assert_allclose(metrics.reciprocal_rank(ranked, held_out, 3), [1 / 2, 1 / 2, np.nan])
+    np.testing.assert_allclose(metrics.reciprocal_rank(ranked, held_out, 1), [0, 0, np.nan])
 
 
 def test_a_perfect_list_reaches_one_where_the_denominator_allows():
@@ -88,6 +139,8 @@ def test_a_perfect_list_reaches_one_where_the_denominator_allows():
     held_out = as_matrix([{0, 1, 2, 3}], 4)
     assert metrics.ndcg(ranked, held_out, 2)[0] == 1
     assert metrics.capped_recall(ranked, held_out, 2)[0] == 1
+    assert metrics.average_precision(ranked, held_out, 2)[0] == 1
+    assert metrics.reciprocal_rank(ranked, held_out, 2)[0] == 1
     assert metrics.recall(ranked, held_out, 2)[0] == 0.5
 
 
@@ -110,3 +163,8 @@ def test_bad_arguments(metric):
         metric(np.array([[0, 3], [1, 2]]), held_out, 2)
     with pytest.raises(DataError, match="same item twice"):
         metric(np.array([[1, 1], [1, 2]]), held_out, 2)
+
+
+def test_a_metric_that_there_is_not():
+    with pytest.raises(ConfigError, match="no metric 'auc'; choose from recall, capped_recall, precision"):
+        metrics.compute(np.array([[0]]), as_matrix([{0}], 1), ("recall", "auc"), (1,))

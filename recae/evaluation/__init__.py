@@ -1,6 +1,21 @@
 """How good a model is: what it ranks for histories, compared with the items held out of them."""
 
-from recae.evaluation.evaluate import Evaluation, evaluate
+from recae.evaluation.evaluate import METRICS, Evaluation, evaluate, measure, rank
 from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference
+from recae.evaluation.sets import set_figures
+from recae.evaluation.slices import Slice, slices
 
-__all__ = ["Evaluation", "Interval", "Paired", "bootstrap_mean", "evaluate", "paired_difference"]
+__all__ = [
+    "METRICS",
+    "Evaluation",
+    "Interval",
+    "Paired",
+    "Slice",
+    "bootstrap_mean",
+    "evaluate",
+    "measure",
+    "paired_difference",
+    "rank",
+    "set_figures",
+    "slices",
+]

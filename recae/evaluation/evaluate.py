@@ -1,6 +1,6 @@
 """One model on one set of histories and held-out items, block by block, never users × items at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
-from recae.metrics import capped_recall, ndcg, recall
+from recae.metrics import METRICS, check_metrics, compute
 from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, rows_per_block, top_k
 
-Metric = Callable[[NDArray[np.int32], sp.csr_matrix, int], NDArray[np.float64]]
-_METRICS: dict[str, Metric] = {"recall": recall, "capped_recall": capped_recall, "ndcg": ndcg}
+__all__ = ["METRICS", "Evaluation", "evaluate", "measure", "part_by_history", "rank"]
+
+DEFAULT_METRICS = ("recall", "capped_recall", "ndcg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Evaluation:
     ks : tuple of int
         The list lengths measured, ascending.
     values : mapping of metric name to float64 ndarray of shape (B,)
-        Names are `recall@k`, `capped_recall@k` and `ndcg@k`; a user with nothing held out has NaN. Where owned items
+        Names are those of `METRICS` with @k, such as `ndcg@20`; a user with nothing held out has NaN. Where owned items
         stay in the lists also, with T the items held out, H those of the history and L the first k ranked,
 
         * `recall_repeat@k` = |L ∩ T ∩ H| / |T ∩ H|, of what is bought again; NaN for a user with none of it
@@ -69,6 +70,7 @@ def evaluate(
     held_out: sp.csr_matrix,
     ks: Sequence[int] = (10, 20, 50),
     *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     exclude_owned: bool = True,
     threads: int | None = None,
@@ -83,6 +85,8 @@ def evaluate(
         What the model sees of each user, and what it should find.
     ks : sequence of int
         List lengths, each at least 1; may exceed I.
+    metrics : sequence of str
+        Names of `METRICS`.
     block_bytes : int
         Bytes of float32 scores held at one time (one row at least).
     exclude_owned : bool
@@ -94,63 +98,188 @@ def evaluate(
     Raises
     ------
     ConfigError
-        No list length is given, or one is less than 1.
+        No list length or no metric is given, a length is less than 1, or there is no such metric.
     DataError
         The shapes differ from each other or the model, or no user has anything held out.
     """
-    lengths = tuple(sorted(set(ks)))
-    if not lengths or lengths[0] < 1:
-        raise ConfigError(
-            f"an evaluation needs list lengths k of at least 1, but got {tuple(ks)}; give at least one"
-        )
-    if histories.shape != held_out.shape:
-        raise DataError(
-            f"histories of shape {histories.shape} do not match held-out items of shape {held_out.shape}; "
-            "give the same users and items to both"
-        )
-    users = np.flatnonzero(np.diff(held_out.indptr))
-    if not users.size:
-        raise DataError(
-            "no user has an item held out, so there is nothing to measure; hold out more users or items"
-        )
-
-    names = [*_METRICS, *(() if exclude_owned else ("recall_repeat", "recall_new"))]
-    values = {f"{name}@{k}": np.full(histories.shape[0], np.nan) for name in names for k in lengths}
-    step = rows_per_block(model.n_items, block_bytes)
-    for start in range(0, users.size, step):
-        block = users[start : start + step]
-        history = histories[block]
+    lengths = _check_asked(ks, metrics)
+    _check_same_shape(histories, held_out)
+    users = _with_held_out(held_out)
+    values = _no_values(histories.shape[0], lengths, metrics, exclude_owned)
+    for block in _blocks(users, model.n_items, block_bytes):
+        history, wanted = histories[block], held_out[block]
         ranked, _ = top_k(
             model.score(history), lengths[-1], exclude=history if exclude_owned else None, threads=threads
         )
-        wanted = held_out[block]
-        parts: tuple[tuple[str, Metric, sp.csr_matrix], ...] = tuple(
-            (name, metric, wanted) for name, metric in _METRICS.items()
-        )
-        if not exclude_owned:
-            again = _repeated(history, wanted)
-            parts += (
-                ("recall_repeat", recall, _part(wanted, again)),
-                ("recall_new", recall, _part(wanted, ~again)),
-            )
-        for name, metric, held in parts:
-            for k in lengths:
-                values[f"{name}@{k}"][block] = metric(ranked, held, k)
+        measured = _values(ranked, wanted, lengths, metrics, None if exclude_owned else history)
+        for name, found in measured.items():
+            values[name][block] = found
     return Evaluation(lengths, values)
 
 
-def _repeated(history: sp.csr_matrix, held_out: sp.csr_matrix) -> NDArray[np.bool_]:
-    """Which stored entries of `held_out` (B, I) the history (B, I) stores, too: (nnz of held_out,)."""
+def rank(
+    model: Model,
+    histories: sp.csr_matrix,
+    k: int,
+    *,
+    exclude_owned: bool = True,
+    block_bytes: int = DEFAULT_BLOCK_BYTES,
+    threads: int | None = None,
+) -> NDArray[np.int32]:
+    """The k best items for each history, as `evaluate` ranks them; what `measure` and the slices are computed from.
+
+    Parameters as for `evaluate`. At any time the scores of one block of users are held.
+
+    Returns
+    -------
+    int32 ndarray of shape (B, k)
+        Item numbers, best first; among equal scores the lower number comes first. -1 where there are fewer than k items
+        to rank: k exceeds those not owned, or the model has no score (NaN) for some.
+
+    Raises
+    ------
+    ConfigError
+        `k`, `block_bytes` or `threads` is less than 1.
+    DataError
+        The histories do not have the model's items.
+    """
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, but is {k}; ask for one item or more")
+    ranked = np.empty((histories.shape[0], k), dtype=np.int32)
+    for block in _blocks(np.arange(histories.shape[0]), model.n_items, block_bytes):
+        history = histories[block]
+        ranked[block], _ = top_k(
+            model.score(history), k, exclude=history if exclude_owned else None, threads=threads
+        )
+    return ranked
+
+
+def measure(
+    ranked: NDArray[np.integer],
+    held_out: sp.csr_matrix,
+    ks: Sequence[int] = (10, 20, 50),
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    histories: sp.csr_matrix | None = None,
+    exclude_owned: bool = True,
+) -> Evaluation:
+    """Measures ranked lists against the held-out items: what `evaluate` gives for the model that ranked them.
+
+    Parameters
+    ----------
+    ranked : integer ndarray of shape (B, n)
+        Item numbers, best first, without repeats; -1 is padding.
+    held_out, histories : csr_matrix of shape (B, I)
+        As for `evaluate`; the histories are needed where `exclude_owned` is False, and else not looked at.
+    ks : sequence of int
+        List lengths, each from 1 to n.
+    metrics : sequence of str
+        Names of `METRICS`.
+    exclude_owned : bool
+        Whether the lists leave out what the histories hold. If not, recall is also measured apart for items that the
+        history holds and that it does not.
+
+    Raises
+    ------
+    ConfigError
+        No list length or no metric is given, a length is less than 1 or more than n, there is no such metric, or the
+        histories are needed and missing.
+    DataError
+        The shapes differ, a list repeats an item or holds one outside -1 .. I-1, or no user has anything held out.
+    """
+    lengths = _check_asked(ks, metrics)
+    if exclude_owned:
+        histories = None
+    elif histories is None:
+        raise ConfigError(
+            "lists that may hold owned items are measured apart for bought again and new, which needs the histories; "
+            "give them, or exclude_owned=True"
+        )
+    else:
+        _check_same_shape(histories, held_out)
+    _with_held_out(held_out)
+    return Evaluation(lengths, _values(ranked, held_out, lengths, metrics, histories))
+
+
+def part_by_history(history: sp.csr_matrix, held_out: sp.csr_matrix) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Parts the held-out items (B, I) into those that the history (B, I) holds, too, and those that it does not.
+
+    What is stored counts, whatever its value; both parts, (B, I) each, hold float32 ones.
+    """
     n_items = history.shape[1]
 
     def pairs(matrix: sp.csr_matrix) -> NDArray[np.int64]:
         return np.repeat(np.arange(matrix.shape[0]) * n_items, np.diff(matrix.indptr)) + matrix.indices
 
-    return np.isin(pairs(held_out), pairs(history))
+    again = np.isin(pairs(held_out), pairs(history))
+    return part_of(held_out, again), part_of(held_out, ~again)
 
 
-def _part(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
-    """The stored entries marked in `chosen`, whatever their value, (B, I)."""
+def part_of(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The stored entries marked in `chosen` (nnz,), whatever their value, as float32 ones, (B, I)."""
     before = np.concatenate([[0], np.cumsum(chosen)])
     ones = np.ones(int(chosen.sum()), dtype=np.float32)
     return sp.csr_matrix((ones, matrix.indices[chosen], before[matrix.indptr]), shape=matrix.shape)
+
+
+def _values(
+    ranked: NDArray[np.integer],
+    held_out: sp.csr_matrix,
+    ks: tuple[int, ...],
+    metrics: Sequence[str],
+    histories: sp.csr_matrix | None,
+) -> dict[str, NDArray[np.float64]]:
+    """The metrics of some lists, (B,) each; with histories, those of items bought again and new ones, too."""
+    values = compute(ranked, held_out, metrics, ks)
+    if histories is not None:
+        again, new = part_by_history(histories, held_out)
+        for name, held in (("recall_repeat", again), ("recall_new", new)):
+            found = compute(ranked, held, ("recall",), ks)
+            values |= {f"{name}@{k}": found[f"recall@{k}"] for k in ks}
+    return values
+
+
+def _no_values(
+    n_users: int, ks: tuple[int, ...], metrics: Sequence[str], exclude_owned: bool
+) -> dict[str, NDArray[np.float64]]:
+    """What `_values` gives, in its order, for users who have none."""
+    names = [*metrics, *(() if exclude_owned else ("recall_repeat", "recall_new"))]
+    return {f"{name}@{k}": np.full(n_users, np.nan) for name in names for k in ks}
+
+
+def _blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Iterator[NDArray[np.int64]]:
+    """The users in parts whose scores fit into a block."""
+    step = rows_per_block(n_items, block_bytes)
+    for start in range(0, users.size, step):
+        yield users[start : start + step]
+
+
+def _check_asked(ks: Sequence[int], metrics: Sequence[str]) -> tuple[int, ...]:
+    """The list lengths, ascending, without repeats."""
+    lengths = tuple(sorted(set(ks)))
+    if not lengths or lengths[0] < 1:
+        raise ConfigError(
+            f"an evaluation needs list lengths k of at least 1, but got {tuple(ks)}; give at least one"
+        )
+    if not metrics:
+        raise ConfigError(f"an evaluation needs a metric, but got none; choose from {', '.join(METRICS)}")
+    check_metrics(metrics)
+    return lengths
+
+
+def _check_same_shape(histories: sp.csr_matrix, held_out: sp.csr_matrix) -> None:
+    if histories.shape != held_out.shape:
+        raise DataError(
+            f"histories of shape {histories.shape} do not match held-out items of shape {held_out.shape}; "
+            "give the same users and items to both"
+        )
+
+
+def _with_held_out(held_out: sp.csr_matrix) -> NDArray[np.int64]:
+    """The users, ascending, of whom something is held out; there is one at least."""
+    users = np.flatnonzero(np.diff(held_out.indptr))
+    if not users.size:
+        raise DataError(
+            "no user has an item held out, so there is nothing to measure; hold out more users or items"
+        )
+    return users
