@@ -6,6 +6,7 @@ A test file says ``from browser import browser, open_page  # noqa: F401`` and ta
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,20 @@ def count(locator: Locator, n: int) -> None:
     from playwright.sync_api import expect
 
     expect(locator).to_have_count(n)
+
+
+def hidden(locator: Locator) -> None:
+    """Waits until the element is not to be seen."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_be_hidden()
+
+
+def reads(locator: Locator, text: str) -> None:
+    """Waits until the element's text begins with `text`."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_text(re.compile("^" + re.escape(text)))
 
 
 def assert_clean(page: Page) -> None:

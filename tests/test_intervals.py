@@ -1,6 +1,7 @@
 """Bootstrap intervals: against SciPy's and a plain loop, and at the edges."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.stats
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation import Interval, Paired, bootstrap_mean, intervals, paired_difference
+from recae.evaluation.intervals import bootstrap_means, paired_differences
 
 NAN = float("nan")
 
@@ -191,3 +193,50 @@ def test_what_is_not_a_number_a_user(values, message):
 def test_the_same_users_twice():
     with pytest.raises(DataError, match="there are 2 and 3 values"):
         paired_difference([0.1, 0.2], [0.1, 0.2, 0.3])
+
+
+def test_many_at_once_are_as_one_by_one(recalls):
+    rng = np.random.default_rng(9)
+    a, b = recalls
+    few = np.where(rng.random(200) < 0.5, a, NAN)
+    hits = (a > 0.3).astype(float)
+    columns = [
+        a,
+        few,
+        b,
+        hits,
+        np.full(200, 0.1),
+        [NAN] * 200,
+        [NAN] * 199 + [0.5],
+        few - 0.1,
+        [0.25, 0.5, 1],
+    ]
+    for settings in ({}, {"seed": 4, "level": 0.8, "draws": 300}):
+        found = bootstrap_means(columns, **settings)
+        assert len(found) == len(columns)
+        for column, interval in zip(columns, found, strict=True):
+            one = bootstrap_mean(column, **settings)
+            assert astuple(interval) == pytest.approx(astuple(one), abs=1e-12, nan_ok=True)
+        pairs = [(a, b), (few, b), (hits, few), (b, b), (few - 0.02, b)]
+        for (one, other), paired in zip(pairs, paired_differences(pairs, **settings), strict=True):
+            alone = paired_difference(one, other, **settings)
+            assert astuple(paired) == pytest.approx(astuple(alone), abs=1e-12)
+    assert bootstrap_means([]) == []
+    assert paired_differences([]) == []
+
+
+def test_many_at_once_refuse_what_one_refuses():
+    with pytest.raises(DataError, match="there are 2 and 3 values"):
+        paired_differences([([0.1, 0.2], [0.1, 0.2, 0.3])])
+    with pytest.raises(DataError, match="infinite"):
+        bootstrap_means([[0.1, 0.2], [float("inf"), 1]])
+    with pytest.raises(ConfigError, match="level"):
+        bootstrap_means([[0.1, 0.2]], level=1)
+
+
+def test_the_size_of_the_blocks_does_not_matter_for_many(recalls, monkeypatch):
+    whole = bootstrap_means(recalls, seed=1, draws=50)
+    for size in (1, 16 * 200 * 7):
+        monkeypatch.setattr(intervals, "BLOCK_BYTES", size)
+        for found, before in zip(bootstrap_means(recalls, seed=1, draws=50), whole, strict=True):
+            assert astuple(found) == pytest.approx(astuple(before), abs=1e-15)

@@ -45,7 +45,8 @@ def test_options_out_of_range(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("protocol", "options", "message"),
     [
-        ("stong", {}, 'protocol is one of "strong"'),
+        ("stong", {}, "protocol is one of strong, weak, .*, found 'stong': did you mean 'strong'"),
+        ("x", {}, "found 'x': choose one of these"),
         ("weak", {"repeats": True}, "repeats count with the protocols time and next-basket"),
         ("strong", {"cut": 5}, "a cut is for the protocol time, but the protocol is strong"),
         ("time", {"decay": 0.5}, "a decay weighs repeats"),

@@ -205,9 +205,9 @@ def test_examples_training_method_and_glossary(full: tuple[Any, str, Page]) -> N
     ):
         assert words in first, words
     assert [squeeze(li["text"]) for li in page.all("li", **{"class": "hit"})][:3] == [
-        "JUMBO BAG RED RETROSPOT ✓ hit H000",
-        "WHITE HANGING HEART T-LIGHT HOLDER ✓ hit H001",
-        "H002 ✓ hit",
+        "JUMBO BAG RED RETROSPOT ✓ hit H000 · 0.900",
+        "WHITE HANGING HEART T-LIGHT HOLDER ✓ hit H001 · 0.900",
+        "H002 ✓ hit 0.400",
     ]
     assert "✓ found by EASE" in first
     assert "found by none" in squeeze(page.all("article")[1]["text"])
@@ -299,3 +299,42 @@ def test_headlines() -> None:
     report["models"][0]["difference"] |= {"mean": -0.1, "low": -0.2, "high": -0.05, "p_corrected": 0.001}
     behind = Page(report_html(report))
     assert squeeze(behind.one("p", **{"class": "chip"})["text"]) == "▼ Behind the best baseline"
+
+
+def test_trials_of_k_fold_are_chosen_group_by_group() -> None:
+    report = k_fold_report()
+    report["models"][0]["tuned"] = [
+        {"settings": {}, "ndcg@20": 0.3, "fold": 1},
+        {"settings": {"factors": 64}, "ndcg@20": 0.2, "fold": 1},
+        {"settings": {}, "ndcg@20": 0.1, "fold": 2},
+        {"settings": {"factors": 64}, "ndcg@20": 0.15, "fold": 2},
+        {"settings": {"factors": 32}, "ndcg@20": 0.15, "fold": 2},
+        {"settings": {}, "ndcg@20": None, "fold": 3},
+    ]
+    page = Page(report_html(report))
+    assert page.table("Trials of sigmoid") == [
+        ["Settings", "Group", "NDCG@20validation", "chosen"],
+        ["the defaults", "1", "0.3000", "chosen"],
+        ["factors = 64", "1", "0.2000", ""],
+        ["the defaults", "2", "0.1000", ""],
+        ["factors = 64", "2", "0.1500", "chosen"],
+        ["factors = 32", "2", "0.1500", ""],
+        ["the defaults", "3", "–", ""],
+    ]
+    assert "9 epochs of the first group" in squeeze(page.one("section", id="training")["text"])
+    assert "first group" not in report_html(full_report())
+
+
+def test_figures_of_the_lists_at_other_lengths_are_folded() -> None:
+    report = full_report()
+    report["models"][0]["sets"] |= {"novelty@5": 5.25, "novelty@100": 7.5, "coverage@5": 0.125}
+    page = Page(report_html(report))
+    first = page.table("Coverage, novelty, popularity and diversity of the recommendations")
+    assert [cell.partition("@20")[1] for cell in first[0]] == ["", *["@20"] * 4]
+    assert page.table("The same for lists of 5")[1] == ["sigmoid", "12.5 %", "5.25 bits"]
+    assert page.table("The same for lists of 100")[1] == ["sigmoid", "7.50 bits"]
+    beyond = page.one("section", id="beyond")
+    assert [squeeze(part["text"]) for part in page.within("summary", beyond)] == [
+        "Lists of 5",
+        "Lists of 100",
+    ]

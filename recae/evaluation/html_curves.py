@@ -104,7 +104,8 @@ def _cell(found: Sequence[float | None] | None) -> tuple[float | None, str | Non
 
 def training(view: View) -> Markup | None:
     """Loss and validation recall of every epoch, for the models that were trained by epochs."""
-    cards = [card for e in view.measured if (card := _trained(e)) is not None]
+    of = " of the first group" if (words.finite(view.part("protocol").get("folds")) or 1) > 1 else ""
+    cards = [card for e in view.measured if (card := _trained(e, of)) is not None]
     if not cards:
         return None
     return section(
@@ -116,7 +117,7 @@ def training(view: View) -> Markup | None:
     )
 
 
-def _trained(entry: Entry) -> Markup | None:
+def _trained(entry: Entry, of: str) -> Markup | None:
     epochs = [
         (n, e) for e in objects(entry.model.get("epochs")) if (n := words.finite(e.get("epoch"))) is not None
     ]
@@ -131,7 +132,7 @@ def _trained(entry: Entry) -> Markup | None:
     return element(
         "div",
         element("h3", swatch(entry), data_text(entry.name)),
-        element("p", words.counted(len(epochs), "epoch"), class_="hint"),
+        element("p", words.counted(len(epochs), "epoch") + of, class_="hint"),
         charts,
         class_="card",
     )

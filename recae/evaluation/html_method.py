@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +28,7 @@ def tuning(view: View) -> Markup | None:
     return section(
         "tuning",
         "How the models were tuned",
-        said and data_text(said),
+        said and data_text(words.sentence(str(said))),
         element(
             "p",
             "Settings were chosen on validation data only, never on the users whom the figures above rest on.",
@@ -42,24 +43,30 @@ def _tried(view: View, entry: Entry) -> Markup | None:
     if not trials and not config:
         return None
     names = list(
-        dict.fromkeys(k for t in trials for k in t if k != "settings" and words.finite(t[k]) is not None)
+        dict.fromkeys(k for t in trials for k in t if k.partition("@")[1] and words.finite(t[k]) is not None)
     )
     metric = view.metric if view.metric in names else next(iter(names), None)
     scores = [words.finite(t.get(metric)) if metric else None for t in trials]
-    best = max((s for s in scores if s is not None), default=None)
-    rows = [
-        Row(
-            [
-                _settings(mapping(t.get("settings"))),
-                *(words.score(t.get(n)) for n in names),
-                "chosen" if s is not None and s == best else None,
-            ],
-            "lead" if s is not None and s == best else None,
-        )
-        for t, s in zip(trials, scores, strict=True)
-    ]
+    groups = [words.finite(t.get("fold")) for t in trials]
+    # the first of equals is chosen; of k-fold each group chooses for itself
+    chosen = {
+        max((n for n, of in enumerate(groups) if of == group), key=lambda n: _ranked(scores[n]))
+        for group in dict.fromkeys(groups)
+    }
+    several = len(set(groups)) > 1
+    rows = []
+    for n, (trial, group) in enumerate(zip(trials, groups, strict=True)):
+        taken = n in chosen and scores[n] is not None
+        cells = [
+            _settings(mapping(trial.get("settings"))),
+            *([words.whole(group)] if several else []),
+            *(words.score(trial.get(name)) for name in names),
+            "chosen" if taken else None,
+        ]
+        rows.append(Row(cells, "lead" if taken else None))
     columns = [
         Column("Settings"),
+        *([Column("Group")] if several else []),
         *(Column(words.metric_name(n), "validation") for n in names),
         Column(element("span", "chosen", class_="unseen")),
     ]
@@ -69,6 +76,10 @@ def _tried(view: View, entry: Entry) -> Markup | None:
         bool(rows) and table(f"Trials of {entry.name}", columns, rows, "trials"),
         config and [element("h3", "Measured with"), element("p", _settings(config))],
     )
+
+
+def _ranked(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def _settings(values: Mapping[str, Any]) -> Markup:

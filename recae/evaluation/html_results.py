@@ -170,13 +170,9 @@ def _barred(text: str, value: float | None, most: float, classes: str) -> Markup
 
 def metrics(view: View) -> Markup | None:
     """Every metric at every length; the best of each column is marked by a word."""
-    names = {n for e in view.measured for n in mapping(e.model.get("metrics"))}
-    if not names:
+    by_length = words.by_length(n for e in view.measured for n in mapping(e.model.get("metrics")))
+    if not by_length:
         return None
-    by_length: dict[str, list[str]] = {}
-    for name in sorted(names, key=words.metric_rank):
-        by_length.setdefault(name.partition("@")[2], []).append(name)
-    lengths = sorted(by_length, key=lambda k: (int(k) if k.isdecimal() else 0, k))
     return section(
         "metrics",
         "Every metric",
@@ -189,13 +185,13 @@ def metrics(view: View) -> Markup | None:
                     f"Lists of {k}" if k else "Without a length",
                     table(
                         f"Every metric, lists of {k}",
-                        [Column("Model"), *(Column(words.metric_name(n)) for n in by_length[k])],
-                        _metric_rows(view, by_length[k]),
+                        [Column("Model"), *(Column(words.metric_name(n)) for n in names)],
+                        _metric_rows(view, names),
                         "values",
                     ),
                     opened=k == view.k,
                 )
-                for k in lengths
+                for k, names in by_length.items()
             ],
             class_="folds",
         ),

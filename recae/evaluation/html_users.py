@@ -33,8 +33,8 @@ def slices(view: View) -> Markup | None:
     return section(
         "slices",
         "For whom, and for which items",
-        "A model can lead on average and still fail for those who matter. In each column the best model is marked "
-        "“best”.",
+        f"{words.metric_name(view.metric)} apart for parts of the users and items: a model can lead on average and "
+        "still fail for those who matter. In each column the best model is marked “best”.",
         [_slice(view, kind) for kind in kinds],
     )
 
@@ -87,9 +87,34 @@ def _slice(view: View, kind: str) -> Markup:
 
 def beyond(view: View) -> Markup | None:
     """What the lists look like, apart from whether they are right."""
-    names = sorted({n for e in view.measured for n in mapping(e.model.get("sets"))}, key=words.metric_rank)
-    if not names:
+    by_length = words.by_length(n for e in view.measured for n in mapping(e.model.get("sets")))
+    if not by_length:
         return None
+    shown = view.k if view.k in by_length else next(iter(by_length))
+    return section(
+        "beyond",
+        "What the lists look like",
+        "Being right is not all: these figures say how wide, how surprising and how varied the recommendations are. "
+        "More is not always better.",
+        _figures(
+            view, by_length.pop(shown), "Coverage, novelty, popularity and diversity of the recommendations"
+        ),
+        by_length
+        and element(
+            "div",
+            [
+                fold(
+                    f"Lists of {k}" if k else "Without a length",
+                    _figures(view, names, f"The same for lists of {k}" if k else "The same without a length"),
+                )
+                for k, names in by_length.items()
+            ],
+            class_="folds",
+        ),
+    )
+
+
+def _figures(view: View, names: Sequence[str], caption: str) -> Markup:
     rows = [
         Row(
             [
@@ -104,18 +129,7 @@ def beyond(view: View) -> Markup | None:
         Column("Model"),
         *(Column(words.metric_name(n), words.BEYOND_HINTS.get(n.partition("@")[0])) for n in names),
     ]
-    return section(
-        "beyond",
-        "What the lists look like",
-        "Being right is not all: these figures say how wide, how surprising and how varied the recommendations are. "
-        "More is not always better.",
-        table(
-            "Coverage, novelty, popularity and diversity of the recommendations",
-            columns,
-            rows,
-            "values hints",
-        ),
-    )
+    return table(caption, columns, rows, "values hints")
 
 
 def examples(view: View) -> Markup | None:
@@ -123,11 +137,21 @@ def examples(view: View) -> Markup | None:
     users = objects(view.report.get("examples"))
     if not users:
         return None
+    listed = [
+        item for u in users for found in mapping(u.get("recommended")).values() for item in objects(found)
+    ]
+    scored = any(words.finite(item.get("score")) is not None for item in listed)
     return section(
         "examples",
         "A few users, one by one",
         "What the models saw of a user, which items were hidden, and what each model recommends. A check mark says "
-        "that the item is one of the hidden ones.",
+        "that the item is one of the hidden ones."
+        + (
+            " The number below an item is the score that ranked it: what an autoencoder reconstructs, and for other "
+            "models a number on a scale of their own."
+            if scored
+            else ""
+        ),
         [_example(view, user) for user in users],
     )
 
@@ -162,7 +186,11 @@ def _example(view: View, user: Mapping[str, Any]) -> Markup:
 def _recommended(entry: Entry, items: Sequence[Mapping[str, Any]]) -> Markup:
     n_hits = sum(bool(i.get("hit")) for i in items)
     lines = [
-        element("li", _item(i, tag_hit() if i.get("hit") else None), class_="hit" if i.get("hit") else None)
+        element(
+            "li",
+            _item(i, tag_hit() if i.get("hit") else None, _score(i.get("score"))),
+            class_="hit" if i.get("hit") else None,
+        )
         for i in items
     ]
     return element(
@@ -197,11 +225,20 @@ def _items(title: str, items: Sequence[Child], classes: str) -> Markup:
     )
 
 
-def _item(item: Mapping[str, Any], note: Child = None) -> Markup:
-    """An item by its name and, smaller, its id; by its id alone where it has no name."""
+def _score(value: object) -> str | None:
+    """What the model gave the item: an autoencoder its reconstruction, others a number on a scale of their own."""
+    number = words.finite(value)
+    return None if number is None else f"{number:#.3g}".rstrip(".").replace("-", "−")
+
+
+def _item(item: Mapping[str, Any], note: Child = None, score: str | None = None) -> Markup:
+    """An item by its name and, smaller, its id and score; by its id alone where it has no name."""
     name, key = item.get("name"), item.get("item")
     text = data_text(key if name is None or name == "" else name, class_="name")
+    known = name is not None and name not in ("", key)
+    parts = [data_text(key, class_="id") if known else None, score and element("span", score, class_="score")]
+    told = [part for part in parts if part]
     small = (
-        element("small", data_text(key), class_="id") if name is not None and name not in ("", key) else None
+        element("small", [join(" · " if n else "", part) for n, part in enumerate(told)]) if told else None
     )
     return join(text, note and join(" ", note), small and join(" ", small))

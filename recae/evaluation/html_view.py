@@ -43,8 +43,8 @@ class Entry:
 class View:
     """The report and its models, best first and those that failed last.
 
-    `leader` is the best model that is no baseline, `rival` the best baseline, `best` the better of the two; each None
-    where there is none that was measured.
+    `leader` is the best model that is no baseline (of those ahead of the best baseline, where there are any), `rival`
+    the best baseline, `best` the first of all; each None where there is none that was measured.
     """
 
     report: Mapping[str, Any]
@@ -98,7 +98,10 @@ def make_view(report: Mapping[str, Any]) -> View:
         return (1, 0.0) if mean is None else (0, -mean)
 
     ordered = sorted(models, key=quality)  # stable: equals stay as they came
-    leader = next((m for m in ordered if not m.get("baseline") and quality(m)[0] == 0), None)
+    led = [m for m in ordered if not m.get("baseline") and quality(m)[0] == 0]
+    # a steadier model can be ahead for sure while the one with the higher mean is not
+    ahead = [m for m in led if standing(mapping(m.get("difference"))) == AHEAD]
+    leader = next(iter(ahead or led), None)
     named = {str(mapping(m.get("difference")).get("to")) for m in models}
     baselines = [m for m in ordered if m.get("baseline") and quality(m)[0] == 0]
     rival = next((m for m in baselines if str(m.get("name")) in named), next(iter(baselines), None))
@@ -115,7 +118,7 @@ def make_view(report: Mapping[str, Any]) -> View:
             baseline=bool(m.get("baseline")),
             failed=str(m["failed"]) if m.get("failed") else None,
             mean=None if m.get("failed") else finite(figure(m, metric).get("mean")),
-            status=None if m.get("failed") else _status(mapping(m.get("difference"))),
+            status=None if m.get("failed") else standing(mapping(m.get("difference"))),
         )
         for m in ordered
     )
@@ -132,7 +135,7 @@ def _slot(n: int) -> int:
     return n if n < SLOTS else 2 + (n - 2) % (SLOTS - 2)
 
 
-def _status(difference: Mapping[str, Any]) -> str | None:
+def standing(difference: Mapping[str, Any]) -> str | None:
     """Ahead of, behind or not distinguishable from the best baseline; None where that was not compared."""
     mean, low, high = (finite(difference.get(key)) for key in ("mean", "low", "high"))
     if mean is None:

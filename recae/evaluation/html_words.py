@@ -226,6 +226,19 @@ def metric_rank(name: str) -> tuple[int, str]:
     return (order.index(base) if base in order else len(order), base)
 
 
+def by_length(names: Iterable[str]) -> dict[str, list[str]]:
+    """The metrics by their lengths k, "" for one without, both in order."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(set(names), key=metric_rank):
+        found.setdefault(name.partition("@")[2], []).append(name)
+    return dict(sorted(found.items(), key=lambda part: (int(part[0]) if part[0].isdecimal() else 0, part[0])))
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter in front."""
+    return text[:1].upper() + text[1:]
+
+
 def set_value(name: str, value: object) -> str:
     """A figure of the recommended sets: shares as per cent, novelty in bits."""
     number = finite(value)

@@ -5,6 +5,7 @@ such means is the interval (Efron 1979; the percentile method). Two models measu
 the differences user by user, which is far sharper than looking at whether two intervals overlap.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,23 +67,46 @@ def paired_difference(
     With one user or none p is NaN, which is below no threshold. Otherwise as `bootstrap_mean`; DataError when a and b
     have not the same length.
     """
+    differences = _differences(a, b)
+    return Paired(*_summarise(differences[~np.isnan(differences)], seed, level, draws))
+
+
+def bootstrap_means(
+    columns: Iterable[ArrayLike], *, seed: int = 0, level: float = 0.95, draws: int = 2000
+) -> list[Interval]:
+    """`bootstrap_mean` of each of many metrics, to rounding.
+
+    Those that rest on the same users share the draws, which costs little more than one of them. Arguments and errors
+    as there; every column is of one number a user.
+    """
+    return [
+        Interval(*found[:3]) for found in _summarise_all([_users(c) for c in columns], seed, level, draws)
+    ]
+
+
+def paired_differences(
+    pairs: Iterable[tuple[ArrayLike, ArrayLike]], *, seed: int = 0, level: float = 0.95, draws: int = 2000
+) -> list[Paired]:
+    """`paired_difference` of each of many pairs (a, b), to rounding; the draws are shared as in `bootstrap_means`."""
+    return [Paired(*f) for f in _summarise_all([_differences(a, b) for a, b in pairs], seed, level, draws)]
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """a − b of each user, NaN where either is."""
     first, second = _users(a), _users(b)
     if first.shape != second.shape:
         raise DataError(
             f"a paired difference needs the same users twice, but there are {first.size} and {second.size} values; "
             "measure both models on the same users"
         )
-    differences = first - second
-    return Paired(*_summarise(differences[~np.isnan(differences)], seed, level, draws))
+    return first - second
 
 
 def _summarise(
     values: NDArray[np.float64], seed: int, level: float, draws: int
 ) -> tuple[float, float, float, float]:
     """Mean, bounds and p-value of (n,) numbers without NaN."""
-    check_range("level", level, 0, 1, open_low=True, open_high=True)
-    check_range("draws", draws, 1, 10_000_000, whole=True)
-    check_range("seed", seed, 0, 2**63 - 1, whole=True)
+    _check(seed, level, draws)
     if not values.size:
         return (float("nan"),) * 4
     first = values[0]  # means are taken of what differs from it: the mean of a constant is then that constant
@@ -90,9 +114,41 @@ def _summarise(
     if values.size == 1:
         return mean, float("nan"), float("nan"), float("nan")
     means = first + _drawn_means(values - first, np.random.default_rng(seed), draws)
+    return mean, *_bounds(means, level)
+
+
+def _summarise_all(
+    columns: Sequence[NDArray[np.float64]], seed: int, level: float, draws: int
+) -> list[tuple[float, float, float, float]]:
+    """`_summarise` of each column (n,), its NaN left out."""
+    _check(seed, level, draws)
+    groups: dict[bytes, list[int]] = {}
+    for place, column in enumerate(columns):
+        groups.setdefault(np.isnan(column).tobytes(), []).append(place)
+    found: dict[int, tuple[float, float, float, float]] = {}
+    for places in groups.values():
+        values = np.stack([columns[place][~np.isnan(columns[place])] for place in places], axis=1)
+        if len(values) < 2:
+            found |= {n: _summarise(v, seed, level, draws) for n, v in zip(places, values.T, strict=True)}
+            continue
+        first = values[0]
+        means = first + (values - first).mean(axis=0)
+        drawn = first + _drawn_column_means(values - first, np.random.default_rng(seed), draws)
+        found |= {n: (float(means[c]), *_bounds(drawn[:, c], level)) for c, n in enumerate(places)}
+    return [found[place] for place in range(len(columns))]
+
+
+def _check(seed: int, level: float, draws: int) -> None:
+    check_range("level", level, 0, 1, open_low=True, open_high=True)
+    check_range("draws", draws, 1, 10_000_000, whole=True)
+    check_range("seed", seed, 0, 2**63 - 1, whole=True)
+
+
+def _bounds(means: NDArray[np.float64], level: float) -> tuple[float, float, float]:
+    """Low, high and p-value of drawn means (draws,)."""
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     fewer = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
-    return mean, float(low), float(high), min(1.0, 2 * (1 + int(fewer)) / (draws + 1))
+    return float(low), float(high), min(1.0, 2 * (1 + int(fewer)) / (means.size + 1))
 
 
 def _drawn_means(values: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
@@ -103,6 +159,21 @@ def _drawn_means(values: NDArray[np.float64], rng: np.random.Generator, draws: i
         stop = min(start + step, draws)
         chosen = rng.integers(0, values.size, size=(stop - start, values.size))
         means[start:stop] = values[chosen].mean(axis=1)
+    return means
+
+
+def _drawn_column_means(
+    values: NDArray[np.float64], rng: np.random.Generator, draws: int
+) -> NDArray[np.float64]:
+    """As `_drawn_means` of every column of (n, m) values with the same draws, (draws, m): counts times values."""
+    n, m = values.shape
+    means = np.empty((draws, m))
+    step = max(1, BLOCK_BYTES // (16 * n))
+    for start in range(0, draws, step):
+        stop = min(start + step, draws)
+        chosen = rng.integers(0, n, size=(stop - start, n))
+        counts = np.stack([np.bincount(row, minlength=n) for row in chosen]).astype(np.float64)
+        means[start:stop] = counts @ values / n
     return means
 
 

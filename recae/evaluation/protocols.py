@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Final
 
@@ -10,7 +11,7 @@ from recae.evaluation.itemwise import given_pair, last_out, pair_of_matrices, we
 from recae.evaluation.tasks import ProtocolOptions, Purchases, Task
 from recae.evaluation.timewise import global_time
 from recae.evaluation.userwise import k_fold, next_basket, strong
-from recae.training.config import check_choice, check_range
+from recae.training.config import check_range
 
 __all__ = ["PROTOCOLS", "ProtocolOptions", "Purchases", "Task", "make_tasks", "pair_of_matrices"]
 
@@ -37,6 +38,7 @@ pair         a given test part, from a given training part
 """
 
 _WITH_REPEATS: Final = ("time", "next-basket")
+_CHOOSE: Final = "choose one of these"
 
 
 def make_tasks(
@@ -56,7 +58,23 @@ def make_tasks(
         ids that its training part lacks. The message holds the counts.
     """
     options = ProtocolOptions() if options is None else options
-    check_choice("protocol", protocol, PROTOCOLS)
+    check_protocol(protocol, options, seed, with_test=purchases.test is not None)
+    return _MAKERS[protocol](purchases, options, seed)
+
+
+def check_protocol(
+    protocol: str, options: ProtocolOptions, seed: int = 0, *, with_test: bool = False
+) -> None:
+    """What `make_tasks` checks of its arguments, for before the purchases are read; `with_test`: a test part is given.
+
+    Raises ConfigError for an unknown protocol, an option that does not belong to it, and a seed out of range.
+    """
+    if protocol not in PROTOCOLS:
+        near = difflib.get_close_matches(str(protocol), PROTOCOLS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(
+            f"protocol is one of {', '.join(PROTOCOLS)}, found {protocol!r}: {hint or _CHOOSE}".rstrip()
+        )
     check_range("seed", seed, 0, 2**63 - 1, whole=True)
     if options.repeats and protocol not in _WITH_REPEATS:
         raise ConfigError(
@@ -69,8 +87,7 @@ def make_tasks(
         raise ConfigError(
             "a decay weighs repeats, but repeats are not asked for; leave it out, or ask for them"
         )
-    if purchases.test is not None and protocol != "pair":
+    if with_test and protocol != "pair":
         raise ConfigError(
             f"a test part is given, but the protocol is {protocol}; choose pair, or leave the test part out"
         )
-    return _MAKERS[protocol](purchases, options, seed)

@@ -26,7 +26,8 @@
       shown = n;
       cursor.hidden = tip.hidden = n < 0;
       if (n < 0) return;
-      const title = `${table.tHead.rows[0].cells[n + 1].textContent} items shown`;
+      const length = table.tHead.rows[0].cells[n + 1].textContent;
+      const title = `${length} item${length === "1" ? "" : "s"} shown`;
       const lines = rows
         .map((row) => ({ row, mean: row.cells[n + 1].querySelector("b").textContent }))
         .sort((a, b) => (Number(b.mean) || 0) - (Number(a.mean) || 0))

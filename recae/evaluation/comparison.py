@@ -1,0 +1,248 @@
+"""Several models on the same test users: metrics with intervals, curves, slices, differences to the best baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError, DataError
+from recae.evaluation.evaluate import measure
+from recae.evaluation.intervals import Interval, Paired, bootstrap_means, paired_differences
+from recae.evaluation.runs import Run
+from recae.evaluation.sets import set_figures
+from recae.evaluation.slices import Slice, slices
+from recae.evaluation.tasks import Task
+from recae.evaluation.verdict import holm
+from recae.metrics import METRICS
+
+CURVE_KS = (1, 2, 3, 5, 10, 20, 50, 100)
+"""List lengths of the recall curve, as far as the lists go; those that are measured anyway are added."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a model to the best baseline, `to`, user by user; `p_corrected` by Holm's method over all comparisons made."""
+
+    to: str
+    paired: Paired
+    p_corrected: float
+
+
+@dataclass(frozen=True)
+class SliceMean:
+    """The metric in a part of the users, or of what is held out of them."""
+
+    name: str
+    n_users: int
+    interval: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of one run; everything is empty where the run failed.
+
+    values      metric@k → float64 (B,), of each test user; NaN for a user who does not have it
+    metrics     metric@k → the mean over the users who have it, with its 95 % bootstrap interval
+    curve       k → recall@k, likewise, k ascending
+    sets        "coverage@20", …: figures of the lists together, see `set_figures`
+    slices      "history", "popularity" and, with repeats, "repeat" → the metric in each part
+    difference  to the best baseline; None for that one itself, for a run that failed, and without any baseline
+    """
+
+    run: Run
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    metrics: Mapping[str, Interval] = field(default_factory=dict)
+    curve: Mapping[int, Interval] = field(default_factory=dict)
+    sets: Mapping[str, float] = field(default_factory=dict)
+    slices: Mapping[str, Sequence[SliceMean]] = field(default_factory=dict)
+    difference: Difference | None = None
+
+    def n_users(self, metric: str) -> int:
+        """How many users the mean of a metric, such as "recall@20", rests on."""
+        return int(np.isfinite(self.values[metric]).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs measured on the same users; `models` in the order of the runs, `metric` such as "ndcg@20"."""
+
+    tasks: tuple[Task, ...]
+    metric: str
+    ks: tuple[int, ...]
+    seed: int
+    models: tuple[Measured, ...]
+    rival: str | None
+
+    @property
+    def test_users(self) -> list[str]:
+        """The ids of the B users, fold after fold: whom the values belong to."""
+        return [user for task in self.tasks for user in task.test_users]
+
+
+def compare_runs(
+    tasks: Sequence[Task],
+    runs: Sequence[Run],
+    *,
+    ks: Sequence[int] = (10, 20, 50),
+    metric: str = "ndcg@20",
+    seed: int = 0,
+) -> Comparison:
+    """Measures every run's lists and compares each with the best baseline.
+
+    Of the baselines that did not fail the best one is that with the highest mean of `metric` on these same test users,
+    the first of several equal ones. To choose it where it is measured flatters it: of several equally good ones the one
+    that was luckiest with these users stands for them all. That makes the comparison stricter on the models, never
+    easier; chosen on other users the best baseline could only be worse here. All measured runs but that one are
+    compared with it, the other baselines too, and the p-values are corrected for all these comparisons together.
+
+    Of k-fold, each user is measured in the item columns of the own fold, and the users of all folds are put together.
+    The intervals take users as independent, although the models of two folds share most of what they learned from.
+    Figures of the lists together (coverage, …) are means over the folds, weighted by their users.
+
+    Memory: about 16 bytes for each user, model and figure (some 40, more with more ks), at the end of the measuring.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        One, or the folds of "k-fold".
+    runs : sequence of Run
+        Their `ranked` have a row for each test user of all tasks, and all the same length.
+    ks : sequence of int
+        List lengths to measure at, from 1 to the lists' length; that of `metric` is added.
+    metric : str
+        A name of `METRICS` and a k, such as "ndcg@20": what the models are judged by.
+    seed : int
+        Of the bootstrap draws.
+
+    Raises
+    ------
+    ConfigError
+        `metric` is none, or a k is less than 1 or more than the lists' length.
+    DataError
+        There is no task or no run, two runs have the same name, or a run's lists are not of the test users.
+    """
+    base, k = split_metric(metric)
+    lengths = tuple(sorted({*ks, k}))
+    _check(tasks, runs)
+    measured = [_measure(tasks, run, lengths, base, k) for run in runs]
+    columns = {(n, *key): values for n, parts in enumerate(measured) for key, values in parts.columns.items()}
+    # all at once, since those that rest on the same users share their draws
+    intervals = dict(zip(columns, bootstrap_means(columns.values(), seed=seed), strict=True))
+
+    means = {n: intervals[n, "metric", metric].mean for n, run in enumerate(runs) if run.failed is None}
+    baselines = [n for n in means if runs[n].baseline]
+    rival = max(baselines, key=means.__getitem__, default=None)
+    differences: dict[int, Difference] = {}
+    if rival is not None:
+        others = [n for n in means if n != rival]
+        pairs = [(measured[n].values[metric], measured[rival].values[metric]) for n in others]
+        paired = paired_differences(pairs, seed=seed)
+        corrected = holm([found.p for found in paired])
+        differences = {
+            n: Difference(runs[rival].name, found, float(p))
+            for n, found, p in zip(others, paired, corrected, strict=True)
+        }
+    models = [
+        Measured(
+            run,
+            parts.values,
+            {name: intervals[n, "metric", name] for name in parts.values},
+            {length: intervals[n, "curve", length] for length in parts.curve},
+            parts.sets,
+            {
+                kind: [SliceMean(s.name, s.n_users, intervals[n, kind, s.name]) for s in found]
+                for kind, found in parts.slices.items()
+            },
+            differences.get(n),
+        )
+        for n, (run, parts) in enumerate(zip(runs, measured, strict=True))
+    ]
+    name = None if rival is None else runs[rival].name
+    return Comparison(tuple(tasks), metric, lengths, seed, tuple(models), name)
+
+
+def split_metric(metric: str) -> tuple[str, int]:
+    """ "ndcg@20" as ("ndcg", 20). Raises ConfigError for anything that is no metric at a length."""
+    base, at, k = metric.partition("@")
+    if base not in METRICS or not at or not k.isascii() or not k.isdigit() or int(k) < 1:
+        raise ConfigError(
+            f"models are judged by a metric and a list length such as ndcg@20, but '{metric}' was given; "
+            f"choose one of {', '.join(METRICS)}, an @ and a length of 1 or more"
+        )
+    return base, int(k)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Of one run, user by user; empty where it failed."""
+
+    values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    curve: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+    sets: Mapping[str, float] = field(default_factory=dict)
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[tuple[str, str | int], NDArray[np.float64]]:
+        """Everything that an interval is wanted of."""
+        return {
+            **{("metric", name): values for name, values in self.values.items()},
+            **{("curve", k): values for k, values in self.curve.items()},
+            **{(kind, part.name): part.values for kind, found in self.slices.items() for part in found},
+        }
+
+
+def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k: int) -> _Parts:
+    """Measures fold by fold, each in its own columns, and puts the users together."""
+    if run.failed is not None:
+        return _Parts()
+    length = run.ranked.shape[1]
+    curve_ks = tuple(sorted({*ks, *(k for k in CURVE_KS if k <= length)}))
+    values: list[Mapping[str, NDArray[np.float64]]] = []
+    curves: list[Mapping[str, NDArray[np.float64]]] = []
+    sets: list[Mapping[str, float]] = []
+    for task, ranked in zip(tasks, parted(tasks, run.ranked), strict=True):
+        found = measure(
+            ranked,
+            task.held_out,
+            ks,
+            metrics=tuple(METRICS),
+            histories=task.histories,
+            exclude_owned=task.exclude_owned,
+        )
+        values.append(found.values)
+        curves.append(measure(ranked, task.held_out, curve_ks, metrics=("recall",)).values)
+        sets.append(set_figures(ranked, task.train, ks))
+    users = np.array([len(task.test_users) for task in tasks], dtype=np.float64)
+    return _Parts(
+        {name: np.concatenate([fold[name] for fold in values]) for name in values[0]},
+        {n: np.concatenate([fold[f"recall@{n}"] for fold in curves]) for n in curve_ks},
+        {name: float(np.average([fold[name] for fold in sets], weights=users)) for name in sets[0]},
+        slices(run.ranked, tasks, base, k),
+    )
+
+
+def parted(tasks: Sequence[Task], ranked: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """The rows of each task's test users."""
+    return np.split(ranked, np.cumsum([len(task.test_users) for task in tasks])[:-1])
+
+
+def _check(tasks: Sequence[Task], runs: Sequence[Run]) -> None:
+    if not tasks or not runs:
+        raise DataError(
+            f"a comparison needs a task and a run at least, but there are {len(tasks)} and {len(runs)}; "
+            "make the tasks and fit a model to them first"
+        )
+    names = [run.name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"each run has a name of its own, but two are named '{name}'; rename one of them")
+    n_users = sum(len(task.test_users) for task in tasks)
+    for run in runs:
+        if run.failed is None and (run.ranked.ndim != 2 or len(run.ranked) != n_users):
+            raise DataError(
+                f"the lists of '{run.name}' have the shape {run.ranked.shape}, but there are {n_users:,} test users; "
+                "measure a run on the tasks that it was made of"
+            )

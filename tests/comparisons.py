@@ -1,0 +1,59 @@
+"""A real comparison on a small made shop, for the tests of what is made of it: tasks, runs, and one that failed."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from shops import purchases_of, random_shop
+
+from recae.evaluation.evaluate import rank
+from recae.evaluation.protocols import ProtocolOptions, make_tasks
+from recae.evaluation.runs import Run
+from recae.evaluation.tasks import Task
+from recae.ranking import top_k
+from recae.workflow.fitting import fit_kind
+
+LENGTH = 25
+KINDS: dict[str, tuple[str, bool, dict[str, Any]]] = {
+    "sigmoid": ("sigmoid", False, {"factors": 8, "epochs": 3, "seed": 0}),
+    "popularity": ("popularity", True, {}),
+    "item-kNN": ("itemknn", True, {"k": 20}),
+}
+FAILED = Run(
+    "BPR", "bpr", True, seconds=0.5, failed='the factors are not finite; choose "smaller", slower steps'
+)
+
+
+@functools.cache
+def comparison(protocol: str = "strong", repeats: bool = False) -> tuple[list[Task], list[Run]]:
+    """The tasks of a protocol, three models measured on them, and one that failed; not to be changed."""
+    options = ProtocolOptions(test_users=20, folds=3, repeats=repeats, held_out=0.3, validation_users=6)
+    if protocol == "k-fold":
+        options = ProtocolOptions(folds=3, held_out=0.3, validation_users=6)
+    tasks = make_tasks(purchases_of(random_shop(1, 60)), protocol, options, 3)
+    return tasks, [*(run(name, tasks) for name in KINDS), FAILED]
+
+
+def run(name: str, tasks: list[Task]) -> Run:
+    kind, baseline, settings = KINDS[name]
+    lists, scores, epochs = [], [], []
+    for task in tasks:
+        model, epochs = fit_kind(kind, settings, task.fit, task.validation, exclude_owned=task.exclude_owned)
+        lists.append(rank(model, task.histories, LENGTH, exclude_owned=task.exclude_owned))
+        owned = task.histories if task.exclude_owned else None
+        scores.append(top_k(model.score(task.histories), LENGTH, exclude=owned)[1])
+    tuned = [{"settings": {}, "ndcg@20": np.float64(0.25)}, {"settings": settings, "ndcg@20": float("nan")}]
+    return Run(
+        name,
+        kind,
+        baseline,
+        config=settings,
+        tuned=tuned if settings else [],
+        seconds=1.25,
+        peak_bytes=200_000_000,
+        epochs=[{"epoch": e.epoch, "loss": e.loss, "recall@20": e.recall} for e in epochs],
+        ranked=np.vstack(lists),
+        scores=np.vstack(scores),
+    )

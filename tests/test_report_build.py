@@ -1,0 +1,271 @@
+"""A report made of a real comparison: its schema, its examples, and that the page and the pictures take it."""
+
+# ruff: noqa: F811  (fixtures are imported, and are arguments)
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import DESKTOP, PHONE, assert_clean, browser, count, open_page, see  # noqa: F401
+from comparisons import FAILED, comparison
+from reportpages import Page, squeeze
+from reports import full_report
+
+from recae.evaluation import html_words as words
+from recae.evaluation.comparison import compare_runs
+from recae.evaluation.examples import SHOWN, examples
+from recae.evaluation.html import report_html
+from recae.evaluation.pictures import write_plots
+from recae.evaluation.report import build_report, plain
+
+NAMES = {"i00": "Tea & <b>Pot</b>", "i01": "", "i02": "Mug"}
+
+
+def name_of(item: str) -> str | None:
+    return NAMES.get(item)
+
+
+@functools.cache
+def _built(protocol: str, repeats: bool) -> str:
+    tasks, runs = comparison(protocol, repeats)
+    report = build_report(
+        tasks,
+        runs,
+        ks=(5, 20),
+        metric="ndcg@20",
+        command="recae evaluate shop.csv --kind sigmoid --trials 2",
+        versions={"recae": "0.1.0"},
+        data={
+            "source": "shop.csv",
+            "fingerprint": "ab12",
+            "n_users": np.int64(60),
+            "n_items": 400,
+            "n_interactions": 900,
+            "report": ("901 rows read",),
+        },
+        seed=3,
+        budget={"trials_per_model": 2, "text": "2 trials for every model."},
+        names=NAMES if repeats else name_of,
+    )
+    return json.dumps(report, allow_nan=False)  # JSON values only, or this raises
+
+
+def built(protocol: str = "strong", repeats: bool = False) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(_built(protocol, repeats))
+    return report
+
+
+def shape(value: Any, open_keys: tuple[str, ...] = ("versions", "config", "settings", "recommended")) -> Any:
+    """The keys of a JSON value, all the way down; lists by their first part, metrics by their names without k."""
+    if isinstance(value, Mapping):
+        return {
+            key.partition("@")[0]: "…" if key in open_keys else shape(part, open_keys)
+            for key, part in value.items()
+        }
+    return [shape(value[0], open_keys)] if isinstance(value, list) and value else None
+
+
+def test_the_schema_is_that_of_the_page() -> None:
+    ours, theirs = built(), full_report()
+    assert shape({**ours, "models": 0}) == shape({**theirs, "models": 0})
+    theirs["models"][0]["slices"].pop("repeat")  # measured where owned items may come back
+    assert shape(ours["models"][0]) == shape(theirs["models"][0])
+    assert set(ours["models"][-1]) == set(theirs["models"][0])
+    (listed,) = {json.dumps(shape(lists)) for e in ours["examples"] for lists in e["recommended"].values()}
+    assert listed == json.dumps(shape(theirs["examples"][0]["recommended"]["sigmoid"]))
+    assert list(built("next-basket", True)["models"][0]["slices"]) == list(
+        full_report()["models"][0]["slices"]
+    )
+
+
+def test_it_is_the_comparison() -> None:
+    report = built()
+    tasks, runs = comparison()
+    found = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3)
+    assert report["format_version"] == 1
+    assert report["ks"] == [5, 20]
+    assert [m["name"] for m in report["models"]] == [r.name for r in runs]
+    for model, measured in zip(report["models"][:3], found.models, strict=False):
+        assert {n: f["mean"] for n, f in model["metrics"].items()} == {
+            n: f.mean for n, f in measured.metrics.items()
+        }
+        assert model["curve"]["k"] == [1, 2, 3, 5, 10, 20]
+        assert model["curve"]["recall"][3]["low"] == measured.metrics["recall@5"].low
+        if measured.difference is None:
+            assert model["name"] == found.rival
+            assert model["difference"] is None
+        else:
+            assert model["difference"]["to"] == found.rival
+            assert model["difference"]["p_corrected"] == measured.difference.p_corrected
+        assert model["verdict"]
+    given = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3)
+    again = build_report(
+        tasks, runs, command="", versions={}, data={}, seed=3, budget={}, comparison=given, metric="ndcg@20"
+    )
+    assert again["models"] == report["models"]
+    assert again["verdict"] == report["verdict"]
+
+
+def test_facts_of_the_runs() -> None:
+    sigmoid, popularity, neighbours, failed = built()["models"]
+    assert sigmoid["config"] == {"factors": 8, "epochs": 3, "seed": 0}
+    assert [e["epoch"] for e in sigmoid["epochs"]] == [1, 2, 3]
+    assert popularity["tuned"] == popularity["epochs"] == []
+    assert neighbours["tuned"] == [
+        {"settings": {}, "ndcg@20": 0.25},
+        {"settings": {"k": 20}, "ndcg@20": None},
+    ]
+    assert failed["failed"] == FAILED.failed
+    assert [failed[key] for key in ("metrics", "sets", "difference", "curve", "slices")] == [None] * 5
+    assert failed["verdict"] == f"BPR could not be measured: {FAILED.failed}"
+
+
+def test_the_protocol_is_that_of_the_tasks() -> None:
+    tasks, _ = comparison()
+    assert built()["protocol"] == {
+        "name": "strong",
+        "rule": tasks[0].rule,
+        "seed": 3,
+        "folds": None,
+        "n_test_users": 20,
+        "n_held_out": tasks[0].held_out.nnz,
+        "lost": tasks[0].lost,
+        "exclude_owned": True,
+    }
+    folds, _ = comparison("k-fold")
+    protocol = built("k-fold")["protocol"]
+    assert protocol["folds"] == 3
+    assert protocol["n_test_users"] == 60
+    assert protocol["n_held_out"] == sum(task.held_out.nnz for task in folds)
+    assert protocol["lost"] == sum(task.lost for task in folds) > 0
+    assert protocol["rule"] == f"{folds[0].rule}; the other parts alike"
+    assert built("next-basket", True)["protocol"]["exclude_owned"] is False
+
+
+@pytest.mark.parametrize(
+    ("protocol", "repeats"), [("strong", False), ("k-fold", False), ("next-basket", True)]
+)
+def test_examples_are_users_by_the_length_of_their_history(protocol: str, repeats: bool) -> None:
+    tasks, runs = comparison(protocol, repeats)
+    report = built(protocol, repeats)
+    users: dict[str, tuple[Any, int, int]] = {}
+    for task in tasks:
+        for row, user in enumerate(task.test_users):
+            users[user] = task, row, len(users)
+    lengths = sorted(task.histories[row].nnz for task, row, _ in users.values())
+    assert len(report["examples"]) == 3
+    for share, example in zip((0.1, 0.5, 0.9), report["examples"], strict=True):
+        task, row, place = users[example["user"]]
+        assert len(example["history"]) == lengths[round(share * (len(lengths) - 1))]
+        for part, matrix in (("history", task.histories), ("held_out", task.held_out)):
+            ids = {task.items.id(int(i)) for i in matrix[row].indices}
+            assert {item["item"] for item in example[part]} == ids
+            assert all(item["name"] == (name_of(item["item"]) or None) for item in example[part])
+        assert list(example["recommended"]) == ["sigmoid", best_baseline(report)]
+        for name, listed in example["recommended"].items():
+            (run,) = [r for r in runs if r.name == name]
+            ranked = [int(i) for i in run.ranked[place][:SHOWN] if i >= 0]
+            assert [item["item"] for item in listed] == [task.items.id(i) for i in ranked]
+            assert [item["hit"] for item in listed] == [i in task.held_out[row].indices for i in ranked]
+            assert run.scores is not None
+            assert [item["score"] for item in listed] == run.scores[place][: len(ranked)].tolist()
+
+
+def best_baseline(report: dict[str, Any]) -> str:
+    (name,) = {m["difference"]["to"] for m in report["models"] if m["difference"]}
+    return str(name)
+
+
+def test_few_users_and_short_lists() -> None:
+    tasks, runs = comparison("next-basket", True)
+    padded = replace(runs[0], ranked=runs[0].ranked.copy(), scores=None)
+    padded.ranked[:, 2:] = -1
+    (example,) = examples(tasks, [padded], places=(0.5, 0.5))
+    assert [item["score"] for item in example["recommended"]["sigmoid"]] == pytest.approx(
+        [np.nan] * 2, nan_ok=True
+    )
+    assert example["history"][0]["name"] is None
+
+
+def test_only_what_json_has() -> None:
+    value = {
+        1: np.float32(0.5),
+        "a": (np.nan, np.int8(2), [np.inf]),
+        "b": np.arange(2),
+        "c": Path("x"),
+        "d": True,
+    }
+    assert plain(value) == {"1": 0.5, "a": [None, 2, [None]], "b": [0, 1], "c": "x", "d": True}
+    assert plain(None) is None
+
+
+def test_everything_failed() -> None:
+    tasks, _ = comparison()
+    report = build_report(tasks, [FAILED], command="", versions={}, data={}, seed=0, budget={})
+    assert report["verdict"].startswith("Nothing could be measured")
+    assert report["examples"] == [{**example, "recommended": {}} for example in plain(examples(tasks, []))]
+    assert "Nothing could be measured" in report_html(report)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "repeats"), [("strong", False), ("k-fold", False), ("next-basket", True)]
+)
+def test_the_page_has_its_figures(protocol: str, repeats: bool) -> None:
+    report = built(protocol, repeats)
+    page = Page(report_html(report))
+    text = squeeze(page.one("body")["text"])
+    rows = page.table("Models by NDCG@20, with intervals and differences")
+    shown = {
+        row[0].removesuffix(" best").removesuffix(" best baseline").removesuffix(" baseline") for row in rows
+    }
+    for model in report["models"][:3]:
+        assert any(model["name"] in name for name in shown)
+        assert words.score(model["metrics"]["ndcg@20"]["mean"]) in text
+    assert "BPR failed: the factors are not finite" in text
+    for example in report["examples"]:
+        assert f"User {example['user']}" in text
+    assert "Tea & <b>Pot</b>" in text or not any(
+        item["item"] == "i00" for e in report["examples"] for item in [*e["history"], *e["held_out"]]
+    )
+    assert [part["attrs"]["id"] for part in page.all("section")] == [
+        "measured",
+        "models",
+        "lengths",
+        "slices",
+        "cost",
+        "metrics",
+        "beyond",
+        "training",
+        "examples",
+        "tuning",
+        "repeat",
+        "glossary",
+    ]
+
+
+def test_the_pictures(tmp_path: Path) -> None:
+    written = write_plots(built(), tmp_path)
+    assert [path.name for path in written] == ["recall-curves.png", "metrics.png", "training.png"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_browser_shows_it(
+    open_page: Callable[..., Any], tmp_path: Path, size: tuple[int, int], dark: bool
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report_html(built()), encoding="utf-8")
+    page = open_page(path.as_uri(), size=size, dark=dark)
+    see(page.get_by_role("heading", level=1))
+    count(page.locator("#models tbody tr"), 4)
+    count(page.locator("#examples article"), 3)
+    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert_clean(page)
