@@ -1,15 +1,18 @@
 """Per-user SGD against its oracle: plain autograd on the dense autoencoder, one user a step."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from recae.errors import TrainingError
 from recae.training import SigmoidConfig, train_sigmoid
 from recae.training.config import resolve
+from recae.training.kernels import train_users
 from recae.training.parameters import first_parameters
 from recae.training.per_user import PerUserTrainer
 
@@ -201,3 +204,34 @@ def test_restored_state_goes_on_with_the_same_bits(blocks: int) -> None:
     assert run_epoch(second) == run_epoch(straight)
     for name, array in straight.state().items():
         assert array.tobytes() == second.state()[name].tobytes(), name
+
+
+def test_the_same_bits_wherever_the_arrays_lie() -> None:
+    """The compiler may order a sum by how near to each other two arrays are; no sum of a step may depend on it."""
+    trainer = PerUserTrainer(purchases(120, 40), SigmoidConfig(factors=8, epochs=4, seed=1))
+    rng, matrix, start = np.random.default_rng(0), trainer.matrix, trainer.parameters
+    decoder, users, single = start.decoder, np.arange(4), np.float32
+    kept = np.random.default_rng(1).random(int(np.diff(matrix.indptr)[users].sum())) < 0.5
+
+    def placed(array: NDArray[Any]) -> NDArray[Any]:
+        offset = 4 * int(rng.integers(16))
+        buffer = np.empty(array.nbytes + offset + int(rng.integers(4096)), np.uint8)
+        copy = buffer[offset : offset + array.nbytes].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy
+
+    def step() -> bytes:
+        ours = [
+            placed(a)
+            for a in (decoder.V, decoder.applied, decoder.directions, decoder.factors, decoder.overlaps)
+        ]
+        ours += [placed(a) for a in (decoder.U, decoder.U_inv, decoder.Q)]
+        theirs = [
+            placed(a) for a in (start.encoder, start.encoder_bias, start.encoder_norms, start.bias_norm)
+        ]
+        rates = (single(0.02), single(0.04), single(2), single(0.5), single(0.35), single(1e-8))
+        indptr, indices = matrix.indptr, matrix.indices
+        train_users(users, indptr, indices, placed(kept), *ours[:5], 0, *ours[5:], *theirs, 8, *rates)
+        return b"".join(array.tobytes() for array in (*ours, *theirs))
+
+    assert len({step() for _ in range(300)}) == 1

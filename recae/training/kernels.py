@@ -104,9 +104,10 @@ def catch_up(
     products = missed[:n]
     rows_times(X[first:last], row, products)
     for s in range(n):
+        total = products[s]
         for k in range(s):
-            products[s] += products[k] * overlaps[first + s, first + k]
-        products[s] *= factors[first + s]
+            total += products[k] * overlaps[first + s, first + k]
+        products[s] = total * factors[first + s]
     add_times_rows(products, X[first:last], n, row)
 
 
@@ -171,6 +172,8 @@ def train_users(
     dtype = V.dtype
     one = dtype.type(1)
     two = dtype.type(2)
+    # No loop both adds up and writes an array: how the compiler orders such a sum depends on how near to each other the
+    # arrays happen to lie in memory, and the same seed would not give the same bits.
     H = np.empty((K, D), dtype)  # rows η_s h_s
     hist_u = np.empty((K, D), dtype)
     hist_y = np.empty((K, D), dtype)
@@ -266,11 +269,10 @@ def train_users(
         add_times_rows(x, H, n, t)
 
         # the gradient at the pre-activation, with the code before this step's update
-        g2 = dtype.type(0)
         ht = dot(h, t)
         for k in range(d):
             g[k] = (q[k] + t[k]) * (one - h[k] * h[k]) / two
-            g2 += g[k] * g[k]
+        g2 = dot(g, g)
 
         # decoder
         shrink = one / (one - lr)
