@@ -181,10 +181,11 @@ def test_without_validation_users_some_purchases_are_held_out(monkeypatch: pytes
 
 def test_a_part_without_weight_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Candidates, "search", lambda self: np.array([0.0, 1.0]))
-    model, _ = fit_kind("blend", QUICK, purchases(), pair())
+    settings = {"components": "ease,itemknn", "itemknn.k": 5}
+    model, _ = fit_kind("blend", settings, purchases(), pair())
     assert isinstance(model, Blend)
     assert [part.model.kind for part in model.parts] == ["itemknn"]
-    model, _ = fit_kind("blend", QUICK, purchases())
+    model, _ = fit_kind("blend", settings, purchases())
     assert [part["kind"] for part in _described(model)] == ["itemknn"]
 
 
@@ -201,11 +202,10 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     assert one.config() == two.config()
 
 
-def test_parts_are_chosen_by_the_size_of_the_catalogue() -> None:
-    small, large = choose_components(1_000, False), choose_components(100_000, True)
-    assert "sigmoid" in small
-    assert small != large
-    assert "frequency" in large
+def test_the_parts_of_a_blend_that_chooses_them() -> None:
+    new, again = choose_components(False), choose_components(True)
+    assert new == ("sigmoid", "sparse-linear", "itemknn")
+    assert again == (*new, "frequency")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,9 @@ def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> No
 
 
 def test_settings_of_a_part_that_was_not_chosen_are_refused() -> None:
-    config = BlendConfig(parts={"popularity.seed": 3})
+    with pytest.raises(ConfigError, match="sets nothing"):
+        BlendConfig(parts={"popularity.seed": 3})
+    config = BlendConfig(parts={"frequency.decay": 0.5})  # a part where people rebuy
     with pytest.raises(ConfigError, match="sets nothing"):
         fit_blend(purchases(), config, pair(), Hooks())
 
@@ -238,6 +240,48 @@ def test_checkpoints_hold_one_training(tmp_path: Path) -> None:
         fit_blend(purchases(), config, pair(), Hooks(checkpoints=Checkpoints(tmp_path / "c")))
 
 
-def test_nobody_to_choose_on() -> None:
-    with pytest.raises(ConfigError, match="users with two items or more"):
-        fit_kind("blend", QUICK, sp.identity(6, dtype=np.float32, format="csr"))
+def test_with_nobody_to_choose_on_the_parts_weigh_the_same() -> None:
+    said: list[str] = []
+    alone = sp.csr_matrix(sp.identity(6, dtype=np.float32))
+    model, epochs, report = fit_blend(alone, make_config("blend", QUICK), None, Hooks(on_message=said.append))
+    assert [part["weight"] for part in _described(model)] == [0.5, 0.5]
+    assert len(epochs) == 4
+    assert report["blend"]["weights"] == {"sigmoid": 0.5, "itemknn": 0.5}
+    assert np.isfinite(model.score(alone)).all()
+    assert any("weigh the same" in line for line in said)
+
+
+def test_settings_without_a_part_are_those_of_the_sigmoid() -> None:
+    config = make_config("blend", {"factors": 7, "epochs": 2, "seed": 4, "itemknn.k": 3})
+    assert config.parts == {"sigmoid.factors": 7, "sigmoid.epochs": 2, "itemknn.k": 3}
+    assert config.seed == 4
+    with pytest.raises(ConfigError, match="'sigmoid.factors' is given twice, once as 'factors'"):
+        make_config("blend", {"factors": 7, "sigmoid.factors": 8})
+    with pytest.raises(ConfigError, match="blend has no setting 'factros'; did you mean 'factors'"):
+        make_config("blend", {"factros": 7})
+    with pytest.raises(ConfigError, match="sets nothing"):
+        make_config("blend", {"components": "itemknn,ease", "factors": 7})
+
+
+def test_the_sigmoid_part_always_stays() -> None:
+    """Its codes are what embeddings and maps are made of, also where another part ranks best alone."""
+    settings = {"components": "itemknn,sigmoid", "sigmoid.factors": 1, "sigmoid.epochs": 1, "itemknn.k": 20}
+    histories, held = pair()
+    for seed in range(3):
+        model, _ = fit_kind("blend", {**settings, "seed": seed}, purchases(), (histories, held))
+        parts = {part["kind"]: part["weight"] for part in _described(model)}
+        assert parts["sigmoid"] >= 0.04  # LEAST, before the weights were made to add up to 1
+        assert sum(parts.values()) == pytest.approx(1)
+        assert model.config()["components"] == "itemknn,sigmoid"
+
+
+def test_no_checkpoint_of_what_is_fitted_only_to_choose_weights(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def on_start(*facts: Any) -> None:
+        seen.append(int((tmp_path / "c").exists()))
+
+    hooks = Hooks(checkpoints=Checkpoints(tmp_path / "c"), on_start=on_start)
+    fit_blend(purchases(), make_config("blend", QUICK), None, hooks)
+    assert seen == [0, 0]  # two trainings began, and there was none when the second did
+    assert (tmp_path / "c").exists()

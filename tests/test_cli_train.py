@@ -28,7 +28,7 @@ def test_train_in_a_pipe(folder: Path) -> None:
     assert names(folder) == ["model.recae"]
     header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
     assert header == ["model", "recall@10", "recall@20", "recall@50", "ndcg@20"]
-    assert [row[0] for row in rows][:2] == ["sigmoid", "popularity"]
+    assert [row[0] for row in rows][:2] == ["blend", "popularity"]
     assert rows[2][0].startswith("item-kNN (tf-idf, k=")
     assert all(re.fullmatch(r"[01]\.\d{4}", cell) for row in rows for cell in row[1:])
     # every line, so that nothing that a library has to say gets between them
@@ -38,9 +38,15 @@ def test_train_in_a_pipe(folder: Path) -> None:
         r"columns: user 'user_id', item 'item_id'",
         r"kept 360 interactions of 60 users and 30 items, and 0 repeat purchases as counts",
         r"training on the CPU.*",
+        r"fitting sigmoid",
         r"training on 48 users, at most 2 epochs.*",
         rf"epoch 1/2: {epoch}",
         rf"epoch 2/2: {epoch}",
+        r"fitting sparse-linear",
+        r"fitting itemknn",
+        r"item-kNN: k = \d+ of 6 tried is best on the validation users",
+        r"choosing the weights of sigmoid ⊕ sparse-linear ⊕ itemknn on 6 validation users",
+        r"validation NDCG@20: sigmoid 0\.\d{4}, .*; blended 0\.\d{4} with .*",
         r"measuring it beside popularity and item-kNN on 6 held-out users",
         r"read, trained and measured in \d+\.\d s; the model is in model\.recae",
     ]
@@ -61,7 +67,7 @@ def test_train_json(folder: Path) -> None:
     metadata = describe("m.recae")["metadata"]
     assert answer["metrics"] == metadata["metrics"]
     assert answer["fingerprint"] == metadata["fingerprint"]
-    assert [row["model"] for row in answer["metrics"]["rows"]][:2] == ["sigmoid", "popularity"]
+    assert [row["model"] for row in answer["metrics"]["rows"]][:2] == ["blend", "popularity"]
 
 
 def test_the_options_reach_the_model(folder: Path) -> None:
@@ -78,9 +84,15 @@ def test_the_options_reach_the_model(folder: Path) -> None:
         "seed": 9,
     }
     options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    assert recae("train", "../purchases.csv", *options).exit_code == 0
+    assert recae("train", "../purchases.csv", "--kind", "sigmoid", *options).exit_code == 0
     config = describe("model.recae")["metadata"]["config"]
     assert given.items() <= config.items()
+    # of the blend that is trained by default they are settings of its sigmoid part
+    assert recae("train", "../purchases.csv", *options).exit_code == 0
+    blend = describe("model.recae")["metadata"]["config"]
+    part = next(part for part in blend["parts"] if part["kind"] == "sigmoid")
+    assert {**given, "seed": 9}.items() <= part["config"].items()
+    assert blend["seed"] == 9
 
 
 def test_columns_given(folder: Path) -> None:

@@ -26,20 +26,23 @@ def config_of(*arguments: str | Path) -> dict[str, Any]:
     return {"kind": metadata["kind"], **metadata["config"]}
 
 
+def sigmoid_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the sigmoid part of a blend."""
+    found: dict[str, Any] = next(part["config"] for part in config["parts"] if part["kind"] == "sigmoid")
+    return found
+
+
 # settings that are taken
 
 
 def test_set_is_the_same_as_the_options(folder: Path) -> None:
     given = {"factors": 3, "epochs": 2, "dropout": 0.25, "seed": 9}
-    assert (
-        config_of("--factors", "3", "--epochs", "2", "--dropout", ".25", "--seed", "9").items()
-        >= given.items()
-    )
+    by_options = config_of("--factors", "3", "--epochs", "2", "--dropout", ".25", "--seed", "9")
+    assert by_options["kind"] == "blend"
+    assert sigmoid_of(by_options).items() >= given.items()
     by_option = Path("model.recae").read_bytes()
-    assert (
-        config_of(*(part for k, v in given.items() for part in ("--set", f"{k}={v}"))).items()
-        >= given.items()
-    )
+    by_set = config_of(*(part for k, v in given.items() for part in ("--set", f"{k}={v}")))
+    assert sigmoid_of(by_set).items() >= given.items()
     assert Path("model.recae").read_bytes() == by_option
 
 
@@ -76,7 +79,9 @@ def test_a_file_of_settings_and_what_wins_over_it(folder: Path) -> None:
     assert config_of("--config", "s.toml").items() >= {"kind": "itemknn", "k": 3, "weighting": "bm25"}.items()
     assert config_of("--config", "s.toml", "--set", "k=4").items() >= {"k": 4, "weighting": "bm25"}.items()
     Path("s.toml").write_text("[sigmoid]\nfactors = 5\nepochs = 2\n")
-    assert config_of("--config", "s.toml").items() >= {"kind": "sigmoid", "factors": 5, "epochs": 2}.items()
+    assert sigmoid_of(config_of("--config", "s.toml")).items() >= {"factors": 5, "epochs": 2}.items()
+    both = config_of("--config", "s.toml", "--factors", "3")
+    assert sigmoid_of(both).items() >= {"factors": 3, "epochs": 2}.items()
     assert config_of("--config", "s.toml", "--factors", "4", "--kind", "sigmoid")["factors"] == 4
 
 
@@ -105,7 +110,7 @@ def test_repeats_reach_the_training(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert recae("train", "../purchases.csv", "--repeats", "--kind", "frequency").exit_code == 130
     assert (given["repeats"], given["kind"]) == (True, "frequency")
     assert recae("train", "../purchases.csv").exit_code == 130
-    assert (given["repeats"], given["kind"]) == (False, "sigmoid")
+    assert (given["repeats"], given["kind"]) == (False, "blend")
 
 
 # refusals
@@ -116,29 +121,37 @@ def test_repeats_reach_the_training(folder: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("--kind multvea", ("no model of kind 'multvea'; did you mean 'multvae'? choose one of",)),
         ("--kind deep --set dropuot=0.4", ("deep has no setting 'dropuot'",)),
-        ("--set dropuot=0.4", ("sigmoid has no setting 'dropuot'; did you mean 'dropout' (a number from 0",)),
+        ("--set dropuot=0.4", ("blend has no setting 'dropuot'; did you mean 'dropout' (a number from 0",)),
         ("--set dropout=1.5", ("dropout is a number from 0 and below 1, found 1.5",)),
         ("--set dropout=half", ("dropout is a number from 0 and below 1, found 'half'",)),
         ("--set dropout", ("key=value", "'dropout'")),
-        ("--set dropout=.1 --set dropout=.2", ("'dropout' is given twice",)),
-        ("--dropout .1 --set dropout=.2", ("'dropout' is given twice",)),
+        ("--set dropout=.1 --set dropout=.2", ("'sigmoid.dropout' is given twice",)),
+        ("--dropout .1 --set sigmoid.dropout=.2", ("'sigmoid.dropout' is given twice",)),
+        ("--kind sigmoid --dropout .1 --set dropout=.2", ("'dropout' is given twice",)),
         ("--epochs many", ("epochs is a whole number", "'many'")),
         ("--kind ease --factors 3", ("ease has no setting 'factors', which", "sigmoid", "choose one of l2")),
-        ("--layers 600,200", ("sigmoid has no setting 'layers', which", "deep", "multvae")),
-        ("--budget 10m", ("sigmoid has no setting 'budget', which auto has",)),
+        ("--layers 600,200", ("blend has no setting 'layers', which", "deep", "multvae")),
+        ("--budget 10m", ("blend has no setting 'budget', which auto has",)),
         ("--kind auto --budget soon", ("budget is a time from 1s to 720h", "'soon'")),
         ("--kind auto --set candidates=eese", ("'eese'", "did you mean 'ease'?")),
         ("--kind multvae --layers 200,600", ("layers is", "narrow", "'200,600'")),
         ("--kind blend --set sigmoid.factor=3", ("sigmoid has no setting 'factor'; did you mean 'factors'",)),
         ("--kind blend --set sigmiod.factors=3", ("blend has no part 'sigmiod'", "did you mean 'sigmoid'?")),
         ("--kind blend --set sigmoid.factors=0", ("factors is a whole number from 1", "found 0")),
-        ("--set ease.l2=3", ("sigmoid has no setting 'ease.l2'",)),
+        ("--set ease.l2=3", ("the blend is of sigmoid, sparse-linear", "'ease.l2' sets nothing")),
+        ("--kind sigmoid --set ease.l2=3", ("sigmoid has no setting 'ease.l2'",)),
         ("--config missing.toml", ("missing.toml: the settings cannot be read", "No such file")),
-        ("--config wrong.toml", ("wrong.toml: ", "sigmoid has no setting 'factros'; did you mean 'factors'")),
+        ("--config wrong.toml", ("wrong.toml: ", "blend has no setting 'factros'; did you mean 'factors'")),
         ("--config wrong.toml --factors 3", ("'factros'",)),
         ("--config kind.toml", ("no model of kind 'sigmiod'; did you mean 'sigmoid'?",)),
         ("--config kind.toml --kind ease", ("ease has no setting 'factors', which",)),
-        ("--config range.toml", ("range.toml: dropout is a number from 0 and below 1, found 2.0",)),
+        (
+            "--config range.toml",
+            (
+                "range.toml: ",
+                "dropout is a number from 0 and below 1, found 2.0",
+            ),
+        ),
         ("--config broken.toml", ("broken.toml: this is not TOML", "line 1")),
         ("--config ../purchases.csv", ("purchases.csv: this is not TOML",)),
         ("--kind auto --checkpoint-every 10", ("auto tries several",)),
@@ -206,6 +219,7 @@ def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: 
     "options",
     [
         TINY,
+        ("--kind", "sigmoid", *TINY),
         ("--kind", "itemknn"),
         ("--kind", "blend", "--set", "components=itemknn,ease", "--set", "ease.l2=9"),
     ],

@@ -108,7 +108,9 @@ def test_somebody_without_purchases(api: TestClient, model: Recommender) -> None
     user = model.users.id(3)  # type: ignore[union-attr]
     found = ask(api, user=user, n=5, explain=True)["recommendations"]
     close(found, model.recommend(user, n=5))
-    assert all(r["because"] == [] and r["base"] == r["score"] for r in found)
+    assert all(r["because"] == [] for r in found)
+    for r in found:  # by way of all items and of a few: the same to float32's rounding, whatever the processor
+        assert r["base"] == pytest.approx(r["score"], rel=1e-6, abs=1e-7)
 
 
 def test_a_batch_keeps_order_and_problems_apart(api: TestClient, model: Recommender) -> None:

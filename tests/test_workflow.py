@@ -185,12 +185,12 @@ def test_metadata(tmp_path: Path) -> None:
     purchases = shop([5] * 60)
     recommender = train(purchases, **SMALL)
     metadata = recommender.metadata
-    assert set(metadata) == {"fingerprint", "held_out", "metrics", "history", "versions"}
+    assert set(metadata) == {"fingerprint", "held_out", "metrics", "history", "blend", "versions"}
     assert metadata["fingerprint"] == purchases.fingerprint
     assert set(metadata["metrics"]) == {"n_users", "validation_users", "ks", "rows"}
     assert metadata["metrics"]["ks"] == [10, 20, 50]
     names = [row["model"] for row in metadata["metrics"]["rows"]]
-    assert names[:2] == ["sigmoid", "popularity"]
+    assert names[:2] == ["blend", "popularity"]
     assert names[2].startswith("item-kNN (tf-idf, k=")
     for row in metadata["metrics"]["rows"]:
         assert list(row) == ["model", "recall@10", "recall@20", "recall@50", "ndcg@20"]
@@ -336,4 +336,4 @@ def test_a_planted_basket_is_answered_in_its_taste(
 
 def test_the_sample_model_beats_popularity(sample_model: Recommender) -> None:
     rows = {row["model"]: row for row in sample_model.metadata["metrics"]["rows"]}
-    assert rows["sigmoid"]["recall@20"] > 1.5 * rows["popularity"]["recall@20"]
+    assert rows["blend"]["recall@20"] > 1.5 * rows["popularity"]["recall@20"]

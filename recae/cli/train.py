@@ -130,8 +130,7 @@ def train(
     from recae.workflow.auto import refuse_checkpoints
 
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
-    default = "blend" if repeats else "sigmoid"
-    kind, settings = read_settings(kind, config_path, assignments, shortcuts, default)
+    kind, settings = read_settings(kind, config_path, assignments, shortcuts)
     if kind == "auto":
         refuse_checkpoints(checkpoints)  # before the data are read
     started = time.perf_counter()

@@ -50,7 +50,7 @@ def settings_options(function: _Function) -> _Function:
         help="Any setting of the kind; repeatable. `recae settings KIND` lists them.",
     )(function)
     return click.option(
-        "--kind", metavar="NAME", help="The model, see below.  [default: sigmoid; with --repeats blend]"
+        "--kind", metavar="NAME", help="The model, see below.  [default: blend]"
     )(function)
 
 
@@ -59,15 +59,14 @@ def read_settings(
     config_path: Path | None,
     assignments: Sequence[str],
     options: dict[str, str | None],
-    default: str = "sigmoid",
 ) -> tuple[str, dict[str, Any]]:
     """The kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
     from recae.training.settings import build_config, choose_kind, parse_settings, read_toml, toml_kind
-    from recae.workflow import CONFIGS
+    from recae.workflow import CONFIGS, DEFAULT_KIND
 
     if kind is None and config_path is not None:
         kind = toml_kind(config_path)
-    kind = choose_kind(default if kind is None else kind, CONFIGS)
+    kind = choose_kind(DEFAULT_KIND if kind is None else kind, CONFIGS)
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
     explicit = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
     values = {} if config_path is None else read_toml(config_path, kind, CONFIGS[kind], kinds=CONFIGS)

@@ -35,14 +35,16 @@ def parse_settings(
     """Typed values of texts "key=value", by key.
 
     `kinds` are all kinds there are: the error for a key that others have names them, and a kind that is put together
-    from several takes `sigmoid.factors=256` for its parts. Raises ConfigError for what is no assignment, an unknown or
-    repeated key, and a text that is not of the key's type; whether the value is in its range the configuration says.
+    from several takes `sigmoid.factors=256` for its parts (and `factors` for its main one, if it has none itself).
+    Raises ConfigError for what is no assignment, an unknown or repeated key, and a text that is not of the key's type;
+    whether the value is in its range the configuration says.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not key:
             raise ConfigError(f"a setting is given as key=value, as in dropout=0.4, found '{assignment}'")
+        key = _full_name(config_class, key, kinds)
         setting = find_setting(kind, config_class, key, kinds)
         if key in values:
             raise ConfigError(f"the setting '{key}' is given twice; give it once")
@@ -64,6 +66,7 @@ def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = 
             if isinstance(value, dict):
                 take(value, f"{key}.")
                 continue
+            key = _full_name(config_class, key, kinds)
             setting = find_setting(kind, config_class, key, kinds)
             if key in values:
                 raise ConfigError(f"the setting '{key}' is given twice; give it once")
@@ -100,14 +103,17 @@ def build_config(
     """The configuration of these values; ConfigError for an unknown name, a value of another type or out of range.
 
     Dotted names, the settings of the parts of a kind that is put together from several, are checked by the
-    configuration of their kind and become the field `parts`.
+    configuration of their kind and become the field `parts`; so do settings of its main part without its name.
     """
     own: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        if key == "parts" and _takes_parts(config_class):
-            own[key] = value
+    for given, value in values.items():
+        if given == "parts" and _takes_parts(config_class):
+            own[given] = value
             continue
+        key = _full_name(config_class, given, kinds)
+        if key != given and key in values:
+            raise ConfigError(f"the setting '{key}' is given twice, once as '{given}'; give it once")
         setting = find_setting(kind, config_class, key, kinds)
         if not _fits(setting, value):
             raise ConfigError(f"{key} is {setting.wanted}, found {value!r}: give one")
@@ -159,7 +165,7 @@ def find_setting(kind: str, config_class: type[Any], key: str, kinds: Kinds = _N
                 f"{kind} has no part '{part}' that '{key}' could be a setting of; {_nearest(part, parts)}"
             )
         return find_setting(part, kinds[part], name, {other: kinds[other] for other in parts})
-    known = settings_of(config_class)
+    known = {**settings_of(config_class), **_settings_of_main(config_class, kinds)}
     if key in known:
         return known[key]
     having = [other for other, cls in kinds.items() if other != kind and key in settings_of(cls)]
@@ -174,6 +180,19 @@ def find_setting(kind: str, config_class: type[Any], key: str, kinds: Kinds = _N
             f"{kind} has no setting '{key}'; did you mean '{near[0]}' ({known[near[0]].wanted})?"
         )
     raise ConfigError(f"{kind} has no setting '{key}'; choose one of {', '.join(known)}")
+
+
+def _full_name(config_class: type[Any], key: str, kinds: Kinds) -> str:
+    """`sigmoid.factors` for the `factors` of a kind put together from several that has none itself; else `key`."""
+    if key in settings_of(config_class) or key not in _settings_of_main(config_class, kinds):
+        return key
+    return f"{config_class.main_part}.{key}"
+
+
+def _settings_of_main(config_class: type[Any], kinds: Kinds) -> Mapping[str, Setting]:
+    """The settings of the main part of a kind put together from several; empty for all others."""
+    main: str = getattr(config_class, "main_part", "")
+    return settings_of(kinds[main]) if main in kinds else {}
 
 
 def _takes_parts(config_class: type[Any]) -> bool:

@@ -28,6 +28,9 @@ CONFIGS: dict[str, type[Any]] = {
 }
 """The configuration class of every kind that can be asked for."""
 
+DEFAULT_KIND = "blend"
+"""What is trained where no kind is named: on every data set it was tried on, ahead of each of its parts or level."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -82,6 +85,16 @@ def fit_config(
 
         hooks = replace(hooks, validate=recall)
     return Fitted(*fit_registered(kind, matrix, config, hooks))
+
+
+def batch_size_of(config: Any) -> int:
+    """Users whose codes are computed together, of a blend in its main part; 2 where it is chosen from the data later.
+
+    A kind that is not trained by users counts as 1.
+    """
+    if isinstance(config, BlendConfig):
+        return int(config.parts.get(f"{config.main_part}.batch_size", 1))
+    return getattr(config, "batch_size", 1) or 2
 
 
 def make_config(kind: str, settings: Mapping[str, Any]) -> Any:

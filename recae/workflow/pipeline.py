@@ -20,7 +20,7 @@ from recae.models import ItemKNN, Model, Popularity
 from recae.recommender import Recommender
 from recae.training import Checkpoints, Epoch, choose_device, device_name
 from recae.training.hooks import Hooks
-from recae.workflow.fitting import fit_config, make_config
+from recae.workflow.fitting import DEFAULT_KIND, batch_size_of, fit_config, make_config
 from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out
 from recae.workflow.measure import measure
 from recae.workflow.repeats import METADATA as REPEATS
@@ -72,7 +72,7 @@ def train(
     """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
 
     source    Interactions, or the path of a table of purchases (`columns`: see `recae.ingest.read_with_report`)
-    kind      name of the model, one of `recae.workflow.CONFIGS`; None: "sigmoid", or with `repeats` "blend"
+    kind      name of the model, one of `recae.workflow.CONFIGS`; None: `DEFAULT_KIND`
     device    "auto", "cpu" or "cuda"
     checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
     repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
@@ -86,14 +86,14 @@ def train(
     training fails.
     """
     progress = progress or Progress()
-    kind = kind or ("blend" if repeats else "sigmoid")
+    kind = kind or DEFAULT_KIND
     config = make_config(kind, settings)
     if kind == "frequency" and not repeats:
         raise ConfigError(
             "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
             "(repeats=True), or train another kind"
         )
-    chosen = choose_device(device, getattr(config, "batch_size", 1) or 2)
+    chosen = choose_device(device, batch_size_of(config))
     if checkpoints is not None:
         check_writable(checkpoints.path)  # before the training, not in the middle of it
     reader = _read_repeats if repeats else _read
