@@ -43,7 +43,6 @@ from typing import Any
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for those who load this file by its path
-from compare import parse_sets
 from published_data import READERS, Lists
 from published_download import default_cache, fetch
 from published_split import Pair, Split, strong_split
@@ -58,6 +57,7 @@ from recae.models import Model
 from recae.training.hooks import Hooks
 from recae.training.settings import choose_kind
 from recae.workflow.fitting import CONFIGS, fit_config, make_config
+from recae.workflow.rivals import parse_assignments
 
 HEAD = ["model", "published as", "metric", "ours", "95 %", "published", "difference", "covered", "source"]
 FITTABLE = {kind: config for kind, config in CONFIGS.items() if kind not in ("auto", "frequency")}
@@ -115,8 +115,10 @@ def repeat(
         others = ", ".join(name for name, other in DATASETS.items() if other.table == table)
         raise ConfigError(f"the table {table} has no data set '{data}'; choose one of {others}")
     names = list(dict.fromkeys(choose_kind(kind, FITTABLE) for kind in kinds or KINDS[table]))
-    given = parse_sets(assignments, names)
-    settings = {kind: {"seed": seed, **dataset.settings.get(kind, {}), **given[kind]} for kind in names}
+    given = parse_assignments(assignments, names)
+    settings = {
+        kind: {"seed": seed, **dataset.settings.get(kind, {}), **given.get(kind, {})} for kind in names
+    }
     configs = {kind: make_config(kind, values) for kind, values in settings.items()}
     paths = [local] if local is not None else download(data, dataset, cache or default_cache())
     read = READERS[dataset.layout](*paths)

@@ -1,7 +1,6 @@
 """What recall_at_k.py fits to and asks for: a pair of sparse matrices, or a table of purchases parted by a rule."""
 
 import sys
-import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recae.errors import ConfigError, DataError, SourceError
+from recae.errors import ConfigError, DataError
 from recae.ingest import read_with_report
+from recae.sources.matrix import read_matrix as read_npz
 from recae.splits import fold_in_split, hold_out_users, leave_last_out, split_by_time
 
 FRACTION = 0.2  # of the users or of a user's items, held out for testing
@@ -76,42 +76,11 @@ def read_pair(train: Path, test: Path | None, need_test: bool) -> Task:
 
 
 def read_matrix(path: Path) -> sp.csr_matrix:
-    """The pattern of an .npz matrix: float32 ones, sorted indices, no duplicates. Never unpickles anything."""
-    if not path.is_file():
-        raise SourceError(
-            f"there is no file '{path}'; give a sparse matrix as scipy.sparse.save_npz writes it"
-        )
-    if not zipfile.is_zipfile(path):
-        raise SourceError(f"'{path}' is not an npz file, or cut short; write it with scipy.sparse.save_npz")
-    try:
-        matrix: Any = sp.load_npz(path)  # any of five formats; allow_pickle stays False
-        if matrix.format != "dia" and matrix.format != "coo":  # those two are checked when they are made
-            matrix.check_format(full_check=True)
-        if matrix.ndim != 2 or matrix.data.dtype.kind not in "biuf":
-            raise ValueError(f"{matrix.ndim} dimensions of {matrix.data.dtype}")
-        if not np.isfinite(matrix.data).all():
-            raise ValueError("it holds values that are not finite")
-        binary = bool((matrix.data == 1).all())
-        matrix.data = (matrix.data != 0).astype(np.float32)  # before duplicates are added up and might cancel
-        pattern = sp.csr_matrix(matrix)
-    except Exception as error:  # a broken archive, member or index raises almost anything
-        if "allow_pickle" in str(error):
-            raise SourceError(
-                f"'{path}' holds pickled objects, which are never loaded since they can run code; "
-                "write it with scipy.sparse.save_npz"
-            ) from error
-        reason = str(error).strip("'\"") or type(error).__name__
-        raise SourceError(
-            f"'{path}' is not a sparse users × items matrix of numbers ({reason}); "
-            "write it with scipy.sparse.save_npz"
-        ) from error
-    pattern.sum_duplicates()
-    pattern.eliminate_zeros()
-    pattern.sort_indices()
-    pattern.data[:] = 1
+    """The pattern of an .npz matrix, as `recae.sources.matrix.read_matrix`; says where values are not 1."""
+    matrix, binary = read_npz(path)
     if not binary:
         say(f"note: '{path}' holds values other than 1; each that is not 0 is taken as one interaction")
-    return pattern
+    return matrix
 
 
 def read_table(

@@ -255,7 +255,7 @@ def test_settings_without_a_part_are_those_of_the_sigmoid() -> None:
     config = make_config("blend", {"factors": 7, "epochs": 2, "seed": 4, "itemknn.k": 3})
     assert config.parts == {"sigmoid.factors": 7, "sigmoid.epochs": 2, "itemknn.k": 3}
     assert config.seed == 4
-    with pytest.raises(ConfigError, match="'sigmoid.factors' is given twice, once as 'factors'"):
+    with pytest.raises(ConfigError, match=r"'sigmoid\.factors' is given twice, once as 'factors'"):
         make_config("blend", {"factors": 7, "sigmoid.factors": 8})
     with pytest.raises(ConfigError, match="blend has no setting 'factros'; did you mean 'factors'"):
         make_config("blend", {"factros": 7})

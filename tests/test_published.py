@@ -307,7 +307,7 @@ def test_netflix_is_not_downloaded():
         (["--kind", "frequency"], ["'frequency'"]),
         (["--set", "ease.l2"], ["key=value"]),
         (["--set", "l2=3"], ["kind.key=value"]),
-        (["--kind", "ease", "--set", "als.factors=3"], ["'als'"]),
+        (["--kind", "ease", "--set", "als.factors=3"], ["'als.factors=3'", "als is not among"]),
         (["--kind", "ease", "--set", "ease.l2=-1"], ["l2", "-1"]),
         (["--from", "nowhere"], ["there is no file or folder 'nowhere'"]),
     ],

@@ -109,7 +109,8 @@ def test_somebody_without_purchases(api: TestClient, model: Recommender) -> None
     found = ask(api, user=user, n=5, explain=True)["recommendations"]
     close(found, model.recommend(user, n=5))
     assert all(r["because"] == [] for r in found)
-    for r in found:  # by way of all items and of a few: the same to float32's rounding, whatever the processor
+    # by way of all items and of a few: the same to float32's rounding, whatever the processor
+    for r in found:
         assert r["base"] == pytest.approx(r["score"], rel=1e-6, abs=1e-7)
 
 

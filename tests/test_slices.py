@@ -1,6 +1,7 @@
 """Slices: who and what is in each, against loops over users, and at the edges."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_agrees_with_loops_over_users(problem, metric):
         inside = values[np.isfinite(values[:, u]), u]
         assert inside.tolist() == ([] if math.isnan(whole[u]) else [whole[u]])
     lengths = [{len(owned[u]) for u in range(n_users) if np.isfinite(row[u])} for row in values]
-    for shorter, longer in zip(lengths, lengths[1:], strict=False):
+    for shorter, longer in itertools.pairwise(lengths):
         assert max(shorter) < min(longer)
     assert all(s.n_users == np.isfinite(s.values).sum() > 0 for s in found["history"])
 

@@ -250,3 +250,15 @@ def test_one_comparison_needs_no_correction() -> None:
 @pytest.mark.parametrize("change", [full_report, bare_report])
 def test_the_answer_fits_the_headline_of_the_page(change: Callable[[], dict[str, Any]]) -> None:
     assert len(verdict(make_view(change())).split(". ")[0]) < HEADLINE
+
+
+def test_of_a_blend_the_autoencoder_in_it_is_told_apart() -> None:
+    report = keep(full_report(), "sigmoid", "EDLAE", "EASE")
+    model(report, "sigmoid")["name"] = "blend"
+    model(report, "blend")["kind"] = "blend"
+    model(report, "EDLAE").update(name="sigmoid", kind="sigmoid")
+    text = verdict(make_view(report))
+    assert text.startswith("A blend is worth it on these data: blend is ahead of EASE")
+    assert "The autoencoder alone: sigmoid is " in text
+    report = keep(report, "blend", "EASE")  # nothing to say of what was not measured
+    assert "alone" not in verdict(make_view(report))

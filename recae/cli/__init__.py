@@ -15,6 +15,7 @@ import click
 
 from recae.cli.anomalies import anomalies
 from recae.cli.embed import embed
+from recae.cli.evaluate import evaluate
 from recae.cli.explain import explain
 from recae.cli.inspect import inspect
 from recae.cli.map import map_command
@@ -126,6 +127,7 @@ def main() -> None:
 
 
 main.add_command(train)
+main.add_command(evaluate)
 main.add_command(settings)
 main.add_command(recommend)
 main.add_command(score)

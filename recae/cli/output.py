@@ -31,6 +31,11 @@ def message(text: str) -> None:
     _write(f"{clean(text)}\n", sys.stderr)
 
 
+def print_text(text: str) -> None:
+    """Print one line for people on stdout, as part of a result."""
+    _write(f"{clean(text)}\n", sys.stdout)
+
+
 def print_gap() -> None:
     """Part two tables on stdout by an empty line; on a terminal they stand apart already."""
     if not is_terminal(sys.stdout):

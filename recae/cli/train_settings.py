@@ -49,9 +49,7 @@ def settings_options(function: _Function) -> _Function:
         multiple=True,
         help="Any setting of the kind; repeatable. `recae settings KIND` lists them.",
     )(function)
-    return click.option(
-        "--kind", metavar="NAME", help="The model, see below.  [default: blend]"
-    )(function)
+    return click.option("--kind", metavar="NAME", help="The model, see below.  [default: blend]")(function)
 
 
 def read_settings(

@@ -14,6 +14,9 @@ from recae.evaluation.html_view import AHEAD, BEHIND, EVEN, Entry, View, figure
 _NO_AUTOENCODERS = frozenset({"popularity", "frequency", "itemknn", "als", "bpr"})
 """Kinds that the verdict calls by their names, also where they are asked for as models and not as baselines."""
 
+_NETWORKS = frozenset({"sigmoid", "deep", "multvae", "recvae"})
+"""Kinds that are an autoencoder with a bottleneck and nothing else, of which a blend's success says nothing yet."""
+
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """p-values corrected for being several, by Holm's step-down method, in the order given.
@@ -71,7 +74,7 @@ def verdict(view: View) -> str:
     """
     if view.best is None:
         return "Nothing could be measured: every model failed. Mend what the reasons name and run the command again."
-    parts = [*_answer(view, view.best), *_missing(view)]
+    parts = [*_answer(view, view.best), *_alone(view), *_missing(view)]
     return " ".join(parts)
 
 
@@ -102,7 +105,8 @@ def _answer(view: View, best: Entry) -> list[str]:
     figures = f"Its {metric} is {means}, and {_told(view, leader)}."
     several = sum(not e.baseline for e in view.measured) > 1
     autoencoder = leader.model.get("kind") not in _NO_AUTOENCODERS
-    subject = "An autoencoder" if autoencoder else leader.name
+    blended = leader.model.get("kind") == "blend"
+    subject = "A blend" if blended else "An autoencoder" if autoencoder else leader.name
     who = f"{leader.name}, the best of them," if several and autoencoder else leader.name
     if leader.status == AHEAD:
         return [
@@ -123,6 +127,14 @@ def _answer(view: View, best: Entry) -> list[str]:
         f"Take {rival.name} ({_command(view, rival)}), the simpler of the two, unless more test users or longer "
         "tuning (--trials) part them.",
     ]
+
+
+def _alone(view: View) -> Sequence[str]:
+    """How the best network by itself stands to the best baseline, where the leader is a blend of several kinds."""
+    if view.leader is None or view.rival is None or view.leader.model.get("kind") != "blend":
+        return []
+    networks = [e for e in view.measured if not e.baseline and e.model.get("kind") in _NETWORKS]
+    return [f"The autoencoder alone: {verdict_on(view, networks[0])}"] if networks else []
 
 
 def _missing(view: View) -> Sequence[str]:

@@ -1,0 +1,285 @@
+"""`recae evaluate`: whether a model is worth it on some purchases, beside tuned baselines, with its uncertainty."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recae.cli.columns import column_options
+from recae.cli.evaluate_display import print_report
+from recae.cli.evaluate_options import protocol_options, read_lengths, read_protocol_options
+from recae.cli.evaluate_progress import EvaluationDisplay
+from recae.cli.kinds import kinds_text
+from recae.cli.options import output_path
+from recae.cli.output import message, print_json
+from recae.errors import OutputError
+
+if TYPE_CHECKING:
+    from recae.ingest import IngestReport
+    from recae.workflow.evaluating import Evaluated
+    from recae.workflow.kept import Kept
+
+_GIVEN = "recae.arguments"
+
+
+class _Recorded(click.Command):
+    """A command that remembers its arguments as they were given, for the report."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = list(args)
+        return super().parse_args(ctx, args)
+
+
+def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    return None if value is None else output_path(ctx, parameter, value)
+
+
+@click.command(cls=_Recorded, epilog=kinds_text())
+@click.argument("source", metavar="PURCHASES", type=click.Path(path_type=Path))
+@click.option(
+    "--protocol", default="strong", show_default=True, metavar="NAME", help="How they are parted, see below."
+)
+@click.option(
+    "--test",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="With the protocol pair: the test part; PURCHASES is the training part then.",
+)
+@protocol_options
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="NAME",
+    help="A model; repeatable.  [default: blend and sigmoid]",
+)
+@click.option(
+    "--baselines",
+    metavar="NAME,…",
+    help="Of popularity, frequency, itemknn, als, bpr, ease; or none.  [default: all that suit and fit]",
+)
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KIND.KEY=VALUE",
+    multiple=True,
+    help="A setting that is not tuned; repeatable. `recae settings KIND` lists them.",
+)
+@click.option(
+    "--trials",
+    type=int,
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Settings that each model and each baseline tries, the defaults first.",
+)
+@click.option("--budget", metavar="TIME", help="Time for everything: 90s, 10m, 1h.  [default: no limit]")
+@click.option(
+    "-k",
+    "ks",
+    default="10,20,50",
+    show_default=True,
+    metavar="N,…",
+    callback=read_lengths,
+    help="List lengths that are measured.",
+)
+@click.option(
+    "--metric",
+    metavar="NAME@K",
+    help="What is judged by, such as recall@10.  [default: ndcg@20, else at the first of -k]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of everything random.")
+@click.option("--threads", type=int, metavar="N", help="Processors used, at most.  [default: all]")
+@column_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON (below).")
+@click.option("--csv", "csv_path", metavar="PATH", callback=_file, help="Write every figure to a CSV file.")
+@click.option(
+    "--users-out",
+    metavar="PATH",
+    callback=_file,
+    help="Write the figures of each test user: .parquet, .pq or .csv.",
+)
+@click.option("--report", metavar="PATH", callback=_file, help="Write the report as one HTML file.")
+@click.option(
+    "--plots",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Draw PNG files into a folder (recae[plot]).",
+)
+@click.option(
+    "--keep",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Where results of finished models are kept.  [default: recae/evaluate in the user's cache, for 30 days]",
+)
+@click.option("--fresh", is_flag=True, help="Do everything anew, whatever is kept.")
+def evaluate(
+    source: Path,
+    protocol: str,
+    test: Path | None,
+    kinds: tuple[str, ...],
+    baselines: str | None,
+    assignments: tuple[str, ...],
+    trials: int,
+    budget: str | None,
+    ks: list[int],
+    metric: str | None,
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    csv_path: Path | None,
+    users_out: Path | None,
+    report: Path | None,
+    plots: Path | None,
+    keep: Path | None,
+    fresh: bool,
+    **options: Any,
+) -> None:
+    """Say whether a model is worth it on PURCHASES, beside tuned simple baselines that saw the same.
+
+    \b
+      recae evaluate purchases.csv
+      recae evaluate purchases.csv --protocol time --cut 2011-11-09 --report report.html
+      recae evaluate baskets.csv --protocol next-basket --repeats
+      recae evaluate purchases.csv --kind sigmoid --kind edlae --baselines itemknn,ease --trials 10
+      recae evaluate train.csv --protocol pair --test test.csv
+      recae evaluate folder --protocol pair          a folder with train.npz and test.npz
+
+    \b
+    Protocols:
+      strong       users who are not learned from: a part of their items is to be found
+      weak         a part of every user's items, drawn at random
+      last-out     the item that each user bought last
+      time         what is bought from a moment on, from everything before it
+      next-basket  the last baskets of users who are not learned from
+      k-fold       as strong, each user tested once
+      pair         a test part that is given
+
+    Nothing held out reaches a model. Each model and baseline is fitted in a process of its own, with the same
+    number of settings to try, chosen by NDCG@20 on the same validation users. The best baseline is the one to
+    beat: differences to it are taken user by user, with 95 % intervals, and p corrected for all comparisons.
+
+    What is finished is kept: after Ctrl-C the same command goes on where it was. A model that fails has a line
+    with the reason, the others go on, and the exit code is 2.
+
+    \b
+    --json prints one object:
+      {"format_version": 1, "command": "…", "versions": {…}, "data": {…}, "protocol": {…}, "budget": {…},
+       "ks": [10, 20, 50], "metric": "ndcg@20",
+       "models": [{"name": "EASE", "kind": "ease", "baseline": true, "config": {…}, "tuned": […],
+                   "seconds": 3.1, "peak_bytes": 497000000,
+                   "metrics": {"recall@20": {"mean": …, "low": …, "high": …}, …},
+                   "sets": {"coverage@20": …, …},       of the lists together
+                   "difference": {"to": …, "metric": …, "mean": …, "low": …, "high": …,
+                                  "p": …, "p_corrected": …},   null for the best baseline
+                   "verdict": "…", "curve": {…}, "slices": {…}, "epochs": […], "failed": null}, …],
+       "examples": […], "verdict": "…"}
+    """
+    ctx = click.get_current_context()
+    paths = {"--csv": csv_path, "--users-out": users_out, "--report": report}
+    _check_outputs([source, *([] if test is None else [test])], paths, plots)
+    protocol_of = read_protocol_options(protocol, options)
+
+    from recae.workflow.evaluating import EVALUATED, EvaluationProgress, evaluate_purchases
+    from recae.workflow.rivals import BASELINES, parse_assignments
+
+    named = BASELINES if baselines is None else [name.strip() for name in baselines.split(",")]
+    settings = parse_assignments(assignments, [*(kinds or EVALUATED), *named])
+    with EvaluationDisplay() as display:
+        evaluated = evaluate_purchases(
+            source,
+            test=test,
+            protocol=protocol,
+            options=protocol_of,
+            kinds=kinds,
+            baselines=baselines,
+            settings=settings,
+            trials=trials,
+            ks=ks,
+            metric=metric,
+            seed=seed,
+            columns=options,  # what is left: the columns
+            keep=_kept(keep, fresh),
+            threads=threads,
+            budget=budget,
+            command=shlex.join(["recae", "evaluate", *ctx.meta[_GIVEN]]),
+            progress=EvaluationProgress(_print_report, display.say, display.tell),
+        )
+    _write(evaluated, paths, plots)
+    if as_json:
+        print_json(evaluated.report)
+    else:
+        print_report(evaluated.report)
+    if any(run.failed is not None for run in evaluated.runs):
+        ctx.exit(2)
+
+
+def _check_outputs(sources: list[Path], paths: dict[str, Path | None], plots: Path | None) -> None:
+    """OutputError, before anything is read, for what cannot be written, and for two results in one file."""
+    from recae.files import check_writable
+    from recae.tables import check_output
+
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is None:
+            continue
+        for source in sources:
+            (check_output if option == "--users-out" else check_writable)(path, source)
+        if other := seen.get(path.resolve()):
+            raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
+        seen[path.resolve()] = option
+    if plots is not None:
+        from recae.evaluation.pictures import CURVES
+        from recae.plots import check_plot
+
+        check_plot(plots / CURVES)
+        if plots.exists() and not plots.is_dir():
+            raise OutputError(f"cannot draw into '{plots}': it is a file; give the path of a folder")
+        check_writable(plots / CURVES if plots.exists() else plots)
+
+
+def _kept(folder: Path | None, fresh: bool) -> Kept | None:
+    """Where results are kept; a folder of the user's own that cannot be used is said, and none is then."""
+    from recae.workflow.kept import Kept, default_folder
+
+    if folder is not None:
+        return Kept(folder, fresh=fresh)
+    try:
+        kept = Kept(default_folder(), fresh=fresh)
+    except OutputError as error:
+        message(f"nothing is kept for another run: {error}")
+        return None
+    kept.forget_old()
+    return kept
+
+
+def _write(evaluated: Evaluated, paths: dict[str, Path | None], plots: Path | None) -> None:
+    """Writes the files that were asked for."""
+    from recae.evaluation.report_csv import write_csv, write_users
+
+    if path := paths["--csv"]:
+        write_csv(path, evaluated.comparison)
+        message(f"wrote every figure to {path}")
+    if path := paths["--users-out"]:
+        rows = write_users(path, evaluated.comparison)
+        message(f"wrote {rows:,} figures of single users to {path}")
+    if path := paths["--report"]:
+        from recae.evaluation.html import report_html
+        from recae.files import atomic_path
+
+        with atomic_path(path) as temporary:
+            temporary.write_text(report_html(evaluated.report), encoding="utf-8")
+        message(f"wrote the report to {path}")
+    if plots is not None:
+        from recae.evaluation.pictures import write_plots
+
+        drawn = write_plots(evaluated.report, plots)
+        message(f"drew {', '.join(path.name for path in drawn) or 'nothing'} into {plots}")
+
+
+def _print_report(report: IngestReport) -> None:
+    for line in report.lines():
+        message(line)

@@ -1,0 +1,173 @@
+"""What an evaluation works on, read as its protocol needs it: a table of purchases, two of them, or two matrices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recae.errors import ColumnError, ConfigError
+from recae.evaluation.moments import check_times
+from recae.evaluation.protocols import Purchases, pair_of_matrices
+from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
+from recae.interactions import Interactions
+from recae.sources import open_source
+from recae.sources.matrix import read_matrix
+
+BY_BASKET = ("time", "next-basket")
+"""The protocols that need every purchase with its time or basket, and not only the pairs."""
+
+Source = Purchases | Interactions | str | Path
+Columns = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Purchases as a protocol needs them, and what the report says of them: names, and lines of what was dropped."""
+
+    purchases: Purchases
+    source: str
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The report's "data"."""
+        own, test = self.purchases.interactions, self.purchases.test
+        fingerprint = own.fingerprint
+        if test is not None:
+            fingerprint = hashlib.sha256((fingerprint + test.fingerprint).encode()).hexdigest()
+        return {
+            "source": self.source,
+            "fingerprint": fingerprint,
+            "n_users": own.n_users,
+            "n_items": own.n_items,
+            "n_interactions": own.n_interactions + (0 if test is None else test.n_interactions),
+            "report": self.lines,
+        }
+
+    def name_of(self, item: str) -> str | None:
+        """The name of an item, if it has one."""
+        own = self.purchases.interactions
+        name: str | None = None if own.item_names is None else own.item_names[own.items.row(item)].as_py()
+        return name
+
+
+def check_source(source: Source, test: str | Path | None, protocol: str) -> None:
+    """ConfigError, before anything is read, for a source that the protocol cannot take."""
+    if test is not None and protocol != "pair":
+        raise ConfigError(
+            f"a test part is for the protocol pair, but the protocol is {protocol}; add --protocol pair, or leave "
+            "--test out"
+        )
+    if not isinstance(source, str | Path):
+        return
+    path = Path(source)
+    if not is_matrix(path):
+        if protocol == "pair" and test is None:
+            raise ConfigError(
+                "the protocol pair needs a test part beside the training part: give it with --test, or a folder "
+                "with train.npz and test.npz"
+            )
+        if test is not None and is_matrix(Path(test)):
+            raise ConfigError(f"'{source}' is a table and '{test}' a matrix; give two of a kind")
+    elif protocol != "pair":
+        raise ConfigError(
+            f"'{source}' is {'a folder of matrices' if path.is_dir() else 'a matrix'}, which has neither ids nor "
+            f"times, and the protocol is {protocol}; add --protocol pair, or give a table of purchases"
+        )
+    elif path.is_dir() and test is not None:
+        raise ConfigError(f"'{source}' is a folder that holds both parts; leave --test out")
+    elif not path.is_dir() and test is None:
+        raise ConfigError(f"'{source}' is the training part; give the test part with --test, another .npz")
+    elif test is not None and not is_matrix(Path(test)):
+        raise ConfigError(f"'{source}' is a matrix and '{test}' a table; give two of a kind")
+
+
+def is_matrix(path: Path) -> bool:
+    """Whether a path is taken for a matrix: an .npz file, or a folder with train.npz in it."""
+    return path.suffix.lower() == ".npz" or (path / "train.npz").is_file()
+
+
+def read_material(
+    source: Source,
+    *,
+    test: str | Path | None,
+    protocol: str,
+    columns: Columns,
+    on_report: Callable[[IngestReport], None] = lambda report: None,
+    on_message: Callable[[str], None] = lambda text: None,
+) -> Material:
+    """Reads what a protocol needs; see `check_source`, which should have found nothing.
+
+    Raises SourceError, ColumnError and DataError for what cannot be used, DataError for a protocol by time where there
+    is no time column, ConfigError for columns that a matrix does not have and for baskets that the protocol does not
+    look at.
+    """
+    if isinstance(source, Purchases):
+        return Material(source, "purchases")
+    if isinstance(source, Interactions):
+        return Material(Purchases(source), "interactions")
+    named = [name for name, value in columns.items() if value]
+    if is_matrix(Path(source)):
+        if named:
+            raise ConfigError(
+                f"--{named[0].replace('_', '-')} is for tables, but matrices are given; leave it out"
+            )
+        return _read_matrices(Path(source), test, on_message)
+    if protocol not in BY_BASKET and columns.get("basket_column"):
+        raise ConfigError(
+            f"baskets are told apart with the protocols {' and '.join(BY_BASKET)}, but the protocol is {protocol}; "
+            "leave --basket-column out"
+        )
+    lines: list[str] = []
+
+    def report(found: IngestReport) -> None:
+        lines.extend(found.lines())
+        on_report(found)
+
+    if protocol in BY_BASKET:
+        if protocol == "time":
+            _check_time_column(source, columns)
+        interactions, events, found = read_events(source, **columns)
+        report(found)
+        return Material(Purchases(interactions, events), Path(source).name, lines)
+    plain = {name: value for name, value in columns.items() if name != "basket_column"}
+    interactions, found = read_with_report(source, **plain)
+    report(found)
+    if test is None:
+        return Material(Purchases(interactions), Path(source).name, lines)
+    other, found = read_with_report(test, **plain)
+    report(found)
+    return Material(Purchases(interactions, None, other), f"{Path(source).name}, {Path(test).name}", lines)
+
+
+def _check_time_column(source: str | Path, columns: Columns) -> None:
+    """DataError where a table has no column of times; reading it would ask for one of baskets, too."""
+    given = {name.removesuffix("_column"): value for name, value in columns.items()}
+    table = open_source(source)
+    try:
+        found = choose_columns(table.column_names, given)
+    except ColumnError as error:
+        raise ColumnError(f"'{table.name}': {error}") from error
+    if found.time is None:
+        check_times(None)
+
+
+def _read_matrices(source: Path, test: str | Path | None, on_message: Callable[[str], None]) -> Material:
+    paths = (source / "train.npz", source / "test.npz") if test is None else (source, Path(test))
+    matrices = []
+    for path in paths:
+        matrix, binary = read_matrix(path)
+        matrices.append(matrix)
+        if not binary:
+            on_message(f"'{path}' holds values other than 1; each that is not 0 is taken as one interaction")
+    lines = [
+        f"read {m.nnz:,} interactions of {m.shape[0]:,} users × {m.shape[1]:,} items from {path}"
+        for path, m in zip(paths, matrices, strict=True)
+    ]
+    for line in lines:
+        on_message(line)
+    name = source.name if test is None else f"{source.name}, {Path(test).name}"
+    return Material(pair_of_matrices(*matrices), name, lines)

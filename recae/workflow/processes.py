@@ -1,0 +1,119 @@
+"""Running one job of a comparison in a process of its own, whose crash is a sentence and not the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import recae
+from recae.errors import TrainingError
+from recae.workflow.jobs import Job, Outcome
+
+_TO_END = 3.0  # seconds that a process gets to end before it is killed
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def run_job(
+    job: Job,
+    inputs: Path,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    seconds: float | None = None,
+    on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
+) -> Outcome:
+    """Does a job in a process of its own and waits for it.
+
+    inputs    folder that `Inputs.save` wrote
+    folder    an empty one for the job, the result and what the process says
+    threads   most processors that it uses; None: all
+    seconds   after which it is ended, if it has not ended by itself; None: never
+    on_event  is told what the process tells: {"event": "trial" | "epoch" | "message", ...}, see `worker`
+
+    Raises TrainingError, one sentence, when the process has no result: a model that cannot be fitted, a crash, a
+    signal, no more memory. Whatever is raised while it is waited for, Ctrl-C too, ends the process.
+    """
+    job_file = {"job": job.as_dict(), "inputs": str(inputs), "threads": threads, "seconds": seconds}
+    (folder / "job.json").write_text(json.dumps(job_file), "utf-8")
+    overtime = threading.Event()
+    reason: str | None = None
+    with (folder / "stderr").open("wb") as said:
+        # -P: what lies in the working folder is not imported by mistake
+        process = subprocess.Popen(  # noqa: S603  # this Python, this package
+            [sys.executable, "-P", "-m", "recae.workflow.worker", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=_environment(threads),
+        )
+        timer = threading.Timer(seconds or 0, _end_late, (process, overtime))
+        try:
+            if seconds is not None:
+                timer.start()
+            if process.stdout is None:
+                raise AssertionError
+            for line in process.stdout:
+                event = json.loads(line)
+                if event["event"] == "error":
+                    reason = event["text"]
+                else:
+                    on_event(event)
+            process.wait()
+        finally:
+            timer.cancel()
+            _end(process)
+    if overtime.is_set():
+        raise TrainingError(f"it had not finished when its {seconds:.3g} s of the budget were over")
+    if reason is None and process.returncode:
+        reason = _reason_of_end(process.returncode, (folder / "stderr").read_text("utf-8", errors="replace"))
+    if reason is not None:
+        raise TrainingError(reason)
+    return Outcome.read(folder / "result.npz")
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    """Where this recae is found, whatever the folder, and how many threads its libraries start."""
+    paths = [str(Path(recae.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**os.environ, **own, **(dict.fromkeys(_THREADS, str(threads)) if threads else {})}
+
+
+def _end_late(process: subprocess.Popen[bytes], overtime: threading.Event) -> None:
+    if process.poll() is None:
+        overtime.set()
+        process.kill()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that still runs, and lets go of its pipes."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+
+
+def _reason_of_end(code: int, said: str) -> str:
+    """Why a process ended that did not say so itself."""
+    if code == -signal.SIGKILL:
+        return "its process was killed (SIGKILL), which is what happens when memory runs out"
+    if code < 0:
+        with suppress(ValueError):
+            return f"its process was ended by {signal.Signals(-code).name}"
+        return f"its process was ended by signal {-code}"
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+    return f"its process ended with code {code}: {last}"
