@@ -12,6 +12,10 @@ from recae.files import atomic_path
 FORMATS = (".png", ".svg", ".pdf")
 
 _LOSS, _RECALL = "#3465a4", "#c4500b"
+_TRIAL, _BEST, _PRUNED = "#3465a4", "#c4500b", "0.55"
+
+SETTINGS_AT_MOST = 3
+"""Settings that are drawn beneath the trials."""
 
 
 def check_plot(path: Path) -> None:
@@ -72,6 +76,101 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
         recalls.plot(*best, marker="o", markersize=11, color=_RECALL, fillstyle="none", linestyle="none")
         title = f"{title}: best recall@20 {best[1]:.4f} in epoch {best[0]}".removeprefix(": ")
     figure.suptitle(title, fontsize=13, parse_math=False)  # a dollar in a name is no formula
+    _save(figure, path)
+
+
+def plot_trials(
+    trials: Sequence[Mapping[str, Any]],
+    importance: Mapping[str, float],
+    metric: str,
+    path: Path,
+    title: str = "",
+) -> None:
+    """Draws the value of each trial and the best so far, and beneath it the values by the most important settings;
+    1,000 × 750 pixels as PNG.
+
+    `trials` are objects with `trial` (a number), `state` ("complete", "pruned" or "failed"), `value` and `settings`, as
+    `recae tune --json` has them; `importance` says which settings to draw, the first of `trials` where it is empty. A
+    failed trial is a mark at the foot. The file appears whole or not at all. Raises DataError when no trial is
+    complete, OutputError as `atomic_path`, and what `check_plot` raises.
+    """
+    check_plot(path)
+    complete = [t for t in trials if t["state"] == "complete" and _is_number(t["value"])]
+    pruned = [t for t in trials if t["state"] == "pruned" and _is_number(t["value"])]
+    if not complete:
+        raise DataError("no trial is complete, so there is nothing to draw; tune with more trials or time")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    names = list(importance) or list(dict.fromkeys(name for t in complete for name in t["settings"]))
+    names = [name for name in names if any(name in t["settings"] for t in complete)][:SETTINGS_AT_MOST]
+    figure = Figure(figsize=(10, 7.5), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)  # without pyplot: no global state, no screen
+    grid = figure.add_gridspec(2 if names else 1, max(len(names), 1), height_ratios=(3, 2) if names else None)
+    best = max(complete, key=lambda t: (t["value"], -t["trial"]))
+
+    by_trial = figure.add_subplot(grid[0, :])
+    steps: list[tuple[int, float]] = []
+    for t in complete:
+        steps.append((t["trial"], max(t["value"], steps[-1][1] if steps else t["value"])))
+    last = max(t["trial"] for t in trials)
+    ends = [*(number for number, _ in steps), max(last, steps[-1][0] + 1)]
+    by_trial.step(
+        ends, [*(v for _, v in steps), steps[-1][1]], where="post", color=_BEST, label="best so far"
+    )
+    failed = [t["trial"] for t in trials if t["state"] == "failed"]
+    if failed:
+        foot = by_trial.get_xaxis_transform()
+        by_trial.scatter(
+            failed, [0.02] * len(failed), transform=foot, marker="|", color="black", label="failed"
+        )
+    by_trial.set_xlabel("trial", fontsize=12)
+    by_trial.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _scatter(by_trial, {t["trial"]: t["trial"] for t in trials}, complete, pruned, best)
+    by_trial.set_ylabel(f"validation {metric}", fontsize=12)
+    by_trial.legend(loc="lower right", fontsize=10)
+
+    for place, name in enumerate(names):
+        panel = figure.add_subplot(grid[1, place], sharey=by_trial)
+        having = [t for t in (*complete, *pruned) if name in t["settings"]]
+        found = [t["settings"][name] for t in having]
+        numbers = all(_is_number(value) for value in found)
+        if numbers and min(found) > 0 and max(found) >= 10 * min(found):
+            panel.set_xscale("log")
+        at = {t["trial"]: value if numbers else str(value) for t, value in zip(having, found, strict=True)}
+        _scatter(panel, at, complete, pruned, best)
+        share = f"\nimportance {importance[name]:.0%}" if name in importance else ""
+        panel.set_xlabel(f"{name}{share}", fontsize=11, parse_math=False)
+    text = f"{title}: best {metric} {best['value']:.4f} in trial {best['trial']}".removeprefix(": ")
+    figure.suptitle(text, fontsize=13, parse_math=False)
+    _save(figure, path)
+
+
+def _scatter(
+    axes: Any,
+    at: Mapping[int, Any],
+    complete: Sequence[Mapping[str, Any]],
+    pruned: Sequence[Mapping[str, Any]],
+    best: Mapping[str, Any],
+) -> None:
+    """The values of the trials over the places that `at` has for their numbers, the best in a ring."""
+    for label, group, colour, marker in (
+        ("complete", complete, _TRIAL, "o"),
+        ("pruned", pruned, _PRUNED, "x"),
+    ):
+        points = [(at[t["trial"]], t["value"]) for t in group if t["trial"] in at]
+        if points:
+            axes.scatter(*zip(*points, strict=True), s=24, color=colour, marker=marker, label=label, zorder=3)
+    if best["trial"] in at:
+        axes.scatter(
+            [at[best["trial"]]], [best["value"]], s=110, facecolors="none", edgecolors=_BEST, zorder=4
+        )
+    axes.grid(axis="y", color="0.9")
+    axes.tick_params(labelsize=10)
+
+
+def _save(figure: Any, path: Path) -> None:
     with atomic_path(path) as temporary:
         # no date and no version inside: the same history gives the same bytes
         kind = path.suffix.lower().removeprefix(".")

@@ -26,6 +26,7 @@ from recae.cli.serve import serve
 from recae.cli.settings import settings
 from recae.cli.similar import similar
 from recae.cli.train import train
+from recae.cli.tune import tune
 from recae.errors import RecaeError
 
 # 128 and the number of the signal, as shells report it
@@ -127,6 +128,7 @@ def main() -> None:
 
 
 main.add_command(train)
+main.add_command(tune)
 main.add_command(evaluate)
 main.add_command(settings)
 main.add_command(recommend)

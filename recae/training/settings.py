@@ -44,7 +44,7 @@ def parse_settings(
         key, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not key:
             raise ConfigError(f"a setting is given as key=value, as in dropout=0.4, found '{assignment}'")
-        key = _full_name(config_class, key, kinds)
+        key = full_name(config_class, key, kinds)
         setting = find_setting(kind, config_class, key, kinds)
         if key in values:
             raise ConfigError(f"the setting '{key}' is given twice; give it once")
@@ -66,7 +66,7 @@ def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = 
             if isinstance(value, dict):
                 take(value, f"{key}.")
                 continue
-            key = _full_name(config_class, key, kinds)
+            key = full_name(config_class, key, kinds)
             setting = find_setting(kind, config_class, key, kinds)
             if key in values:
                 raise ConfigError(f"the setting '{key}' is given twice; give it once")
@@ -111,7 +111,7 @@ def build_config(
         if given == "parts" and _takes_parts(config_class):
             own[given] = value
             continue
-        key = _full_name(config_class, given, kinds)
+        key = full_name(config_class, given, kinds)
         if key != given and key in values:
             raise ConfigError(f"the setting '{key}' is given twice, once as '{given}'; give it once")
         setting = find_setting(kind, config_class, key, kinds)
@@ -182,7 +182,7 @@ def find_setting(kind: str, config_class: type[Any], key: str, kinds: Kinds = _N
     raise ConfigError(f"{kind} has no setting '{key}'; choose one of {', '.join(known)}")
 
 
-def _full_name(config_class: type[Any], key: str, kinds: Kinds) -> str:
+def full_name(config_class: type[Any], key: str, kinds: Kinds) -> str:
     """`sigmoid.factors` for the `factors` of a kind put together from several that has none itself; else `key`."""
     if key in settings_of(config_class) or key not in _settings_of_main(config_class, kinds):
         return key

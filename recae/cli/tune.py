@@ -1,0 +1,226 @@
+"""`recae tune`: the settings of a kind of model that are best on validation users, as a file for `recae train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recae.cli.columns import column_options
+from recae.cli.kinds import kinds_text
+from recae.cli.options import output_path
+from recae.cli.output import message, print_json, print_table
+from recae.cli.settings import text_of
+from recae.cli.tune_display import TuneDisplay
+from recae.errors import OutputError
+
+if TYPE_CHECKING:
+    from recae.ingest import IngestReport
+    from recae.workflow.tuned import Tuned
+
+
+def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    return None if value is None else output_path(ctx, parameter, value)
+
+
+@click.command(epilog=kinds_text())
+@click.argument("source", metavar="PURCHASES", type=click.Path(path_type=Path))
+@click.option("--kind", metavar="NAME", help="The model, see below.  [default: blend]")
+@click.option(
+    "--trials", type=int, default=30, show_default=True, metavar="N", help="Settings to try, at most."
+)
+@click.option(
+    "--budget", default="20m", show_default=True, metavar="TIME", help="Time for them, at most: 90s, 20m, 1h."
+)
+@click.option(
+    "--metric",
+    default="ndcg@20",
+    show_default=True,
+    metavar="NAME@K",
+    help="What to raise, such as recall@10.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A setting that is not searched; repeatable. `recae settings KIND` lists them.",
+)
+@click.option("--seed", metavar="N", help="Of who is held out, of the search and of training.  [default: 0]")
+@column_options
+@click.option("--repeats", is_flag=True, help="People rebuy: as for `recae train`.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--out", metavar="PATH", callback=_path, help="Where to write the TOML; stdout gets a table then."
+)
+@click.option(
+    "--study",
+    metavar="PATH",
+    callback=_path,
+    help="Where trials are kept as they end.  [default: <out>.study, else tune.<kind>.study; removed at the end]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the trials of the study.")
+@click.option(
+    "--plot", metavar="PATH", callback=_path, help="Draw the trials: .png, .svg or .pdf (recae[plot])."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all trials as JSON (below).")
+def tune(
+    source: Path,
+    kind: str | None,
+    trials: int,
+    budget: str,
+    metric: str,
+    assignments: tuple[str, ...],
+    seed: str | None,
+    repeats: bool,
+    device: str,
+    out: Path | None,
+    study: Path | None,
+    resume: bool,
+    plot: Path | None,
+    as_json: bool,
+    **columns: Any,
+) -> None:
+    """Search the settings of a model that are best on PURCHASES, and print them as a file for `recae train`.
+
+    \b
+      recae tune purchases.csv --kind sigmoid --trials 30 --budget 20m --out best.toml
+      recae train purchases.csv --config best.toml
+      recae tune purchases.csv --kind ease > best.toml
+      recae tune purchases.csv --set factors=256 --metric recall@10 --plot trials.png
+      recae tune purchases.csv --resume
+
+    Needs Optuna: pip install 'recae[tune]'. The first trial is the defaults; the others are searched around
+    them. All are measured on the users that `recae train` chooses its epochs on; those whose figures it prints
+    in the end are set aside, and the TOML holds the seed by which it finds the same ones. The search ends with
+    --trials or --budget, whichever comes first. A trial that lags behind the others is pruned; one that cannot
+    be fitted counts as failed.
+
+    An interrupted tuning leaves its study; the same command with --resume goes on, to the same result, and may
+    be given more --trials or another --budget. It is refused, with the list of what differs, for other data or
+    settings. The study is removed once the result is written, unless --study names it.
+
+    \b
+    --json prints one object:
+      {"kind": "sigmoid", "metric": "ndcg@20", "value": 0.24,  of the best trial
+       "config": {"seed": 0, "factors": 512, …},               all that the TOML holds
+       "fixed": {"seed": 0}, "best": {…},                      what was not searched; the best of the trials:
+       "trials": [{"trial": 1, "state": "complete",            or "pruned" or "failed"
+                   "value": 0.23, "settings": {…}, "epochs": 16, "seconds": 1.2,
+                   "reason": null}, …],                        why it failed
+       "importance": {"factors": 0.7, …},                      empty with few trials
+       "ended": "trials",                                      or "budget"
+       "fingerprint": "…", "n_users": 2000, "n_items": 600, "validation_users": 200, "test_users": 200,
+       "repeats": false, "seconds": 34.5,                      of all trials, all sessions
+       "out": "best.toml", "study": null}                      null for what is not there
+    """
+    from recae.training.settings import choose_kind, parse_settings
+    from recae.workflow import CONFIGS, DEFAULT_KIND
+    from recae.workflow.study_files import check_study
+    from recae.workflow.tuning import tune as run
+    from recae.workflow.tuning_trials import TuningProgress
+
+    kind = choose_kind(kind or DEFAULT_KIND, CONFIGS)
+    given = [] if seed is None else [f"seed={seed}"]
+    settings = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
+    file = study or (out.with_name(f"{out.name}.study") if out else Path(f"tune.{kind}.study"))
+    _check_outputs(source, {"--out": out, "--plot": plot, "--study": file})
+    check_study(file, resume, source)
+    with TuneDisplay(metric) as display:
+        tuned = run(
+            source,
+            kind=kind,
+            trials=trials,
+            budget=budget,
+            metric=metric,
+            device=device,
+            columns=columns,
+            repeats=repeats,
+            study=file,
+            resume=resume,
+            progress=TuningProgress(
+                on_report=_print_report,
+                on_start=display.start,
+                on_epoch=display.epoch,
+                on_trial=display.trial,
+                on_message=display.say,
+            ),
+            **settings,
+        )
+    _write(tuned, out, plot)
+    if as_json:
+        print_json({**tuned.as_dict(), "out": _text(out), "study": _text(study)})
+    elif out is None:
+        click.echo(tuned.toml(), nl=False)
+    else:
+        _print_settings(tuned)
+    if study is None:
+        file.unlink(missing_ok=True)
+    _say_at_the_end(tuned, out)
+
+
+def _check_outputs(source: Path, paths: dict[str, Path | None]) -> None:
+    """OutputError, before any work, for what cannot be written and for two results in one file."""
+    from recae.files import check_writable
+    from recae.plots import check_plot
+
+    if plot := paths["--plot"]:
+        check_plot(plot)
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is None:
+            continue
+        check_writable(path, source)
+        if other := seen.get(path.resolve()):
+            raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
+        seen[path.resolve()] = option
+
+
+def _write(tuned: Tuned, out: Path | None, plot: Path | None) -> None:
+    from recae.files import atomic_path
+
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_text(tuned.toml(), encoding="utf-8")
+    if plot is not None:
+        from recae.plots import plot_trials
+
+        trials = [trial.as_dict() for trial in tuned.trials]
+        plot_trials(trials, tuned.importance, tuned.metric, plot, f"recae tune, {tuned.kind}")
+
+
+def _print_settings(tuned: Tuned) -> None:
+    """The settings that were searched, of the defaults and of the best trial."""
+    first, best = tuned.trials[0], tuned.best
+    rows = [[tuned.metric, *("-" if t.value is None else f"{t.value:.4f}" for t in (first, best))]]
+    rows += [
+        [name, *(text_of(t.settings[name]) if name in t.settings else "-" for t in (first, best))]
+        for name in dict.fromkeys([*first.settings, *best.settings])
+    ]
+    print_table(
+        ["setting", "defaults", "best"],
+        rows,
+        title=f"{tuned.validation_users:,} validation users",
+        right=["defaults", "best"],
+    )
+
+
+def _say_at_the_end(tuned: Tuned, out: Path | None) -> None:
+    best, counts = tuned.best, [trial.state for trial in tuned.trials]
+    states = ", ".join(f"{counts.count(s)} {s}" for s in ("complete", "pruned", "failed") if s in counts)
+    by = "the budget ended" if tuned.ended == "budget" else "done"
+    command = f"recae train{' --repeats' if tuned.repeats else ''} --config {out or 'with this'}"
+    message(
+        f"{by} after {len(counts)} trials ({states}) of {tuned.seconds:.1f} s in all: {tuned.metric} {best.value:.4f} "
+        f"in trial {best.number}; {command} trains it and measures it on the users that were set aside"
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _print_report(report: IngestReport) -> None:
+    for line in report.lines():
+        message(line)

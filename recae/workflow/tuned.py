@@ -1,0 +1,167 @@
+"""What tuning found: its trials, the best of them, and the settings as the TOML that `recae train --config` takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from recae.training.settings import to_toml
+
+State = Literal["complete", "pruned", "failed"]
+"""How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
+
+
+@dataclass(frozen=True)
+class TunedTrial:
+    """A trial that ended.
+
+    number    from 1; the first one has the defaults
+    state     how it ended
+    value     the metric on the validation users, of a pruned trial after its last epoch; None where it failed
+    settings  what was searched, with the values used; of the first one, those that were chosen from the data
+    epochs    that were trained; 0 for a closed form
+    seconds   that it took
+    reason    why it failed; empty otherwise
+    """
+
+    number: int
+    state: State
+    value: float | None
+    settings: Mapping[str, Any]
+    epochs: int
+    seconds: float
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON values, the number as `trial`, no reason as None."""
+        return {
+            "trial": self.number,
+            "state": self.state,
+            "value": self.value,
+            "settings": dict(self.settings),
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "reason": self.reason or None,
+        }
+
+    def settings_in_words(self) -> str:
+        """Such as "factors 512, dropout 0.5"."""
+        return settings_in_words(self.settings)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The result of tuning.
+
+    kind              the kind of model
+    metric            what was to be raised, such as "ndcg@20"
+    fixed             settings that were not searched, the seed among them
+    trials            that ended, in their order, those of earlier sessions too
+    importance        setting → share, adding up to 1, of how much it decides which trials do well; empty where too few
+                      trials were measured to say
+    ended             "trials" or "budget": what ended the search
+    source            path of the purchases; empty where they were no file
+    fingerprint       of the purchases
+    n_users, n_items, validation_users, test_users  numbers of them; the test users were set aside
+    repeats           whether people rebuy
+    seconds           that the trials took, over all sessions
+    """
+
+    kind: str
+    metric: str
+    fixed: Mapping[str, Any]
+    trials: Sequence[TunedTrial]
+    importance: Mapping[str, float]
+    ended: str
+    source: str
+    fingerprint: str
+    n_users: int
+    n_items: int
+    validation_users: int
+    test_users: int
+    repeats: bool
+    seconds: float
+
+    @property
+    def best(self) -> TunedTrial:
+        """The trial of the highest value, of equal ones the first."""
+        found = best_of(self.trials)
+        if found is None:
+            raise AssertionError  # `tune` raises before
+        return found
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All chosen settings, as `train` takes them: what was fixed, and the best of what was searched."""
+        return {**self.fixed, **self.best.settings}
+
+    def toml(self) -> str:
+        """The text of a file that `recae train --config` takes, with comments that say where it comes from.
+
+        The same trials give the same text. The seed is among the settings, so that training sets the same users aside.
+        """
+        best, first = self.best, self.trials[0]
+        defaults = (
+            "these are the defaults" if best is first else f"the defaults reached {_figure(first.value)}"
+        )
+        data = f"{self.n_users:,} users × {self.n_items:,} items, fingerprint {self.fingerprint[:16]}"
+        named = f" of {_one_line(self.source)}" if self.source else ""
+        lines = [
+            f"# recae tune: {self.metric} {_figure(best.value)} on {self.validation_users:,} validation users, trial "
+            f"{best.number} of {len(self.trials)}; {defaults}",
+            f"# purchases{named}: {data}",
+            f"# the {self.test_users:,} users that recae train{' --repeats' if self.repeats else ''} measures on with "
+            "this seed were set aside",
+        ]
+        values: dict[str, Any] = {}
+        tables: dict[str, dict[str, Any]] = {}
+        for name, value in self.config.items():
+            part, dot, key = name.rpartition(".")
+            if dot:
+                tables.setdefault(part, {})[key] = value
+            else:
+                values[name] = value
+        return "\n".join([*lines, to_toml(self.kind, {**values, **tables})])
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "kind": self.kind,
+            "metric": self.metric,
+            "value": self.best.value,
+            "config": self.config,
+            "fixed": dict(self.fixed),
+            "best": self.best.as_dict(),
+            "trials": [trial.as_dict() for trial in self.trials],
+            "importance": dict(self.importance),
+            "ended": self.ended,
+            "fingerprint": self.fingerprint,
+            "n_users": self.n_users,
+            "n_items": self.n_items,
+            "validation_users": self.validation_users,
+            "test_users": self.test_users,
+            "repeats": self.repeats,
+            "seconds": self.seconds,
+        }
+
+
+def best_of(trials: Sequence[TunedTrial]) -> TunedTrial | None:
+    """The complete trial of the highest value, of equal ones the first; None where none is complete."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+
+def settings_in_words(settings: Mapping[str, Any]) -> str:
+    """Such as "factors 512, dropout 0.5"."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "the defaults"
+
+
+def _figure(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4f}"
+
+
+def _one_line(text: str) -> str:
+    """A text in quotation marks without anything that would end or break a comment in TOML."""
+    return json.dumps(text).replace("\x7f", "\\u007f")
