@@ -37,6 +37,11 @@ BAD_SOURCES: dict[str, tuple[bytes | None, tuple[str, ...]]] = {
     "returns.csv": (b"user,item,quantity\nu,a,-1\nv,b,0\n", ("no purchase is left", "2 dropped: quantity")),
     "sheet.csv": (b"PK\x03\x04" + bytes(60), ("Excel",)),
     "text.parquet": (GOOD, ("not a valid Parquet file",)),
+    "cut.jsonl": (
+        b'{"user_id": "u1", "item_id": "i1"}\n{"user_id": "u2", "it',
+        ("line 2", "middle of an object"),
+    ),
+    "array.json": (b'[{"user_id": "u1"}]', ("a JSON array", "jq -c '.[]'")),
     "purchases": (GOOD, ("ending", ".parquet")),
 }
 
@@ -53,7 +58,7 @@ def test_sources_refused(folder: Path, name: str) -> None:
 
 def test_sources_that_are_no_files(folder: Path) -> None:
     Path("folder.csv").mkdir()
-    refused(recae("train", "folder.csv"), "is a folder")
+    refused(recae("train", "folder.csv"), "is a folder without any file of purchases")
     os.mkfifo("pipe.csv")
     refused(recae("train", "pipe.csv"), "a device or a pipe")  # and does not wait for who writes to it
     Path("loop.csv").symlink_to("loop.csv")

@@ -66,6 +66,12 @@ READ = {"user": ["007", "12345678901234567890", "NA"], "item": ["a b", 'x, "y"',
         ("tab.tsv", b'user\titem\n007\ta b\n12345678901234567890\t"x, ""y"""\nNA\t\n'),
         ("bar.txt", b'user|item\n007|a b\n12345678901234567890|"x, ""y"""\nNA|\n'),
         ("excel.csv", b'sep=;\r\nuser;item\r\n007;a b\r\n12345678901234567890;"x, ""y"""\r\nNA;\r\n'),
+        ("colon.txt", b'user:item\n007:a b\n12345678901234567890:"x, ""y"""\nNA:\n'),
+        ("caret.csv", b'user^item\n007^a b\n12345678901234567890^"x, ""y"""\nNA^\n'),
+        ("tilde.csv", b'user~item\n007~a b\n12345678901234567890~"x, ""y"""\nNA~\n'),
+        ("hive.txt", b'user\x01item\n007\x01a b\n12345678901234567890\x01"x, ""y"""\nNA\x01\n'),
+        ("space.txt", b'user item\n007 "a b"\n12345678901234567890 "x, ""y"""\nNA \n'),
+        ("declared.txt", b'sep=#\nuser#item\n007#a b\n12345678901234567890#"x, ""y"""\nNA#\n'),
         ("a.csv.gz", gzip.compress(PLAIN)),
         ("members.csv.gz", gzip.compress(PLAIN[:20]) + gzip.compress(PLAIN[20:])),
         ("a.csv.zst", zstd(PLAIN)),
@@ -193,6 +199,7 @@ LONG = b"user,item\n" + b"".join(b"%d,%d\n" % (number, number * 7919 % 10_007) f
         ("a.csv", gzip.compress(LONG), "a gzip archive; name it"),
         ("a.csv", zstd(LONG), "a zstd archive"),
         ("a.csv", b"PAR1....", "a Parquet file"),
+        ("a.csv", b"SQLite format 3\0...", "sqlite:///PATH"),
         ("a.csv", b"PK\x03\x04...", "Excel"),
         ("a.csv", "user,item\n1,2\n".encode("utf-16"), "UTF-16"),
         ("a.csv", b"user,item\n1,\x002\n", "zero bytes"),
@@ -213,10 +220,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, mess
     error_of(path)
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     assert "there is no file" in error_of(tmp_path / "none.csv")
-    (tmp_path / "folder.csv").mkdir()
-    assert "is a folder" in error_of(tmp_path / "folder.csv")
     (tmp_path / "x.csv").write_text("")
     error_of(tmp_path / "x.csv" / "y.csv")
     error_of(tmp_path / ("x" * 300 + ".csv"))

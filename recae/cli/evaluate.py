@@ -15,6 +15,7 @@ from recae.cli.evaluate_progress import EvaluationDisplay
 from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
 from recae.cli.output import message, print_json
+from recae.cli.sources import check_not_read, source_argument
 from recae.errors import OutputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 
 @click.command(cls=_Recorded, epilog=kinds_text())
-@click.argument("source", metavar="PURCHASES", type=click.Path(path_type=Path))
+@source_argument
 @click.option(
     "--protocol", default="strong", show_default=True, metavar="NAME", help="How they are parted, see below."
 )
@@ -117,7 +118,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 )
 @click.option("--fresh", is_flag=True, help="Do everything anew, whatever is kept.")
 def evaluate(
-    source: Path,
+    source: str,
     protocol: str,
     test: Path | None,
     kinds: tuple[str, ...],
@@ -180,9 +181,10 @@ def evaluate(
     """
     ctx = click.get_current_context()
     paths = {"--csv": csv_path, "--users-out": users_out, "--report": report}
-    _check_outputs([source, *([] if test is None else [test])], paths, plots)
+    _check_outputs([source, *([] if test is None else [str(test)])], paths, plots)
     protocol_of = read_protocol_options(protocol, options)
 
+    from recae.sources import hide_password
     from recae.workflow.evaluating import EVALUATED, EvaluationProgress, evaluate_purchases
     from recae.workflow.rivals import BASELINES, parse_assignments
 
@@ -201,11 +203,11 @@ def evaluate(
             ks=ks,
             metric=metric,
             seed=seed,
-            columns=options,  # what is left: the columns
+            columns=options,  # what is left: the columns, and what to read of a database
             keep=_kept(keep, fresh),
             threads=threads,
             budget=budget,
-            command=shlex.join(["recae", "evaluate", *ctx.meta[_GIVEN]]),
+            command=shlex.join(["recae", "evaluate", *map(hide_password, ctx.meta[_GIVEN])]),
             progress=EvaluationProgress(_print_report, display.say, display.tell),
         )
     _write(evaluated, paths, plots)
@@ -217,7 +219,7 @@ def evaluate(
         ctx.exit(2)
 
 
-def _check_outputs(sources: list[Path], paths: dict[str, Path | None], plots: Path | None) -> None:
+def _check_outputs(sources: list[str], paths: dict[str, Path | None], plots: Path | None) -> None:
     """OutputError, before anything is read, for what cannot be written, and for two results in one file."""
     from recae.files import check_writable
     from recae.tables import check_output
@@ -227,7 +229,9 @@ def _check_outputs(sources: list[Path], paths: dict[str, Path | None], plots: Pa
         if path is None:
             continue
         for source in sources:
-            (check_output if option == "--users-out" else check_writable)(path, source)
+            check_not_read(path, source)
+        if option == "--users-out":
+            check_output(path)
         if other := seen.get(path.resolve()):
             raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
         seen[path.resolve()] = option

@@ -13,6 +13,7 @@ import click
 from recae.cli.kinds import kinds_text
 from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import message, print_json, print_metrics
+from recae.cli.sources import check_not_read, source_argument
 from recae.cli.train_display import Display
 from recae.cli.train_settings import SHORTCUTS, read_settings, settings_options
 from recae.errors import OutputError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=kinds_text())
-@click.argument("source", metavar="PURCHASES", type=click.Path(path_type=Path))
+@source_argument
 @click.option(
     "--out",
     metavar="PATH",
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 @click.option("--no-histories", is_flag=True, help="Leave users and their histories out of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def train(
-    source: Path,
+    source: str,
     out: Path,
     kind: str | None,
     assignments: tuple[str, ...],
@@ -82,10 +83,15 @@ def train(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a model on PURCHASES, a table of them: CSV (also .gz, .zst, .bz2) or Parquet.
+    """Train a model on PURCHASES, a table of them: CSV or JSON Lines (also .gz, .zst, .bz2), Parquet, a folder of
+    such files, a pattern, the standard input (-), or the URL of a database.
 
     \b
       recae train purchases.csv
+      recae train 'data/2024-*.csv.gz'
+      zcat purchases.csv.gz | recae train -
+      recae train postgresql://me@host/shop --table purchases
+      SHOP_URL=postgresql://me:secret@host/shop recae train env:SHOP_URL --query "select …"
       recae train orders.parquet --user-column buyer --item-column sku --out orders.recae
       recae train purchases.csv --kind auto --budget 10m
       recae train purchases.csv --kind deep --layers 600,200 --set noise=0.5
@@ -117,7 +123,7 @@ def train(
     """
     from recae.files import check_writable
 
-    check_writable(out, source)  # before the training, not after it
+    check_not_read(out, source)  # before the training, not after it
     if config_path is not None:
         check_writable(out, config_path)
     checkpoints = None
@@ -139,7 +145,7 @@ def train(
             source,
             kind=kind,
             device=device,
-            columns=options,  # what is left: the columns
+            columns=options,  # what is left: the columns, and what to read of a database
             checkpoints=checkpoints,
             repeats=repeats,
             progress=Progress(
@@ -173,16 +179,15 @@ def train(
     message(f"read, trained and measured in {seconds:.1f} s; the model is in {out}")
 
 
-def _checkpoints(source: Path, out: Path, given: str | None, every: int | None, resume: bool) -> Checkpoints:
+def _checkpoints(source: str, out: Path, given: str | None, every: int | None, resume: bool) -> Checkpoints:
     """Return where checkpoints go; OutputError when they cannot be written there."""
-    from recae.files import check_writable
     from recae.training import Checkpoints
 
     path = out.with_name(f"{out.name}.checkpoint")
     if given is not None:
         path = output_path(click.get_current_context(), click.Option(["--checkpoint"]), given)
     checkpoints = Checkpoints(path, every, resume)
-    check_writable(path, source)
+    check_not_read(path, source)
     if path.resolve() == out.resolve():
         raise OutputError(f"cannot write a checkpoint to '{path}': the model goes there; choose another path")
     if path.exists() and not resume:

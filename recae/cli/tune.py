@@ -12,6 +12,7 @@ from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
 from recae.cli.output import message, print_json, print_table
 from recae.cli.settings import text_of
+from recae.cli.sources import check_not_read, source_argument
 from recae.cli.tune_display import TuneDisplay
 from recae.errors import OutputError
 
@@ -25,7 +26,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 
 @click.command(epilog=kinds_text())
-@click.argument("source", metavar="PURCHASES", type=click.Path(path_type=Path))
+@source_argument
 @click.option("--kind", metavar="NAME", help="The model, see below.  [default: blend]")
 @click.option(
     "--trials", type=int, default=30, show_default=True, metavar="N", help="Settings to try, at most."
@@ -66,7 +67,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all trials as JSON (below).")
 def tune(
-    source: Path,
+    source: str,
     kind: str | None,
     trials: int,
     budget: str,
@@ -126,7 +127,7 @@ def tune(
     settings = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
     file = study or (out.with_name(f"{out.name}.study") if out else Path(f"tune.{kind}.study"))
     _check_outputs(source, {"--out": out, "--plot": plot, "--study": file})
-    check_study(file, resume, source)
+    check_study(file, resume)
     with TuneDisplay(metric) as display:
         tuned = run(
             source,
@@ -160,9 +161,8 @@ def tune(
     _say_at_the_end(tuned, out)
 
 
-def _check_outputs(source: Path, paths: dict[str, Path | None]) -> None:
+def _check_outputs(source: str, paths: dict[str, Path | None]) -> None:
     """OutputError, before any work, for what cannot be written and for two results in one file."""
-    from recae.files import check_writable
     from recae.plots import check_plot
 
     if plot := paths["--plot"]:
@@ -171,7 +171,7 @@ def _check_outputs(source: Path, paths: dict[str, Path | None]) -> None:
     for option, path in paths.items():
         if path is None:
             continue
-        check_writable(path, source)
+        check_not_read(path, source)
         if other := seen.get(path.resolve()):
             raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
         seen[path.resolve()] = option

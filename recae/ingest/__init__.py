@@ -10,7 +10,7 @@ from recae.ingest.columns import BASKET_NAMES, KNOWN_NAMES, Columns, choose_colu
 from recae.ingest.reading import Reading
 from recae.ingest.report import IngestReport
 from recae.interactions import Interactions
-from recae.sources import open_source
+from recae.sources import Source, open_source
 
 __all__ = [
     "BASKET_NAMES",
@@ -25,8 +25,10 @@ __all__ = [
 
 
 def read_with_report(
-    source: str | Path,
+    source: str | Path | Source,
     *,
+    query: str | None = None,
+    table: str | None = None,
     user_column: str | None = None,
     item_column: str | None = None,
     time_column: str | None = None,
@@ -41,7 +43,8 @@ def read_with_report(
     missing quantity counts as one. Blank names are ignored, blanks around a name removed.
 
     Args:
-        source: path of a CSV or Parquet file; see `recae.sources.open_source` for the endings.
+        source: a file, a folder, a pattern, "-", or the URL of a database; see `recae.sources.open_source`.
+        query, table: what to read of a database.
         user_column, item_column, time_column, quantity_column, name_column: exact column names; "" for the
             last three says that there is none.
 
@@ -49,7 +52,8 @@ def read_with_report(
         the interactions, and the report of what was read and dropped.
 
     Raises:
-        SourceError: the file cannot be read.
+        SourceError: the source cannot be read to its end.
+        ConfigError: a query or table is given for something else than a database, or both.
         ColumnError: the columns are not the ones needed, or of types that cannot be used.
         DataError: fewer than two users or two items are left.
     """
@@ -60,17 +64,22 @@ def read_with_report(
         "quantity": quantity_column,
         "name": name_column,
     }
-    interactions, _, report = _read(source, given)
+    interactions, _, report = _read(open_source(source, query=query, table=table), given)
     return interactions, report
 
 
-def read_interactions(source: str | Path, **columns: str | None) -> Interactions:
-    """Read a table of purchases as `read_with_report` does, whose columns may be named, and keep no report."""
-    return read_with_report(source, **columns)[0]
+def read_interactions(source: str | Path | Source, **options: str | None) -> Interactions:
+    """Read a table of purchases as `read_with_report` does, with its options, and keep no report."""
+    return read_with_report(source, **options)[0]
 
 
 def read_events(
-    source: str | Path, *, basket_column: str | None = None, **columns: str | None
+    source: str | Path | Source,
+    *,
+    query: str | None = None,
+    table: str | None = None,
+    basket_column: str | None = None,
+    **columns: str | None,
 ) -> tuple[Interactions, Events, IngestReport]:
     """Read a table of purchases as `read_with_report` does, and keep which were made together, in which order.
 
@@ -80,6 +89,7 @@ def read_events(
     takes some 20 bytes for each purchase, and four times as many while they are sorted.
 
     Args:
+        source, query, table: as for `read_with_report`.
         basket_column: exact name of the basket column; by default the first of `BASKET_NAMES`, and only where
             there is no time column; "" says that there is none.
         columns: the other columns, as for `read_with_report`.
@@ -90,22 +100,20 @@ def read_events(
     Raises:
         ColumnError: beside the errors of `read_with_report`, there is neither a time nor a basket column, or
             without times the baskets are not whole numbers.
-        SourceError, DataError: as `read_with_report`.
+        SourceError, ConfigError, DataError: as `read_with_report`.
     """
     roles = ("user", "item", "time", "quantity", "name")
     if unknown := sorted(set(columns) - {f"{role}_column" for role in roles}):
         raise TypeError(f"read_events() got an unexpected keyword argument '{unknown[0]}'")
     given = {role: columns.get(f"{role}_column") for role in roles}
-    interactions, events, report = _read(source, {**given, "basket": basket_column})
+    opened = open_source(source, query=query, table=table)
+    interactions, events, report = _read(opened, {**given, "basket": basket_column})
     assert events is not None  # noqa: S101  # a basket was asked for
     return interactions, events, report
 
 
-def _read(
-    source: str | Path, given: dict[str, str | None]
-) -> tuple[Interactions, Events | None, IngestReport]:
+def _read(table: Source, given: dict[str, str | None]) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
-    table = open_source(source)
     try:
         columns = choose_columns(table.column_names, given)
         if "basket" in given and columns.time is None and columns.basket is None:

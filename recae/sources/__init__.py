@@ -1,78 +1,103 @@
-"""Where purchases come from: every kind of file becomes one stream of Arrow record batches."""
+"""Where purchases come from: files, folders, standard input and databases, each as one stream of record batches."""
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator, Sequence
+import re
 from pathlib import Path
-from typing import Final, Protocol
 
-import pyarrow as pa
+from recae.errors import ConfigError, SourceError
+from recae.sources.base import Source
+from recae.sources.databases import hide_password, is_url, shows_password
+from recae.sources.files import open_file
+from recae.sources.folder import folder_files, open_folder, open_pattern, pattern_files
 
-from recae.errors import SourceError
-from recae.sources.csv import CsvSource
-from recae.sources.parquet import ParquetSource
-
-__all__ = ["CsvSource", "ParquetSource", "Source", "open_source"]
-
-_TEXT: Final = frozenset({".csv", ".tsv", ".txt"})
-_PARQUET: Final = frozenset({".parquet", ".pq"})
-_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+__all__ = ["Source", "hide_password", "local_files", "open_source", "shows_password"]
 
 
-class Source(Protocol):
-    """A table of purchases that can be read from its beginning as often as needed."""
-
-    name: str
-    """What to call it in messages."""
-    column_names: list[str]
-    """The names of its columns, in their order; a name may occur twice."""
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the named columns as record batches of bounded size."""
-        ...
-
-
-def open_source(path: str | Path) -> Source:
-    """Open a file of purchases by the ending of its name (upper and lower case are the same).
+def open_source(source: str | Path | Source, *, query: str | None = None, table: str | None = None) -> Source:
+    """Open a table of purchases.
 
     Args:
-        path: ``.csv``, ``.tsv`` or ``.txt`` for delimited text, each optionally followed by ``.gz``, ``.zst``
-            or ``.bz2``; ``.parquet`` or ``.pq`` for Parquet.
+        source: one of
+
+            - a file, by the ending of its name: ``.csv``, ``.tsv`` or ``.txt`` for delimited text, ``.jsonl``,
+              ``.ndjson`` or ``.json`` for JSON Lines, each optionally followed by ``.gz``, ``.zst`` or ``.bz2``;
+              ``.parquet`` or ``.pq`` for Parquet;
+            - a folder of them, also a partitioned one, or a pattern such as ``2024-*.csv.gz``;
+            - ``-`` for the standard input, whose first bytes tell what it is;
+            - the URL of a database, such as ``postgresql://user@host/shop`` or ``sqlite:///shop.db``;
+            - ``env:NAME``, which stands for the value of an environment variable: one of the above;
+            - a source that is open already.
+        query: what to read of a database.
+        table: the table or view to read instead.
 
     Raises:
-        SourceError: the file is missing, empty, a folder or a pipe, not readable, of an unknown ending, or
-            broken at its beginning.
+        ConfigError: a query or table is given for something else than a database, or both.
+        SourceError: the source is missing, empty, not readable, of an unknown kind, or broken at its beginning; the
+            files of a folder or pattern do not fit together; a database refuses.
     """
-    path = Path(path)
-    try:
-        str(path).encode()  # Arrow opens nothing else
-    except UnicodeEncodeError as error:
-        raise SourceError(f"the name of {str(path)!r} is not UTF-8; rename the file") from error
-    try:
-        if path.is_dir():
-            raise SourceError(f"'{path}' is a folder; give the path of one file of purchases")
-        if not path.exists():
-            raise SourceError(f"there is no file '{path}'; check the path of the purchases")
-        if not path.is_file():
-            raise SourceError(
-                f"'{path}' is a device or a pipe, and purchases are read more than once; "
-                "write them to a file first"
+    if not isinstance(source, str | Path):
+        return source
+    text = _resolved(source)
+    if is_url(text):
+        from recae.sources.sql import SqlSource
+
+        return SqlSource(text, query, table)
+    for option, value in (("--query", query), ("--table", table)):
+        if value is not None:
+            raise ConfigError(
+                f"{option} is for a database, but '{text}' is none; leave it out, or give a URL such as "
+                "postgresql://host/shop or sqlite:///shop.db"
             )
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{str(path)!r} cannot be opened: {error}; check the path") from error
-    if not os.access(path, os.R_OK):
+    if text == "-":
+        from recae.sources.stdin import StdinSource
+
+        return StdinSource()
+    path = Path(text)
+    if _is_pattern(text):
+        return open_pattern(text)
+    return open_folder(path) if os.path.isdir(path) else open_file(path)  # noqa: PTH112  # never raises
+
+
+def local_files(source: str | Path) -> list[Path]:
+    """Return the files that a source consists of, which no result may replace; none for what is no file.
+
+    Raises:
+        SourceError: a folder or pattern has no files.
+    """
+    text = _resolved(source)
+    if is_url(text):
+        place = text.partition(":///")[2] if text.startswith(("sqlite", "duckdb")) else ""
+        return [Path(place.partition("?")[0])] if place else []
+    if text == "-":
+        return []
+    if _is_pattern(text):
+        return pattern_files(text)
+    path = Path(text)
+    return folder_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112
+
+
+def _resolved(source: str | Path) -> str:
+    """Return what a source stands for: itself, or the value of an environment variable.
+
+    Raises:
+        SourceError: the variable is not set.
+    """
+    text = str(source)
+    named = re.fullmatch(r"env:(\w+)", text)
+    if named is None:
+        return text
+    value = os.environ.get(named[1])
+    if not value:
         raise SourceError(
-            f"'{path}' cannot be read: permission denied; ask its owner for permission to read it"
+            f"the environment variable {named[1]}, which '{text}' stands for, is not set; "
+            "set it to a path or to the URL of a database"
         )
-    compression = _COMPRESSIONS.get(path.suffix.lower())
-    ending = path.suffix.lower() if compression is None else Path(path.stem).suffix.lower()
-    if ending not in _TEXT and (ending not in _PARQUET or compression is not None):
-        raise SourceError(
-            f"the ending of '{path}' does not tell what it holds; known are .csv, .tsv and .txt (also "
-            "followed by .gz, .zst or .bz2), .parquet and .pq; rename the file"
-        )
-    if size == 0:
-        raise SourceError(f"'{path}' is empty; a header line and one row for each purchase are needed")
-    return ParquetSource(path) if ending in _PARQUET else CsvSource(path, compression)
+    return value
+
+
+def _is_pattern(text: str) -> bool:
+    """Tell whether a path is a pattern; one that exists is a path."""
+    return glob.has_magic(text) and not os.path.lexists(text)

@@ -11,45 +11,40 @@ from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 
-from recae.errors import ColumnError, SourceError
+from recae.errors import SourceError
+from recae.sources.base import Table, damaged, first_line, refuse_foreign, text_schema
 from recae.sources.lines import Row, rows
 
 _HEAD = 1 << 20  # bytes in which the header must end
 _BLOCK = 1 << 24  # bytes of text in one batch; the longest row must fit
 _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
-_PROGRAMS: Final = {"gzip": "gzip", "zstd": "zstd", "bz2": "bzip2"}
-_FOREIGN: Final = (
-    (b"PAR1", "a Parquet file; name it .parquet"),
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook; export the table as CSV"),
-    (b"\x1f\x8b", "a gzip archive; name it .csv.gz"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive; name it .csv.zst"),
-    (b"BZh", "a bzip2 archive; name it .csv.bz2"),
-    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
-)
+_RARE: Final = {":": "colon", "^": "caret", "~": "tilde", "\x01": "control character 1", " ": "space"}
 
 
-class CsvSource:
+class CsvSource(Table):
     """A file of delimited text: a header line, then one purchase a row.
 
     Values are exact text and an empty value is null; "NA" and the like stay text. A byte order mark is
-    skipped. The delimiter (comma, semicolon, tab or vertical bar) is the one that divides the header into
-    most fields. A quoted field may hold delimiters, line breaks and doubled quotes. Blank lines are ignored.
+    skipped. The delimiter (comma, semicolon, tab or vertical bar; where none of them is in the header, colon,
+    caret, tilde, control character 1 or space) is the one that divides the header into most fields, or any
+    character that a first line such as ``sep=#`` names. A quoted field may hold delimiters, line breaks and
+    doubled quotes. Blank lines are ignored.
 
     Args:
         path: the file.
         compression: ``"gzip"``, ``"zstd"``, ``"bz2"``, or None for plain text.
+        name: what to call it in messages; by default the path.
 
     Attributes:
-        name: the path, for messages.
-        column_names: the header, each name without surrounding blanks.
+        name: for messages.
+        schema: text columns by the names in the header, each without surrounding blanks.
 
     Raises:
         SourceError: the file is empty, broken, not text, or its header cannot be read.
     """
 
-    def __init__(self, path: Path, compression: str | None = None) -> None:
-        self.name = str(path)
+    def __init__(self, path: Path, compression: str | None = None, name: str | None = None) -> None:
+        self.name = name = name or str(path)
         self._path = path
         self._compression = compression
         try:
@@ -57,17 +52,15 @@ class CsvSource:
                 head = stream.read(_HEAD)
         except OSError as error:
             raise self._damaged(error) from error
-        for magic, what in _FOREIGN:
-            if head.startswith(magic):
-                raise SourceError(f"'{path}' is not delimited text but {what}")
+        refuse_foreign(name, head, "delimited text", "csv")
         if b"\0" in head:
-            raise SourceError(f"'{path}' is not text: it holds zero bytes; export the table as CSV in UTF-8")
+            raise SourceError(f"'{name}' is not text: it holds zero bytes; export the table as CSV in UTF-8")
         if not head.strip(b"\xef\xbb\xbf \t\r\n"):
-            raise SourceError(f"'{path}' is empty; a header line and one row for each purchase are needed")
+            raise SourceError(f"'{name}' is empty; a header line and one row for each purchase are needed")
         header, self._delimiter = _header(head, tab_first=".tsv" in path.suffixes)
         if not header.closed or (len(head) == _HEAD and len(header.text) > _HEAD // 2):
             raise SourceError(
-                f"the header of '{path}' (line {header.line}) does not end within 1 MiB; close its quotes"
+                f"the header of '{name}' (line {header.line}) does not end within 1 MiB; close its quotes"
             )
         try:
             text = header.text.encode("latin-1").decode("utf-8")
@@ -76,9 +69,9 @@ class CsvSource:
             raise self._not_utf8(header.line) from error
         except csv.Error as error:
             raise SourceError(
-                f"the header of '{path}' (line {header.line}) cannot be read: {error}"
+                f"the header of '{name}' (line {header.line}) cannot be read: {error}"
             ) from error
-        self.column_names = [name.strip() for name in names]
+        self.schema = text_schema([column.strip() for column in names])
         self._skip = header.last_line
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -91,13 +84,8 @@ class CsvSource:
         """
         from pyarrow import csv as arrow_csv
 
-        missing = [column for column in columns if column not in self.column_names]
-        if missing:
-            raise ColumnError(
-                f"'{self.name}' has no column {missing[0]!r}; it has {', '.join(self.column_names)}"
-            )
         # Numbers stand for the names while Arrow reads, since a header may hold one name twice.
-        positions = [str(self.column_names.index(column)) for column in columns]
+        positions = [str(position) for position in self.positions(columns)]
         labels = [str(position) for position in range(len(self.column_names))]
         types = dict.fromkeys(labels, pa.string())
         # A quote that is never closed swallows the rest of the file into the last field of the last row, and
@@ -106,7 +94,7 @@ class CsvSource:
             types[labels[-1]] = pa.binary()
         last = None
         try:
-            with pa.input_stream(self.name, compression=self._compression) as stream:
+            with pa.input_stream(str(self._path), compression=self._compression) as stream:
                 reader = arrow_csv.open_csv(
                     stream,
                     read_options=arrow_csv.ReadOptions(
@@ -133,7 +121,9 @@ class CsvSource:
 
     def _open(self) -> BinaryIO:
         """Open the decompressed bytes for Python's own readers."""
-        return cast(BinaryIO, io.BufferedReader(pa.input_stream(self.name, compression=self._compression)))
+        return cast(
+            BinaryIO, io.BufferedReader(pa.input_stream(str(self._path), compression=self._compression))
+        )
 
     def _check_closed(self) -> None:
         """Raise SourceError where the file ends inside a quoted field."""
@@ -169,7 +159,7 @@ class CsvSource:
             return self._damaged(broken)
         if isinstance(error, OSError):
             return self._damaged(error)
-        return SourceError(f"'{self.name}' cannot be read as delimited text: {_sentence(error)}")
+        return SourceError(f"'{self.name}' cannot be read as delimited text: {first_line(error)}")
 
     def _unclosed(self, row: Row) -> SourceError:
         return SourceError(
@@ -183,7 +173,7 @@ class CsvSource:
             where = f"the row on lines {row.line} to {row.last_line}"
         return SourceError(
             f"{where} of '{self.name}' has {row.fields} field{'s' * (row.fields != 1)} where the header has "
-            f"{expected} (delimiter: {_DELIMITERS.get(self._delimiter, repr(self._delimiter))}); "
+            f"{expected} (delimiter: {(_DELIMITERS | _RARE).get(self._delimiter, repr(self._delimiter))}); "
             "correct that row, or quote a value that holds the delimiter"
         )
 
@@ -194,32 +184,28 @@ class CsvSource:
         )
 
     def _damaged(self, error: OSError) -> SourceError:
-        if self._compression is None:
-            return SourceError(f"'{self.name}' cannot be read: {error.strerror or _sentence(error)}")
-        program = _PROGRAMS[self._compression]
-        if "Truncated" in str(error):
-            return SourceError(f"'{self.name}' is a truncated {program} archive; copy or download it again")
-        return SourceError(
-            f"'{self.name}' is not a valid {program} archive ({_sentence(error)}); copy it again, "
-            f"or drop '{self._path.suffix}' from its name if it is not compressed"
-        )
+        return damaged(self.name, self._compression, error, self._path.suffix)
 
 
 def _header(head: bytes, tab_first: bool) -> tuple[Row, str]:
     """Return the header row and the delimiter that divides it into most fields."""
-    candidates = ["\t", *(d for d in _DELIMITERS if d != "\t")] if tab_first else list(_DELIMITERS)
-    found: dict[str, Row] = {}
-    for delimiter in candidates:
-        stream = rows(io.BytesIO(head), delimiter)
-        row = next(stream)
-        # Excel's own first line names the delimiter; the header is the one after it.
-        declared = re.fullmatch(r'"?sep=(.)"?\s*', row.text)
-        if declared:
-            delimiter = declared[1]  # declared, so nothing is left to be found
-            return next((r for r in rows(io.BytesIO(head), delimiter) if r.line > row.line), row), delimiter
-        found[delimiter] = row
-    best = max(candidates, key=lambda delimiter: found[delimiter].fields)  # the first of the equal ones
-    return found[best], best
+    usual = ["\t", *(d for d in _DELIMITERS if d != "\t")] if tab_first else list(_DELIMITERS)
+    best = None
+    for candidates in (usual, list(_RARE)):
+        for delimiter in candidates:
+            row = next(rows(io.BytesIO(head), delimiter))
+            # Excel's own first line names the delimiter; the header is the one after it.
+            declared = re.fullmatch(r'"?sep=(.)"?\s*', row.text)
+            if declared:
+                delimiter = declared[1]  # declared, so nothing is left to be found
+                after = (r for r in rows(io.BytesIO(head), delimiter) if r.line > row.line)
+                return next(after, row), delimiter
+            if best is None or row.fields > best[0].fields:  # the first of the equal ones
+                best = row, delimiter
+        if best is not None and best[0].fields > 1:
+            break
+    assert best is not None  # noqa: S101  # there are candidates
+    return best
 
 
 def _first_bad_line(row: Row) -> int | None:
@@ -230,9 +216,3 @@ def _first_bad_line(row: Row) -> int | None:
     except UnicodeDecodeError as error:
         return row.line + len(re.findall(rb"\r\n|\r|\n", data[: error.start]))
     return None
-
-
-def _sentence(error: Exception) -> str:
-    """Return an error's first line, short enough for a sentence."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:200]

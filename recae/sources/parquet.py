@@ -7,32 +7,35 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from recae.errors import ColumnError, SourceError
+from recae.errors import SourceError
+from recae.sources.base import Table, first_line
 
 _ROWS = 131_072  # rows in one batch
 
 
-class ParquetSource:
+class ParquetSource(Table):
     """A Parquet file: one purchase a row, columns of their native types.
 
     Args:
         path: the file.
+        name: what to call it in messages; by default the path.
 
     Attributes:
-        name: the path, for messages.
-        column_names: names of the top-level columns.
+        name: for messages.
+        schema: the top-level columns.
 
     Raises:
         SourceError: the file is not Parquet, or it is damaged or truncated.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str | None = None) -> None:
         from pyarrow import parquet
 
-        self.name = str(path)
+        self.name = name or str(path)
+        self._path = str(path)
         try:
-            with parquet.ParquetFile(self.name) as file:
-                self.column_names: list[str] = list(file.schema_arrow.names)
+            with parquet.ParquetFile(self._path) as file:
+                self.schema = file.schema_arrow
         except (pa.ArrowException, OSError) as error:
             raise self._broken(error) from error
 
@@ -45,20 +48,15 @@ class ParquetSource:
         """
         from pyarrow import parquet
 
-        missing = [column for column in columns if column not in self.column_names]
-        if missing:
-            raise ColumnError(
-                f"'{self.name}' has no column {missing[0]!r}; it has {', '.join(self.column_names)}"
-            )
+        self.positions(columns)
         try:
-            with parquet.ParquetFile(self.name) as file:
+            with parquet.ParquetFile(self._path) as file:
                 for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
                     yield batch.select(list(columns))
         except (pa.ArrowException, OSError) as error:
             raise self._broken(error) from error
 
     def _broken(self, error: Exception) -> SourceError:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
         return SourceError(
-            f"'{self.name}' is not a valid Parquet file ({reason}); write or download it again"
+            f"'{self.name}' is not a valid Parquet file ({first_line(error)}); write or download it again"
         )

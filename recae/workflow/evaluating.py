@@ -82,8 +82,9 @@ def evaluate_purchases(
     Parameters
     ----------
     source
-        The path of a table of purchases; for the protocol "pair" that of its training part, of a matrix (users,
-        items) in an .npz file, or of a folder with train.npz and test.npz. Or what was read already.
+        A table of purchases as `recae.sources.open_source` takes it; for the protocol "pair" its training part, the
+        path of a matrix (users, items) in an .npz file, or of a folder with train.npz and test.npz. Or what was read
+        already.
     test
         The test part of the protocol "pair".
     protocol, options
@@ -103,7 +104,7 @@ def evaluate_purchases(
     seed
         Of who is held out, of the settings tried, of every model and of the bootstrap.
     columns
-        Those of `recae.ingest.read_events`.
+        Options of `recae.ingest.read_events`: names of columns, and what to read of a database.
     keep, threads, budget
         As for `comparing.compare`; the budget in seconds or such as "10m".
     command

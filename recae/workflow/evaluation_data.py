@@ -13,11 +13,14 @@ from recae.evaluation.moments import check_times
 from recae.evaluation.protocols import Purchases, pair_of_matrices
 from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
 from recae.interactions import Interactions
+from recae.sources import Source as Opened
 from recae.sources import open_source
 from recae.sources.matrix import read_matrix
 
 BY_BASKET = ("time", "next-basket")
 """The protocols that need every purchase with its time or basket, and not only the pairs."""
+
+_OF_DATABASES = ("query", "table")
 
 Source = Purchases | Interactions | str | Path
 Columns = Mapping[str, str | None]
@@ -113,7 +116,7 @@ def read_material(
     if is_matrix(Path(source)):
         if named:
             raise ConfigError(
-                f"--{named[0].replace('_', '-')} is for tables, but matrices are given; leave it out"
+                f"--{named[0].replace('_', '-')} is for tables of purchases, but matrices are given; leave it out"
             )
         return _read_matrices(Path(source), test, on_message)
     if protocol not in BY_BASKET and columns.get("basket_column"):
@@ -122,6 +125,9 @@ def read_material(
             "leave --basket-column out"
         )
     lines: list[str] = []
+    plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
+    opened = open_source(source, **{name: columns.get(name) for name in _OF_DATABASES})
+    name = Path(opened.name).name or opened.name
 
     def report(found: IngestReport) -> None:
         lines.extend(found.lines())
@@ -129,24 +135,22 @@ def read_material(
 
     if protocol in BY_BASKET:
         if protocol == "time":
-            _check_time_column(source, columns)
-        interactions, events, found = read_events(source, **columns)
+            _check_time_column(opened, plain)
+        interactions, events, found = read_events(opened, **plain, basket_column=columns.get("basket_column"))
         report(found)
-        return Material(Purchases(interactions, events), Path(source).name, lines)
-    plain = {name: value for name, value in columns.items() if name != "basket_column"}
-    interactions, found = read_with_report(source, **plain)
+        return Material(Purchases(interactions, events), name, lines)
+    interactions, found = read_with_report(opened, **plain)
     report(found)
     if test is None:
-        return Material(Purchases(interactions), Path(source).name, lines)
+        return Material(Purchases(interactions), name, lines)
     other, found = read_with_report(test, **plain)
     report(found)
-    return Material(Purchases(interactions, None, other), f"{Path(source).name}, {Path(test).name}", lines)
+    return Material(Purchases(interactions, None, other), f"{name}, {Path(test).name}", lines)
 
 
-def _check_time_column(source: str | Path, columns: Columns) -> None:
+def _check_time_column(table: Opened, columns: Columns) -> None:
     """DataError where a table has no column of times; reading it would ask for one of baskets, too."""
     given = {name.removesuffix("_column"): value for name, value in columns.items()}
-    table = open_source(source)
     try:
         found = choose_columns(table.column_names, given)
     except ColumnError as error:

@@ -71,7 +71,9 @@ def train(
 ) -> Recommender:
     """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
 
-    source    Interactions, or the path of a table of purchases (`columns`: see `recae.ingest.read_with_report`)
+    source    Interactions, or a table of purchases as `recae.sources.open_source` takes it: a path, a folder, a
+              pattern, "-", or the URL of a database
+    columns   options of `recae.ingest.read_with_report`: names of columns, and what to read of a database
     kind      name of the model, one of `recae.workflow.CONFIGS`; None: `DEFAULT_KIND`
     device    "auto", "cpu" or "cuda"
     checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove

@@ -36,7 +36,7 @@ def check_optuna() -> None:
         raise ConfigError("tuning needs Optuna, which is not installed: pip install 'recae[tune]'") from error
 
 
-def check_study(path: Path, resume: bool, source: Path | None = None) -> None:
+def check_study(path: Path, resume: bool) -> None:
     """Makes sure, before any work, that a study can be begun, or with `resume` gone on with, in this file.
 
     Raises OutputError when it cannot be written to or, to begin, is there already, CheckpointError when there is none.
@@ -45,7 +45,7 @@ def check_study(path: Path, resume: bool, source: Path | None = None) -> None:
         raise CheckpointError(
             f"there is no study '{path}' to go on from; tune without --resume, or name one with --study"
         )
-    check_writable(path, source)
+    check_writable(path)
     if not resume and path.exists():
         raise OutputError(
             f"cannot begin a study in '{path}': the file is there already; go on from it with --resume, remove it, or "

@@ -62,7 +62,7 @@ class Tuned:
     importance        setting → share, adding up to 1, of how much it decides which trials do well; empty where too few
                       trials were measured to say
     ended             "trials" or "budget": what ended the search
-    source            path of the purchases; empty where they were no file
+    source            what the purchases were read from, without a password; empty where they were given as they are
     fingerprint       of the purchases
     n_users, n_items, validation_users, test_users  numbers of them; the test users were set aside
     repeats           whether people rebuy

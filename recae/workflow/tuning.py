@@ -8,6 +8,7 @@ from typing import Any
 
 from recae.errors import ConfigError
 from recae.interactions import Interactions
+from recae.sources import hide_password
 from recae.training import choose_device, device_name
 from recae.training.config import check_range
 from recae.training.settings import full_name
@@ -45,7 +46,8 @@ def tune(
     MemoryError) counts as failed. A trial that is trained in epochs and is not done at the end of the budget does not
     count.
 
-    source   Interactions, or the path of a table of purchases (`columns`: see `recae.ingest.read_with_report`)
+    source   as for `train`
+    columns  likewise
     kind     name of the model, one of `recae.workflow.CONFIGS` but auto and popularity; None: as for `train`
     trials   how many at most, those of earlier sessions included
     budget   time for all of them, likewise: seconds, or such as 90s, 20m, 1h
@@ -113,7 +115,7 @@ def tune(
             trials=done,
             importance=kept.importance(),
             ended=ended,
-            source="" if isinstance(source, Interactions) else str(source),
+            source="" if isinstance(source, Interactions) else hide_password(str(source)),
             fingerprint=data.fingerprint,
             n_users=data.interactions.n_users,
             n_items=data.interactions.n_items,

@@ -1,0 +1,48 @@
+"""The argument PURCHASES and the options that go with it: what to read, and what no result may replace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from recae.cli.output import message
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def source_argument(function: _Function) -> _Function:
+    """Add PURCHASES as `source`, a text, and --query and --table: what `recae.ingest.read_events` takes."""
+    for name, metavar, text in (
+        ("--table", "NAME", "The table or view of a database to read, such as purchases or shop.purchases."),
+        ("--query", "SQL", "A SELECT to read from a database instead of a table."),
+    ):
+        function = click.option(name, metavar=metavar, help=text)(function)
+    return click.argument("source", metavar="PURCHASES", callback=_checked)(function)
+
+
+def check_not_read(path: Path, source: str) -> None:
+    """Raise OutputError where a result would replace a file that is read, and as `recae.files.check_writable`."""
+    from recae.files import check_writable
+    from recae.sources import local_files
+
+    check_writable(path)
+    if path.exists():
+        for file in filter(os.path.exists, local_files(source)):  # which, unlike Path's, never raises
+            if path.samefile(file):
+                check_writable(path, file)
+
+
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Warn where a password stands on the command line."""
+    from recae.sources import shows_password
+
+    if shows_password(value):
+        message(
+            "everybody on this machine can see the password in the command line; put the URL into an environment "
+            "variable and give env:NAME, or use PGPASSWORD or ~/.pgpass for PostgreSQL"
+        )
+    return value
