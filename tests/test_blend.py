@@ -285,3 +285,24 @@ def test_no_checkpoint_of_what_is_fitted_only_to_choose_weights(tmp_path: Path) 
     fit_blend(purchases(), make_config("blend", QUICK), None, hooks)
     assert seen == [0, 0]  # two trainings began, and there was none when the second did
     assert (tmp_path / "c").exists()
+
+
+def test_what_is_solved_already_is_not_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[str] = []
+    real = fitting.fit_registered
+
+    def fit(kind: str, *arguments: Any, **options: Any) -> Any:
+        fitted.append(kind)
+        return real(kind, *arguments, **options)
+
+    monkeypatch.setattr(fitting, "fit_registered", fit)
+    matrix, solved = purchases(), Hooks(solved={})
+    config, other = (make_config("blend", {**QUICK, "sigmoid.epochs": epochs}) for epochs in (4, 3))
+    fit_blend(matrix, config, pair(), solved)
+    again, _, _ = fit_blend(matrix, other, pair(), solved)
+    assert fitted == ["sigmoid", "itemknn", "sigmoid"]
+    fresh, _, _ = fit_blend(matrix, other, pair(), Hooks())
+    np.testing.assert_array_equal(again.score(matrix), fresh.score(matrix))
+    assert again.config() == fresh.config()
+    fit_blend(matrix, make_config("blend", {**QUICK, "itemknn.k": 6}), pair(), solved)
+    assert fitted[-2:] == ["sigmoid", "itemknn"]

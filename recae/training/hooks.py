@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from recae.models import Model
 from recae.training.checkpoint import Checkpoints, Epoch
@@ -18,6 +19,8 @@ class Hooks:
     on_users     is told how many users of the epoch are done
     on_epoch     is told what an epoch did
     on_message   is told in words what takes long
+    solved       (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not fitted
+                 again. For several fits to the same matrix and validation users
     """
 
     device: str = "cpu"
@@ -27,3 +30,4 @@ class Hooks:
     on_users: Callable[[int], None] | None = None
     on_epoch: Callable[[Epoch], None] | None = None
     on_message: Callable[[str], None] = lambda text: None
+    solved: dict[tuple[str, Any], Model] | None = None

@@ -152,8 +152,10 @@ def fit_blend(
         return evaluate(model, *pair, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
     # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
-    first = hooks if learn is whole else replace(hooks, checkpoints=None)
-    models, epochs = _fit_parts(learn, configs, first, None if learn is not whole else quality)
+    if learn is whole:
+        models, epochs = _fit_parts(whole, configs, hooks, quality)
+    else:
+        models, epochs = _fit_parts(learn, configs, replace(hooks, checkpoints=None, solved=None), None)
     hooks.on_message(f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users")
     spreads = [fit_spread(model, pair[0]) for model in models]
     unit = [Blend((Part(model, 1.0, s),), {}) for model, s in zip(models, spreads, strict=True)]
@@ -199,8 +201,13 @@ def _fit_parts(
     models: list[Model] = []
     epochs: list[Epoch] = []
     for kind, config in configs.items():
+        if hooks.solved is not None and (kind, config) in hooks.solved:
+            models.append(hooks.solved[kind, config])
+            continue
         hooks.on_message(f"fitting {kind}")
         model, of_part = fit_registered(kind, matrix, config, replace(hooks, validate=validate))
+        if hooks.solved is not None and not model.trained:
+            hooks.solved[kind, config] = model
         models.append(model)
         epochs = epochs or of_part
     return models, epochs

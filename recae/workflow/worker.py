@@ -83,6 +83,7 @@ def work(job: Job, inputs: Inputs, tell: Tell, seconds: float | None = None) -> 
     reasons: list[str] = []
     best: tuple[float, Model, list[Epoch]] | None = None
     cut, slowest = None, 0.0
+    solved: dict[tuple[str, Any], Model] = {}
     for number, settings in enumerate(job.trials, start=1):
         began = time.monotonic()
         if number > 1 and deadline is not None and began + slowest > deadline:
@@ -90,7 +91,7 @@ def work(job: Job, inputs: Inputs, tell: Tell, seconds: float | None = None) -> 
             break
         quality: float | None = None
         try:
-            model, epochs, stopped = _fit(job, settings, inputs, tell, deadline)
+            model, epochs, stopped = _fit(job, settings, inputs, tell, deadline, solved)
             quality = _quality(job, model, inputs)
             if stopped:
                 cut = f"trial {number} was stopped by the end of its share of the budget"
@@ -130,7 +131,12 @@ def work(job: Job, inputs: Inputs, tell: Tell, seconds: float | None = None) -> 
 
 
 def _fit(
-    job: Job, settings: Mapping[str, Any], inputs: Inputs, tell: Tell, deadline: float | None
+    job: Job,
+    settings: Mapping[str, Any],
+    inputs: Inputs,
+    tell: Tell,
+    deadline: float | None,
+    solved: dict[tuple[str, Any], Model],
 ) -> tuple[Model, list[Epoch], bool]:
     """A model, its epochs, and whether the deadline stopped it."""
     best: list[tuple[float, Model]] = []
@@ -162,6 +168,7 @@ def _fit(
         on_users=on_users,
         on_epoch=on_epoch,
         on_message=lambda text: tell({"event": "message", "text": text}),
+        solved=solved,
     )
     config = make_config(job.kind, settings)
     try:
