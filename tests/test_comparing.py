@@ -28,7 +28,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Jobs are done here, without a process each; tests/test_jobs.py is about the processes. Gives those done."""
     done: list[Job] = []
 
-    def run(job: Job, inputs: Path, folder: Path, *, threads: Any, seconds: Any, on_event: Any) -> Any:
+    def run(job: Job, inputs: Path, folder: Path, *, seconds: Any, on_event: Any, **rest: Any) -> Any:
         done.append(job)
         return work(job, Inputs.load(inputs), on_event, seconds)
 

@@ -164,7 +164,7 @@ def test_what_the_time_does_not_suffice_for_is_said(monkeypatch: pytest.MonkeyPa
 
 def test_a_job_in_its_folder(tmp_path: Path) -> None:
     place = saved(tmp_path)
-    told = {"job": job().as_dict(), "inputs": str(place), "threads": None, "seconds": None}
+    told = {"job": job().as_dict(), "inputs": str(place), "threads": None, "end": None}
     (tmp_path / "job.json").write_text(json.dumps(told))
     events: list[dict[str, Any]] = []
     assert worker.run(tmp_path, events.append)

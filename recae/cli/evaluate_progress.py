@@ -18,8 +18,10 @@ class EvaluationDisplay:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._place, self._where, self._trial = "", "", ""
-        self._told = 0.0
+        self._where: dict[str, str] = {}  # by model, since two may run at a time
+        self._trial: dict[str, str] = {}
+        self._told: dict[str, float] = {}
+        self._ended = 0
 
     def __enter__(self) -> EvaluationDisplay:
         return self
@@ -30,6 +32,8 @@ class EvaluationDisplay:
 
     def tell(self, name: str, event: Mapping[str, Any]) -> None:
         """An event of `recae.workflow.comparing.Tell`."""
+        if event["folds"] > 1:
+            name = f"{name}, fold {event['fold'] + 1} of {event['folds']}"
         {
             "start": self._start,
             "kept": self._kept,
@@ -37,7 +41,7 @@ class EvaluationDisplay:
             "epoch": self._epoch,
             "message": lambda name, event: self._show(f"{name}: {event['text']}"),
             "cut": lambda name, event: self.say(f"{name}: {event['text']}"),
-            "failed": lambda name, event: self.say(f"{name} failed: {event['text']}"),
+            "failed": self._failed,
             "done": self._done,
         }[event["event"]](name, event)
 
@@ -49,21 +53,20 @@ class EvaluationDisplay:
             self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
 
     def _start(self, name: str, event: Mapping[str, Any]) -> None:
-        self._begin(event)
-        n, self._trial = event["trials"], f"trial 1 of {event['trials']}"
-        self._told = time.monotonic()
+        self._begin(name, event)
+        n, self._trial[name] = event["trials"], f"trial 1 of {event['trials']}"
+        self._told[name] = time.monotonic()
         if self._bar is None:
-            self.say(f"{name} ({self._where}): {n} {'setting' if n == 1 else 'settings'} to try")
-        self._show(f"{name} ({self._where}): {self._trial}")
+            self.say(f"{name} ({self._where[name]}): {n} {'setting' if n == 1 else 'settings'} to try")
+        self._show(f"{name} ({self._where[name]}): {self._trial[name]}")
 
     def _kept(self, name: str, event: Mapping[str, Any]) -> None:
-        self._begin(event)
-        self.say(f"{name} ({self._where}): kept from an earlier run")
+        self._begin(name, event)
+        self.say(f"{name} ({self._where[name]}): kept from an earlier run")
+        self._end()
 
-    def _begin(self, event: Mapping[str, Any]) -> None:
-        fold = f", fold {event['fold'] + 1} of {event['folds']}" if event["folds"] > 1 else ""
-        self._where = f"{event['number']} of {event['of']}{fold}"
-        done = (event["number"] - 1) * event["folds"] + event["fold"]
+    def _begin(self, name: str, event: Mapping[str, Any]) -> None:
+        self._where[name] = f"{event['number']} of {event['of']}"
         total = event["of"] * event["folds"]
         if self._bar is None and is_terminal(sys.stderr):
             from rich.console import Console
@@ -73,8 +76,16 @@ class EvaluationDisplay:
             self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
             self._task = self._bar.add_task("", total=total)
             self._bar.start()
+
+    def _end(self) -> None:
+        """A job has ended."""
+        self._ended += 1
         if self._bar is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.update(self._task, completed=self._ended)
+
+    def _failed(self, name: str, event: Mapping[str, Any]) -> None:
+        self.say(f"{name} failed: {event['text']}")
+        self._end()
 
     def _ended_trial(self, name: str, event: Mapping[str, Any]) -> None:
         number, of = event["number"], event["of"]
@@ -85,15 +96,16 @@ class EvaluationDisplay:
         else:
             said = f"ndcg@20 {event['ndcg@20']:.4f}"
         self.say(f"{name}: trial {number} of {of}: {said}, {event['seconds']:.1f} s")
-        self._trial = f"trial {min(number + 1, of)} of {of}"
-        self._told = time.monotonic()
-        self._show(f"{name} ({self._where}): {self._trial}")
+        self._trial[name] = f"trial {min(number + 1, of)} of {of}"
+        self._told[name] = time.monotonic()
+        self._show(f"{name} ({self._where[name]}): {self._trial[name]}")
 
     def _epoch(self, name: str, event: Mapping[str, Any]) -> None:
         recall = "" if event["recall@20"] is None else f", recall@20 {event['recall@20']:.4f}"
-        text = f"{name} ({self._where}): {self._trial}, epoch {event['epoch']} of {event['of']}{recall}"
-        if self._bar is None and time.monotonic() - self._told >= _BETWEEN:
-            self._told = time.monotonic()
+        place = f"{name} ({self._where[name]}): {self._trial[name]}"
+        text = f"{place}, epoch {event['epoch']} of {event['of']}{recall}"
+        if self._bar is None and time.monotonic() - self._told[name] >= _BETWEEN:
+            self._told[name] = time.monotonic()
             self.say(text)
         self._show(text)
 
@@ -108,3 +120,4 @@ class EvaluationDisplay:
         peak = event["peak_bytes"]
         memory = "" if peak is None else f", {human_bytes(peak)} at most"
         self.say(f"{name}: {chosen}, in {event['seconds']:.1f} s{memory}")
+        self._end()

@@ -1,4 +1,4 @@
-"""Several kinds of model on the same tasks: each is tuned alike, fitted and asked for its lists, one job at a time."""
+"""Several kinds of model on the same tasks: each is tuned alike, fitted and asked for its lists, job after job."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from recae.evaluation.tasks import Task
 from recae.training.config import check_range
 from recae.workflow.jobs import Inputs, Job, Outcome
 from recae.workflow.kept import Kept
-from recae.workflow.processes import run_job
+from recae.workflow.processes import Running, run_job
 from recae.workflow.rivals import NAMES, Given, make_trials
+from recae.workflow.side_by_side import Clock, Serial, at_once, run_all
 
 TRIALS: Final = 5
 """Settings that each model tries by default."""
@@ -28,12 +29,11 @@ TRIALS: Final = 5
 LONGEST_CURVE: Final = 100
 """Length of the lists, at least, as far as there are so many items: what curves are drawn from."""
 
-_BETWEEN: Final = 1.0  # seconds, at least, that a job is given, however little of the budget is left
-
 Tell = Callable[[str, Mapping[str, Any]], None]
-"""Is told the name of a model, and an event. Beside "trial", "epoch" and "message" of `worker`:
+"""Is told the name of a model, and an event, never two at a time. All have "fold", a number from 0, and "folds". Beside
+"trial", "epoch" and "message" of `worker`:
 
-{"event": "start", "number", "of", "fold", "folds", "trials"}   a job begins; fold is a number from 0
+{"event": "start", "number", "of", "trials"}   a job begins, maybe beside another one
 {"event": "kept", …}       as "start", of a job whose result is kept from an earlier run
 {"event": "done", "seconds", "peak_bytes", "ndcg@20"}            it ended; the last is of the validation users, or None
 {"event": "failed", "text"}, {"event": "cut", "text"}           why there is no result, or what was left out of it
@@ -41,26 +41,18 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass
-class _Clock:
-    """What is left of a budget for the jobs that are left."""
+class _Model:
+    """A kind of model, and what came of it by fold: outcomes, or reasons why there is none."""
 
-    jobs: int
-    deadline: float | None
-    done: int = 0
+    number: int
+    kind: str
+    baseline: bool
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
 
-    def share(self) -> float | None:
-        """Seconds for the next job; None without a budget."""
-        left = self.jobs - self.done
-        self.done += 1
-        return None if self.deadline is None else max((self.deadline - time.monotonic()) / left, _BETWEEN)
-
-
-@dataclass
-class _Folds:
-    """What comes of one model, fold after fold."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    tuned: list[dict[str, Any]] = field(default_factory=list)
+    @property
+    def name(self) -> str:
+        return NAMES.get(self.kind, self.kind)
 
 
 def compare(
@@ -95,13 +87,15 @@ def compare(
                settings then, stops a training at its best epoch, and fails when it has nothing in time
     tell       is told how far it is
 
+    Jobs run one after the other, those of `side_by_side.ONE_PROCESSOR` as many at a time as there are processors.
     A job that fails (it cannot be fitted, its process crashes or is killed) gives a run with `failed`, and the others
-    go on. Ctrl-C ends the running process and leaves what is kept, as a note on the exception says. Raises ConfigError
+    go on. Ctrl-C ends what runs and leaves what is kept, as a note on the exception says. Raises ConfigError
     for settings that a kind does not have, before anything is fitted.
     """
     check_range("trials", trials, 1, 10_000, whole=True)
     check_range("threads", threads, 1, 4096, whole=True)
-    models = [*((kind, True) for kind in baselines), *((kind, False) for kind in kinds)]
+    chosen = [*((kind, True) for kind in baselines), *((kind, False) for kind in kinds)]
+    models = [_Model(number, kind, baseline) for number, (kind, baseline) in enumerate(chosen, start=1)]
     given = settings or {}
     varied = {
         kind: [
@@ -115,35 +109,41 @@ def compare(
             )
             for task in tasks
         ]
-        for kind, _ in models
+        for kind, _ in chosen
     }
     kept = Kept(keep) if isinstance(keep, Path) else keep
-    clock = _Clock(len(models) * len(tasks), None if budget is None else time.monotonic() + budget)
-    runs: list[Run] = []
-    with tempfile.TemporaryDirectory(prefix="recae-") as folder, _telling_what_is_kept(runs, models, kept):
+    jobs = [(model, fold) for model in models for fold in range(len(tasks))]
+    clock = Clock(len(jobs), None if budget is None else time.monotonic() + budget)
+    told = Serial(tell)
+    with tempfile.TemporaryDirectory(prefix="recae-") as folder, _telling_what_is_kept(models, tasks, kept):
         places = [_save(task, Path(folder) / f"task-{fold}") for fold, task in enumerate(tasks)]
-        for number, (kind, baseline) in enumerate(models, start=1):
-            name = NAMES.get(kind, kind)
-            found, failed = _Folds(), None
-            for fold, (task, place) in enumerate(zip(tasks, places, strict=True)):
-                which = {"number": number, "of": len(models), "fold": fold, "folds": len(tasks)}
-                job = Job(
-                    kind,
-                    tuple(whole for _, whole in varied[kind][fold]),
-                    task.exclude_owned,
-                    _length(task, ks),
+
+        def do(planned: tuple[_Model, int], running: Running, together: int) -> None:
+            model, fold = planned
+            seconds = clock.share(together)
+            if model.reasons:  # of another fold, so that this one would not be looked at
+                return
+
+            def tell_of(name: str, event: Mapping[str, Any]) -> None:
+                told(name, {**event, "fold": fold, "folds": len(tasks)})
+
+            which = {"number": model.number, "of": len(models)}
+            whole = tuple(settings for _, settings in varied[model.kind][fold])
+            job = Job(model.kind, whole, tasks[fold].exclude_owned, _length(tasks[fold], ks))
+            try:
+                found = _outcome(
+                    model.name, job, places[fold], which, kept, threads, seconds, running, tell_of
                 )
-                try:
-                    outcome = _outcome(name, job, place, which, kept, threads, clock.share(), tell)
-                except TrainingError as error:
-                    failed = f"fold {fold + 1}: {error}" if len(tasks) > 1 else str(error)
-                    tell(name, {"event": "failed", "text": failed})
-                    clock.done += len(tasks) - fold - 1
-                    break
-                found.outcomes.append(outcome)
-                found.tuned += _tuned(outcome, [left for left, _ in varied[kind][fold]], fold, len(tasks))
-            runs.append(_run(name, kind, baseline, found, failed))
-    return runs
+            except TrainingError as error:
+                if running.ended:
+                    return
+                model.reasons[fold] = f"fold {fold + 1}: {error}" if len(tasks) > 1 else str(error)
+                tell_of(model.name, {"event": "failed", "text": model.reasons[fold]})
+            else:
+                model.outcomes[fold] = found
+
+        run_all(jobs, lambda planned: at_once(planned[0].kind, tasks[planned[1]], threads), do)
+    return [_run(model, [[left for left, _ in each] for each in varied[model.kind]]) for model in models]
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def _outcome(
     kept: Kept | None,
     threads: int | None,
     seconds: float | None,
+    running: Running,
     tell: Tell,
 ) -> Outcome:
     """The result of a job, kept or done now; TrainingError where there is none."""
@@ -188,6 +189,7 @@ def _outcome(
             Path(folder),
             threads=threads,
             seconds=seconds,
+            running=running,
             on_event=lambda event: tell(name, event),
         )
     if found.cut is not None:
@@ -215,19 +217,27 @@ def _tuned(outcome: Outcome, varied: Sequence[dict[str, Any]], fold: int, folds:
     ]
 
 
-def _run(name: str, kind: str, baseline: bool, found: _Folds, failed: str | None) -> Run:
-    """The folds of a model as one; of a model that failed in a fold nothing but the reason and the trials."""
-    outcomes = found.outcomes
+def _run(model: _Model, varied: Sequence[Sequence[dict[str, Any]]]) -> Run:
+    """The folds of a model as one; of a model that failed in a fold nothing but the reason and the trials.
+
+    varied  by fold, what the trials varied
+    """
+    folds = sorted(model.outcomes)
+    outcomes = [model.outcomes[fold] for fold in folds]
+    tuned = [
+        entry for fold in folds for entry in _tuned(model.outcomes[fold], varied[fold], fold, len(varied))
+    ]
     seconds = sum(outcome.seconds for outcome in outcomes)
-    if failed is not None:
-        return Run(name, kind, baseline, tuned=found.tuned, seconds=seconds, failed=failed)
+    if model.reasons:
+        reason = model.reasons[min(model.reasons)]
+        return Run(model.name, model.kind, model.baseline, tuned=tuned, seconds=seconds, failed=reason)
     peaks = [outcome.peak_bytes for outcome in outcomes if outcome.peak_bytes is not None]
     return Run(
-        name,
-        kind,
-        baseline,
+        model.name,
+        model.kind,
+        model.baseline,
         config=_together([outcome.config for outcome in outcomes]),
-        tuned=found.tuned,
+        tuned=tuned,
         seconds=seconds,
         peak_bytes=max(peaks, default=None),
         epochs=outcomes[0].epochs,
@@ -255,13 +265,13 @@ def _stacked(parts: Sequence[NDArray[Any]], padding: float) -> NDArray[Any]:
 
 @contextmanager
 def _telling_what_is_kept(
-    runs: Sequence[Run], models: Sequence[tuple[str, bool]], kept: Kept | None
+    models: Sequence[_Model], tasks: Sequence[Task], kept: Kept | None
 ) -> Iterator[None]:
     """Note on what interrupts a comparison what is left of it."""
     try:
         yield
     except BaseException as error:
-        done = sum(run.failed is None for run in runs)
+        done = sum(len(model.outcomes) == len(tasks) for model in models)
         if kept is not None and done:
             error.add_note(
                 f"{done} of {len(models)} models {'is' if done == 1 else 'are'} finished and kept in '{kept.folder}'; "

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,45 @@ _TO_END = 3.0  # seconds that a process gets to end before it is killed
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
+class Running:
+    """The processes that run now, so that whoever waits for several can end them all.
+
+    Once that is done, another one is ended as soon as it begins.
+
+    ended  whether `end` was called
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self.ended = False
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """A process has begun."""
+        with self._lock:
+            self._processes.add(process)
+            if self.ended:
+                process.kill()
+
+    def remove(self, process: subprocess.Popen[bytes]) -> None:
+        """A process has ended."""
+        with self._lock:
+            self._processes.discard(process)
+
+    def end(self) -> None:
+        """Ends all of them; the threads that read from them go on to their ends."""
+        with self._lock:
+            self.ended = True
+            for process in self._processes:
+                process.terminate()
+            deadline = time.monotonic() + _TO_END
+            for process in self._processes:
+                try:
+                    process.wait(max(deadline - time.monotonic(), 0.01))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
 def run_job(
     job: Job,
     inputs: Path,
@@ -28,6 +68,7 @@ def run_job(
     *,
     threads: int | None = None,
     seconds: float | None = None,
+    running: Running | None = None,
     on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
 ) -> Outcome:
     """Does a job in a process of its own and waits for it.
@@ -36,12 +77,15 @@ def run_job(
     folder    an empty one for the job, the result and what the process says
     threads   most processors that it uses; None: all
     seconds   after which it is ended, if it has not ended by itself; None: never
+    running   is told that the process has begun and ended
     on_event  is told what the process tells: {"event": "trial" | "epoch" | "message", ...}, see `worker`
 
     Raises TrainingError, one sentence, when the process has no result: a model that cannot be fitted, a crash, a
     signal, no more memory. Whatever is raised while it is waited for, Ctrl-C too, ends the process.
     """
-    job_file = {"job": job.as_dict(), "inputs": str(inputs), "threads": threads, "seconds": seconds}
+    # the time of day, since the process takes a while to begin
+    end = None if seconds is None else time.time() + seconds
+    job_file = {"job": job.as_dict(), "inputs": str(inputs), "threads": threads, "end": end}
     (folder / "job.json").write_text(json.dumps(job_file), "utf-8")
     overtime = threading.Event()
     reason: str | None = None
@@ -55,6 +99,8 @@ def run_job(
             env=_environment(threads),
         )
         timer = threading.Timer(seconds or 0, _end_late, (process, overtime))
+        running = running or Running()
+        running.add(process)
         try:
             if seconds is not None:
                 timer.start()
@@ -69,6 +115,7 @@ def run_job(
             process.wait()
         finally:
             timer.cancel()
+            running.remove(process)
             _end(process)
     if overtime.is_set():
         raise TrainingError(f"it had not finished when its {seconds:.3g} s of the budget were over")

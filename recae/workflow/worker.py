@@ -62,7 +62,8 @@ def run(folder: Path, tell: Tell) -> bool:
     _use_processors(told["threads"])
     try:
         inputs = Inputs.load(Path(told["inputs"]))
-        outcome = work(Job.from_dict(told["job"]), inputs, tell, told["seconds"])
+        left = None if told["end"] is None else told["end"] - time.time()
+        outcome = work(Job.from_dict(told["job"]), inputs, tell, left)
         with (folder / "result.npz").open("wb") as file:
             outcome.write(file)
     except Exception as error:  # whatever it is, the other models go on
