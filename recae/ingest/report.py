@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from recae.errors import DataError
 from recae.ingest.columns import Columns
 
 NO_USER: Final = "no user"
@@ -34,6 +35,7 @@ class IngestReport:
         first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase kept; None without
             times.
         baskets: how many baskets the purchases came in; None where they were not asked for.
+        rejects: path of the file that holds the dropped rows; None where none was asked for.
     """
 
     source: str
@@ -48,11 +50,14 @@ class IngestReport:
     first_time: int | None
     last_time: int | None
     baskets: int | None = None
+    rejects: str | None = None
 
     def lines(self) -> list[str]:
         """Return the report as lines for people."""
         lines = [f"read {self.rows:,} rows of {self.source}", f"columns: {self.columns}"]
         lines += [f"dropped {count:,} rows: {reason}" for reason, count in self.dropped.items()]
+        if self.rejects is not None:
+            lines.append(f"wrote the {sum(self.dropped.values()):,} dropped rows to {self.rejects}")
         lines.append(
             f"kept {self.interactions:,} interactions of {self.users:,} users and {self.items:,} items, "
             f"and {self.repeats:,} repeat purchases as counts"
@@ -62,6 +67,24 @@ class IngestReport:
         if self.first_time is not None and self.last_time is not None:
             lines.append(f"purchases from {_day(self.first_time)} to {_day(self.last_time)}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    def check_strict(self) -> None:
+        """Raise DataError, with the counts, unless every row was kept and there is nothing to note."""
+        found = [f"{count:,} dropped: {reason}" for reason, count in self.dropped.items()]
+        if self.notes:
+            more = f" and {len(self.notes) - 1} more" if len(self.notes) > 1 else ""
+            found.append(f"to note: {self.notes[0]}{more}")
+        if not found:
+            return
+        keeps = (
+            "'" + self.rejects + "' holds the dropped rows"
+            if self.rejects
+            else "--rejects keeps dropped rows"
+        )
+        raise DataError(
+            f"with --strict every row must be kept and every value be clear, but of the {self.rows:,} rows of "
+            f"'{self.source}': {'; '.join(found)}; correct them ({keeps}), or leave --strict out"
+        )
 
 
 def _day(seconds: int) -> str:

@@ -36,6 +36,8 @@ class Times:
         self._texts = Codes()
         # One part a batch: seconds (int64), numbers of a unit still unknown (float64), or a count of texts.
         self._parts: list[NDArray[np.int64] | NDArray[np.float64] | int] = []
+        self.unreadable_texts: list[str] = []
+        """Once finished: the first three texts of which no time could be made."""
 
     def add(self, column: pa.Array) -> None:
         """Append the rows of a batch.
@@ -81,6 +83,7 @@ class Times:
         unreadable += sum(int(np.isinf(part).sum()) for part in parts)
         if bad.any():
             first = texts[int(codes[bad.argmax()])].as_py()
+            self.unreadable_texts = texts.take(pa.array(np.unique(codes[bad])[:3])).to_pylist()
             notes.append(
                 f"{self._name}: {int(bad.sum()):,} times could not be read (the first: {first!r}), "
                 "kept without a time"
