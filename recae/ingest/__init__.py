@@ -12,7 +12,7 @@ from recae.events import Events
 from recae.ingest.columns import BASKET_NAMES, KNOWN_NAMES, Columns, choose_columns
 from recae.ingest.reading import Reading
 from recae.ingest.rejects import Rejects
-from recae.ingest.report import IngestReport
+from recae.ingest.report import DUPLICATE, IngestReport
 from recae.ingest.watching import Watcher
 from recae.interactions import Interactions
 from recae.sources import Source, open_source
@@ -155,13 +155,13 @@ def _read(
             result = reading.finish(time_is_given=bool(given["time"]), with_events="basket" in given)
         except DataError:
             if kept is not None:
-                kept.write()  # where nothing is left, they say why
+                kept.write(with_duplicates=True)  # where nothing is left, they say why
             raise
     except ColumnError as error:  # which knows the column, and not the table that it is in
         raise ColumnError(f"'{table.name}': {error}") from error
     interactions, events, report = result
     if kept is not None:
-        kept.write()
+        kept.write(DUPLICATE in report.dropped)
         report = replace(report, rejects=str(rejects))
     if strict:
         report.check_strict()

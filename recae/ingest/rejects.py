@@ -51,8 +51,11 @@ class Rejects:
             self._writer.write_batch(batch)
         self._fates.append(fates)
 
-    def write(self) -> None:
+    def write(self, with_duplicates: bool) -> None:
         """Write the file: the row's number from 1, the reason, and the columns as text; in the order of the rows.
+
+        Args:
+            with_duplicates: look for duplicates; it takes a sorting of all rows.
 
         Raises:
             OutputError: it cannot be written.
@@ -60,7 +63,8 @@ class Rejects:
         if self._writer is not None:
             with self._kept():
                 self._writer.close()
-            self._mark_duplicates()
+            if with_duplicates:
+                self._mark_duplicates()
         names = self._columns.used()
         row, reason = (_free(name, names) for name in ("row", "reason"))
         schema = pa.schema(
@@ -69,8 +73,6 @@ class Rejects:
         write_table(self._path, schema, self._dropped(schema))
 
     def _mark_duplicates(self) -> None:
-        if self._columns.time is None:
-            return
         keys = KeysOfRows(self._columns)
         for batch, fates in self._batches():
             keys.add(batch, fates == KEPT)
