@@ -262,14 +262,43 @@ def test_strict_refuses_dropped_rows_with_their_counts(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv")
     with pytest.raises(DataError, match=r"of the 10 rows of .*2 dropped: no user; .*2 dropped: duplicate;"):
         read_with_report(path, strict=True)
-    with pytest.raises(DataError, match=r"'.*r\.csv' holds the dropped rows"):
+    with pytest.raises(DataError, match=r"'.*r\.csv' holds the rows"):
         read_with_report(path, strict=True, rejects=tmp_path / "r.csv")
     assert numbered(read_csv(tmp_path / "r.csv")) == DROPPED
 
 
-def test_strict_refuses_what_is_to_be_noted(tmp_path: Path) -> None:
+def test_strict_refuses_what_is_in_doubt(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("user,item\n1.0,NA\n2.0,y\n")
-    with pytest.raises(DataError, match=r"to note: user: every value looks like 1\.0.* and 1 more; correct"):
+    with pytest.raises(DataError, match=r"in doubt: user: every value looks like 1\.0.* and 1 more; correct"):
+        read_with_report(tmp_path / "p.csv", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "times", "note"),
+    [
+        ("user,item", ("", ""), "kept as counts"),  # there is nothing that could be corrected
+        ("user,item,date", (",13/01/2020", ",14/01/2020"), "day/month/year"),
+        ("user,item,date", (",01/13/2020", ",01/14/2020"), "month/day/year"),
+        ("user,item,date", (",20200113", ",20200114"), "read as dates"),
+        ("user,item,date", (",1600000000000", ",1600000001000"), "milliseconds"),
+    ],
+)
+def test_strict_takes_what_can_mean_one_thing_only(
+    header: str, times: tuple[str, str], note: str, tmp_path: Path
+) -> None:
+    first, second = times
+    (tmp_path / "p.csv").write_text(f"{header}\na,x{first}\na,x{second}\nb,y{first}\n")
+    _, report = read_with_report(tmp_path / "p.csv", strict=True)
+    assert [note in text for text in report.notes] == [True]
+    assert report.doubts() == []
+
+
+@pytest.mark.parametrize(
+    "times", [(",soon", ",2020-01-01"), (",", ",2020-01-01"), (",01/02/2020", ",03/04/2020")]
+)
+def test_strict_refuses_times_in_doubt(times: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(f"user,item,date\na,x{times[0]}\nb,y{times[1]}\n")
+    with pytest.raises(DataError, match="in doubt: date: "):
         read_with_report(tmp_path / "p.csv", strict=True)
 
 
@@ -290,7 +319,7 @@ def dirty(folder: Path) -> Path:
 @pytest.mark.parametrize("command", ["train", "tune", "evaluate"])
 def test_commands_refuse_before_any_work(command: str, folder: Path) -> None:
     result = recae(command, dirty(folder), "--strict", "--rejects", "r.csv")
-    refused(result, "1 dropped: no user; 1 dropped: no item", "'r.csv' holds the dropped rows")
+    refused(result, "1 dropped: no user; 1 dropped: no item", "'r.csv' holds the rows")
     assert numbered(read_csv(folder / "r.csv")) == [(361, "no user"), (362, "no item")]
     assert names(folder) == ["dirty.csv", "r.csv"]
 

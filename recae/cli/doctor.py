@@ -43,7 +43,7 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
       0   nothing worse than notes
       1   warnings
       2   problems; or the purchases cannot be read (one sentence says why)
-    With --strict, 2 for warnings too, and for every dropped row or note that `recae train --strict` refuses.
+    With --strict, 2 for warnings too, and for every dropped row or doubt that `recae train --strict` refuses.
 
     \b
     --json prints one object:

@@ -37,7 +37,7 @@ def reading_options(function: _Function) -> _Function:
     return click.option(
         "--strict",
         is_flag=True,
-        help="Refuse purchases of which a row is dropped or something is to be noted.",
+        help="Refuse purchases of which a row is dropped or a value is in doubt.",
     )(function)
 
 

@@ -64,7 +64,7 @@ class Examination:
         found = {finding.severity for finding in self.findings}
         if Severity.PROBLEM in found:
             return 2
-        refused = self.report is not None and bool(self.report.dropped or self.report.notes)
+        refused = self.report is not None and bool(self.report.dropped or self.report.doubts())
         if strict:
             return 2 if refused or Severity.WARNING in found else 0
         return 1 if Severity.WARNING in found else 0

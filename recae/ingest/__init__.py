@@ -56,7 +56,7 @@ def read_with_report(
         query, table: what to read of a database.
         user_column, item_column, time_column, quantity_column, name_column: exact column names; "" for the
             last three says that there is none.
-        strict: refuse purchases of which a row is dropped or something is to be noted.
+        strict: refuse purchases of which a row is dropped or a value is in doubt; see `IngestReport.doubts`.
         rejects: a CSV or Parquet file for the rows that are dropped, with number and reason; also written where the
             purchases are refused then. It takes a temporary copy of the columns, in ``$TMPDIR``.
         watchers: are told of every batch.

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recae.ingest.report import Settled
 from recae.interactions import NO_TIME
 
 _CLOCK: Final = (
@@ -74,9 +75,9 @@ def _day_and_month(
             "possible; write them as year-month-day to be sure"
         )
     elif days_first >= days_second:
-        notes.append(f"{name}: dates are read as day/month/year")
+        notes.append(Settled(f"{name}: dates are read as day/month/year"))
     else:
-        notes.append(f"{name}: dates are read as month/day/year")
+        notes.append(Settled(f"{name}: dates are read as month/day/year"))
         return second, first
     return first, second
 

@@ -93,7 +93,9 @@ class Reading:
         interactions = to_interactions(purchases, users, items, name_texts)
         repeats = purchases.users.size - interactions.n_interactions
         if times is None and repeats:
-            self._notes.append("duplicate rows are kept as counts, since there is no time column")
+            self._notes.append(
+                why.Settled("duplicate rows are kept as counts, since there is no time column")
+            )
         events = None
         if with_events:
             self._check_order(times, baskets)

@@ -17,6 +17,12 @@ DUPLICATE: Final = "duplicate"
 REASONS: Final = (NO_USER, NO_ITEM, RETURNED, NOT_A_NUMBER, DUPLICATE)
 
 
+class Settled(str):
+    """A note on values that can be understood in one way only; `IngestReport.check_strict` has nothing against it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class IngestReport:
     """What became of the rows of a source.
@@ -68,22 +74,22 @@ class IngestReport:
             lines.append(f"purchases from {_day(self.first_time)} to {_day(self.last_time)}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
+    def doubts(self) -> list[str]:
+        """Return the notes on values that may mean something else."""
+        return [note for note in self.notes if not isinstance(note, Settled)]
+
     def check_strict(self) -> None:
-        """Raise DataError, with the counts, unless every row was kept and there is nothing to note."""
+        """Raise DataError, with the counts, unless every row was kept and every value is clear."""
         found = [f"{count:,} dropped: {reason}" for reason, count in self.dropped.items()]
-        if self.notes:
-            more = f" and {len(self.notes) - 1} more" if len(self.notes) > 1 else ""
-            found.append(f"to note: {self.notes[0]}{more}")
+        if doubts := self.doubts():
+            more = f" and {len(doubts) - 1} more" if len(doubts) > 1 else ""
+            found.append(f"in doubt: {doubts[0]}{more}")
         if not found:
             return
-        keeps = (
-            "'" + self.rejects + "' holds the dropped rows"
-            if self.rejects
-            else "--rejects keeps dropped rows"
-        )
+        keeps = "--rejects keeps" if self.rejects is None else f"'{self.rejects}' holds"
         raise DataError(
             f"with --strict every row must be kept and every value be clear, but of the {self.rows:,} rows of "
-            f"'{self.source}': {'; '.join(found)}; correct them ({keeps}), or leave --strict out"
+            f"'{self.source}': {'; '.join(found)}; correct them ({keeps} the rows), or leave --strict out"
         )
 
 
