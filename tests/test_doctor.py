@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from commands import RECAE, ROOT, SAMPLE, names, recae, refused
 from doctors import Row, changed, clean_rows, examined, found, only, real_data, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recae.cli import doctor_display
 from recae.doctor import Severity, examine
@@ -42,7 +44,7 @@ def test_dropped_rows_by_reason(column: str, value: str, code: str, tmp_path: Pa
     finding = only(tmp_path, spoiled(column, value, 5), code)
     assert finding.severity is Severity.NOTE
     assert finding.rows == 5
-    assert finding.text.startswith("5 of 480 rows (1.0 %) are dropped")
+    assert finding.text.startswith("5 of 480 rows dropped (1.0 %): ")
     assert [example.split(":")[0] for example in finding.examples] == ["row 2", "row 3", "row 4"]
     shown = "missing" if value == "" else repr(value)
     assert f"{column} {shown}" in finding.examples[0]
@@ -308,6 +310,38 @@ def test_baskets_are_looked_at_where_they_are_named(tmp_path: Path) -> None:
     result = recae("doctor", write(tmp_path / "p.csv", rows), "--basket-column", "order")
     assert result.exit_code == 0, result.stderr
     assert "order: 1 rows have no basket" in result.stdout
+
+
+JUNK = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=("Cs",)), max_size=9)
+SOME = {
+    "user_id": st.one_of(st.sampled_from(["a", "A", "007", "7", "7.0", "NA", ""]), JUNK),
+    "item_id": st.one_of(st.sampled_from(["x", "1E+5", "3-Mar", ""]), JUNK),
+    "timestamp": st.one_of(
+        st.sampled_from(
+            ["2020-01-01", "1/2/2020", "1600000000", "1600000000000", "44000", "9999-12-31", "1e400"]
+        ),
+        st.integers(-(10**25), 10**25).map(str),
+        JUNK,
+    ),
+    "quantity": st.one_of(st.sampled_from(["1", "-1", "1e300", "", "x"]), JUNK),
+    "title": JUNK,
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.fixed_dictionaries(SOME), min_size=1, max_size=40))
+def test_no_table_is_too_strange(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
+    folder = tmp_path_factory.mktemp("strange")
+    seen = examined(folder, rows)
+    assert sum(seen.dropped.values()) <= seen.rows == len(rows)
+    if seen.report is not None:
+        assert seen.dropped == seen.report.dropped
+    for finding in seen.findings:
+        assert finding.text
+        assert finding.advice
+        assert finding.rows is None or finding.rows <= len(rows)
+    json.dumps(seen.as_dict())
+    doctor_display.print_examination(seen)
 
 
 # Real shops

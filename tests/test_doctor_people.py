@@ -207,7 +207,7 @@ def test_sentences() -> None:
     assert "490 of 500 items (98 %) have five users or more" in usual
     assert "From 1970-01-01 to 1973-03-03" in usual
     assert "Every item has five users or more." in said(owned_by_five=500)
-    assert "Only 20 users can" in said(users=200, divisible=190)
+    assert "recall is known to ±.22 at worst" in said(users=200, divisible=190)
     assert "cannot be measured" in said(divisible=2)
     assert "1 different item: a model learns what is popular" in said(history_median=1.0)
     assert "in outlines" in said(history_median=5.0)

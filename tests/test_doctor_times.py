@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from doctors import NOW, Row, changed, clean_rows, found, only
+from doctors import NOW, Row, changed, clean_rows, examined, found, only
 from pyarrow import parquet
 
 from recae.doctor import Severity, examine
@@ -53,6 +53,10 @@ def test_mixed_units(
     assert finding.column == "timestamp"
     assert names in finding.text
     assert finding.rows == 7
+    seen = examined(tmp_path, some(changed("timestamp", common), odd))
+    assert seen.period == (None, None)
+    assert seen.outlook is not None
+    assert any("Without times to trust" in sentence for sentence in seen.outlook.sentences)
 
 
 def test_mixed_units_in_a_column_of_numbers(tmp_path: Path) -> None:

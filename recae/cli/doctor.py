@@ -43,7 +43,9 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
       0   nothing worse than notes
       1   warnings
       2   problems; or the purchases cannot be read (one sentence says why)
-    With --strict, 2 for warnings too, and for every dropped row or doubt that `recae train --strict` refuses.
+
+    With --strict, 2 for warnings too, and for every dropped row or doubt that `recae train --strict` refuses. With
+    --basket-column, orders are read as `recae train --repeats` reads them.
 
     \b
     --json prints one object:
@@ -52,7 +54,8 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
        "unused": ["price"], "rows": 51234, "dropped": {"quantity is zero or less": 560},
        "duplicate_share": 0.0,                of the rows
        "repeat_share": 0.34,                  of the purchases kept: of an item that the user has already
-       "first_time": 1672552814, "last_time": 1735685786,    seconds since 1970 UTC, or null
+       "first_time": 1672552814, "last_time": 1735685786,    seconds since 1970 UTC; or null, also
+                                                             where they are misread
        "notes": [],                           on how values were understood
        "figures": {"users": 2000, "items": 600, "interactions": 33525, "repeats": 17149, "density": …,
                    "history_median": 11.0, "history_90": 33.0, "history_most": 186,     items a user

@@ -67,8 +67,9 @@ def _properties(found: Examination) -> list[list[str]]:
         ],
         ["top 1 % of items", f"{percent(figures.top_share, 1)} of the purchases; Gini {figures.gini:.2f}"],
     ]
-    if report.first_time is not None and report.last_time is not None:
-        rows.append(["period", f"{day(report.first_time)} to {day(report.last_time)}"])
+    times = [day(time) for time in found.period if time is not None]
+    if times:
+        rows.append(["period", " to ".join(times)])
     return [*rows, *(["understood", note] for note in report.notes)]
 
 

@@ -12,7 +12,7 @@ from recae.doctor.ids import check_ids
 from recae.doctor.outlook import Outlook, outlook_of
 from recae.doctor.people import Figures, check_people, figures_of
 from recae.doctor.rows import check_dropped, check_values
-from recae.doctor.times import check_times
+from recae.doctor.times import WRONG_UNITS, check_times
 from recae.doctor.watch import Seen, Watch
 from recae.errors import ColumnError, DataError, SourceError
 from recae.ingest import (
@@ -40,6 +40,7 @@ class Examination:
         unused: the other columns.
         rows: of the table.
         dropped: rows dropped, by reason.
+        period: first and last time in seconds since 1970-01-01 UTC; None without times, and where they are misread.
         report: what reading reported; None where nothing could be made of the rows.
         figures, outlook: of users and items, and what to expect; None likewise.
         findings: the worst first.
@@ -50,6 +51,7 @@ class Examination:
     unused: tuple[str, ...]
     rows: int
     dropped: dict[str, int]
+    period: tuple[int | None, int | None]
     report: IngestReport | None
     figures: Figures | None
     outlook: Outlook | None
@@ -93,8 +95,8 @@ class Examination:
             "dropped": self.dropped,
             "duplicate_share": self.duplicate_share,
             "repeat_share": self.repeat_share,
-            "first_time": None if report is None else report.first_time,
-            "last_time": None if report is None else report.last_time,
+            "first_time": self.period[0],
+            "last_time": self.period[1],
             "notes": [] if report is None else list(report.notes),
             "figures": None if self.figures is None else asdict(self.figures),
             "outlook": None if self.outlook is None else self.outlook.as_dict(),
@@ -156,9 +158,12 @@ def examine(
     found += check_times(seen, time.time() if now is None else now)
     found += check_values(seen, shop)
     figures = outlook = None
+    period: tuple[int | None, int | None] = (None, None)
     if shop is not None and report is not None:
         figures = figures_of(shop)
-        outlook = outlook_of(figures, report.first_time, report.last_time)
+        if not any(finding.code in WRONG_UNITS for finding in found):
+            period = (report.first_time, report.last_time)
+        outlook = outlook_of(figures, *period)
         found += check_people(seen, shop, figures)
     return Examination(
         opened.name,
@@ -166,6 +171,7 @@ def examine(
         unused,
         seen.rows,
         seen.dropped,
+        period,
         report,
         figures,
         outlook,

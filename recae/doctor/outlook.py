@@ -41,12 +41,13 @@ def outlook_of(figures: Figures, first_time: int | None, last_time: int | None) 
 
     Args:
         figures: of the table.
-        first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase; None without times.
+        first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase; None without times that
+            can be trusted.
     """
     number = number_held_out(figures.users, figures.divisible)
     sentences = [_measured(figures, number), _histories(figures), _items(figures)]
     if first_time is None or last_time is None:
-        sentences.append("Without times, `recae evaluate` cannot hold out what was bought last.")
+        sentences.append("Without times to trust, `recae evaluate` cannot hold out what was bought last.")
     elif last_time - first_time < _WEEKS:
         sentences.append(
             f"The purchases span {day(first_time)} to {day(last_time)}: too short for seasons, and for a test by time."
@@ -70,11 +71,13 @@ def _measured(figures: Figures, number: int) -> str:
     if number == 0:
         return "Too few users have two items or more to hold any out: how good a model is cannot be measured."
     # a mean of values in [0, 1] has a standard error of 1 / (2 √n) at most
-    error = 0.98 / number**0.5
+    error = f"±{0.98 / number**0.5:.2f}".replace("±0", "±")
     said = f"{counted(number, 'user')} can be held out to measure on, and as many to choose on"
     if number < _FEW_MEASURED:
-        return f"Only {said}: differences between models will hardly show (recall is known to ±{error:.2f} at worst)."
-    return f"{said}; recall is known to ±{error:.2f} at worst.".replace("±0", "±")
+        return (
+            f"Only {said}: differences between models will hardly show (recall is known to {error} at worst)."
+        )
+    return f"{said}; recall is known to {error} at worst."
 
 
 def _histories(figures: Figures) -> str:

@@ -17,34 +17,34 @@ from recae.interactions import Interactions
 _MANY: Final = 0.05
 _MOST: Final = 0.5
 
-# reason: code, what happened, what to do, and whether more than a few are worth a warning
+# reason: code, what is wrong, what to do, and whether more than a few are worth a warning
 _DROPPED: Final = {
     NO_USER: (
         "rows-no-user",
-        "have no user",
+        "no user",
         "nothing to do for sales to unknown people; otherwise fill in who bought",
         True,
     ),
-    NO_ITEM: ("rows-no-item", "have no item", "fill in what was bought, or leave such rows out", True),
+    NO_ITEM: ("rows-no-item", "no item", "fill in what was bought, or leave such rows out", True),
     RETURNED: (
         "rows-returned",
-        "have a quantity of zero or less, as returns and cancellations do",
+        "a quantity of zero or less, as of returns and cancellations",
         "nothing to do, but the purchases that they take back stay in: leave out both where that matters",
         False,
     ),
     NOT_A_NUMBER: (
         "rows-quantity-not-a-number",
-        "have a quantity that is no number",
+        "a quantity that is no number",
         "write quantities as numbers, or name another column with --quantity-column ('' for none)",
         True,
     ),
     DUPLICATE: (
         "rows-duplicate",
-        "repeat an earlier one: same user, item, time and quantity",
+        "user, item, time and quantity of an earlier row",
         "check whether a part of the table is in it twice; nothing to do where a receipt may list an item twice",
         True,
     ),
-}  # fmt: skip
+}
 
 
 def check_dropped(seen: Seen) -> Iterator[Finding]:
@@ -63,8 +63,8 @@ def check_dropped(seen: Seen) -> Iterator[Finding]:
             severity,
             code,
             None,
-            f"{count:,} of {seen.rows:,} rows ({percent(count, seen.rows)}) are dropped: they {what}",
-            f"{advice} (--rejects PATH keeps all of them)",
+            f"{count:,} of {seen.rows:,} rows dropped ({percent(count, seen.rows)}): {what}",
+            f"{advice} (--rejects PATH keeps all of them)" if count > EXAMPLES else advice,
             tuple(seen.examples[reason]),
             count,
         )

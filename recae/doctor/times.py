@@ -17,6 +17,8 @@ from recae.interactions import NO_TIME
 
 DAY: Final = 86_400
 _YEAR_1990: Final = 631_152_000
+WRONG_UNITS: Final = ("times-mixed-units", "times-excel-days")
+"""The codes of findings by which times are not what they are read as."""
 _EXCEL: Final = "days since 1900, as Excel counts"
 
 
