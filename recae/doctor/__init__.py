@@ -116,7 +116,7 @@ def examine(
 ) -> Examination:
     """Read a table of purchases once, as training does, and check it.
 
-    Beside what reading takes, this holds 24 bytes for each row, 32 while duplicates are looked for.
+    Beside what reading takes, this holds 24 bytes for each row, and some 16 more while it counts.
 
     Args:
         source, query, table, rejects, columns: as for `recae.ingest.read_with_report`.
