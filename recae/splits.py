@@ -13,6 +13,16 @@ from recae.events import Events
 from recae.interactions import NO_TIME, Interactions
 
 
+def number_held_out(n_users: int, n_divisible: int, fraction: float = 0.1, at_most: int = 10_000) -> int:
+    """How many users a training holds out to choose on, and how many more to measure on.
+
+    `fraction` of the users, rounded, at least one and no more than `at_most`. Only those with two items or more can be
+    held out: no more than a third of them, of whom there are `n_divisible`, and so nobody where there are fewer than
+    three.
+    """
+    return min(max(1, round(fraction * n_users)), at_most, n_divisible // 3)
+
+
 def hold_out_users(
     n_users: int, fraction: float = 0.1, at_most: int = 10_000, *, rng: np.random.Generator
 ) -> NDArray[np.int64]:

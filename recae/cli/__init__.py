@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from recae.cli.anomalies import anomalies
+from recae.cli.doctor import doctor
 from recae.cli.embed import embed
 from recae.cli.evaluate import evaluate
 from recae.cli.explain import explain
@@ -127,6 +128,7 @@ def main() -> None:
     """
 
 
+main.add_command(doctor)
 main.add_command(train)
 main.add_command(tune)
 main.add_command(evaluate)

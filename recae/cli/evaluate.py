@@ -15,7 +15,7 @@ from recae.cli.evaluate_progress import EvaluationDisplay
 from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
 from recae.cli.output import message, print_json
-from recae.cli.sources import check_not_read, source_argument
+from recae.cli.sources import check_outputs, reading_options, source_argument
 from recae.errors import OutputError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of everything random.")
 @click.option("--threads", type=int, metavar="N", help="Processors used, at most.  [default: all]")
 @column_options
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON (below).")
 @click.option("--csv", "csv_path", metavar="PATH", callback=_file, help="Write every figure to a CSV file.")
 @click.option(
@@ -163,6 +164,8 @@ def evaluate(
     number of settings to try, chosen by NDCG@20 on the same validation users. The best baseline is the one to
     beat: differences to it are taken user by user, with 95 % intervals, and p corrected for all comparisons.
 
+    With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
+
     What is finished is kept: after Ctrl-C the same command goes on where it was. A model that fails has a line
     with the reason, the others go on, and the exit code is 2.
 
@@ -180,7 +183,12 @@ def evaluate(
        "examples": […], "verdict": "…"}
     """
     ctx = click.get_current_context()
-    paths = {"--csv": csv_path, "--users-out": users_out, "--report": report}
+    rejects = options["rejects"]
+    paths = {"--csv": csv_path, "--users-out": users_out, "--report": report, "--rejects": rejects}
+    if test is not None and rejects is not None:
+        from recae.workflow.evaluation_data import rejects_of_test
+
+        paths["the rejects of the test part"] = rejects_of_test(rejects)
     _check_outputs([source, *([] if test is None else [str(test)])], paths, plots)
     protocol_of = read_protocol_options(protocol, options)
 
@@ -203,7 +211,7 @@ def evaluate(
             ks=ks,
             metric=metric,
             seed=seed,
-            columns=options,  # what is left: the columns, and what to read of a database
+            columns=options,  # what is left: how to read the purchases
             keep=_kept(keep, fresh),
             threads=threads,
             budget=budget,
@@ -224,17 +232,9 @@ def _check_outputs(sources: list[str], paths: dict[str, Path | None], plots: Pat
     from recae.files import check_writable
     from recae.tables import check_output
 
-    seen: dict[Path, str] = {}
-    for option, path in paths.items():
-        if path is None:
-            continue
-        for source in sources:
-            check_not_read(path, source)
-        if option == "--users-out":
-            check_output(path)
-        if other := seen.get(path.resolve()):
-            raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
-        seen[path.resolve()] = option
+    if path := paths["--users-out"]:
+        check_output(path)
+    check_outputs(sources, paths)
     if plots is not None:
         from recae.evaluation.pictures import CURVES
         from recae.plots import check_plot

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recae.cli.columns import column_options
 from recae.cli.kinds import kinds_text
 from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import message, print_json, print_metrics
-from recae.cli.sources import check_not_read, source_argument
+from recae.cli.sources import check_not_read, check_outputs, reading_options, source_argument
 from recae.cli.train_display import Display
 from recae.cli.train_settings import SHORTCUTS, read_settings, settings_options
 from recae.errors import OutputError
@@ -33,22 +34,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="The model file to write.",
 )
-@click.option("--user-column", metavar="NAME", help="The column of users.  [default: by its name]")
-@click.option("--item-column", metavar="NAME", help="The column of items.  [default: by its name]")
-@click.option(
-    "--time-column", metavar="NAME", help="The column of times, '' for none.  [default: by its name]"
-)
-@click.option(
-    "--quantity-column", metavar="NAME", help="The column of quantities, '' for none.  [default: by its name]"
-)
-@click.option(
-    "--name-column", metavar="NAME", help="The column of item names, '' for none.  [default: by its name]"
-)
-@click.option(
-    "--basket-column",
-    metavar="NAME",
-    help="With --repeats: the column that numbers the orders.  [default: by its name, where there is no time]",
-)
+@column_options
+@reading_options
 @settings_options
 @click.option(
     "--repeats", is_flag=True, help="People rebuy: owned items stay recommendable and are measured, too."
@@ -123,12 +110,17 @@ def train(
     """
     from recae.files import check_writable
 
-    check_not_read(out, source)  # before the training, not after it
+    rejects = options["rejects"]
+    # before the training, not after it
+    check_outputs([source], {"--out": out, "--rejects": rejects})
     if config_path is not None:
         check_writable(out, config_path)
+        if rejects is not None:
+            check_writable(rejects, config_path)
     checkpoints = None
     if resume or checkpoint is not None or checkpoint_every is not None:
         checkpoints = _checkpoints(source, out, checkpoint, checkpoint_every, resume)
+        check_outputs([source], {"the checkpoint": checkpoints.path, "--rejects": rejects})
 
     from recae.modelfile import save
     from recae.workflow import Progress
@@ -145,7 +137,7 @@ def train(
             source,
             kind=kind,
             device=device,
-            columns=options,  # what is left: the columns, and what to read of a database
+            columns=options,  # what is left: how to read the purchases
             checkpoints=checkpoints,
             repeats=repeats,
             progress=Progress(

@@ -12,9 +12,8 @@ from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
 from recae.cli.output import message, print_json, print_table
 from recae.cli.settings import text_of
-from recae.cli.sources import check_not_read, source_argument
+from recae.cli.sources import check_outputs, reading_options, source_argument
 from recae.cli.tune_display import TuneDisplay
-from recae.errors import OutputError
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
@@ -50,6 +49,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 )
 @click.option("--seed", metavar="N", help="Of who is held out, of the search and of training.  [default: 0]")
 @column_options
+@reading_options
 @click.option("--repeats", is_flag=True, help="People rebuy: as for `recae train`.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
@@ -126,7 +126,12 @@ def tune(
     given = [] if seed is None else [f"seed={seed}"]
     settings = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
     file = study or (out.with_name(f"{out.name}.study") if out else Path(f"tune.{kind}.study"))
-    _check_outputs(source, {"--out": out, "--plot": plot, "--study": file})
+    if plot is not None:
+        from recae.plots import check_plot
+
+        check_plot(plot)
+    written = {"--out": out, "--plot": plot, "--study": file, "--rejects": columns["rejects"]}
+    check_outputs([source], written)
     check_study(file, resume)
     with TuneDisplay(metric) as display:
         tuned = run(
@@ -159,22 +164,6 @@ def tune(
     if study is None:
         file.unlink(missing_ok=True)
     _say_at_the_end(tuned, out)
-
-
-def _check_outputs(source: str, paths: dict[str, Path | None]) -> None:
-    """OutputError, before any work, for what cannot be written and for two results in one file."""
-    from recae.plots import check_plot
-
-    if plot := paths["--plot"]:
-        check_plot(plot)
-    seen: dict[Path, str] = {}
-    for option, path in paths.items():
-        if path is None:
-            continue
-        check_not_read(path, source)
-        if other := seen.get(path.resolve()):
-            raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
-        seen[path.resolve()] = option
 
 
 def _write(tuned: Tuned, out: Path | None, plot: Path | None) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from recae.errors import ColumnError
+from recae.errors import ColumnError, DataError
 from recae.events import Events
 from recae.ingest.columns import BASKET_NAMES, KNOWN_NAMES, Columns, choose_columns
 from recae.ingest.reading import Reading
-from recae.ingest.report import IngestReport
+from recae.ingest.rejects import Rejects
+from recae.ingest.report import DUPLICATE, IngestReport
+from recae.ingest.watching import Watcher
 from recae.interactions import Interactions
 from recae.sources import Source, open_source
 
@@ -17,6 +22,7 @@ __all__ = [
     "KNOWN_NAMES",
     "Columns",
     "IngestReport",
+    "Watcher",
     "choose_columns",
     "read_events",
     "read_interactions",
@@ -34,6 +40,9 @@ def read_with_report(
     time_column: str | None = None,
     quantity_column: str | None = None,
     name_column: str | None = None,
+    strict: bool = False,
+    rejects: str | Path | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> tuple[Interactions, IngestReport]:
     """Read a table of purchases.
 
@@ -47,6 +56,10 @@ def read_with_report(
         query, table: what to read of a database.
         user_column, item_column, time_column, quantity_column, name_column: exact column names; "" for the
             last three says that there is none.
+        strict: refuse purchases of which a row is dropped or a value is in doubt; see `IngestReport.doubts`.
+        rejects: a CSV or Parquet file for the rows that are dropped, with number and reason; also written where the
+            purchases are refused then. It takes a temporary copy of the columns, in ``$TMPDIR``.
+        watchers: are told of every batch.
 
     Returns:
         the interactions, and the report of what was read and dropped.
@@ -55,7 +68,8 @@ def read_with_report(
         SourceError: the source cannot be read to its end.
         ConfigError: a query or table is given for something else than a database, or both.
         ColumnError: the columns are not the ones needed, or of types that cannot be used.
-        DataError: fewer than two users or two items are left.
+        DataError: fewer than two users or two items are left, or ``strict`` refuses them.
+        OutputError: the rejects cannot be written.
     """
     given = {
         "user": user_column,
@@ -64,11 +78,12 @@ def read_with_report(
         "quantity": quantity_column,
         "name": name_column,
     }
-    interactions, _, report = _read(open_source(source, query=query, table=table), given)
+    opened = open_source(source, query=query, table=table)
+    interactions, _, report = _read(opened, given, strict, rejects, watchers)
     return interactions, report
 
 
-def read_interactions(source: str | Path | Source, **options: str | None) -> Interactions:
+def read_interactions(source: str | Path | Source, **options: Any) -> Interactions:
     """Read a table of purchases as `read_with_report` does, with its options, and keep no report."""
     return read_with_report(source, **options)[0]
 
@@ -79,6 +94,9 @@ def read_events(
     query: str | None = None,
     table: str | None = None,
     basket_column: str | None = None,
+    strict: bool = False,
+    rejects: str | Path | None = None,
+    watchers: Sequence[Watcher] = (),
     **columns: str | None,
 ) -> tuple[Interactions, Events, IngestReport]:
     """Read a table of purchases as `read_with_report` does, and keep which were made together, in which order.
@@ -92,7 +110,7 @@ def read_events(
         source, query, table: as for `read_with_report`.
         basket_column: exact name of the basket column; by default the first of `BASKET_NAMES`, and only where
             there is no time column; "" says that there is none.
-        columns: the other columns, as for `read_with_report`.
+        strict, rejects, watchers, columns: as for `read_with_report`.
 
     Returns:
         the interactions, the purchases by basket with the same users and items, and the report.
@@ -107,12 +125,19 @@ def read_events(
         raise TypeError(f"read_events() got an unexpected keyword argument '{unknown[0]}'")
     given = {role: columns.get(f"{role}_column") for role in roles}
     opened = open_source(source, query=query, table=table)
-    interactions, events, report = _read(opened, {**given, "basket": basket_column})
+    roles_and_basket = {**given, "basket": basket_column}
+    interactions, events, report = _read(opened, roles_and_basket, strict, rejects, watchers)
     assert events is not None  # noqa: S101  # a basket was asked for
     return interactions, events, report
 
 
-def _read(table: Source, given: dict[str, str | None]) -> tuple[Interactions, Events | None, IngestReport]:
+def _read(
+    table: Source,
+    given: dict[str, str | None],
+    strict: bool,
+    rejects: str | Path | None,
+    watchers: Sequence[Watcher],
+) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
     try:
         columns = choose_columns(table.column_names, given)
@@ -122,9 +147,22 @@ def _read(table: Source, given: dict[str, str | None]) -> tuple[Interactions, Ev
                 "repeat purchases need to know which were made together, but there is neither a time nor a basket "
                 f"column; name one with --time-column or --basket-column; found: {found}"
             )
-        reading = Reading(table, columns)
+        kept = None if rejects is None else Rejects(Path(rejects), columns)
+        reading = Reading(table, columns, [*watchers, *([] if kept is None else [kept])])
         for batch in table.batches(columns.used()):
             reading.add(batch)
-        return reading.finish(time_is_given=bool(given["time"]), with_events="basket" in given)
+        try:
+            result = reading.finish(time_is_given=bool(given["time"]), with_events="basket" in given)
+        except DataError:
+            if kept is not None:
+                kept.write(with_duplicates=True)  # where nothing is left, they say why
+            raise
     except ColumnError as error:  # which knows the column, and not the table that it is in
         raise ColumnError(f"'{table.name}': {error}") from error
+    interactions, events, report = result
+    if kept is not None:
+        kept.write(DUPLICATE in report.dropped)
+        report = replace(report, rejects=str(rejects))
+    if strict:
+        report.check_strict()
+    return interactions, events, report

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recae.ingest.report import Settled
 from recae.interactions import NO_TIME
 
 _CLOCK: Final = (
@@ -27,6 +28,8 @@ _MONTHS: Final = pa.array(
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
     type=pa.large_string(),
 )
+AMBIGUOUS: Final = "no number exceeds 12"
+"""What the note says where dates could be read either way."""
 Fields = dict[str, pa.LargeStringArray]
 
 
@@ -68,13 +71,13 @@ def _day_and_month(
     days_first, days_second = int((first > 12).sum()), int((second > 12).sum())
     if days_first == days_second == 0:
         notes.append(
-            f"{name}: dates are read as day/month/year, but no number exceeds 12, so month/day/year is as "
+            f"{name}: dates are read as day/month/year, but {AMBIGUOUS}, so month/day/year is as "
             "possible; write them as year-month-day to be sure"
         )
     elif days_first >= days_second:
-        notes.append(f"{name}: dates are read as day/month/year")
+        notes.append(Settled(f"{name}: dates are read as day/month/year"))
     else:
-        notes.append(f"{name}: dates are read as month/day/year")
+        notes.append(Settled(f"{name}: dates are read as month/day/year"))
         return second, first
     return first, second
 

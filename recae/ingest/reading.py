@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from recae.ingest.pairs import Purchases, duplicates, in_text_order, to_events, 
 from recae.ingest.quantities import read_quantities
 from recae.ingest.report import IngestReport
 from recae.ingest.times import Times
+from recae.ingest.watching import KEPT, Watcher, fate_of
 from recae.interactions import NO_TIME, Interactions
 from recae.sources import Source
 
@@ -28,9 +30,10 @@ _LOOKS_MISSING: Final = pa.array(
 
 
 class Reading:
-    """The state of one reading: what the batches so far have brought."""
+    """The state of one reading: what the batches so far have brought, told to watchers as it comes."""
 
-    def __init__(self, table: Source, columns: Columns) -> None:
+    def __init__(self, table: Source, columns: Columns, watchers: Sequence[Watcher] = ()) -> None:
+        self._watchers = watchers
         self._source = table.name
         self._columns = columns
         self._rows = 0
@@ -46,13 +49,17 @@ class Reading:
         columns = self._columns
         self._rows += batch.num_rows
         users, items = self._ids(batch, columns.user), self._ids(batch, columns.item)
-        keep = self._drop(why.NO_USER, np.ones(batch.num_rows, dtype=np.bool_), not_blank(users))
-        keep = self._drop(why.NO_ITEM, keep, not_blank(items))
+        fates = np.full(batch.num_rows, KEPT)
+        self._drop(why.NO_USER, fates, not_blank(users))
+        self._drop(why.NO_ITEM, fates, not_blank(items))
         quantities = None
         if columns.quantity is not None:
             quantities = read_quantities(batch.column(columns.quantity), columns.quantity)
-            keep = self._drop(why.RETURNED, keep, ~(quantities <= 0))
-            keep = self._drop(why.NOT_A_NUMBER, keep, ~np.isnan(quantities))
+            self._drop(why.RETURNED, fates, ~(quantities <= 0))
+            self._drop(why.NOT_A_NUMBER, fates, ~np.isnan(quantities))
+        for watcher in self._watchers:
+            watcher.rows(batch, fates)
+        keep = fates == KEPT
         kept = pa.array(keep)
         self._users.add(users.filter(kept))
         self._items.add(items.filter(kept))
@@ -86,7 +93,9 @@ class Reading:
         interactions = to_interactions(purchases, users, items, name_texts)
         repeats = purchases.users.size - interactions.n_interactions
         if times is None and repeats:
-            self._notes.append("duplicate rows are kept as counts, since there is no time column")
+            self._notes.append(
+                why.Settled("duplicate rows are kept as counts, since there is no time column")
+            )
         events = None
         if with_events:
             self._check_order(times, baskets)
@@ -117,10 +126,11 @@ class Reading:
             self._whole_floats[name] = self._whole_floats.get(name, True) and not points
         return texts
 
-    def _drop(self, reason: str, keep: NDArray[np.bool_], passes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Count the rows kept so far that do not pass, and return those that do."""
-        self._dropped[reason] += int((keep & ~passes).sum())
-        return keep & passes
+    def _drop(self, reason: str, fates: NDArray[np.uint8], passes: NDArray[np.bool_]) -> None:
+        """Count and mark the rows kept so far that do not pass."""
+        fails = (fates == KEPT) & ~passes
+        self._dropped[reason] += int(fails.sum())
+        fates[fails] = fate_of(reason)
 
     def _id_map(self, column: Codes, name: str) -> tuple[NDArray[np.int32], IdMap]:
         codes, texts = column.finish()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from recae.errors import DataError
 from recae.ingest.columns import Columns
 
 NO_USER: Final = "no user"
@@ -14,6 +15,12 @@ RETURNED: Final = "quantity is zero or less"
 NOT_A_NUMBER: Final = "quantity is not a number"
 DUPLICATE: Final = "duplicate"
 REASONS: Final = (NO_USER, NO_ITEM, RETURNED, NOT_A_NUMBER, DUPLICATE)
+
+
+class Settled(str):
+    """A note on values that can be understood in one way only; `IngestReport.check_strict` has nothing against it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class IngestReport:
         first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase kept; None without
             times.
         baskets: how many baskets the purchases came in; None where they were not asked for.
+        rejects: path of the file that holds the dropped rows; None where none was asked for.
     """
 
     source: str
@@ -48,11 +56,14 @@ class IngestReport:
     first_time: int | None
     last_time: int | None
     baskets: int | None = None
+    rejects: str | None = None
 
     def lines(self) -> list[str]:
         """Return the report as lines for people."""
         lines = [f"read {self.rows:,} rows of {self.source}", f"columns: {self.columns}"]
         lines += [f"dropped {count:,} rows: {reason}" for reason, count in self.dropped.items()]
+        if self.rejects is not None:
+            lines.append(f"wrote the {sum(self.dropped.values()):,} dropped rows to {self.rejects}")
         lines.append(
             f"kept {self.interactions:,} interactions of {self.users:,} users and {self.items:,} items, "
             f"and {self.repeats:,} repeat purchases as counts"
@@ -62,6 +73,24 @@ class IngestReport:
         if self.first_time is not None and self.last_time is not None:
             lines.append(f"purchases from {_day(self.first_time)} to {_day(self.last_time)}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    def doubts(self) -> list[str]:
+        """Return the notes on values that may mean something else."""
+        return [note for note in self.notes if not isinstance(note, Settled)]
+
+    def check_strict(self) -> None:
+        """Raise DataError, with the counts, unless every row was kept and every value is clear."""
+        found = [f"{count:,} dropped: {reason}" for reason, count in self.dropped.items()]
+        if doubts := self.doubts():
+            more = f" and {len(doubts) - 1} more" if len(doubts) > 1 else ""
+            found.append(f"in doubt: {doubts[0]}{more}")
+        if not found:
+            return
+        keeps = "--rejects keeps" if self.rejects is None else f"'{self.rejects}' holds"
+        raise DataError(
+            f"with --strict every row must be kept and every value be clear, but of the {self.rows:,} rows of "
+            f"'{self.source}': {'; '.join(found)}; correct them ({keeps} the rows), or leave --strict out"
+        )
 
 
 def _day(seconds: int) -> str:

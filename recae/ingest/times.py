@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recae.errors import ColumnError
 from recae.ingest.codes import Codes
 from recae.ingest.datetexts import read_date_texts
+from recae.ingest.report import Settled
 from recae.interactions import NO_TIME
 
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -36,6 +37,8 @@ class Times:
         self._texts = Codes()
         # One part a batch: seconds (int64), numbers of a unit still unknown (float64), or a count of texts.
         self._parts: list[NDArray[np.int64] | NDArray[np.float64] | int] = []
+        self.unreadable_texts: list[str] = []
+        """Once finished: the first three texts of which no time could be made."""
 
     def add(self, column: pa.Array) -> None:
         """Append the rows of a batch.
@@ -81,6 +84,7 @@ class Times:
         unreadable += sum(int(np.isinf(part).sum()) for part in parts)
         if bad.any():
             first = texts[int(codes[bad.argmax()])].as_py()
+            self.unreadable_texts = texts.take(pa.array(np.unique(codes[bad])[:3])).to_pylist()
             notes.append(
                 f"{self._name}: {int(bad.sum()):,} times could not be read (the first: {first!r}), "
                 "kept without a time"
@@ -121,14 +125,15 @@ class Times:
         values = numbers[known]
         as_dates = _compact_dates(values)
         if as_dates is not None:
-            notes.append(f"{self._name}: numbers like {int(values[0])} are read as dates (year, month, day)")
+            text = f"{self._name}: numbers like {int(values[0])} are read as dates (year, month, day)"
+            notes.append(Settled(text))
             seconds[known] = as_dates
             return seconds
         middle = float(np.median(np.abs(values)))
         # 1e11 seconds are the year 5138, 1e11 milliseconds are 1973; each unit has three more digits.
         factor = next((f for bound, f in ((1e11, 1), (1e14, 10**3), (1e17, 10**6)) if middle < bound), 10**9)
         if factor > 1:
-            notes.append(f"{self._name}: read as {_UNIT_NAMES[factor]} since 1970")
+            notes.append(Settled(f"{self._name}: read as {_UNIT_NAMES[factor]} since 1970"))
         scaled = np.floor(values / factor)
         inside = np.abs(scaled) < 2**62
         seconds[np.flatnonzero(known)[inside]] = scaled[inside].astype(np.int64)

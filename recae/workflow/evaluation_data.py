@@ -23,7 +23,7 @@ BY_BASKET = ("time", "next-basket")
 _OF_DATABASES = ("query", "table")
 
 Source = Purchases | Interactions | str | Path
-Columns = Mapping[str, str | None]
+Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,14 +143,23 @@ def read_material(
     report(found)
     if test is None:
         return Material(Purchases(interactions), name, lines)
+    if rejects := plain.get("rejects"):
+        plain["rejects"] = rejects_of_test(Path(rejects))
     other, found = read_with_report(test, **plain)
     report(found)
     return Material(Purchases(interactions, None, other), f"{name}, {Path(test).name}", lines)
 
 
+def rejects_of_test(path: Path) -> Path:
+    """Where the rows that are dropped of a test part go, beside those of the training part."""
+    return path.with_name(f"{path.stem}.test{path.suffix}")
+
+
 def _check_time_column(table: Opened, columns: Columns) -> None:
     """DataError where a table has no column of times; reading it would ask for one of baskets, too."""
-    given = {name.removesuffix("_column"): value for name, value in columns.items()}
+    given = {
+        name.removesuffix("_column"): value for name, value in columns.items() if name.endswith("_column")
+    }
     try:
         found = choose_columns(table.column_names, given)
     except ColumnError as error:

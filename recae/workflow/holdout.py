@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recae.interactions import Interactions
 from recae.recommender import Recommender
-from recae.splits import fold_in_split
+from recae.splits import fold_in_split, number_held_out
 
 HELD_OUT_SHARE = 0.1
 HELD_OUT_AT_MOST = 10_000
@@ -36,11 +36,9 @@ def hold_out(interactions: Interactions, rng: np.random.Generator) -> HeldOut:
     matrix = interactions.matrix
     divisible = np.flatnonzero(np.diff(matrix.indptr) >= 2)
     everybody = np.arange(interactions.n_users)
-    if len(divisible) < 3:
+    number = number_held_out(interactions.n_users, len(divisible), HELD_OUT_SHARE, HELD_OUT_AT_MOST)
+    if not number:
         return HeldOut(everybody, None, None)
-    number = int(
-        min(max(1, round(HELD_OUT_SHARE * interactions.n_users)), HELD_OUT_AT_MOST, len(divisible) // 3)
-    )
     chosen = rng.permutation(divisible)[: 2 * number]
     parts = [
         fold_in_split(sp.csr_matrix(matrix[np.sort(users)]), HELD_OUT_ITEMS, rng=rng)

@@ -64,7 +64,7 @@ def train(
     kind: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-    columns: dict[str, str | None] | None = None,
+    columns: dict[str, Any] | None = None,
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
     **settings: Any,
@@ -149,7 +149,7 @@ def train(
 
 def _read(
     source: Interactions | str | Path,
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, Any],
     kind: str,
     config: Any,
     progress: Progress,
@@ -172,7 +172,7 @@ def _read(
 
 def _read_repeats(
     source: Interactions | str | Path,
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, Any],
     kind: str,
     config: Any,
     progress: Progress,

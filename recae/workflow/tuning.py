@@ -30,7 +30,7 @@ def tune(
     budget: float | str = "20m",
     metric: str = "ndcg@20",
     device: str = "auto",
-    columns: Mapping[str, str | None] | None = None,
+    columns: Mapping[str, Any] | None = None,
     repeats: bool = False,
     study: Path | None = None,
     resume: bool = False,

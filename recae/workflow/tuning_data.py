@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -82,7 +83,7 @@ class TuningData:
 
 def read_tuning_data(
     source: Interactions | str | Path,
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, Any],
     seed: int,
     repeats: bool,
     on_report: Callable[[IngestReport], None],

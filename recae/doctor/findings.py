@@ -1,0 +1,68 @@
+"""`Finding`: one thing about a table of purchases that is worth a look, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, Final
+
+EXAMPLES: Final = 3
+
+
+class Severity(Enum):
+    """How bad it is: what spoils a model, what may, and what is good to know."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+        severity: how bad it is.
+        code: its name, which stays the same from version to version, such as ``ids-lost-zeros``.
+        column: the column that it is about; None where it is about the whole table.
+        text: a sentence.
+        advice: what to do next.
+        examples: some of what is meant, for people.
+        rows: rows that it is about; None where it is not about rows.
+    """
+
+    severity: Severity
+    code: str
+    column: str | None
+    text: str
+    advice: str
+    examples: tuple[str, ...] = ()
+    rows: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {**asdict(self), "severity": self.severity.value, "examples": list(self.examples)}
+
+
+def by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the worst first, in their order otherwise."""
+    order = list(Severity)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def counted(number: int, what: str) -> str:
+    """Return "1 user", "2,000 users"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a share for people: 12 %, 3.4 %, .05 %, with two digits that count."""
+    share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.01:
+        return "under .01 %"
+    digits = 0 if share >= 10 or share == 0 else 1 if share >= 1 else 2
+    text = f"{share:.{digits}f}"
+    if text == "100" and part < whole:
+        text = "99.9" if share < 99.95 else "nearly 100"
+    return f"{text.removeprefix('0') if share and share < 1 else text} %"

@@ -1,0 +1,234 @@
+"""Users and items: too few, too alone, too popular, too busy to be people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recae.doctor.findings import EXAMPLES, Finding, Severity, counted, percent
+from recae.doctor.times import DAY
+from recae.doctor.watch import Seen
+from recae.ids import shown
+from recae.ingest.codes import without_point_zero
+from recae.interactions import NO_TIME, Interactions
+
+_FEW_USERS: Final = 50
+_FEW_ITEMS: Final = 20
+_BUSY: Final = 50  # baskets that nobody can be a bot with fewer of
+_FAR: Final = 5.0  # robust standard deviations of the logarithm
+_LEAST_SPREAD: Final = 0.25  # of the logarithm; where nearly all have the same number, one more is nothing
+_TIME_BITS: Final = 33
+_LAST_TIME: Final = 2**_TIME_BITS - 1
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of users and items.
+
+    Attributes:
+        users, items, interactions, repeats: how many; repeats are purchases beyond the first of a pair.
+        density: share of all pairs of a user and an item that occur.
+        history_median, history_90, history_most: items a user, of the middle one, of nine tenths at most, at most.
+        top_share: share of the purchases that the most popular hundredth of the items has, one item at least.
+        gini: Gini coefficient of the items' purchases, 0 where all are alike, near 1 where one has all.
+        divisible: users with two items or more.
+        owned_by_five: items that five users or more have.
+    """
+
+    users: int
+    items: int
+    interactions: int
+    repeats: int
+    density: float
+    history_median: float
+    history_90: float
+    history_most: int
+    top_share: float
+    gini: float
+    divisible: int
+    owned_by_five: int
+
+
+def figures_of(shop: Interactions) -> Figures:
+    """Count the users, the items and what they have in common."""
+    lengths, owners = _lengths(shop), _owners(shop)
+    bought = np.sort(_bought(shop))
+    top = max(1, round(0.01 * shop.n_items))
+    ranks = np.arange(1, bought.size + 1)
+    return Figures(
+        users=shop.n_users,
+        items=shop.n_items,
+        interactions=shop.n_interactions,
+        repeats=int(shop.counts.sum()) - shop.n_interactions,
+        density=shop.n_interactions / (shop.n_users * shop.n_items),
+        history_median=float(np.median(lengths)),
+        history_90=float(np.quantile(lengths, 0.9)),
+        history_most=int(lengths.max()),
+        top_share=float(bought[-top:].sum() / bought.sum()),
+        gini=float((2 * ranks - bought.size - 1) @ bought / (bought.size * bought.sum())),
+        divisible=int((lengths >= 2).sum()),
+        owned_by_five=int((owners >= 5).sum()),
+    )
+
+
+def check_people(seen: Seen, shop: Interactions, figures: Figures) -> Iterator[Finding]:
+    """Look at users and items."""
+    user, item = seen.columns.user, seen.columns.item
+    for what, column, number, few in (
+        ("user", user, figures.users, _FEW_USERS),
+        ("item", item, figures.items, _FEW_ITEMS),
+    ):
+        if number < few:
+            yield Finding(
+                Severity.WARNING,
+                f"{what}s-few",
+                column,
+                f"there are only {counted(number, what)}",
+                f"take purchases of a longer period, or check that {column!r} is the column of {what}s",
+            )
+    yield from _alone(figures.users, _lengths(shop), "user", "item", user)
+    yield from _alone(figures.items, _owners(shop), "item", "user", item)
+    yield from _heavy(seen, shop)
+    yield from _bots(seen, shop)
+    if figures.items >= 100 and figures.top_share >= 0.1:
+        top = max(1, round(0.01 * figures.items))
+        yield Finding(
+            Severity.WARNING if figures.top_share >= 0.5 else Severity.NOTE,
+            "items-skewed",
+            item,
+            f"the {counted(top, 'most popular item')} (1 %) {'has' if top == 1 else 'have'} "
+            f"{percent(figures.top_share, 1)} of the purchases; the Gini coefficient is {figures.gini:.2f}",
+            "compare with the popularity row that training prints; bags, postage and the like are best left out",
+            tuple(_popular(shop)),
+        )
+    purchases = figures.interactions + figures.repeats
+    if figures.repeats >= 0.2 * purchases:
+        yield Finding(
+            Severity.NOTE,
+            "purchases-repeat",
+            None,
+            f"{percent(figures.repeats, purchases)} of the purchases are of an item that the user has already",
+            "where people rebuy, train and evaluate with --repeats",
+        )
+
+
+def _alone(number: int, counts: NDArray[np.int64], what: str, other: str, column: str) -> Iterator[Finding]:
+    one = int((counts == 1).sum())
+    if one < 0.1 * number:
+        return
+    why = (
+        "nothing of them can be held out, and a single purchase says little of a taste"
+        if what == "user"
+        else "nothing says whom else they may please"
+    )
+    check = (
+        "that it is not the number of an order"
+        if what == "user"
+        else "that ids are not made anew for each sale"
+    )
+    yield Finding(
+        Severity.WARNING if one > number / 2 else Severity.NOTE,
+        f"{what}s-with-one-{other}",
+        column,
+        f"{counted(one, what)} ({percent(one, number)}) {'has' if one == 1 else 'have'} one {other} only: {why}",
+        f"take a longer period; check of {column!r} {check}",
+    )
+
+
+def _heavy(seen: Seen, shop: Interactions) -> Iterator[Finding]:
+    purchases = np.bincount(_users_of(shop), weights=shop.counts, minlength=shop.n_users)
+    most = int(purchases.argmax())
+    if shop.n_users >= 10 and purchases[most] >= 0.1 * purchases.sum() and purchases[most] >= 20:
+        yield Finding(
+            Severity.WARNING,
+            "users-heavy",
+            seen.columns.user,
+            f"one user has {percent(purchases[most], purchases.sum())} of all purchases; it may stand for many people",
+            "leave it out where it is a till, a guest account or a reseller",
+            (f"{shown(shop.users.id(most))}: {counted(int(purchases[most]), 'purchase')}",),
+        )
+
+
+def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
+    keys = seen.keys
+    per_day = np.zeros(len(keys.user_texts), np.int64)
+    if keys.times is not None and (keys.times != NO_TIME).any():
+        baskets, per_day = _baskets(keys.users, keys.times, len(keys.user_texts))
+        what = "basket"
+        whole = without_point_zero(keys.user_texts)  # as they are known after a training
+        ids, texts = baskets, keys.user_texts if whole is None else whole
+    else:
+        ids, texts, what = _lengths(shop), shop.users.ids(np.arange(shop.n_users)), "item"
+        per_day = np.zeros(ids.size, np.int64)
+    marked = _far_above(ids) | ((per_day >= 8) & (per_day > 4 * np.quantile(per_day, 0.99)))
+    if not marked.any():
+        return
+    places = np.flatnonzero(marked)
+    places = places[np.argsort(-ids[places], kind="stable")]
+    usual = float(np.median(ids))
+    yield Finding(
+        Severity.WARNING,
+        "users-like-bots",
+        seen.columns.user,
+        f"{counted(places.size, 'user')} {'buys' if places.size == 1 else 'buy'} far more often than people do "
+        f"(the middle one: {usual:g} {what}{'s' * (usual != 1)})",
+        "see who they are; `recae anomalies` shows after a training whether their purchases fit together; leave out "
+        "bots, tills and resellers",
+        tuple(
+            f"{shown(texts[place].as_py())}: {counted(int(ids[place]), what)}"
+            + (f", up to {per_day[place]:,} on one day" if per_day[place] > 1 else "")
+            for place in places[:EXAMPLES].tolist()
+        ),
+    )
+
+
+def _baskets(
+    codes: NDArray[np.int32], times: NDArray[np.int64], n_users: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many moments each user bought at, and how many on the busiest day; both of shape (n_users,)."""
+    known = times != NO_TIME
+    # one number for both, which sorts many times as fast as two; times outside 1970 to 2242 may fall together
+    moments = np.unique((codes[known].astype(np.int64) << _TIME_BITS) | np.clip(times[known], 0, _LAST_TIME))
+    users, days = moments >> _TIME_BITS, (moments & _LAST_TIME) // DAY
+    starts = np.flatnonzero(np.append(True, (users[1:] != users[:-1]) | (days[1:] != days[:-1])))
+    per_day = np.zeros(n_users, np.int64)
+    np.maximum.at(per_day, users[starts], np.diff(np.append(starts, users.size)))
+    return np.bincount(users, minlength=n_users), per_day
+
+
+def _far_above(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which counts are out of all proportion to the others, by the median and its deviation of logarithms."""
+    logs = np.log(np.maximum(counts, 1))
+    middle = float(np.median(logs))
+    spread = max(1.4826 * float(np.median(np.abs(logs - middle))), _LEAST_SPREAD)
+    return (counts >= _BUSY) & (logs > middle + _FAR * spread)
+
+
+def _popular(shop: Interactions) -> list[str]:
+    bought = _bought(shop)
+    places = np.argsort(-bought, kind="stable")[:EXAMPLES].tolist()
+    names = [None if shop.item_names is None else shop.item_names[place].as_py() for place in places]
+    return [
+        f"{shown(shop.items.id(place))}{f' ({name})' if name else ''}: {counted(int(bought[place]), 'purchase')}"
+        for place, name in zip(places, names, strict=True)
+    ]
+
+
+def _lengths(shop: Interactions) -> NDArray[Any]:
+    return np.diff(shop.matrix.indptr).astype(np.int64)
+
+
+def _owners(shop: Interactions) -> NDArray[Any]:
+    return np.bincount(shop.matrix.indices, minlength=shop.n_items)
+
+
+def _bought(shop: Interactions) -> NDArray[Any]:
+    return np.bincount(shop.matrix.indices, weights=shop.counts, minlength=shop.n_items)
+
+
+def _users_of(shop: Interactions) -> NDArray[Any]:
+    return np.repeat(np.arange(shop.n_users), _lengths(shop))
