@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from recae.errors import ColumnError
 from recae.events import Events
 from recae.ingest.columns import BASKET_NAMES, KNOWN_NAMES, Columns, choose_columns
@@ -125,6 +127,7 @@ def _read(table: Source, given: dict[str, str | None]) -> tuple[Interactions, Ev
         reading = Reading(table, columns)
         for batch in table.batches(columns.used()):
             reading.add(batch)
+        pa.default_memory_pool().release_unused()  # Arrow holds on to what the batches took
         return reading.finish(time_is_given=bool(given["time"]), with_events="basket" in given)
     except ColumnError as error:  # which knows the column, and not the table that it is in
         raise ColumnError(f"'{table.name}': {error}") from error

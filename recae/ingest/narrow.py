@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import Ints
@@ -51,6 +52,18 @@ class Narrow:
         found += _word(self.base)
         return found.view(np.int64)
 
+    def copy_slices(self, starts: Column, lengths: Column, out: Column) -> None:
+        """Write the values of slices one after the other into ``out``, which they fill."""
+        if self.above is None:
+            out[:] = self.base
+        else:
+            _copy_slices(self.above, self.base, starts, lengths, out)
+
+    @property
+    def bits(self) -> int:
+        """How many bits the largest distance takes, or its type has."""
+        return 0 if self.above is None else int(self.above.max()).bit_length()
+
     def reordered(self, order: NDArray[np.int64]) -> Narrow:
         """Return the column with all its values in another order."""
         return Narrow(self.size, self.base, None if self.above is None else self.above[order])
@@ -72,9 +85,70 @@ def sort_rows(columns: Sequence[Column]) -> list[Column]:
     return [column[order] for column in columns]
 
 
-def fits_a_word(columns: Sequence[Column]) -> bool:
-    """Tell whether the rows of columns, packed, take 64 bits at most."""
-    return sum(_span(column)[1] for column in columns) <= 64
+def pack(columns: Sequence[Narrow]) -> NDArray[np.uint64] | None:
+    """Return one word a row, the first column in its highest bits; None where a row takes more than 64 of them."""
+    if sum(column.bits for column in columns) > 64:
+        return None
+    words = np.zeros(columns[0].size, dtype=np.uint64)
+    for column in columns:
+        if column.above is not None:
+            if column.bits < 64:  # a shift by all the bits there are is not defined
+                words <<= np.uint64(column.bits)
+            words |= column.above
+    return words
+
+
+def unpack(words: NDArray[np.uint64], columns: Sequence[Narrow]) -> list[Narrow]:
+    """Return the columns of words that `pack` has made of such columns."""
+    found: list[Narrow] = []
+    below = 0
+    for column in reversed(columns):
+        above = None
+        if column.above is not None:
+            above = words >> np.uint64(below) if below else words
+            above = (above & np.uint64((1 << column.bits) - 1)).astype(column.above.dtype)
+        found.append(Narrow(words.size, column.base, above))
+        below += column.bits
+    return found[::-1]
+
+
+def joined(parts: Sequence[Narrow]) -> Narrow:
+    """Return columns one after the other as one."""
+    size = sum(part.size for part in parts)
+    low = min(part.base for part in parts)
+    high = max(part.base + (0 if part.above is None else int(part.above.max())) for part in parts)
+    if low == high:
+        return Narrow(size, low, None)
+    above = np.empty(size, dtype=np.min_scalar_type(high - low))
+    done = 0
+    for part in parts:
+        shift = above.dtype.type(part.base - low)
+        if part.above is None:
+            above[done : done + part.size] = shift
+        else:
+            np.add(part.above, shift, out=above[done : done + part.size], dtype=above.dtype)
+        done += part.size
+    return Narrow(size, low, above)
+
+
+@njit(nogil=True, cache=True)
+def repeat(values: Column, lengths: Column, out: Column) -> None:
+    """Write each value as often as its length says."""
+    done = 0
+    for k in range(values.size):
+        for j in range(done, done + lengths[k]):
+            out[j] = values[k]
+        done += lengths[k]
+
+
+@njit(nogil=True, cache=True)
+def _copy_slices(above: Ints, base: int, starts: Column, lengths: Column, out: Column) -> None:
+    done = 0
+    for k in range(starts.size):
+        start = starts[k] - done
+        for j in range(done, done + lengths[k]):
+            out[j] = np.int64(above[start + j]) + base  # wraps around where the distance exceeds int64
+        done += lengths[k]
 
 
 def order_of(columns: Sequence[Column]) -> NDArray[np.int64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,8 +128,7 @@ def gather(
     names = Names(item_rank.size) if layout.name else None
     rows: list[Purchases] = []
     done = duplicates = 0
-    for start, stop, columns in runs.blocks(users):
-        block = _Block.of(columns, layout, item_rank, times)
+    for start, stop, block in _sorted(runs.blocks(users), layout, item_rank, times):
         duplicates += block.duplicates
         pairs = starts_of([block.owners, block.items])
         after = done + pairs.size
@@ -148,6 +150,24 @@ def gather(
     )
     kept = _joined(rows) if with_rows else None
     return Gathered(matrix, last, counts, duplicates, names, kept)
+
+
+def _sorted(
+    blocks: Iterator[tuple[int, int, list[Column]]],
+    layout: Layout,
+    item_rank: NDArray[np.int32],
+    times: Times | None,
+) -> Iterator[tuple[int, int, _Block]]:
+    """Yield the blocks in their order, one being sorted while the next is copied together and the last is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="recae-sort") as thread:
+        coming: deque[tuple[int, int, Future[_Block]]] = deque()
+        for start, stop, columns in blocks:
+            coming.append((start, stop, thread.submit(_Block.of, columns, layout, item_rank, times)))
+            if len(coming) == 2:
+                start, stop, block = coming.popleft()
+                yield start, stop, block.result()
+        for start, stop, block in coming:
+            yield start, stop, block.result()
 
 
 def row_pointers(lengths: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:

@@ -4,39 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import Ints
-from recae.ingest.narrow import Column, Narrow, fits_a_word, order_of, sort_rows
+from recae.ingest.narrow import Column, Narrow, joined, order_of, pack, repeat, sort_rows, unpack
 
-_BUFFER = 1 << 20  # rows that wait to be grouped by user
+_BUFFER = 1 << 20  # rows that wait to be grouped by user, at least
 _PENDING = 1 << 25  # rows grouped but not folded, at least, before they are
-_BLOCK = 1 << 20  # rows sorted at a time, unless one user has more
+_BLOCK = 1 << 18  # rows sorted at a time, unless one user has more
 
 
 @dataclass(frozen=True)
 class _Run:
     """Rows grouped by user: those of user u are at ``ends[u - 1]`` to ``ends[u]``; users beyond have none."""
 
-    ends: NDArray[np.int64]
+    ends: NDArray[np.int32] | NDArray[np.int64]
     columns: list[Narrow]
 
     @property
     def rows(self) -> int:
         return self.columns[0].size
 
-    def places(self, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return where the rows of some users are, one user after the other, and how many each has."""
+    def slices(self, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where the rows of some users begin, and how many each has."""
         known = users < self.ends.size
         inside = np.where(known, users, 0)
         stops = np.where(known, self.ends[inside], 0)
         starts = np.where(known & (inside > 0), self.ends[inside - 1], 0)
-        lengths = stops - starts
-        return places_of(starts, lengths), lengths
+        return starts.astype(np.int64), (stops - starts).astype(np.int64)
+
+    @classmethod
+    def of(cls, lengths: NDArray[np.int64], columns: list[Narrow]) -> _Run:
+        """Return a run of users with as many rows as the lengths say."""
+        ends = np.cumsum(lengths)
+        return cls(ends.astype(np.int32) if ends[-1] < 2**31 else ends, columns)
 
 
 class Runs:
@@ -55,7 +58,7 @@ class Runs:
         self._keys = keys
         self._with_first = with_first
         self._buffer: list[list[Narrow]] = []
-        self._buffered = 0
+        self._buffered = self._users = 0
         self._runs: list[_Run] = []
         self._pending = 0
         self._folded = 0
@@ -73,7 +76,9 @@ class Runs:
         columns.append(Narrow(users.size, 1, None))
         self._buffer.append(columns)
         self._buffered += users.size
-        if self._buffered >= _BUFFER:
+        self._users = max(self._users, int(users.max(initial=-1)) + 1)
+        # Where its users begin and end must not take more than the rows themselves.
+        if self._buffered >= max(_BUFFER, self._users):
             self._group()
         if self._pending >= max(_PENDING, self._folded):
             self._fold()
@@ -98,12 +103,13 @@ class Runs:
         self._group()
         total = 0
         for run in self._runs:
-            places = np.zeros(0, dtype=np.int64)
+            counts = run.columns[-1].take(slice(None))
             if user is not None:
-                places, _ = run.places(np.array([user]))
+                (start,), (length,) = run.slices(np.array([user]))
+                counts = counts[start : start + length]
             elif item is not None:
-                places = np.flatnonzero(run.columns[0].take(slice(None)) == item)
-            total += int(run.columns[-1].take(places).sum())
+                counts = counts[run.columns[0].take(slice(None)) == item]
+            total += int(counts.sum())
         return total
 
     def blocks(self, users: NDArray[np.int64]) -> Iterator[tuple[int, int, list[Column]]]:
@@ -118,47 +124,64 @@ class Runs:
         while start < users.size:
             done = int(ends[start - 1]) if start else 0
             stop = max(int(np.searchsorted(ends, done + _BLOCK, side="right")), start + 1)
-            found: list[list[Column]] = []
+            total = int(ends[stop - 1]) - done
+            columns = [np.empty(total, dtype=np.int64) for _ in range(1 + len(self._runs[0].columns))]
+            at = 0
             for run in self._runs:
-                places, lengths = run.places(users[start:stop])
-                if places.size:
-                    owners = np.repeat(np.arange(stop - start), lengths)
-                    found.append([owners, *(column.take(places) for column in run.columns)])
-            yield (
-                start,
-                stop,
-                [np.concatenate(parts) if len(found) > 1 else parts[0] for parts in zip(*found, strict=True)],
-            )
+                starts, lengths = run.slices(users[start:stop])
+                after = at + int(lengths.sum())
+                repeat(np.arange(stop - start), lengths, columns[0][at:after])
+                for column, out in zip(run.columns, columns[1:], strict=True):
+                    column.copy_slices(starts, lengths, out[at:after])
+                at = after
+            yield start, stop, columns
             start = stop
 
     def _group(self) -> None:
         """Turn the buffer into a run."""
-        if not self._buffered:
-            return
-        columns = [_joined(parts) for parts in zip(*self._buffer, strict=True)]
-        values = [column.take(slice(None)) for column in columns]
-        if fits_a_word(values):
-            users, *rest = self._once(values)
-            narrow = [Narrow.of(column) for column in rest]
-        else:  # sorting by all of them is put off until a block of users can be sorted in the cache
-            users = values[0]
-            order = order_of([users])
-            narrow = [column.reordered(order) for column in columns[1:]]
-        self._runs.append(_Run(np.cumsum(np.bincount(users)), narrow))
-        self._buffer, self._buffered = [], 0
-        self._pending += users.size
+        if self._buffered:
+            run = self._run_of([joined(parts) for parts in zip(*self._buffer, strict=True)])
+            self._runs.append(run)
+            self._buffer, self._buffered = [], 0
+            self._pending += run.rows
+
+    def _run_of(self, columns: list[Narrow]) -> _Run:
+        """Return rows grouped by user; folded where they fit into words, which makes it cheap."""
+        packed = pack(columns)
+        if packed is None:
+            order = order_of([columns[0].take(slice(None))])
+            columns = [column.reordered(order) for column in columns]
+        else:
+            columns = self._fold_words(packed, columns)
+        return _Run.of(np.bincount(columns[0].take(slice(None))), columns[1:])
+
+    def _fold_words(self, words: NDArray[np.uint64], columns: list[Narrow]) -> list[Narrow]:
+        """Return the rows of packed words sorted, each once."""
+        words.sort()
+        keys = 2 + self._keys
+        rest = sum(column.bits for column in columns[keys:])
+        new = starts_of([(words >> np.uint64(rest) if rest else words).view(np.int64)])
+        firsts = unpack(
+            words[new], columns
+        )  # where numbers are kept, the first word of equal rows has the smallest
+        counts = columns[-1]
+        if counts.above is None:
+            sums = np.diff(new, append=words.size) * counts.base
+        else:
+            sums = np.add.reduceat(unpack(words, columns)[-1].take(slice(None)), new)
+        return [*firsts[:-1], Narrow.of(sums)]
 
     def _fold(self) -> None:
         """Turn all runs into one in which no row occurs twice."""
         self._group()
         everyone = np.arange(max(run.ends.size for run in self._runs))
         parts = []
-        ends = np.zeros(everyone.size, dtype=np.int64)
-        for start, _, columns in self.blocks(everyone):
+        lengths = np.zeros(everyone.size, dtype=np.int64)
+        for start, stop, columns in self.blocks(everyone):
             owners, *rest = self._once(columns)
-            np.add.at(ends, owners + start, 1)
+            lengths[start:stop] = np.bincount(owners, minlength=stop - start)
             parts.append([Narrow.of(column) for column in rest])
-        run = _Run(np.cumsum(ends), [_joined(column) for column in zip(*parts, strict=True)])
+        run = _Run.of(lengths, [joined(column) for column in zip(*parts, strict=True)])
         self._runs, self._folded, self._pending = [run], run.rows, 0
 
     def _once(self, columns: list[Column]) -> list[Column]:
@@ -179,31 +202,3 @@ def starts_of(columns: Sequence[Column]) -> NDArray[np.int64]:
         for column in columns[1:]:
             differs[1:] |= column[1:] != column[:-1]
     return np.flatnonzero(differs)
-
-
-@njit(nogil=True, cache=True)
-def places_of(starts: Ints, lengths: Ints) -> Any:
-    """The places of slices, one slice after the other."""
-    places = np.empty(lengths.sum(), np.int64)
-    done = 0
-    for k in range(starts.size):
-        for j in range(lengths[k]):
-            places[done + j] = starts[k] + j
-        done += lengths[k]
-    return places
-
-
-def _joined(parts: Sequence[Narrow]) -> Narrow:
-    """Return columns one after the other as one, a piece at a time."""
-    size = sum(part.size for part in parts)
-    low = min(part.base for part in parts)
-    high = max(part.base + (0 if part.above is None else int(part.above.max())) for part in parts)
-    if low == high:
-        return Narrow(size, low, None)
-    above = np.empty(size, dtype=np.min_scalar_type(high - low))
-    done = 0
-    for part in parts:
-        values = part.take(slice(None)).view(np.uint64) - np.uint64(low % 2**64)
-        above[done : done + part.size] = values
-        done += part.size
-    return Narrow(size, low, above)
