@@ -164,8 +164,9 @@ def test_rows_wait_until_there_are_as_many_as_users(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runs, "_BUFFER", 2)
     held = Runs(0)
     held.add(np.array([9, 1]), np.array([0, 0]), [])
-    assert held._runs == []
+    assert held._coming is None
     held.add(np.arange(8), np.arange(8), [])
+    held.rows_of_users(10)
     assert [run.rows for run in held._runs] == [10]
 
 

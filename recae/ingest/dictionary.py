@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
-from recae.compiled import Ints, prefetch
+from recae.compiled import Ints, prefetch, word_at
 
 _SLOTS: Final = 1 << 10  # to begin with; a power of two, always at least twice the texts
 _SHORT: Final = 15  # bytes of a text that a key of two words holds, beside its length
@@ -97,23 +94,6 @@ def _mixed(first: Any, second: Any) -> Any:
     h = (h ^ (h >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     h = (h ^ (h >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     return h ^ (h >> np.uint64(32))
-
-
-def _word_at(typing_context: Any, data: Any, place: Any) -> Any:
-    """The eight bytes from data[place] on as one word, the first byte lowest; they must lie within data."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        pointer = builder.gep(array.data, [arguments[1]])
-        word = builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
-        if sys.byteorder == "big":
-            word = builder.bswap(word)
-        return word
-
-    return types.uint64(data, types.int64), generate
-
-
-word_at: Any = intrinsic(_word_at)
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,8 @@ class Runs:
         self._buffer: list[list[Narrow]] = []
         self._buffered = self._users = 0
         self._runs: list[_Run] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recae-group")
+        self._coming: Future[_Run] | None = None
         self._pending = 0
         self._folded = 0
 
@@ -85,14 +88,14 @@ class Runs:
 
     def parts(self) -> Iterator[list[Column]]:
         """Yield all rows in some order, at most about a million at a time: the items, the keys, and the counts last."""
-        self._group()
+        self._group_all()
         for run in self._runs:
             for start in range(0, run.rows, _BLOCK):
                 yield [column.take(slice(start, start + _BLOCK)) for column in run.columns]
 
     def rows_of_users(self, n_users: int) -> NDArray[np.int64]:
         """Return how many rows are held of each user, shape (n_users,)."""
-        self._group()
+        self._group_all()
         rows = np.zeros(n_users, dtype=np.int64)
         for run in self._runs:
             rows[: run.ends.size] += np.diff(run.ends, prepend=0)
@@ -100,14 +103,14 @@ class Runs:
 
     def count_of(self, user: int | None = None, item: int | None = None) -> int:
         """Return how many rows were added of a user, or of an item."""
-        self._group()
+        self._group_all()
         total = 0
         for run in self._runs:
             counts = run.columns[-1].take(slice(None))
             if user is not None:
                 (start,), (length,) = run.slices(np.array([user]))
                 counts = counts[start : start + length]
-            elif item is not None:
+            else:
                 counts = counts[run.columns[0].take(slice(None)) == item]
             total += int(counts.sum())
         return total
@@ -138,42 +141,45 @@ class Runs:
             start = stop
 
     def _group(self) -> None:
-        """Turn the buffer into a run."""
+        """Begin to turn the buffer into a run, after the last one, while more rows come."""
+        self._wait()
         if self._buffered:
-            run = self._run_of([joined(parts) for parts in zip(*self._buffer, strict=True)])
-            self._runs.append(run)
+            self._coming = self._thread.submit(self._run_of, self._buffer)
             self._buffer, self._buffered = [], 0
-            self._pending += run.rows
 
-    def _run_of(self, columns: list[Narrow]) -> _Run:
+    def _wait(self) -> None:
+        """Take the run that is being made."""
+        if self._coming is not None:
+            run = self._coming.result()
+            self._runs.append(run)
+            self._pending += run.rows
+            self._coming = None
+
+    def _group_all(self) -> None:
+        """Bring all rows into runs."""
+        self._group()
+        self._wait()
+
+    def _run_of(self, buffer: list[list[Narrow]]) -> _Run:
         """Return rows grouped by user; folded where they fit into words, which makes it cheap."""
-        packed = pack(columns)
-        if packed is None:
+        columns = [joined(parts) for parts in zip(*buffer, strict=True)]
+        words = pack(columns)
+        if words is None:
             order = order_of([columns[0].take(slice(None))])
             columns = [column.reordered(order) for column in columns]
         else:
-            columns = self._fold_words(packed, columns)
+            words.sort()
+            keys = 2 + self._keys
+            rest = sum(column.bits for column in columns[keys:])
+            new = starts_of([(words >> np.uint64(rest) if rest else words).view(np.int64)])
+            counts = np.diff(new, append=words.size)
+            # of the words of equal rows the first has the smallest number
+            columns = [*unpack(words[new], columns)[:-1], Narrow.of(counts)]
         return _Run.of(np.bincount(columns[0].take(slice(None))), columns[1:])
-
-    def _fold_words(self, words: NDArray[np.uint64], columns: list[Narrow]) -> list[Narrow]:
-        """Return the rows of packed words sorted, each once."""
-        words.sort()
-        keys = 2 + self._keys
-        rest = sum(column.bits for column in columns[keys:])
-        new = starts_of([(words >> np.uint64(rest) if rest else words).view(np.int64)])
-        firsts = unpack(
-            words[new], columns
-        )  # where numbers are kept, the first word of equal rows has the smallest
-        counts = columns[-1]
-        if counts.above is None:
-            sums = np.diff(new, append=words.size) * counts.base
-        else:
-            sums = np.add.reduceat(unpack(words, columns)[-1].take(slice(None)), new)
-        return [*firsts[:-1], Narrow.of(sums)]
 
     def _fold(self) -> None:
         """Turn all runs into one in which no row occurs twice."""
-        self._group()
+        self._group_all()
         everyone = np.arange(max(run.ends.size for run in self._runs))
         parts = []
         lengths = np.zeros(everyone.size, dtype=np.int64)
