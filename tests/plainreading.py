@@ -18,9 +18,9 @@ from recae.ingest import Columns, IngestReport
 from recae.ingest import quantities as quantities_module
 from recae.ingest import reading as folded
 from recae.ingest import report as why
+from recae.ingest.baskets import to_events
 from recae.ingest.codes import as_text, without_point_zero
 from recae.ingest.datetexts import read_date_texts
-from recae.ingest.pairs import to_events
 from recae.ingest.quantities import read_quantities
 from recae.interactions import NO_TIME, Interactions
 from recae.sources import Source

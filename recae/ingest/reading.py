@@ -13,10 +13,11 @@ from recae.errors import ColumnError, DataError
 from recae.events import Events
 from recae.ids import IdMap, shown
 from recae.ingest import report as why
+from recae.ingest.baskets import to_events
 from recae.ingest.codes import as_text, not_blank, without_blanks, without_point_zero
 from recae.ingest.columns import Columns
 from recae.ingest.dictionary import Dictionary
-from recae.ingest.pairs import Layout, gather, text_order, to_events
+from recae.ingest.pairs import Layout, gather, text_order
 from recae.ingest.quantities import quantity_tokens, read_quantities
 from recae.ingest.report import IngestReport
 from recae.ingest.runs import Runs

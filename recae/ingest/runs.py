@@ -187,7 +187,10 @@ class Runs:
             owners, *rest = self._once(columns)
             lengths[start:stop] = np.bincount(owners, minlength=stop - start)
             parts.append([Narrow.of(column) for column in rest])
-        run = _Run.of(lengths, [joined(column) for column in zip(*parts, strict=True)])
+        self._runs = []  # before their successor is put together, a column at a time
+        columns_of = [list(column) for column in zip(*parts, strict=True)][::-1]
+        parts.clear()
+        run = _Run.of(lengths, [joined(columns_of.pop()) for _ in range(len(columns_of))])
         self._runs, self._folded, self._pending = [run], run.rows, 0
 
     def _once(self, columns: list[Column]) -> list[Column]:
