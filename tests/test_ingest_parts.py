@@ -12,7 +12,7 @@ from recae.ingest import digits, runs
 from recae.ingest.dictionary import Dictionary
 from recae.ingest.magnitudes import Magnitudes
 from recae.ingest.names import Names
-from recae.ingest.narrow import Narrow, joined, order_of, pack, sort_rows, unpack
+from recae.ingest.narrow import Growing, Narrow, joined, order_of, pack, sort_rows, unpack
 from recae.ingest.pairs import row_pointers
 from recae.ingest.runs import Runs
 from recae.sources.ahead import ahead
@@ -79,6 +79,7 @@ def test_whole_numbers_are_read_or_refused(texts: list[str | None]) -> None:
 
 
 @given(st.lists(INT64), st.data())
+@settings(deadline=None)
 def test_narrow_columns_hold_what_they_were_given(values: list[int], data: st.DataObject) -> None:
     column = Narrow.of(np.array(values, np.int64))
     assert column.take(slice(None)).tolist() == values
@@ -95,6 +96,18 @@ def test_narrow_columns_hold_what_they_were_given(values: list[int], data: st.Da
     parts = [Narrow.of(np.array(part, np.int64)) for part in (values[:cut], values[cut:])]
     if values:
         assert joined([part for part in parts if part.size]).take(slice(None)).tolist() == values
+
+
+@given(st.lists(st.lists(INT64, min_size=1), max_size=5))
+@settings(deadline=None)
+def test_columns_grow_as_wide_as_they_must(parts: list[list[int]]) -> None:
+    values = [value for part in parts for value in part]
+    column = Growing(len(values) + 3, min(values, default=0))
+    for part in parts:
+        column.append(np.array(part, np.int64))
+    found = column.finish()
+    assert found.take(slice(None)).tolist() == values
+    assert (found.above is None) == (len(set(values)) < 2)
 
 
 def test_narrow_columns_are_narrow() -> None:
@@ -204,6 +217,7 @@ MAGNITUDES = st.sampled_from(
 
 
 @given(st.lists(st.lists(MAGNITUDES), min_size=1, max_size=5).filter(lambda parts: any(parts)))
+@settings(deadline=None)
 def test_the_unit_is_told_by_the_median(parts: list[list[float]]) -> None:
     found = Magnitudes.of(np.array(parts[0]))
     for part in parts[1:]:

@@ -131,6 +131,37 @@ def joined(parts: Sequence[Narrow]) -> Narrow:
     return Narrow(size, low, above)
 
 
+class Growing:
+    """A narrow column that is written a piece at a time, into one array.
+
+    Args:
+        size: how many values come at most.
+        base: no value is smaller.
+    """
+
+    def __init__(self, size: int, base: int) -> None:
+        self._base = base
+        self._above: NDArray[np.unsignedinteger[Any]] = np.empty(size, dtype=np.uint8)
+        self._done = self._top = 0
+
+    def append(self, values: Column) -> None:
+        """Write values, shape (n,)."""
+        above = values.view(np.uint64) - _word(self._base)
+        self._top = max(self._top, int(above.max(initial=0)))
+        kind = np.min_scalar_type(self._top)
+        if kind.itemsize > self._above.itemsize:
+            wider = np.empty(self._above.size, dtype=kind)
+            wider[: self._done] = self._above[: self._done]
+            self._above = wider
+        self._above[self._done : self._done + values.size] = above
+        self._done += values.size
+
+    def finish(self) -> Narrow:
+        """Return the column; the rest of the array is given back."""
+        self._above.resize(self._done, refcheck=False)
+        return Narrow(self._done, self._base, self._above if self._top else None)
+
+
 @njit(nogil=True, cache=True)
 def repeat(values: Column, lengths: Column, out: Column) -> None:
     """Write each value as often as its length says."""

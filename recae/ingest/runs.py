@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recae.compiled import Ints
-from recae.ingest.narrow import Column, Narrow, joined, order_of, pack, repeat, sort_rows, unpack
+from recae.ingest.narrow import Column, Growing, Narrow, joined, order_of, pack, repeat, sort_rows, unpack
 
 _BUFFER = 1 << 20  # rows that wait to be grouped by user, at least
 _PENDING = 1 << 25  # rows grouped but not folded, at least, before they are
@@ -181,16 +181,19 @@ class Runs:
         """Turn all runs into one in which no row occurs twice."""
         self._group_all()
         everyone = np.arange(max(run.ends.size for run in self._runs))
-        parts = []
+        size = sum(run.rows for run in self._runs)
+        bases = [
+            min(column.base for column in parts)
+            for parts in zip(*(r.columns for r in self._runs), strict=True)
+        ]
+        columns = [Growing(size, base) for base in bases]
         lengths = np.zeros(everyone.size, dtype=np.int64)
-        for start, stop, columns in self.blocks(everyone):
-            owners, *rest = self._once(columns)
+        for start, stop, rows in self.blocks(everyone):
+            owners, *rest = self._once(rows)
             lengths[start:stop] = np.bincount(owners, minlength=stop - start)
-            parts.append([Narrow.of(column) for column in rest])
-        self._runs = []  # before their successor is put together, a column at a time
-        columns_of = [list(column) for column in zip(*parts, strict=True)][::-1]
-        parts.clear()
-        run = _Run.of(lengths, [joined(columns_of.pop()) for _ in range(len(columns_of))])
+            for column, values in zip(columns, rest, strict=True):
+                column.append(values)
+        run = _Run.of(lengths, [column.finish() for column in columns])
         self._runs, self._folded, self._pending = [run], run.rows, 0
 
     def _once(self, columns: list[Column]) -> list[Column]:
