@@ -1,5 +1,6 @@
-"""What the compiled loops share: the freedom given to the compiler, and asking for memory ahead of its use."""
+"""What the compiled loops share: the freedom given to the compiler, memory asked for ahead of its use, whole words."""
 
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +43,23 @@ def _prefetch(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
 
 
 prefetch: Any = intrinsic(_prefetch)
+
+
+def _word_at(typing_context: Any, data: Any, place: Any) -> Any:
+    """The eight bytes from data[place] on as one word, the first byte lowest; they must lie within data."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer = builder.gep(array.data, [arguments[1]])
+        word = builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
+        if sys.byteorder == "big":
+            word = builder.bswap(word)
+        return word
+
+    return types.uint64(data, types.int64), generate
+
+
+word_at: Any = intrinsic(_word_at)
 
 
 @njit(nogil=True, cache=True)

@@ -17,6 +17,8 @@ from recae.ids import IdMap
 NO_TIME: Final = int(np.iinfo(np.int64).min)
 """The time of an interaction whose time is not known."""
 
+_CHECKED: Final = 1 << 22  # entries looked at together
+
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
@@ -138,12 +140,14 @@ def _check_pattern(matrix: sp.csr_matrix[Any]) -> None:
         raise DataError(f"the interaction matrix is not a valid CSR matrix: {error}") from error
     if matrix.data.dtype != np.float32 or not (matrix.data == 1).all():
         raise DataError("the interaction matrix must hold float32 ones and nothing else")
-    steps = np.diff(matrix.indices.astype(np.int64))
-    new_row = np.zeros(max(matrix.nnz - 1, 0), dtype=np.bool_)
-    starts = matrix.indptr[1:-1]
-    new_row[starts[(starts > 0) & (starts < matrix.nnz)] - 1] = True
-    if (steps[~new_row] <= 0).any():
-        raise DataError("the column numbers of the interaction matrix must rise within each row")
+    for start in range(0, matrix.nnz, _CHECKED):  # a piece at a time, to need next to no memory
+        stop = min(start + _CHECKED, matrix.nnz)
+        rises = matrix.indices[start + 1 : stop + 1] > matrix.indices[start : min(stop, matrix.nnz - 1)]
+        first, last = np.searchsorted(matrix.indptr, [start + 1, stop], side="left")
+        new_rows = matrix.indptr[first : last + 1]
+        rises[new_rows[(new_rows > start) & (new_rows <= start + rises.size)] - start - 1] = True
+        if not rises.all():
+            raise DataError("the column numbers of the interaction matrix must rise within each row")
 
 
 def _check_aligned(name: str, array: NDArray[Any], kind: type[np.generic], size: int) -> None:

@@ -182,8 +182,7 @@ def test_parquet_ids_without_text(tmp_path: Path, column: pa.Array, error: type[
         from_table(tmp_path, user=column, item=["a", "b"])
 
 
-def test_codes_survive_the_merging_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codes, "_MERGE_AT", 3)
+def test_codes_go_on_from_batch_to_batch() -> None:
     rng = np.random.default_rng(0)
     column = codes.Codes()
     expected: list[str | None] = []
@@ -418,7 +417,7 @@ def test_iso_texts_agree_with_the_standard_library(moment: dt.datetime, zone: in
 
 def test_batches_of_several_kinds_are_read_together() -> None:
     column = Times("when")
-    for texts in (
+    batches = (
         ["2010-12-01 08:26:00", None],
         ["1291191960123", "1291191961123"],
         ["13/01/2010", "5000", "soon", None],  # 5 s: the milliseconds of the other batch hold here too
@@ -426,15 +425,18 @@ def test_batches_of_several_kinds_are_read_together() -> None:
         ["02/01/2010", "2010-12-01T08:26:00Z"],  # the day comes first, as the batch before it shows
         [],
         ["20101201082600"],
-    ):
-        column.add(pa.array(texts, pa.string()))
-    found, unreadable, notes = column.finish()
+    )
+    parts = [column.add(pa.array(texts, pa.string())) for texts in batches]
+    kinds, tokens = (np.concatenate(arrays).astype(np.int64) for arrays in zip(*parts, strict=True))
+    column.settle(lambda: iter([(kinds, tokens, np.ones_like(kinds))]))
+    found = column.seconds(kinds, tokens)
     expected = ["2010-12-01 08:26:00", None, "2010-12-01 08:26:00", "2010-12-01 08:26:01", "2010-01-13",
                 "1970-01-01 00:00:05", None, None, None, None, "2010-01-02", "2010-12-01 08:26:00",
                 "2010-12-01 08:26:00"]  # fmt: skip
     assert found.tolist() == [NO_TIME if text is None else seconds(text) for text in expected]
-    assert unreadable == 1
-    assert [("day/month" in note, "milliseconds" in note, "'soon'" in note) for note in notes] == [
+    assert (column.unreadable, column.missing) == (1, 4)
+    assert (column.first, column.last) == (5, seconds("2010-12-01 08:26:01"))
+    assert [("day/month" in note, "milliseconds" in note, "'soon'" in note) for note in column.notes] == [
         (True, False, False),
         (False, True, False),
         (False, False, True),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
+from recae import interactions
 from recae.errors import DataError
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, Interactions
@@ -138,3 +139,25 @@ def test_falling_columns_across_empty_rows_are_fine() -> None:
     matrix = csr([1, 1], [2, 0], [0, 1, 1, 2, 2], (4, 3))
     shop = Interactions(matrix, IdMap(list("abcd")), IdMap(list("xyz")), None, np.ones(2, np.int32))
     assert shop.n_interactions == 2
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_columns_must_rise_within_each_row_wherever_a_piece_ends(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(interactions, "_CHECKED", seed % 5 + 1)
+    rng = np.random.default_rng(seed)
+    rows = [sorted(rng.choice(5, rng.integers(0, 5), replace=False).tolist()) for _ in range(6)]
+    ids = IdMap("abcdef"), IdMap("vwxyz")
+
+    def made(entries: list[list[int]]) -> Interactions:
+        flat = [column for row in entries for column in row]
+        matrix = csr(np.ones(len(flat)), flat, np.cumsum([0, *map(len, entries)]), (6, 5))
+        return Interactions(matrix, *ids, None, np.ones(len(flat), np.int32))
+
+    made(rows)
+    for row in range(6):
+        if len(rows[row]) > 1:
+            for wrong in (rows[row][::-1], [rows[row][0], *rows[row][:-1]]):
+                with pytest.raises(DataError, match="rise within each row"):
+                    made([*rows[:row], wrong, *rows[row + 1 :]])

@@ -10,50 +10,29 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recae.errors import ColumnError, SourceError
+from recae.ingest.dictionary import Dictionary, buffers
 
-_MERGE_AT: Final = 1 << 20  # values of pending batches that are worth a merge
+_SPACE: Final = 0x20
+_DELETE: Final = 0x7F
 _WHOLE: Final = r"^-?\d+\.0$"  # how whole numbers look after a trip through a float column
 
 
 class Codes:
-    """A growing column of text: an int32 code for each row and each distinct text once.
-
-    Arrow encodes each batch by its own dictionary; the dictionaries are merged whenever the pending ones are
-    as large as the merged one, so that the cost stays proportional to the rows.
-    """
+    """A growing column of text: an int32 code for each row and each distinct text once."""
 
     def __init__(self) -> None:
-        self._values = pa.array([], type=pa.large_string())
-        self._pending: list[pa.DictionaryArray] = []
-        self._pending_values = 0
+        self._texts = Dictionary()
         self._codes: list[NDArray[np.int32]] = []
 
     def add(self, texts: pa.LargeStringArray) -> None:
         """Append the rows of a batch; null stands for no text."""
-        encoded = texts.dictionary_encode()
-        self._pending.append(encoded)
-        self._pending_values += len(encoded.dictionary)
-        if self._pending_values >= max(_MERGE_AT, len(self._values)):
-            self._merge()
+        self._codes.append(self._texts.encode(texts))
 
     def finish(self) -> tuple[NDArray[np.int32], pa.LargeStringArray]:
         """Return the code of every row (−1 for null) and the distinct texts in order of first appearance."""
-        self._merge()
         codes = np.concatenate(self._codes) if self._codes else np.zeros(0, np.int32)
         self._codes = []
-        return codes, self._values
-
-    def _merge(self) -> None:
-        if not self._pending:
-            return
-        # An empty chunk in front carries the texts known so far, so their codes stay as they are.
-        known = pa.DictionaryArray.from_arrays(pa.array([], type=pa.int32()), self._values)
-        chunks = pa.chunked_array([known, *self._pending]).unify_dictionaries().chunks
-        self._values = chunks[-1].dictionary
-        for chunk in chunks[1:]:
-            codes = pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False)
-            self._codes.append(codes.astype(np.int32, copy=False))
-        self._pending, self._pending_values = [], 0
+        return codes, self._texts.texts()
 
 
 def as_text(column: pa.Array, name: str) -> pa.LargeStringArray:
@@ -96,8 +75,22 @@ def without_point_zero(values: pa.LargeStringArray) -> pa.LargeStringArray | Non
 
 def not_blank(texts: pa.LargeStringArray) -> NDArray[np.bool_]:
     """Return which rows hold something other than null and blanks, shape (rows,)."""
-    filled = pc.not_equal(pc.utf8_trim_whitespace(texts), "")
-    return np.asarray(pc.fill_null(filled, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+    data, offsets, valid = buffers(texts)
+    firsts = data[np.minimum(offsets[:-1], data.size - 1)]
+    filled = (firsts > _SPACE) & (firsts < _DELETE) & (offsets[1:] > offsets[:-1])
+    if valid.size:
+        filled &= valid
+    unsure = np.flatnonzero(~filled)  # what begins with a letter beyond ASCII is among them
+    if unsure.size:
+        trimmed = pc.utf8_trim_whitespace(texts.take(pa.array(unsure)))
+        filled[unsure] = pc.fill_null(pc.not_equal(trimmed, ""), False).to_numpy(zero_copy_only=False)
+    return filled
+
+
+def without_blanks(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Return texts without the blanks around them, and null in place of the empty ones."""
+    texts = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.large_string()), texts)
 
 
 def _number_text(value: Any) -> str | None:

@@ -1,8 +1,12 @@
-"""Rows of purchases become one entry a (user, item) pair, in id order, and where asked for one a basket and item."""
+"""Folded rows become one entry a (user, item) pair, in id order, without duplicates."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,175 +14,209 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import ColumnError
-from recae.events import Events
 from recae.ids import IdMap
-from recae.ingest.codes import without_point_zero
-from recae.interactions import NO_TIME, Interactions
+from recae.ingest.baskets import Purchases, joined
+from recae.ingest.names import Names
+from recae.ingest.narrow import Column, sort_rows
+from recae.ingest.runs import Runs, starts_of
+from recae.ingest.times import Times
+from recae.interactions import NO_TIME
+
+_INT32: Final = 2**31  # entries from which on their places take 64 bits
 
 
 @dataclass(frozen=True)
-class Purchases:
-    """The purchases kept, one a row; every array has shape (rows,).
+class Layout:
+    """Which columns the rows have beside user and item, in this order.
 
     Attributes:
-        users, items: int32 row numbers in the id maps.
-        names: int32 positions in `name_texts`, −1 for none; None without a name column.
-        times: int64 seconds, `NO_TIME` where unknown; None without a time column.
-        quantities: float64; None without a quantity column or times, since nothing depends on them then.
-        baskets: int32 positions in the texts of the basket column, −1 for none; None without one.
+        time: two columns, the kind and the token of `Times`, and the token of a quantity.
+        name, basket: the number of a text, −1 for none.
     """
 
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    names: NDArray[np.int32] | None
+    time: bool
+    name: bool
+    basket: bool
+
+    @property
+    def keys(self) -> int:
+        """How many columns there are."""
+        return 3 * self.time + self.name + self.basket
+
+    @property
+    def with_first(self) -> bool:
+        """Whether it matters which of equal rows came first."""
+        return self.name or self.basket
+
+
+@dataclass
+class Gathered:
+    """What `gather` has made of the rows.
+
+    Attributes:
+        matrix, times, counts: as in `Interactions`.
+        duplicates: how many rows repeat an earlier one: same user, item, known time and quantity.
+        names: of the items; None without a name column.
+        rows: the purchases kept, where they were asked for.
+    """
+
+    matrix: sp.csr_matrix[np.float32]
     times: NDArray[np.int64] | None
-    quantities: NDArray[np.float64] | None
-    baskets: NDArray[np.int32] | None = None
-
-    def where(self, kept: NDArray[np.bool_]) -> Purchases:
-        """Return the rows marked in ``kept``, without the quantities."""
-        return Purchases(
-            self.users[kept],
-            self.items[kept],
-            None if self.names is None else self.names[kept],
-            None if self.times is None else self.times[kept],
-            None,
-            None if self.baskets is None else self.baskets[kept],
-        )
+    counts: NDArray[np.int32]
+    duplicates: int
+    names: Names | None
+    rows: Purchases | None
 
 
-def in_text_order(codes: NDArray[np.int32], texts: pa.LargeStringArray) -> tuple[NDArray[np.int32], IdMap]:
+def text_order(texts: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[np.int32], IdMap]:
     """Number distinct ids by text order, so that the order of the rows in the file does not matter.
 
-    Args:
-        codes: int32 positions in ``texts``, shape (rows,).
-        texts: distinct ids in any order, shape (ids,).
-
     Returns:
-        row numbers in the map, shape (rows,), and the map.
+        the places in ``texts`` in text order, the rank of each text, both of shape (ids,), and the map.
     """
     order = pc.sort_indices(texts)
+    places = order.to_numpy().astype(np.int64)
     rank = np.empty(len(texts), dtype=np.int32)
-    rank[order.to_numpy()] = np.arange(len(texts), dtype=np.int32)
-    return rank[codes], IdMap(texts.take(order))
+    rank[places] = np.arange(len(texts), dtype=np.int32)
+    return places, rank, IdMap(texts.take(order))
 
 
-def duplicates(purchases: Purchases, n_items: int) -> NDArray[np.bool_]:
-    """Return which rows repeat an earlier one: same user, item, known time and quantity; shape (rows,).
+def gather(
+    runs: Runs,
+    layout: Layout,
+    users: NDArray[np.int64],
+    item_rank: NDArray[np.int32],
+    times: Times | None,
+    with_rows: bool,
+) -> Gathered:
+    """Gather rows into interactions, a block of users at a time, and drop duplicates.
 
-    Without times there are none, because two purchases could not be told from one row written twice.
-    """
-    repeated = np.zeros(purchases.users.size, dtype=np.bool_)
-    times = purchases.times
-    if times is None:
-        return repeated
-    pair = _pairs(purchases, n_items)
-    keys = [times, pair] if purchases.quantities is None else [purchases.quantities, times, pair]
-    order = np.lexsort(keys)  # stable: the earliest of equal rows comes first
-    same = times[order[1:]] != NO_TIME
-    for key in keys:
-        same &= key[order[1:]] == key[order[:-1]]
-    repeated[order[1:][same]] = True
-    return repeated
-
-
-def to_interactions(
-    purchases: Purchases, users: IdMap, items: IdMap, name_texts: pa.LargeStringArray | None
-) -> Interactions:
-    """Gather purchases into interactions: the last time and the number of purchases of each pair.
-
-    An item's name is the most frequent one among its purchases; of equally frequent ones, the first seen.
-    """
-    pair = _pairs(purchases, len(items))
-    order = np.argsort(pair, kind="stable")
-    pair = pair[order]
-    starts = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
-    distinct = pair[starts]
-    columns = (distinct % len(items)).astype(np.int32)
-    ends = np.cumsum(np.bincount(distinct // len(items), minlength=len(users)))
-    indptr = np.append(0, ends).astype("int32" if distinct.size < 2**31 else "int64")
-    matrix: sp.csr_matrix[np.float32] = sp.csr_matrix(
-        (np.ones(distinct.size, dtype=np.float32), columns, indptr), shape=(len(users), len(items))
-    )
-    counts = np.diff(np.append(starts, pair.size)).astype(np.int32)
-    times = None if purchases.times is None else np.maximum.reduceat(purchases.times[order], starts)
-    names = None
-    if purchases.names is not None and name_texts is not None:
-        names = _item_names(purchases.items, purchases.names, len(items), name_texts)
-    return Interactions(matrix, users, items, times, counts, names)
-
-
-def to_events(
-    purchases: Purchases, n_users: int, n_items: int, basket_texts: pa.LargeStringArray | None, name: str
-) -> Events:
-    """Gather purchases into baskets.
-
-    With times alone, what a user bought at one moment is a basket. With a basket column, its values tell the
-    baskets apart: they are ordered by their first time where there are times, and as whole numbers otherwise. What
-    has no value there is told apart by its time, and what has no time either is the user's first basket.
+    Of equal rows the earliest is kept. Without times none are equal, because two purchases could not be told from
+    one row written twice.
 
     Args:
-        purchases: with times or baskets.
-        basket_texts: the distinct values of the basket column; None without one.
-        name: the basket column's name, for messages.
-
-    Raises:
-        ColumnError: there are no times and a value of the basket column is no whole number.
+        runs: the rows, with the columns of ``layout``.
+        users: their numbers in the order of the rows of the matrix.
+        item_rank: the column of each item.
+        times: settled; None where there are none.
+        with_rows: keep the purchases too.
     """
-    users, items, times, codes = purchases.users, purchases.items, purchases.times, purchases.baskets
-    if codes is None or basket_texts is None:
-        when = times if times is not None else np.zeros(users.size, dtype=np.int64)
-    elif times is None:
-        numbers = np.append(_whole_numbers(basket_texts, name), np.iinfo(np.int64).min)
-        when = numbers[codes]
-    else:
-        # in text order, so that the order of the rows in the file does not matter
-        rank = np.full(len(basket_texts) + 1, -1, dtype=np.int64)
-        rank[pc.sort_indices(basket_texts).to_numpy()] = np.arange(len(basket_texts))
-        numbers = rank[codes]
-        # the first time of each (user, basket), and then a number that rises by it and by basket
-        basket = users.astype(np.int64) * (len(basket_texts) + 1) + numbers + 1
-        _, place = np.unique(basket, return_inverse=True)
-        begins = np.full(int(place.max(initial=-1)) + 1, np.iinfo(np.int64).max)
-        np.minimum.at(begins, place, times)
-        start = np.where(numbers >= 0, begins[place], times)
-        order = np.lexsort((numbers, start))
-        rises = (start[order[1:]] != start[order[:-1]]) | (numbers[order[1:]] != numbers[order[:-1]])
-        when = np.empty(users.size, dtype=np.int64)
-        when[order] = np.append(0, np.cumsum(rises))[: users.size]
-    return Events.of(users, items, when, n_users, n_items, times)
+    total = int(runs.rows_of_users(users.size).sum())
+    # No more pairs than rows; the memory is given out only as it is written to.
+    indices = np.empty(total, dtype=np.int32)
+    counts = np.empty(total, dtype=np.int32)
+    last = None if times is None else np.empty(total, dtype=np.int64)
+    lengths = np.zeros(users.size, dtype=np.int64)
+    names = Names(item_rank.size) if layout.name else None
+    rows: list[Purchases] = []
+    done = duplicates = 0
+    for start, stop, block in _sorted(runs.blocks(users), layout, item_rank, times):
+        duplicates += block.duplicates
+        pairs = starts_of([block.owners, block.items])
+        after = done + pairs.size
+        indices[done:after] = block.items[pairs]
+        counts[done:after] = np.add.reduceat(block.counts, pairs)
+        if last is not None and block.seconds is not None:  # the last of a pair is its latest
+            last[done:after] = block.seconds[np.append(pairs[1:], block.owners.size) - 1]
+        lengths[start:stop] = np.bincount(block.owners[pairs], minlength=stop - start)
+        if names is not None and block.names is not None and block.firsts is not None:
+            names.add(block.items, block.names, block.counts, block.firsts)
+        if with_rows:
+            rows.append(block.purchases(start))
+        done = after
+    for array in (indices, counts, last):
+        if array is not None:
+            array.resize(done, refcheck=False)  # in place, where a slice would hold on to the whole
+    matrix: sp.csr_matrix[np.float32] = sp.csr_matrix(
+        (np.ones(done, dtype=np.float32), indices, row_pointers(lengths)), shape=(users.size, item_rank.size)
+    )
+    kept = joined(rows) if with_rows else None
+    return Gathered(matrix, last, counts, duplicates, names, kept)
 
 
-def _whole_numbers(texts: pa.LargeStringArray, name: str) -> NDArray[np.int64]:
-    whole = without_point_zero(texts)
-    texts = texts if whole is None else whole
-    try:
-        numbers = texts.cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        example = texts.filter(pc.invert(pc.match_substring_regex(texts, r"^-?\d{1,18}$")))
-        shown = repr(example[0].as_py()) if len(example) else "a number beyond 64 bits"
-        raise ColumnError(
-            f"without times, baskets are ordered by the whole numbers in column {name!r}, which holds {shown}; "
-            "name a column of times with --time-column, or one that numbers each user's orders with --basket-column"
-        ) from error
-    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.int64)
+def _sorted(
+    blocks: Iterator[tuple[int, int, list[Column]]],
+    layout: Layout,
+    item_rank: NDArray[np.int32],
+    times: Times | None,
+) -> Iterator[tuple[int, int, _Block]]:
+    """Yield the blocks in their order, one being sorted while the next is copied together and the last is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="recae-sort") as thread:
+        coming: deque[tuple[int, int, Future[_Block]]] = deque()
+        for start, stop, columns in blocks:
+            coming.append((start, stop, thread.submit(_Block.of, columns, layout, item_rank, times)))
+            if len(coming) == 2:
+                start, stop, block = coming.popleft()
+                yield start, stop, block.result()
+        for start, stop, block in coming:
+            yield start, stop, block.result()
 
 
-def _pairs(purchases: Purchases, n_items: int) -> NDArray[np.int64]:
-    return purchases.users.astype(np.int64) * n_items + purchases.items
+def row_pointers(lengths: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:
+    """Return where the entries of each row begin, and where the last ones end: int32 where that can hold it."""
+    pointers = np.append(0, np.cumsum(lengths))
+    return pointers if pointers[-1] >= _INT32 else pointers.astype(np.int32)
 
 
-def _item_names(
-    items: NDArray[np.int32], names: NDArray[np.int32], n_items: int, texts: pa.LargeStringArray
-) -> pa.LargeStringArray:
-    """Return the most frequent name of each item, null for an item without one; shape (n_items,)."""
-    named = names >= 0
-    keys = items[named].astype(np.int64) * max(len(texts), 1) + names[named]
-    distinct, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    owner = distinct // max(len(texts), 1)
-    order = np.lexsort((first, -counts, owner))
-    best = order[np.append(True, owner[order][1:] != owner[order][:-1])[: order.size]]
-    chosen = np.full(n_items, -1, dtype=np.int64)
-    chosen[owner[best]] = distinct[best] % max(len(texts), 1)
-    return texts.take(pa.array(chosen, mask=chosen < 0))
+@dataclass(frozen=True)
+class _Block:
+    """The purchases of some users, sorted by user, item and time, without duplicates.
+
+    Every array has shape (rows,); `firsts` are the numbers of the rows that each stands for first, `counts` how many
+    purchases it stands for.
+    """
+
+    owners: Column
+    items: Column
+    seconds: Column | None
+    names: Column | None
+    baskets: Column | None
+    firsts: Column | None
+    counts: Column
+    duplicates: int
+
+    @classmethod
+    def of(
+        cls, columns: list[Column], layout: Layout, item_rank: NDArray[np.int32], times: Times | None
+    ) -> _Block:
+        owners, items, *rest = columns
+        counts = rest.pop()
+        first = [rest.pop()] if layout.with_first else []
+        timed, texts = rest[: 3 * layout.time], rest[3 * layout.time :]
+        keys = [owners, item_rank[items].astype(np.int64)]
+        unknown = 0
+        if times is not None:
+            seconds = times.seconds(timed[0], timed[1])
+            unknown = (
+                0 if times.first is None else times.first - 1
+            )  # what is far away would not fit into a word
+            keys += [np.where(seconds == NO_TIME, unknown, seconds), timed[2]]
+        keys = sort_rows([*keys, *first, *texts, counts])
+        counts, total = keys[-1], int(keys[-1].sum())
+        if times is not None:
+            known = keys[2] != unknown
+            kept = ~known
+            kept[starts_of(keys[:4])] = True
+            counts = np.where(known, 1, counts)
+            if not kept.all():
+                keys, counts = [key[kept] for key in keys], counts[kept]
+        rest = keys[2 if times is None else 4 : -1]
+        return cls(
+            owners=keys[0],
+            items=keys[1],
+            seconds=None if times is None else np.where(keys[2] == unknown, NO_TIME, keys[2]),
+            names=rest[1] if layout.name else None,
+            baskets=rest[-1] if layout.basket else None,
+            firsts=rest[0] if layout.with_first else None,
+            counts=counts,
+            duplicates=total - int(counts.sum()),
+        )
+
+    def purchases(self, start: int) -> Purchases:
+        """Return the rows, the first user of the block being the row ``start`` of the matrix."""
+        return Purchases(
+            (self.owners + start).astype(np.int32),
+            self.items.astype(np.int32),
+            self.seconds,
+            None if self.baskets is None else self.baskets.astype(np.int32),
+        )

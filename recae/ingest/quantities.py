@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recae.errors import ColumnError
+from recae.ingest.digits import EXACT, NONE, whole_numbers
 
 _NUMBER: Final = re.compile(r"[+\-−]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+\-−]?\d{1,3}(,\d{3})+")
@@ -44,11 +45,26 @@ def read_quantities(column: pa.Array, name: str) -> NDArray[np.float64]:
             f"column {name!r} is of type {kind}, but a quantity must be a number; "
             "name another column with --quantity-column"
         )
+    texts = column.cast(pa.large_string())
+    whole = whole_numbers(texts)
+    if whole is not None:
+        return np.where(whole == NONE, 1.0, whole)
     # Few texts are distinct, so reading each of them once in Python is cheap.
-    encoded = column.cast(pa.large_string()).dictionary_encode()
+    encoded = texts.dictionary_encode()
     distinct = np.array([_number(text) for text in encoded.dictionary.to_pylist()] + [1.0])
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
     return np.asarray(distinct[codes])  # the last one stands for null
+
+
+def quantity_tokens(quantities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return a whole number for each quantity above zero, small for small whole ones, equal for equal ones only."""
+    whole = quantities == np.floor(quantities)
+    if whole.all() and quantities.max(initial=0) <= EXACT:
+        return quantities.astype(np.int64)
+    whole &= quantities <= EXACT
+    tokens = -quantities.view(np.int64)  # no sign bit, so that these are negative
+    tokens[whole] = quantities[whole].astype(np.int64)
+    return tokens
 
 
 def _number(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,17 @@ from recae.errors import ColumnError, DataError
 from recae.events import Events
 from recae.ids import IdMap, shown
 from recae.ingest import report as why
-from recae.ingest.codes import Codes, as_text, not_blank, without_point_zero
+from recae.ingest.baskets import to_events
+from recae.ingest.codes import as_text, not_blank, without_blanks, without_point_zero
 from recae.ingest.columns import Columns
-from recae.ingest.pairs import Purchases, duplicates, in_text_order, to_events, to_interactions
-from recae.ingest.quantities import read_quantities
+from recae.ingest.dictionary import Dictionary
+from recae.ingest.pairs import Layout, gather, text_order
+from recae.ingest.quantities import quantity_tokens, read_quantities
 from recae.ingest.report import IngestReport
+from recae.ingest.runs import Runs
 from recae.ingest.times import Times
 from recae.ingest.watching import KEPT, Watcher, fate_of
-from recae.interactions import NO_TIME, Interactions
+from recae.interactions import Interactions
 from recae.sources import Source
 
 _LOOKS_MISSING: Final = pa.array(
@@ -40,9 +43,11 @@ class Reading:
         self._dropped = dict.fromkeys(why.REASONS, 0)
         self._notes: list[str] = []
         self._whole_floats: dict[str, bool] = {}
-        self._users, self._items, self._names, self._baskets = Codes(), Codes(), Codes(), Codes()
+        self._users, self._items, self._names, self._baskets = (Dictionary() for _ in range(4))
         self._times = Times(columns.time) if columns.time is not None else None
-        self._quantities: list[NDArray[np.float64]] = []
+        self._layout = Layout(columns.time is not None, columns.name is not None, columns.basket is not None)
+        self._runs = Runs(self._layout.keys, self._layout.with_first)
+        self._kept = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the usable rows of a batch."""
@@ -60,47 +65,47 @@ class Reading:
         for watcher in self._watchers:
             watcher.rows(batch, fates)
         keep = fates == KEPT
+        whole = bool(keep.all())
         kept = pa.array(keep)
-        self._users.add(users.filter(kept))
-        self._items.add(items.filter(kept))
+
+        def of_kept(column: pa.Array) -> pa.Array:
+            return column if whole else column.filter(kept)
+
+        keys: list[NDArray[Any]] = []
         if self._times is not None:
-            self._times.add(batch.column(columns.time).filter(kept))
-            if quantities is not None:
-                self._quantities.append(quantities[keep])
-        if columns.name is not None:
-            names = pc.utf8_trim_whitespace(as_text(batch.column(columns.name), columns.name).filter(kept))
-            self._names.add(_without_blanks(names))
-        if columns.basket is not None:
-            baskets = as_text(batch.column(columns.basket), columns.basket).filter(kept)
-            self._baskets.add(_without_blanks(pc.utf8_trim_whitespace(baskets)))
+            keys += self._times.add(of_kept(batch.column(columns.time)))
+            keys.append(quantity_tokens(np.ones(keys[0].size) if quantities is None else quantities[keep]))
+        for column, dictionary in ((columns.name, self._names), (columns.basket, self._baskets)):
+            if column is not None:
+                texts = as_text(batch.column(column), column)
+                keys.append(dictionary.encode(without_blanks(of_kept(texts))))
+        user_codes, item_codes = self._users.encode(of_kept(users)), self._items.encode(of_kept(items))
+        self._runs.add(user_codes, item_codes, keys, self._kept)
+        self._kept += user_codes.size
 
     def finish(
         self, time_is_given: bool, with_events: bool
     ) -> tuple[Interactions, Events | None, IngestReport]:
         """Put the rows together."""
-        user_codes, users = self._id_map(self._users, self._columns.user)
-        item_codes, items = self._id_map(self._items, self._columns.item)
+        user_order, _, users = self._id_map(self._users, self._columns.user, "user")
+        _, item_rank, items = self._id_map(self._items, self._columns.item, "item")
         self._check_enough(users, items)
-        names, name_texts = self._names.finish() if self._columns.name is not None else (None, None)
         times = self._read_times(time_is_given)
-        quantities = np.concatenate(self._quantities) if self._quantities and times is not None else None
-        baskets, basket_texts = self._baskets.finish() if self._columns.basket is not None else (None, None)
-        purchases = Purchases(user_codes, item_codes, names, times, quantities, baskets)
-        repeated = duplicates(purchases, len(items))
-        if repeated.any():
-            self._dropped[why.DUPLICATE] = int(repeated.sum())
-            purchases = purchases.where(~repeated)
-        interactions = to_interactions(purchases, users, items, name_texts)
-        repeats = purchases.users.size - interactions.n_interactions
+        found = gather(self._runs, self._layout, user_order, item_rank, times, with_events)
+        if found.duplicates:
+            self._dropped[why.DUPLICATE] = found.duplicates
+        item_names = None if found.names is None else found.names.best(self._names.texts())
+        interactions = Interactions(found.matrix, users, items, found.times, found.counts, item_names)
+        repeats = self._kept - found.duplicates - interactions.n_interactions
         if times is None and repeats:
             self._notes.append(
                 why.Settled("duplicate rows are kept as counts, since there is no time column")
             )
         events = None
-        if with_events:
-            self._check_order(times, baskets)
-            events = to_events(purchases, len(users), len(items), basket_texts, self._columns.basket or "")
-        known = None if times is None else times[times != NO_TIME]
+        if found.rows is not None:
+            self._check_order(times)
+            basket_texts = None if self._columns.basket is None else self._baskets.texts()
+            events = to_events(found.rows, len(users), len(items), basket_texts, self._columns.basket or "")
         report = IngestReport(
             source=self._source,
             columns=self._columns,
@@ -111,8 +116,8 @@ class Reading:
             items=len(items),
             interactions=interactions.n_interactions,
             notes=tuple(self._notes),
-            first_time=int(known.min()) if known is not None and known.size else None,
-            last_time=int(known.max()) if known is not None and known.size else None,
+            first_time=None if times is None else times.first,
+            last_time=None if times is None else times.last,
             baskets=None if events is None else events.n_baskets,
         )
         return interactions, events, report
@@ -132,8 +137,11 @@ class Reading:
         self._dropped[reason] += int(fails.sum())
         fates[fails] = fate_of(reason)
 
-    def _id_map(self, column: Codes, name: str) -> tuple[NDArray[np.int32], IdMap]:
-        codes, texts = column.finish()
+    def _id_map(
+        self, known: Dictionary, name: str, role: str
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], IdMap]:
+        """Return what `text_order` does of the ids of a column; note what may be damaged about them."""
+        texts = known.texts()
         whole = without_point_zero(texts)
         if whole is not None:
             example = texts[0].as_py()
@@ -144,36 +152,40 @@ class Reading:
         elif self._whole_floats.get(name) and len(texts):
             self._notes.append(f"{name}: a column of floats, read as whole numbers ({texts[0]})")
         for text in texts.filter(pc.is_in(texts, value_set=_LOOKS_MISSING)).to_pylist():
-            count = int((codes == pc.index(texts, text).as_py()).sum())
+            count = self._runs.count_of(**{role: pc.index(texts, text).as_py()})
             self._notes.append(f"{name}: {text!r} is taken as an id like any other, in {count:,} rows")
-        return in_text_order(codes, texts)
+        return text_order(texts)
 
-    def _read_times(self, is_given: bool) -> NDArray[np.int64] | None:
-        if self._times is None:
+    def _read_times(self, is_given: bool) -> Times | None:
+        """Return the times, settled; None where there are none."""
+        times, column = self._times, self._columns.time
+        if times is None:
             return None
-        times, unreadable, notes = self._times.finish()
-        if (times != NO_TIME).any():
-            self._notes += notes
-            missing = int((times == NO_TIME).sum()) - unreadable
-            if missing:
-                self._notes.append(f"{self._columns.time}: {missing:,} rows have no time, kept without one")
+        times.settle(lambda: ((part[1], part[2], part[-1]) for part in self._runs.parts()))
+        if times.first is not None:
+            self._notes += times.notes
+            if times.missing:
+                self._notes.append(f"{column}: {times.missing:,} rows have no time, kept without one")
             return times
         if is_given:
-            reason = notes[-1] if notes else "every value is missing"
-            raise ColumnError(f"--time-column names {self._columns.time!r}, which holds no time ({reason})")
-        self._notes.append(f"{self._columns.time}: no value could be read as a time, so there are no times")
+            reason = times.notes[-1] if times.notes else "every value is missing"
+            raise ColumnError(f"--time-column names {column!r}, which holds no time ({reason})")
+        self._notes.append(f"{column}: no value could be read as a time, so there are no times")
         return None
 
-    def _check_order(self, times: NDArray[np.int64] | None, baskets: NDArray[np.int32] | None) -> None:
+    def _check_order(self, times: Times | None) -> None:
         """Raise ColumnError unless something orders the baskets; note what has no place in the order."""
-        if times is None and baskets is None:
+        if times is None and not self._layout.basket:
             raise ColumnError(
                 f"repeat purchases need an order, but column {self._columns.time!r} holds no time; "
                 "name another with --time-column, or one that numbers the orders with --basket-column"
             )
-        if baskets is not None and (lacking := int((baskets < 0).sum())):
-            taken = "taken as the user's first" if times is None else "told apart by their times"
-            self._notes.append(f"{self._columns.basket}: {lacking:,} rows have no basket, {taken}")
+        if self._layout.basket:
+            # the item comes first, the basket is the last of the keys
+            lacking = sum(int(part[-1][part[self._layout.keys] < 0].sum()) for part in self._runs.parts())
+            if lacking:
+                taken = "taken as the user's first" if times is None else "told apart by their times"
+                self._notes.append(f"{self._columns.basket}: {lacking:,} rows have no basket, {taken}")
 
     def _check_enough(self, users: IdMap, items: IdMap) -> None:
         """Raise DataError unless there are at least two users and two items."""
@@ -193,8 +205,3 @@ class Reading:
             f"'{self._source}' has purchases of one {few} only, {shown(ids.id(0))}, {rows}; "
             f"recommendations need at least two; {where}"
         )
-
-
-def _without_blanks(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    """Return trimmed texts with null in place of the empty ones."""
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.large_string()), texts)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recae.ingest.codes import Codes, as_text
+from recae.ingest.codes import as_text
 from recae.ingest.columns import Columns
+from recae.ingest.dictionary import Dictionary
+from recae.ingest.narrow import Column
 from recae.ingest.quantities import read_quantities
-from recae.ingest.times import Times
+from recae.ingest.times import Times, Tokens
 from recae.interactions import NO_TIME
 
 
@@ -55,32 +58,46 @@ class RowKeys:
 
 
 class KeysOfRows:
-    """Gathers the `RowKeys` of a table batch by batch, at 16 bytes a row and 8 more for a quantity."""
+    """Gathers the `RowKeys` of a table batch by batch, at 17 bytes a row and 8 more for a quantity."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._users, self._items = Codes(), Codes()
+        self._known_users, self._known_items = Dictionary(), Dictionary()
+        self._users: list[NDArray[np.int32]] = []
+        self._items: list[NDArray[np.int32]] = []
         self._times = None if columns.time is None else Times(columns.time)
+        self._tokens: list[Tokens] = []
         self._quantities: list[NDArray[np.float64]] = []
 
     def add(self, batch: pa.RecordBatch, kept: NDArray[np.bool_]) -> None:
         """Take the rows of a batch that are marked in ``kept``."""
         columns, mask = self._columns, pa.array(kept)
-        self._users.add(as_text(batch.column(columns.user), columns.user).filter(mask))
-        self._items.add(as_text(batch.column(columns.item), columns.item).filter(mask))
+        users, items = (
+            as_text(batch.column(name), name).filter(mask) for name in (columns.user, columns.item)
+        )
+        self._users.append(self._known_users.encode(users))
+        self._items.append(self._known_items.encode(items))
         if self._times is not None:
-            self._times.add(batch.column(columns.time).filter(mask))
+            self._tokens.append(self._times.add(batch.column(columns.time).filter(mask)))
         if columns.quantity is not None:
             self._quantities.append(read_quantities(batch.column(columns.quantity), columns.quantity)[kept])
 
     def finish(self) -> RowKeys:
         """Put the batches together."""
-        users, user_texts = self._users.finish()
-        items, item_texts = self._items.finish()
-        times, unreadable, notes = (None, 0, []) if self._times is None else self._times.finish()
-        quantities = None
+        nothing = np.zeros(0, dtype=np.int32)
+        users, items = (np.concatenate([nothing, *codes]) for codes in (self._users, self._items))
+        user_texts, item_texts = self._known_users.texts(), self._known_items.texts()
+        times = quantities = None
+        unreadable, unread, notes = 0, list[str](), list[str]()
+        if self._times is not None:
+            parts = [(cast("Column", kinds), tokens) for kinds, tokens in self._tokens]
+            self._times.settle(lambda: ((*part, np.ones(part[1].size, dtype=np.int64)) for part in parts))
+            seconds = [self._times.seconds(*part) for part in parts]
+            times = np.concatenate([np.zeros(0, dtype=np.int64), *seconds])
+            unreadable, unread = self._times.unreadable, self._times.unreadable_texts
+            notes = self._times.notes
+        self._users, self._items, self._tokens = [], [], []
         if self._columns.quantity is not None:
             quantities = np.concatenate([np.zeros(0), *self._quantities])
             self._quantities = []
-        unread = [] if self._times is None else self._times.unreadable_texts
         return RowKeys(users, items, user_texts, item_texts, times, quantities, unreadable, unread, notes)
