@@ -38,10 +38,10 @@ class Narrow:
         if low == high:
             return cls(values.size, low, None)
         kind = np.min_scalar_type(high - low)
-        if kind.itemsize == 8 or values.dtype != np.int64:
-            # the distance may exceed int64, and the difference of narrow values their type
-            return cls(values.size, low, (values.astype(np.int64).view(np.uint64) - _word(low)).astype(kind))
-        return cls(values.size, low, np.subtract(values, low, dtype=np.int64).astype(kind))
+        if low >= 0:
+            return cls(values.size, low, (values - low if low else values).astype(kind))
+        # the distance may exceed the type of the values
+        return cls(values.size, low, (values.astype(np.int64).view(np.uint64) - _word(low)).astype(kind))
 
     def take(self, places: NDArray[np.int64] | slice) -> Column:
         """Return some values, in the order of their places."""

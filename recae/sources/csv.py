@@ -17,7 +17,7 @@ from recae.sources.base import Table, damaged, first_line, refuse_foreign, text_
 from recae.sources.lines import Row, rows
 
 _HEAD = 1 << 20  # bytes in which the header must end
-_BLOCK = 1 << 21  # bytes of text in one batch; the longest row must fit
+_BLOCK = 1 << 20  # bytes of text in one batch; the longest row must fit
 _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _RARE: Final = {":": "colon", "^": "caret", "~": "tilde", "\x01": "control character 1", " ": "space"}
 
@@ -76,7 +76,7 @@ class CsvSource(Table):
         self._skip = header.last_line
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the named columns batch by batch, as text; memory stays at some blocks of 2 MiB.
+        """Yield the named columns batch by batch, as text; memory stays at some 20 blocks of 1 MiB.
 
         Raises:
             ColumnError: the file has no such column.
