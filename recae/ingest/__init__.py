@@ -19,6 +19,7 @@ __all__ = [
     "IngestReport",
     "choose_columns",
     "read_events",
+    "read_histories",
     "read_interactions",
     "read_with_report",
 ]
@@ -112,7 +113,36 @@ def read_events(
     return interactions, events, report
 
 
-def _read(table: Source, given: dict[str, str | None]) -> tuple[Interactions, Events | None, IngestReport]:
+def read_histories(
+    source: Source, *, user_column: str | None = None, item_column: str | None = None, weighted: bool = False
+) -> tuple[Interactions, Events | None]:
+    """Read users to score, of whom one is enough, by the rules of `read_with_report`.
+
+    Args:
+        source: a table of purchases.
+        user_column, item_column: exact column names; by default recognised.
+        weighted: read which purchases were made together, too, if the table has a time or a basket column.
+
+    Returns:
+        the interactions, and the purchases by basket as `read_events` gives them, or None.
+
+    Raises:
+        SourceError, ColumnError: as `read_with_report`.
+        DataError: no purchase is left.
+    """
+    given: dict[str, str | None] = {"user": user_column, "item": item_column, "quantity": None, "name": ""}
+    given["time"] = None if weighted else ""
+    if weighted:
+        found = choose_columns(source.column_names, given | {"basket": None})
+        if found.time is not None or found.basket is not None:
+            given["basket"] = None
+    interactions, events, _ = _read(source, given, fewest=1)
+    return interactions, events
+
+
+def _read(
+    table: Source, given: dict[str, str | None], fewest: int = 2
+) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
     try:
         columns = choose_columns(table.column_names, given)
@@ -122,7 +152,7 @@ def _read(table: Source, given: dict[str, str | None]) -> tuple[Interactions, Ev
                 "repeat purchases need to know which were made together, but there is neither a time nor a basket "
                 f"column; name one with --time-column or --basket-column; found: {found}"
             )
-        reading = Reading(table, columns)
+        reading = Reading(table, columns, fewest)
         for batch in table.batches(columns.used()):
             reading.add(batch)
         return reading.finish(time_is_given=bool(given["time"]), with_events="basket" in given)
