@@ -190,6 +190,7 @@ def test_a_password_is_warned_of_and_hidden(model_path: Path, folder: Path) -> N
         (("--out", "env:NOT_SET"), ("the environment variable NOT_SET",)),
         (("--out", "r.txt"), ("but is '.txt'",)),
         (("--out", "r.csv", "--rejects", "no.txt"), ("no.txt", "but is '.txt'")),
+        (("--out", ""), ("it names no file",)),
         (("--out", "r.csv", "--users", "a", "--histories", "b"), ("--users and --histories are both given",)),
         (("--out", "r.csv", "--histories-table", "b"), ("say what to read of --histories",)),
         (("--out", "r.csv", "--users", "gone.txt"), ("gone.txt",)),
@@ -206,6 +207,21 @@ def test_a_password_is_warned_of_and_hidden(model_path: Path, folder: Path) -> N
 def test_refusals(options: tuple[str, ...], parts: tuple[str, ...], model_path: Path, folder: Path) -> None:
     refused(recae("score", *options, model=model_path), *parts)
     assert names(folder) == []
+
+
+def test_nothing_that_is_read_is_replaced(model_path: Path, folder: Path) -> None:
+    (folder / "users.csv").write_text("user\n42\n")
+    (folder / "h.csv").write_text("user,item\nx,P001\n")
+    before = contents(folder)
+    for options in (
+        ("--out", "users.csv", "--users", "users.csv"),
+        ("--out", "r.csv", "--rejects", "users.csv", "--users", "users.csv"),
+        ("--out", "h.csv", "--histories", "h.csv"),
+        ("--out", "users.csv", "--categories", "users.csv", "--only-categories", "a"),
+    ):
+        refused(recae("score", *options, model=model_path), "it is the file that is read")
+    refused(recae("score", "--out", "r.csv", "--rejects", "r.csv", model=model_path), "are both 'r.csv'")
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +219,46 @@ def test_the_time_is_that_of_a_block_for_each_block(monkeypatch: pytest.MonkeyPa
     clock = iter([100.0, 100.5])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     assert look_ahead(work_of()).seconds == pytest.approx(0.5 * USERS / 10)
+
+
+_MEASURED = """
+import sys
+import numpy as np, scipy.sparse as sp
+from scorejobs import run
+from recae.ids import IdMap
+from recae.machine import peak_memory
+from recae.models import Popularity
+from recae.recommender import Recommender
+from recae.scoring.audience import every_user
+from recae.scoring.database import ResultTable
+from recae.scoring.file import OneFile
+from recae.scoring.preflight import look_ahead
+from recae.scoring.work import make_work
+from pathlib import Path
+
+users, items = 60_000, 3_000
+model = Popularity(np.random.default_rng(0).random(items, dtype=np.float32))
+ids = IdMap(f"{n:012}" for n in range(users)), IdMap(f"item {n:05}" for n in range(items))
+shop = Recommender(model, *ids, None, sp.csr_matrix((users, items), dtype=np.float32))
+work = make_work(shop, every_user(shop), 20)
+bound = look_ahead(work).memory
+out = sys.argv[1]
+run(work, ResultTable(out, "recs") if "://" in out else OneFile(Path(out)))
+print(bound, peak_memory())
+"""
+
+
+@pytest.mark.parametrize("out", ["r.parquet", "r.csv", "r.jsonl", "sqlite:///r.db"])
+def test_memory_stays_below_what_was_said(out: str, tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    result = subprocess.run(
+        [sys.executable, "-c", _MEASURED, out],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    bound, peak = map(int, result.stdout.split())
+    assert peak <= bound < 2 * peak

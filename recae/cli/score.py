@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import click
 from recae.cli.options import model_option, output_path, owned_option
 from recae.cli.output import human_bytes, message, progress
 from recae.cli.score_options import RULES, WHO, barred, destination, rules_options, where_options, who_options
-from recae.errors import ConfigError, DataError
+from recae.cli.sources import check_not_read, warn_of_password
+from recae.errors import ConfigError, DataError, OutputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,15 +79,14 @@ def score(
     """
     import time
 
-    from recae.tables import check_output
-
-    target = destination(out, form, shard_users, table, run_id, resume)
-    # first of all, so that nobody waits for a model only to hear that the path is wrong
-    target.check(model_path)
-    if rejects is not None:
-        check_output(rejects, model_path)
     who = {name: given[name] for name in WHO}
     _check_who(**who)
+    for text in filter(None, (out, who["histories"])):
+        warn_of_password(text)
+    # first of all, so that nobody waits for a model only to hear that the path is wrong
+    target = destination(out, form, shard_users, table, run_id, resume)
+    target.check(model_path)
+    _check_files(out, rejects, model_path, [given["categories"], who["users"], who["histories"]])
 
     from recae.modelfile import load
     from recae.scoring.manifest import settings_of, sha256_of
@@ -133,6 +134,21 @@ def _check_who(
         raise ConfigError(
             "--histories-table and --histories-query say what to read of --histories; give that, too"
         )
+
+
+def _check_files(out: str, rejects: Path | None, model: Path, read: Sequence[str | None]) -> None:
+    """Raise OutputError where a result cannot be written, or would replace what is read or another result."""
+    from recae.tables import ENDINGS, check_output
+
+    if rejects is not None:
+        check_output(rejects, model)
+        if rejects == Path(out):
+            raise OutputError(f"--out and --rejects are both '{out}'; choose another path for one of them")
+    written = [path for path in (Path(out), rejects) if path is not None and path.suffix.lower() in ENDINGS]
+    for path in written:
+        for source in filter(None, read):
+            if path.is_file():
+                check_not_read(path, source)
 
 
 def _audience(

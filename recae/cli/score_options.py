@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recae.cli.output import message
 from recae.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -95,14 +94,9 @@ def destination(
     """
     from recae.scoring.file import OneFile
     from recae.scoring.folder import Folder
-    from recae.sources import is_url, resolved, shows_password
+    from recae.sources import is_url, resolved
     from recae.tables import ENDINGS
 
-    if shows_password(out):
-        message(
-            "everybody on this machine can see the password in the command line; put the URL into an environment "
-            "variable and give --out env:NAME, or use PGPASSWORD or ~/.pgpass for PostgreSQL"
-        )
     place = resolved(out)
     if not place:
         raise OutputError("cannot write '': it names no file; give the path of a file or a folder")

@@ -34,6 +34,7 @@ RUNS: Final = "recae_runs"
 """The table that says which run each table of results holds."""
 
 _KINDS: Final = ("postgresql", "sqlite")  # whose transactions hold for dropping and renaming tables, too
+_OBJECTS = 8192  # rows that are Python objects at one time
 _LONGEST = 40  # letters of a table's name: PostgreSQL cuts names at 63, and the staging table's is longer
 
 
@@ -183,7 +184,8 @@ class ResultTable:
             with driver.cursor() as cursor, cursor.copy(f"COPY {into} FROM STDIN (FORMAT csv)") as copy:
                 copy.write(text.getbuffer())
         else:
-            connection.execute(staging.insert(), table.to_pylist())
+            for batch in table.to_batches(max_chunksize=_OBJECTS):
+                connection.execute(staging.insert(), batch.to_pylist())
         return int(table.num_rows)
 
     def _swap(self, connection: Connection, staging: Table, run: Run) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
+from recae.machine import peak_memory
 from recae.scoring.file import GROUP_ROWS
 from recae.scoring.work import Work
 
-# Arrow's rows, their concatenation and the encoded pages are there at one time
-_COPIES_WRITTEN = 4
+# What a row that is being written takes beside its text, in all the forms that exist at one time; measured, with
+# a margin.
+_BYTES_A_ROW = 400
+_COPIES_OF_TEXT = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def look_ahead(work: Work) -> Preflight:
         batch = work.batch(0, rows)
         seconds = (time.perf_counter() - started) * users / rows
         row_bytes = batch.nbytes / max(1, batch.num_rows)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    written = _COPIES_WRITTEN * row_bytes * max(GROUP_ROWS, rows * work.n)
-    return Preflight(users, len(work.recommender.items), peak + int(written), seconds)
+    gathered = min(
+        GROUP_ROWS + rows * work.n, users * work.n
+    )  # a group is full with a block, which is never cut
+    written = (_BYTES_A_ROW + _COPIES_OF_TEXT * row_bytes) * gathered
+    return Preflight(users, len(work.recommender.items), peak_memory() + int(written), seconds)
