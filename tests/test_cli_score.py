@@ -224,6 +224,25 @@ def test_nothing_that_is_read_is_replaced(model_path: Path, folder: Path) -> Non
     assert contents(folder) == before
 
 
+def test_a_model_that_is_replaced_meanwhile(
+    shop: Recommender, model_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the checksum in a manifest, which tells runs apart, would be of a model that scored nothing."""
+    (folder / "m.recae").write_bytes(model_path.read_bytes())
+
+    def load_and_replace(path: Path) -> Recommender:
+        (folder / "new").write_bytes(model_path.read_bytes())
+        (folder / "new").replace(path)
+        return shop
+
+    monkeypatch.setattr("recae.modelfile.load", load_and_replace)
+    refused(
+        recae("score", "--out", "recs", model=folder / "m.recae"),
+        "was replaced while it was read; run it again",
+    )
+    assert names(folder) == ["m.recae"]
+
+
 @pytest.mark.parametrize(
     ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

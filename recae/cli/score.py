@@ -12,7 +12,7 @@ from recae.cli.options import model_option, output_path, owned_option
 from recae.cli.output import human_bytes, message, progress
 from recae.cli.score_options import RULES, WHO, barred, destination, rules_options, where_options, who_options
 from recae.cli.sources import check_not_read, warn_of_password
-from recae.errors import ConfigError, DataError, OutputError
+from recae.errors import ConfigError, DataError, ModelFileError, OutputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,12 +88,11 @@ def score(
     target.check(model_path)
     _check_files(out, rejects, model_path, [given["categories"], who["users"], who["histories"]])
 
-    from recae.modelfile import load
-    from recae.scoring.manifest import settings_of, sha256_of
+    from recae.scoring.manifest import settings_of
     from recae.scoring.preflight import look_ahead
     from recae.scoring.work import make_work
 
-    recommender = load(model_path)
+    recommender, model_sha256 = _loaded(model_path)
     barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
     audience = _audience(recommender, **who)
     _report(audience.rejected, unknown, rejects)
@@ -102,7 +101,7 @@ def score(
             f"the model knows nobody in '{who['users'] or who['histories']}'; check that it belongs to this model"
         )
     work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred_items)
-    settings = settings_of(work, sha256_of(model_path), **target.settings(work))
+    settings = settings_of(work, model_sha256, **target.settings(work))
     if (complete := target.complete(work, settings)) is not None:
         message(complete)
         return
@@ -134,6 +133,30 @@ def _check_who(
         raise ConfigError(
             "--histories-table and --histories-query say what to read of --histories; give that, too"
         )
+
+
+def _loaded(path: Path) -> tuple[Recommender, str]:
+    """Return a model and its file's SHA-256; ModelFileError where the file was replaced meanwhile.
+
+    A folder's shards would be of two models if the checksum that tells runs apart were not that of the model in memory.
+    """
+    from recae.modelfile import load
+    from recae.scoring.manifest import sha256_of
+
+    before = _state(path)
+    recommender = load(path)
+    sha256 = sha256_of(path)
+    if _state(path) != before:
+        raise ModelFileError(f"the model file '{path}' was replaced while it was read; run it again")
+    return recommender, sha256
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells one file under a name from the next; None without a file."""
+    if not path.is_file():
+        return None
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _check_files(out: str, rejects: Path | None, model: Path, read: Sequence[str | None]) -> None:
