@@ -173,6 +173,20 @@ def test_a_password_is_warned_of_and_hidden(model_path: Path, folder: Path) -> N
     assert (result.exit_code, "secret" in result.stderr) == (2, False)
 
 
+def test_a_password_of_histories_is_hidden(model_path: Path, folder: Path) -> None:
+    with closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("create table bought (user text, item text)")
+        connection.execute("insert into bought values ('x', 'gone')")
+    url = "sqlite:///shop.db?password=secret"
+    result = recae(
+        "score", "--out", "r.csv", "--histories", url, "--histories-table", "bought", model=model_path
+    )
+    assert result.exit_code == 2
+    assert "everybody on this machine can see the password" in result.stderr
+    assert "error: " in result.stderr
+    assert "secret" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [

@@ -20,7 +20,8 @@ from scorejobs import ITEMS, USERS, assert_same, by_hand, run, shop, work_of
 from recae.errors import ConfigError, OutputError
 from recae.ids import IdMap
 from recae.scoring import database
-from recae.scoring.database import RUNS, ResultTable
+from recae.scoring.database import ResultTable
+from recae.scoring.results import RUNS
 from recae.scoring.work import Work
 
 READ = "select user_id, item_id, rank, score from {} "
@@ -185,9 +186,7 @@ def test_a_second_job_ends_the_first(place: Place, monkeypatch: pytest.MonkeyPat
     assert place.tables() == [RUNS, "recs"]
 
 
-@pytest.mark.parametrize(
-    "table", ["", "a b", "recs;drop", '"recs"', "1recs", "x" * 41, "recs.", RUNS, "é" * 41]
-)
+@pytest.mark.parametrize("table", ["", "a b", "recs;drop", '"recs"', "1recs", "x" * 41, "recs.", RUNS, "rés"])
 def test_names_that_cannot_be_used(table: str) -> None:
     with pytest.raises(ConfigError, match="--table is the name of a table"):
         ResultTable("sqlite:///x.db", table)

@@ -97,9 +97,8 @@ def score(
     audience = _audience(recommender, **who)
     _report(audience.rejected, unknown, rejects)
     if not len(audience) and (who["users"] or who["histories"]):
-        raise DataError(
-            f"the model knows nobody in '{who['users'] or who['histories']}'; check that it belongs to this model"
-        )
+        source = _shown(who["users"] or who["histories"])
+        raise DataError(f"the model knows nobody in '{source}'; check that it belongs to this model")
     work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred_items)
     settings = settings_of(work, model_sha256, **target.settings(work))
     if (complete := target.complete(work, settings)) is not None:

@@ -7,45 +7,27 @@ run id whose table is complete finds that row, which is written by the same tran
 from __future__ import annotations
 
 import contextlib
-import io
 import re
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from recae.errors import ConfigError, OutputError, SourceError
 from recae.files import check_writable
 from recae.models import JSON
-from recae.scoring.batches import SCHEMA
 from recae.scoring.file import GROUP_ROWS
 from recae.scoring.manifest import run_of
+from recae.scoring.results import RUNS, Results, Run, transaction
 from recae.scoring.work import Work
 from recae.sources.databases import Database
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
-
-RUNS: Final = "recae_runs"
-"""The table that says which run each table of results holds."""
+    from sqlalchemy import Connection
 
 _KINDS: Final = ("postgresql", "sqlite")  # whose transactions hold for dropping and renaming tables, too
-_OBJECTS = 8192  # rows that are Python objects at one time
 _LONGEST = 40  # letters of a table's name: PostgreSQL cuts names at 63, and the staging table's is longer
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a table of results holds: the run's id where it has one, SHA-256 of its settings, its users and rows."""
-
-    run_id: str | None
-    fingerprint: str
-    users: int
-    rows: int
 
 
 class ResultTable:
@@ -63,10 +45,10 @@ class ResultTable:
 
     def __init__(self, url: str, table: str, run_id: str | None = None) -> None:
         schema, _, name = table.rpartition(".")
-        if not re.fullmatch(rf"[^\W\d]\w{{0,{_LONGEST - 1}}}", name) or name == RUNS:
+        if not re.fullmatch(rf"[A-Za-z_][A-Za-z0-9_]{{0,{_LONGEST - 1}}}", name) or name == RUNS:
             raise ConfigError(
-                f"--table is the name of a table of at most {_LONGEST} letters, digits and _, found {table!r}; "
-                "choose another name"
+                f"--table is the name of a table of at most {_LONGEST} letters (A to Z), digits and _, "
+                f"found {table!r}; choose another name"
             )
         try:
             self._database = Database(url, create=True)
@@ -81,8 +63,7 @@ class ResultTable:
         self.name = f"{self._database.name}, table {table}"
         self._run_id = run_id
         self._held: Run | None = None
-        self._postgres = kind == "postgresql"
-        self._schema, self._table = schema or None, name
+        self._results = Results(schema or None, name, kind == "postgresql")
 
     def check(self, model: Path) -> None:
         """Make sure, before any work, that the table can be made or replaced.
@@ -93,16 +74,16 @@ class ResultTable:
             OutputError: there is no connection, the table is one that recae did not write, something depends on it, or
                 the rights are missing.
         """
-        if not self._postgres and not Path(self._database.url.database or "").exists():
+        if not self._results.postgres and not Path(self._database.url.database or "").exists():
             check_writable(Path(self._database.url.database or ""))  # to connect would leave an empty file
             return
         with self._connected("cannot be written to") as connection:
-            self._check_is_ours(connection)
-            self._held = self._run(connection)
-            with contextlib.suppress(_TakenBackError), _transaction(connection):
-                staging = self._staging()
+            self._results.check_is_ours(connection)
+            self._held = self._results.run(connection)
+            with contextlib.suppress(_TakenBackError), transaction(connection):
+                staging = self._results.staging()
                 staging.create(connection)
-                self._swap(connection, staging, Run(None, "", 0, 0))
+                self._results.swap(connection, staging, Run(None, "", 0, 0))
                 raise _TakenBackError
 
     def describe(self, work: Work) -> str:
@@ -135,19 +116,19 @@ class ResultTable:
         Raises:
             OutputError: the database refuses, or the connection is lost; the table is as it was.
         """
-        staging = self._staging()
+        staging = self._results.staging()
         rows = 0
         with self._connected("was not written, and is as it was") as connection:
-            self._drop_left(connection)
+            self._results.drop_left(connection)
             try:
-                with _transaction(connection):
+                with transaction(connection):
                     staging.create(connection)
                 for done, batches in _groups(work):
-                    with _transaction(connection):
-                        rows += self._insert(connection, staging, batches)
+                    with transaction(connection):
+                        rows += self._results.insert(connection, staging, batches)
                     on_users(done)
-                with _transaction(connection):
-                    self._swap(
+                with transaction(connection):
+                    self._results.swap(
                         connection, staging, Run(self._run_id, run_of(settings), len(work.audience), rows)
                     )
             except BaseException:
@@ -155,124 +136,6 @@ class ResultTable:
                     staging.drop(other, checkfirst=True)
                 raise
         return rows
-
-    def _staging(self) -> Table:
-        """Return the description of a staging table of a new name; another job's is never mixed with this one's."""
-        import sqlalchemy as sa
-
-        return sa.Table(
-            f"{self._table}_recae_{secrets.token_hex(4)}",
-            sa.MetaData(),
-            sa.Column("user_id", sa.Text, nullable=False),
-            sa.Column("item_id", sa.Text, nullable=False),
-            sa.Column("rank", sa.Integer, nullable=False),
-            sa.Column("score", sa.REAL, nullable=False),
-            schema=self._schema,
-        )
-
-    def _insert(self, connection: Connection, staging: Table, batches: Sequence[pa.RecordBatch]) -> int:
-        table = pa.Table.from_batches(batches, SCHEMA)
-        driver: Any = connection.connection.driver_connection
-        if not table.num_rows:
-            return 0
-        if self._postgres and hasattr(driver.cursor(), "copy"):  # psycopg: a tenth of the time of INSERT
-            from pyarrow import csv
-
-            text = io.BytesIO()
-            csv.write_csv(table, text, csv.WriteOptions(include_header=False, quoting_style="all_valid"))
-            into = connection.dialect.identifier_preparer.format_table(staging)
-            with driver.cursor() as cursor, cursor.copy(f"COPY {into} FROM STDIN (FORMAT csv)") as copy:
-                copy.write(text.getbuffer())
-        else:
-            for batch in table.to_batches(max_chunksize=_OBJECTS):
-                connection.execute(staging.insert(), batch.to_pylist())
-        return int(table.num_rows)
-
-    def _swap(self, connection: Connection, staging: Table, run: Run) -> None:
-        """Index the staging table, give it the old one's readers and its place, and write down what it is."""
-        import sqlalchemy as sa
-
-        quoted = connection.dialect.identifier_preparer
-        old, new = self._described(self._table), quoted.format_table(staging)
-        sa.Index(f"{staging.name}_key", staging.c.user_id, staging.c.rank, unique=True).create(connection)
-        for grantee, right in self._rights(connection):
-            whom = "PUBLIC" if grantee == "PUBLIC" else quoted.quote(grantee)
-            connection.exec_driver_sql(f"GRANT {right} ON {new} TO {whom}")
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted.format_table(old)}")
-        connection.exec_driver_sql(f"ALTER TABLE {new} RENAME TO {quoted.quote(self._table)}")
-        runs = self._runs()
-        runs.create(connection, checkfirst=True)
-        connection.execute(runs.delete().where(runs.c.table_name == self._table))
-        values = {"run_id": run.run_id, "fingerprint": run.fingerprint, "users": run.users, "rows": run.rows}
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        connection.execute(runs.insert(), {"table_name": self._table, "written_at": now, **values})
-
-    def _runs(self) -> Table:
-        import sqlalchemy as sa
-
-        return sa.Table(
-            RUNS,
-            sa.MetaData(),
-            sa.Column("table_name", sa.Text, primary_key=True),
-            sa.Column("run_id", sa.Text),
-            sa.Column("fingerprint", sa.Text, nullable=False),
-            sa.Column("users", sa.BigInteger, nullable=False),
-            sa.Column("rows", sa.BigInteger, nullable=False),
-            sa.Column("written_at", sa.Text, nullable=False),
-            schema=self._schema,
-        )
-
-    def _described(self, name: str) -> Table:
-        import sqlalchemy as sa
-
-        return sa.Table(name, sa.MetaData(), schema=self._schema)
-
-    def _check_is_ours(self, connection: Connection) -> None:
-        """Raise OutputError where the table is there and is none of results: it may be the shop's own."""
-        import sqlalchemy as sa
-
-        inspector = sa.inspect(connection)
-        if not inspector.has_table(self._table, self._schema):
-            return
-        found = [column["name"] for column in inspector.get_columns(self._table, self._schema)]
-        if found != SCHEMA.names:
-            raise OutputError(
-                f"'{self.name}' is there already and has the columns {', '.join(found)}; only a table with the columns "
-                f"{', '.join(SCHEMA.names)} is replaced, so choose another name"
-            )
-
-    def _run(self, connection: Connection) -> Run | None:
-        """Return the run that the table holds; None where there is no table, or none that is known of."""
-        import sqlalchemy as sa
-
-        inspector = sa.inspect(connection)
-        if not all(inspector.has_table(name, self._schema) for name in (self._table, RUNS)):
-            return None
-        runs = self._runs()
-        chosen = sa.select(runs.c.run_id, runs.c.fingerprint, runs.c.users, runs.c.rows)
-        row = connection.execute(chosen.where(runs.c.table_name == self._table)).first()
-        return None if row is None else Run(*row)
-
-    def _rights(self, connection: Connection) -> list[tuple[str, str]]:
-        """Return who but its owner may do what with the old table, which a new one would not remember."""
-        import sqlalchemy as sa
-
-        if not self._postgres:
-            return []
-        rights = sa.text(
-            "select grantee, privilege_type from information_schema.role_table_grants where table_name = :name "
-            "and table_schema = coalesce(:schema, current_schema()) and grantee <> grantor order by 1, 2"
-        )
-        found = connection.execute(rights, {"name": self._table, "schema": self._schema})
-        return [(str(grantee), str(right)) for grantee, right in found]
-
-    def _drop_left(self, connection: Connection) -> None:
-        """Drop the staging tables of killed jobs; a job that still writes to one ends with an error."""
-        import sqlalchemy as sa
-
-        pattern = re.compile(rf"{re.escape(self._table)}_recae_[0-9a-f]{{8}}")
-        for name in filter(pattern.fullmatch, sa.inspect(connection).get_table_names(self._schema)):
-            self._described(name).drop(connection)
 
     @contextlib.contextmanager
     def _connected(self, outcome: str) -> Iterator[Connection]:
@@ -295,19 +158,6 @@ class ResultTable:
 
 class _TakenBackError(Exception):
     """Ends a transaction that was for trial."""
-
-
-@contextlib.contextmanager
-def _transaction(connection: Connection) -> Iterator[None]:
-    """Begin, then commit or roll back, by statements: Python's driver of SQLite begins none for a DROP or ALTER."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN")
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Exception):  # a lost connection rolls back by itself
-            connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
 
 
 def _groups(work: Work) -> Iterator[tuple[int, list[pa.RecordBatch]]]:
