@@ -1,6 +1,7 @@
 """recae: recommendations from purchases with autoencoders, trained exactly, one customer at a time.
 
 read_interactions(path) → Interactions · train(interactions) → Recommender · save(recommender, path) · load(path)
+score(model, histories, n) → record batches of recommendations for many users
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from recae.modelfile import save as save
     from recae.recommender import Recommendation as Recommendation
     from recae.recommender import Recommender as Recommender
+    from recae.scoring import score as score
     from recae.workflow import train as train
 
 _HOMES = {
@@ -24,6 +26,7 @@ _HOMES = {
     "load": "recae.modelfile",
     "read_interactions": "recae.ingest",
     "save": "recae.modelfile",
+    "score": "recae.scoring",
     "train": "recae.workflow",
 }
 

@@ -1,7 +1,8 @@
-"""Tables that are larger than memory, written to one Parquet or CSV file, whole or not at all."""
+"""Tables that are larger than memory, written to one Parquet, CSV or JSON Lines file, whole or not at all."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -12,8 +13,8 @@ import pyarrow.compute as pc
 from recae.errors import OutputError
 from recae.files import atomic_path, check_writable
 
-ENDINGS: Final = (".parquet", ".pq", ".csv")
-"""The endings of a table's path, capital letters or not: the first two are Parquet, the last is CSV."""
+ENDINGS: Final = (".parquet", ".pq", ".csv", ".jsonl", ".ndjson")
+"""The endings of a table's path, capital letters or not: two of Parquet, one of CSV, two of JSON Lines."""
 
 
 def check_output(path: Path | str, source: Path | None = None) -> None:
@@ -36,10 +37,11 @@ def check_output(path: Path | str, source: Path | None = None) -> None:
 def write_table(
     path: Path | str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], group_rows: int = 1
 ) -> int:
-    """Write a stream of record batches to Parquet or CSV, as the path ends; the file appears at the end.
+    """Write a stream of record batches to Parquet, CSV or JSON Lines, as the path ends; the file appears at the end.
 
     A CSV file is UTF-8 with a header line, an empty field where a value is missing, text between quotes only
     where some text near it needs them, and float32 in the fewest digits that read back as the same number.
+    JSON Lines hold an object a line, in ASCII, with the same digits, and null for what is missing or not finite.
     Parquet is compressed with zstd.
 
     Args:
@@ -57,7 +59,9 @@ def write_table(
     """
     path = Path(path)
     check_output(path)
-    write = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
+    write = {".csv": _write_csv, ".jsonl": _write_json, ".ndjson": _write_json}.get(
+        path.suffix.lower(), _write_parquet
+    )
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         return write(file, schema, _groups(batches, schema, group_rows))
 
@@ -104,3 +108,31 @@ def _write_csv(file: BinaryIO, schema: pa.Schema, tables: Iterable[pa.Table]) ->
         csv.write_csv(table, file, options)
         rows += table.num_rows
     return rows
+
+
+def _write_json(file: BinaryIO, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
+    names = [json.dumps(name) for name in schema.names]
+    rows = 0
+    for table in tables:
+        parts: list[pa.ChunkedArray | str] = []
+        for name, column in zip(names, table.itercolumns(), strict=True):
+            parts += [f"{', ' if parts else '{'}{name}: ", _json_values(column)]
+        for line in pc.binary_join_element_wise(*parts, "}\n", "").chunks:
+            offsets, data = line.buffers()[1:]
+            starts = memoryview(offsets).cast("i" if pa.types.is_string(line.type) else "q")
+            file.write(memoryview(data)[starts[line.offset] : starts[line.offset + len(line)]])
+        rows += table.num_rows
+    return rows
+
+
+def _json_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return each value as JSON."""
+    if pa.types.is_string(column.type):
+        encoded = column.combine_chunks().dictionary_encode()  # ids repeat: a Python object each, and no more
+        texts = pa.array([json.dumps(text) for text in encoded.dictionary.to_pylist()], pa.string())
+        values = pa.chunked_array([texts.take(encoded.indices)])
+    else:
+        if pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+        values = column.cast(pa.string())
+    return pc.fill_null(values, "null")

@@ -1,28 +1,25 @@
-"""Tests of batch scoring: the same lists as one user at a time, in bounded blocks, in whole files."""
+"""Tests of batch scoring: the same lists as one user at a time, in bounded blocks."""
 
 from __future__ import annotations
 
-import csv
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
 from fitting import FIT
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recae.errors import ConfigError, DataError, OutputError
+from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.models import JSON, Popularity
 from recae.recommender import Recommender
-from recae.scoring import SCHEMA, score_batches, write_scores
+from recae.scoring import SCHEMA, score_batches
 
 USERS, ITEMS = 57, 40
 ODD_IDS = ["007", "7", "a,b", 'say "x"', "two\nlines", " space ", "é漢"]  # text that CSV must not change
@@ -162,112 +159,14 @@ def test_the_thread_count_of_blas_is_given_back() -> None:
             assert {lib["filepath"]: lib["num_threads"] for lib in threadpool_info()} == before
 
 
-@pytest.mark.parametrize("name", ["r.parquet", "r.pq", "R.PARQUET"])
-def test_parquet_file(name: str, tmp_path: Path) -> None:
-    recommender = shop()
-    rows = write_scores(recommender, tmp_path / name, 5, block_bytes=2_000)
-    file = pq.ParquetFile(tmp_path / name)
-    assert file.schema_arrow.equals(SCHEMA)
-    assert file.num_row_groups == 1  # not one a block
-    table = file.read()
-    assert table.num_rows == rows
-    assert rows_of(table) == one_by_one(recommender, 5)
-
-
-def test_csv_and_parquet_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recae.scoring.write._GROUP_ROWS", 30)
-    recommender = shop(FIT["sigmoid"](purchases()))
-    paths = [tmp_path / "r.csv", tmp_path / "r.parquet"]
-    written = {write_scores(recommender, path, 6, block_bytes=3_000) for path in paths}
-    assert len(written) == 1
-    table = pq.read_table(paths[1])
-    assert pq.ParquetFile(paths[1]).num_row_groups > 1
-    with paths[0].open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file))
-    assert header == ["user_id", "item_id", "rank", "score"]
-    assert [(user, item, int(rank)) for user, item, rank, _ in rows] == rows_of(table)
-    # a score's digits read back as the same float32, bit for bit
-    scores = np.array([row[3] for row in rows], dtype=np.float32)
-    np.testing.assert_array_equal(scores, table["score"].to_numpy())
-
-
-def test_csv_quotes_only_what_it_must(tmp_path: Path) -> None:
-    recommender = Recommender(
-        model=Popularity(np.array([2, 1], np.float32)),
-        users=IdMap(["0", "1"]),
-        items=IdMap(["00", "x y"]),
-        histories=sp.csr_matrix(np.array([[0, 0], [1, 0]], np.float32)),
-    )
-    write_scores(recommender, tmp_path / "r.csv", 2)
-    assert (
-        tmp_path / "r.csv"
-    ).read_bytes() == b"user_id,item_id,rank,score\n0,00,1,2\n0,x y,2,1\n1,x y,1,1\n"
-
-
-@pytest.mark.parametrize("name", ["r.csv", "r.parquet"])
-def test_nobody_to_score(name: str, tmp_path: Path) -> None:
-    empty = shop(users=IdMap([]), histories=sp.csr_matrix((0, ITEMS), dtype=np.float32))
-    assert write_scores(empty, tmp_path / name, 5) == 0
-    if name == "r.csv":
-        assert (tmp_path / name).read_text() == "user_id,item_id,rank,score\n"
-    else:
-        assert pq.read_table(tmp_path / name).schema.equals(SCHEMA)
-
-
-def test_progress_counts_users(tmp_path: Path) -> None:
-    told: list[int] = []
-    write_scores(shop(), tmp_path / "r.csv", 5, block_bytes=5_000, on_users=told.append)
-    assert told == sorted(set(told))
-    assert len(told) > 2
-    assert told[-1] == USERS
-
-
-@pytest.mark.parametrize("name", ["r.csv", "r.parquet"])
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
-def test_a_failure_leaves_the_old_file_and_nothing_else(
-    name: str, failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recae.scoring.write._GROUP_ROWS", 1)  # so that something is written before
-    (tmp_path / name).write_text("older")
-    model = Watched(fail_at=6, failure=failure)
-    with pytest.raises(failure):
-        write_scores(shop(model), tmp_path / name, 5, block_bytes=2_000, threads=1)
-    assert len(model.calls) == 6
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_text() == "older"
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("r.json", r"\.parquet, \.pq, \.csv, but is '\.json'"),
-        ("recs", r"\.parquet, \.pq, \.csv, but is none"),
-        ("nowhere/r.csv", "nowhere' does not exist"),
-        ("folder.csv", "is a folder"),
-    ],
-)
-def test_a_bad_path_is_refused_before_any_work(name: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    model = Watched()
-    with pytest.raises(OutputError, match=message):
-        write_scores(shop(model), tmp_path / name, 5)
-    assert not model.calls
-
-
 @pytest.mark.parametrize("options", [{"n": 0}, {"n": -3}, {"threads": 0}, {"block_bytes": 0}])
-def test_bad_numbers(options: dict[str, Any], tmp_path: Path) -> None:
+def test_bad_numbers(options: dict[str, Any]) -> None:
     name = next(iter(options))
     with pytest.raises(ConfigError, match=f"{name} must be at least 1, but is {options[name]}"):
         score_batches(shop(), **options)  # at the call, not at the first batch
-    with pytest.raises(ConfigError, match=f"{name} must be"):
-        write_scores(shop(), tmp_path / "r.csv", **options)
-    assert not list(tmp_path.iterdir())
 
 
-def test_a_model_without_histories(tmp_path: Path) -> None:
+def test_a_model_without_histories() -> None:
     for recommender in (shop(histories=None), shop(histories=None, users=None)):
         with pytest.raises(DataError, match="without histories"):
             score_batches(recommender)
-        with pytest.raises(DataError, match="without histories"):
-            write_scores(recommender, tmp_path / "r.csv")
-    assert not list(tmp_path.iterdir())

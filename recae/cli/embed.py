@@ -19,7 +19,7 @@ from recae.errors import ConfigError
     metavar="PATH",
     callback=output_path,
     required=True,
-    help="The file to write; its ending is .parquet or .pq for Parquet, .csv for CSV.",
+    help="The file to write; its ending says the format: .parquet or .pq, .csv, .jsonl or .ndjson.",
 )
 @model_option
 def embed(users: bool, items: bool, out: Path, model_path: Path) -> None:

@@ -1,52 +1,224 @@
-"""`recae score`: recommendations for every user, as one file."""
+"""`recae score`: recommendations for many users, as a file, a folder of files or a table of a database."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recae.cli.options import model_option, output_path, owned_option
-from recae.cli.output import message, progress
+from recae.cli.output import human_bytes, message, progress
+from recae.cli.score_options import RULES, WHO, barred, destination, rules_options, where_options, who_options
+from recae.cli.sources import check_not_read, warn_of_password
+from recae.errors import ConfigError, DataError, ModelFileError, OutputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from recae.recommender import Recommender
+    from recae.scoring.audience import Audience
+
+_NAMED = 3  # ids that a message spells out
 
 
 @click.command()
-@click.option(
-    "--out",
-    metavar="PATH",
-    callback=output_path,
-    required=True,
-    help="The file to write; its ending is .parquet or .pq for Parquet, .csv for CSV.",
-)
+@where_options
 @click.option(
     "-n", "n", type=click.IntRange(min=1), default=20, show_default=True, help="How many items a user."
 )
+@who_options
+@click.option(
+    "--rejects",
+    metavar="FILE",
+    callback=lambda ctx, parameter, value: value and output_path(ctx, parameter, value),
+    help="Write unknown ids to this table: id, reason (.csv, .parquet, .jsonl).",
+)
 @owned_option
+@rules_options
 @model_option
-def score(out: Path, n: int, exclude_owned: bool | None, model_path: Path) -> None:
-    """Write recommendations for every user of the model to one file.
+def score(
+    out: str,
+    form: str | None,
+    shard_users: int | None,
+    table: str | None,
+    run_id: str | None,
+    resume: bool,
+    n: int,
+    rejects: Path | None,
+    exclude_owned: bool | None,
+    model_path: Path,
+    **given: Any,
+) -> None:
+    """Write recommendations for every user of the model, for some, or for new histories.
 
     \b
       recae score --out recs.parquet -n 20
+      recae score --out recs/ --shard-users 50000 --resume
+      recae score --out new.csv --histories this-week.csv --exclude-items sold-out.txt
+      recae score --out env:SHOP --table recommendations --run-id 2024-11-27
 
     The columns are user_id, item_id (text), rank (from 1) and score. Users are scored block by block, so that
-    memory does not grow with their number. The file appears when it is complete: an error or Ctrl-C leaves
-    an older file of that name as it was, and nothing else.
+    memory does not grow with their number; a line on stderr says beforehand how much it is, and about how long
+    it takes. Ids that the model does not know are counted, and written to --rejects.
+
+    \b
+    --out is one of
+      a file      .parquet or .pq, .csv, .jsonl or .ndjson. It appears when it is complete: an error, Ctrl-C or
+                  a kill leaves an older file as it was.
+      a folder    a name without an ending, or one that ends in /: part-00000.parquet and so on, each whole or not
+                  there, and at the end _manifest.json with the settings, counts and SHA-256 of each. After a
+                  kill, the same command with --resume goes on, to the same bytes. A folder that holds another run
+                  is refused.
+      a database  postgresql://..., sqlite:///... or env:NAME, with --table: a new table is written beside the
+                  old one and takes its place in one transaction. What it is stands in the table recae_runs.
+
+    The exit code is 0 on success, and where --resume or --run-id find that all is done; 2 when something is
+    wrong; 130 after Ctrl-C; 143 after SIGTERM.
     """
     import time
 
-    from recae.scoring import check_output, write_scores
+    who = {name: given[name] for name in WHO}
+    _check_who(**who)
+    for text in filter(None, (out, who["histories"])):
+        warn_of_password(text)
+    # first of all, so that nobody waits for a model only to hear that the path is wrong
+    target = destination(out, form, shard_users, table, run_id, resume)
+    target.check(model_path)
+    _check_files(out, rejects, model_path, [given["categories"], who["users"], who["histories"]])
 
-    check_output(
-        out, model_path
-    )  # first of all, so that nobody waits for a model only to hear that the path is wrong
+    from recae.scoring.manifest import settings_of
+    from recae.scoring.preflight import look_ahead
+    from recae.scoring.work import make_work
 
-    from recae.modelfile import load
-
-    recommender = load(model_path)
-    n_users = 0 if recommender.users is None else len(recommender.users)
+    recommender, model_sha256 = _loaded(model_path)
+    barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
+    audience = _audience(recommender, **who)
+    _report(audience.rejected, unknown, rejects)
+    if not len(audience) and (who["users"] or who["histories"]):
+        source = _shown(who["users"] or who["histories"])
+        raise DataError(f"the model knows nobody in '{source}'; check that it belongs to this model")
+    work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred_items)
+    settings = settings_of(work, model_sha256, **target.settings(work))
+    if (complete := target.complete(work, settings)) is not None:
+        message(complete)
+        return
+    ahead = look_ahead(work)
+    message(
+        f"{ahead.users:,} users, {ahead.items:,} items, {target.describe(work)}; at most about "
+        f"{human_bytes(ahead.memory)} of memory, about {ahead.seconds:,.1f} s"
+    )
     started = time.perf_counter()
-    with progress("scoring users", n_users) as on_users:
-        rows = write_scores(recommender, out, n, exclude_owned=exclude_owned, on_users=on_users)
+    with progress("scoring users", ahead.users) as on_users:
+        rows = target.write(work, settings, on_users)
     seconds = time.perf_counter() - started
-    message(f"wrote {rows:,} rows for {n_users:,} users to {out} in {seconds:.1f} s")
+    message(f"wrote {rows:,} rows for {ahead.users:,} users to {_shown(out)} in {seconds:.1f} s")
+
+
+def _check_who(
+    users: str | None,
+    histories: str | None,
+    histories_table: str | None,
+    histories_query: str | None,
+    **columns: Any,
+) -> None:
+    """Raise ConfigError where options contradict each other."""
+    if users is not None and histories is not None:
+        raise ConfigError(
+            "--users and --histories are both given; leave out --users, and the users of the table are scored"
+        )
+    if histories is None and (histories_table or histories_query):
+        raise ConfigError(
+            "--histories-table and --histories-query say what to read of --histories; give that, too"
+        )
+
+
+def _loaded(path: Path) -> tuple[Recommender, str]:
+    """Return a model and its file's SHA-256; ModelFileError where the file was replaced meanwhile.
+
+    A folder's shards would be of two models if the checksum that tells runs apart were not that of the model in memory.
+    """
+    from recae.modelfile import load
+    from recae.scoring.manifest import sha256_of
+
+    before = _state(path)
+    recommender = load(path)
+    sha256 = sha256_of(path)
+    if _state(path) != before:
+        raise ModelFileError(f"the model file '{path}' was replaced while it was read; run it again")
+    return recommender, sha256
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells one file under a name from the next; None without a file."""
+    if not path.is_file():
+        return None
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _check_files(out: str, rejects: Path | None, model: Path, read: Sequence[str | None]) -> None:
+    """Raise OutputError where a result cannot be written, or would replace what is read or another result."""
+    from recae.tables import ENDINGS, check_output
+
+    if rejects is not None:
+        check_output(rejects, model)
+        if rejects == Path(out):
+            raise OutputError(f"--out and --rejects are both '{out}'; choose another path for one of them")
+    written = [path for path in (Path(out), rejects) if path is not None and path.suffix.lower() in ENDINGS]
+    for path in written:
+        for source in filter(None, read):
+            if path.is_file():
+                check_not_read(path, source)
+
+
+def _audience(
+    recommender: Recommender,
+    users: str | None,
+    histories: str | None,
+    histories_table: str | None,
+    histories_query: str | None,
+    user_column: str | None,
+    item_column: str | None,
+) -> Audience:
+    from recae.scoring.audience import every_user, new_histories, some_users
+
+    if users is not None:
+        return some_users(recommender, users, user_column)
+    if histories is None:
+        return every_user(recommender)
+    return new_histories(
+        recommender,
+        histories,
+        query=histories_query,
+        table=histories_table,
+        user_column=user_column,
+        item_column=item_column,
+    )
+
+
+def _report(rejected: pa.Table, unknown: list[str], path: Path | None) -> None:
+    """Say what is unknown, by reason, and keep it where that is asked for."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from recae.ids import shown
+    from recae.scoring.audience import NO_ITEM, REJECTS, rejects
+    from recae.tables import write_table
+
+    if unknown:
+        named = rejects((pa.array(unknown, pa.string()), f"{NO_ITEM}, named by a rule"))
+        rejected = pa.concat_tables([rejected, named])
+    for reason in pc.unique(rejected["reason"]).to_pylist():
+        ids = rejected.filter(pc.equal(rejected["reason"], reason))["id"]
+        few = ", ".join(map(shown, ids[:_NAMED].to_pylist()))
+        message(f"{len(ids):,} left out ({reason}): {few}{', …' if len(ids) > _NAMED else ''}")
+    if path is not None:
+        write_table(path, REJECTS, rejected.to_batches())
+
+
+def _shown(out: str) -> str:
+    from recae.sources import hide_password
+
+    return hide_password(out)

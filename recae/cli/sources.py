@@ -82,13 +82,17 @@ def _rejects(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return path
 
 
-def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+def warn_of_password(text: str) -> None:
     """Warn where a password stands on the command line."""
     from recae.sources import shows_password
 
-    if shows_password(value):
+    if shows_password(text):
         message(
             "everybody on this machine can see the password in the command line; put the URL into an environment "
             "variable and give env:NAME, or use PGPASSWORD or ~/.pgpass for PostgreSQL"
         )
+
+
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    warn_of_password(value)
     return value

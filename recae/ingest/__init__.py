@@ -27,6 +27,7 @@ __all__ = [
     "Watcher",
     "choose_columns",
     "read_events",
+    "read_histories",
     "read_interactions",
     "read_with_report",
 ]
@@ -137,12 +138,40 @@ def read_events(
     return interactions, events, report
 
 
+def read_histories(
+    source: Source, *, user_column: str | None = None, item_column: str | None = None, weighted: bool = False
+) -> tuple[Interactions, Events | None]:
+    """Read users to score, of whom one is enough, by the rules of `read_with_report`.
+
+    Args:
+        source: a table of purchases.
+        user_column, item_column: exact column names; by default recognised.
+        weighted: read which purchases were made together, too, if the table has a time or a basket column.
+
+    Returns:
+        the interactions, and the purchases by basket as `read_events` gives them, or None.
+
+    Raises:
+        SourceError, ColumnError: as `read_with_report`.
+        DataError: no purchase is left.
+    """
+    given: dict[str, str | None] = {"user": user_column, "item": item_column, "quantity": None, "name": ""}
+    given["time"] = None if weighted else ""
+    if weighted:
+        found = choose_columns(source.column_names, given | {"basket": None})
+        if found.time is not None or found.basket is not None:
+            given["basket"] = None
+    interactions, events, _ = _read(source, given, strict=False, rejects=None, watchers=(), fewest=1)
+    return interactions, events
+
+
 def _read(
     table: Source,
     given: dict[str, str | None],
     strict: bool,
     rejects: str | Path | None,
     watchers: Sequence[Watcher],
+    fewest: int = 2,
 ) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
     try:
@@ -154,7 +183,8 @@ def _read(
                 f"column; name one with --time-column or --basket-column; found: {found}"
             )
         kept = None if rejects is None else Rejects(Path(rejects), columns)
-        reading = Reading(table, columns, [*watchers, *([] if kept is None else [kept])])
+        watching = [*watchers, *([] if kept is None else [kept])]
+        reading = Reading(table, columns, watching, fewest)
         for batch in table.batches(columns.used()):
             reading.add(batch)
         pa.default_memory_pool().release_unused()  # Arrow holds on to what the batches took

@@ -126,6 +126,38 @@ def choose_columns(names: Sequence[str], given: Mapping[str, str | None]) -> Col
     return columns
 
 
+def choose_column(
+    names: Sequence[str], given: str | None, role: str, known: Sequence[str], table: str
+) -> str:
+    """Choose the column of one role: the one given, else the first of the known names that the table has.
+
+    Args:
+        names: the columns of the table, in their order.
+        given: the column's exact name; None leaves the choice to the known names.
+        role: what is in it, as in ``--user-column``; for messages.
+        known: names in order of preference; case, blanks and _ - . do not count.
+        table: what to call the table in messages.
+
+    Raises:
+        ColumnError: the column is not there, occurs twice, or cannot be told.
+    """
+    seen = {_plain(name): name for name in reversed(names)}
+    found = next((seen[_plain(name)] for name in known if _plain(name) in seen), None)
+    chosen = found if given is None else given
+    if chosen is None:
+        raise ColumnError(
+            f"'{table}': no column is recognised as the {role}; name it with --{role}-column; "
+            f"found: {_list(names)}"
+        )
+    if (times := list(names).count(chosen)) != 1:
+        what = f"occurs {times} times" if times else "is not in the table"
+        raise ColumnError(
+            f"'{table}': the {role} column {chosen!r} {what}; name another with --{role}-column; "
+            f"found: {_list(names)}"
+        )
+    return chosen
+
+
 def _given(names: Sequence[str], role: str, wanted: str) -> str:
     if wanted in names:
         return wanted

@@ -33,10 +33,15 @@ _LOOKS_MISSING: Final = pa.array(
 
 
 class Reading:
-    """The state of one reading: what the batches so far have brought, told to watchers as it comes."""
+    """The state of one reading: what the batches so far have brought, told to watchers as it comes.
 
-    def __init__(self, table: Source, columns: Columns, watchers: Sequence[Watcher] = ()) -> None:
-        self._watchers = watchers
+    Fewer than `fewest` users or items are refused.
+    """
+
+    def __init__(
+        self, table: Source, columns: Columns, watchers: Sequence[Watcher] = (), fewest: int = 2
+    ) -> None:
+        self._watchers, self._fewest = watchers, fewest
         self._source = table.name
         self._columns = columns
         self._rows = 0
@@ -188,8 +193,8 @@ class Reading:
                 self._notes.append(f"{self._columns.basket}: {lacking:,} rows have no basket, {taken}")
 
     def _check_enough(self, users: IdMap, items: IdMap) -> None:
-        """Raise DataError unless there are at least two users and two items."""
-        if len(users) > 1 and len(items) > 1:
+        """Raise DataError unless there are enough users and items."""
+        if min(len(users), len(items)) >= self._fewest:
             return
         if self._rows == 0:
             raise DataError(f"'{self._source}' has a header but no rows; one row for each purchase is needed")

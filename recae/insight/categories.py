@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,10 +12,11 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import ColumnError, DataError
+from recae.errors import DataError
 from recae.ids import IdMap
 from recae.ingest import KNOWN_NAMES
 from recae.ingest.codes import Codes, as_text, without_point_zero
+from recae.ingest.columns import choose_column
 from recae.sources import open_source
 
 _KNOWN: Final = ("category", "category_name", "item_category", "product_category", "department", "genre")
@@ -72,8 +71,8 @@ def read_categories(
     """
     table = open_source(path)
     names = table.column_names
-    item = _choose(names, item_column, "item", KNOWN_NAMES["item"], table.name)
-    category = _choose(names, category_column, "category", _KNOWN, table.name)
+    item = choose_column(names, item_column, "item", KNOWN_NAMES["item"], table.name)
+    category = choose_column(names, category_column, "category", _KNOWN, table.name)
     item_texts, category_texts = Codes(), Codes()
     for batch in table.batches(list(dict.fromkeys((item, category)))):
         item_texts.add(as_text(batch.column(item), item))
@@ -109,25 +108,3 @@ def _most_frequent(counts: sp.coo_matrix, n_rows: int) -> NDArray[np.int32]:
     winners = np.full(n_rows, -1, dtype=np.int32)
     winners[counts.row[order]] = counts.col[order]
     return winners
-
-
-def _choose(names: Sequence[str], given: str | None, role: str, known: Sequence[str], table: str) -> str:
-    """Return the column of a role: the one given, else the first of the known names that the table has."""
-
-    def plain(name: str) -> str:
-        return re.sub(r"[\s_.\-]+", "", name).casefold()
-
-    seen = {plain(name): name for name in reversed(names)}
-    found = next((seen[plain(name)] for name in known if plain(name) in seen), None)
-    chosen = found if given is None else given
-    listed = ", ".join(map(repr, names[:30])) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-    if chosen is None:
-        raise ColumnError(
-            f"'{table}': no column is recognised as the {role}; name it with --{role}-column; found: {listed}"
-        )
-    if (times := list(names).count(chosen)) != 1:
-        what = f"occurs {times} times" if times else "is not in the table"
-        raise ColumnError(
-            f"'{table}': the {role} column {chosen!r} {what}; name another with --{role}-column; found: {listed}"
-        )
-    return chosen

@@ -1,6 +1,6 @@
-"""Batch scoring: recommendations for every user of a model, block by block, as a stream or as a file."""
+"""Batch scoring: recommendations for many users, block by block, as a stream, files or a table of a database."""
 
 from recae.scoring.batches import SCHEMA, score_batches
-from recae.scoring.write import ENDINGS, check_output, write_scores
+from recae.scoring.stream import score
 
-__all__ = ["ENDINGS", "SCHEMA", "check_output", "score_batches", "write_scores"]
+__all__ = ["SCHEMA", "score", "score_batches"]

@@ -13,7 +13,7 @@ from recae.sources.databases import hide_password, is_url, shows_password
 from recae.sources.files import open_file
 from recae.sources.folder import folder_files, open_folder, open_pattern, pattern_files
 
-__all__ = ["Source", "hide_password", "local_files", "open_source", "shows_password"]
+__all__ = ["Source", "hide_password", "is_url", "local_files", "open_source", "resolved", "shows_password"]
 
 
 def open_source(source: str | Path | Source, *, query: str | None = None, table: str | None = None) -> Source:
@@ -40,7 +40,7 @@ def open_source(source: str | Path | Source, *, query: str | None = None, table:
     """
     if not isinstance(source, str | Path):
         return source
-    text = _resolved(source)
+    text = resolved(source)
     if is_url(text):
         from recae.sources.sql import SqlSource
 
@@ -67,7 +67,7 @@ def local_files(source: str | Path) -> list[Path]:
     Raises:
         SourceError: a folder or pattern has no files.
     """
-    text = _resolved(source)
+    text = resolved(source)
     if is_url(text):
         place = text.partition(":///")[2] if text.startswith(("sqlite", "duckdb")) else ""
         return [Path(place.partition("?")[0])] if place else []
@@ -79,7 +79,7 @@ def local_files(source: str | Path) -> list[Path]:
     return folder_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112
 
 
-def _resolved(source: str | Path) -> str:
+def resolved(source: str | Path) -> str:
     """Return what a source stands for: itself, or the value of an environment variable.
 
     Raises:

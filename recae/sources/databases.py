@@ -44,10 +44,11 @@ def hide_password(text: str) -> str:
 
 
 class Database:
-    """A database, to be read from.
+    """A database, to be read from, or to be written to through its engine.
 
     Args:
         text: its URL, such as ``postgresql://user@host/shop`` or ``sqlite:///shop.db``.
+        create: let a database that is a file be made where it is not there.
 
     Attributes:
         name: the URL without password and options, for messages.
@@ -57,18 +58,18 @@ class Database:
         SourceError: the URL cannot be understood, names a file that is not there, or its driver is missing.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, create: bool = False) -> None:
         try:
             import sqlalchemy
             from sqlalchemy.pool import NullPool
         except ImportError as error:
-            raise SourceError("databases are read through SQLAlchemy; pip install 'recae[sql]'") from error
+            raise SourceError("databases are reached through SQLAlchemy; pip install 'recae[sql]'") from error
         self.url = _parse(text)
         self.name = self.url.set(query={}).render_as_string(hide_password=True)
         kind, _, driver = self.url.drivername.partition("+")
         usual, package = _DRIVERS.get(kind, ("", ""))
         if kind in _FILES:
-            _check_file(self.url, self.name)
+            _check_file(self.url, self.name, create)
         # DuckDB has one driver only, and for a kind not named here SQLAlchemy chooses
         chosen = driver or kind == "duckdb" or not usual
         named = self.url if chosen else self.url.set(drivername=f"{kind}+{usual}")
@@ -165,14 +166,14 @@ def _unclear(kind: str) -> SourceError:
     )
 
 
-def _check_file(url: Any, name: str) -> None:
+def _check_file(url: Any, name: str, create: bool) -> None:
     """Raise SourceError where a database that is a file is not there; its driver would make an empty one."""
     path = url.database or ""
     if path.startswith("file:"):
         return
     if path in ("", ":memory:"):
         raise SourceError(f"'{name}' names no file; give {name.partition(':')[0]}:///PATH")
-    if not Path(path).is_file():
+    if not Path(path).is_file() and not (create and not Path(path).exists()):
         what = "is no file" if Path(path).exists() else "is not there"
         raise SourceError(
             f"the file '{path}' {what}; check the path (after ///, or after //// where it begins with a slash)"

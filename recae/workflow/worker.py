@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from recae.errors import RecaeError, TrainingError
 from recae.evaluation import evaluate
+from recae.machine import peak_memory
 from recae.models import Model
 from recae.ranking import rows_per_block, top_k
 from recae.training.checkpoint import Epoch
@@ -209,16 +209,6 @@ def rank_with_scores(model: Model, inputs: Inputs, job: Job) -> tuple[NDArray[np
         )
     scores[ranked < 0] = np.nan
     return ranked, scores
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
-    status = Path("/proc/self/status")
-    # Linux counts what the starting process held into ru_maxrss, but not here
-    lines = status.read_text().splitlines() if status.is_file() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
-    unit = 1 if sys.platform == "darwin" else 1024
-    return found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _use_processors(threads: int | None) -> None:

@@ -1,0 +1,189 @@
+"""Whom a batch job scores: every user of the model, some of them, or histories that it has not seen."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import DataError
+from recae.ids import IdMap
+from recae.ingest import read_histories
+from recae.models import JSON
+from recae.models.base import reads_values
+from recae.recommender import Recommender
+from recae.scoring.idlists import read_ids
+from recae.sources import Source, open_source
+
+NO_USER: Final = "no such user in the model"
+NO_ITEM: Final = "no such item in the model"
+NO_KNOWN_ITEM: Final = "no item of this user is in the model"
+
+REJECTS: Final = pa.schema([("id", pa.string()), ("reason", pa.string())])
+"""Columns of what could not be used: an id as it came in, and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audience:
+    """Users in the order in which they are scored, each with a history.
+
+    Attributes:
+        users: ids of the histories' rows.
+        histories: shape (users, items), in the model's item order.
+        rows: int64 of shape (n,), the rows to score; a job's user number is a place in it.
+        rejected: what was asked for and cannot be scored, a table of `REJECTS`.
+    """
+
+    users: IdMap
+    histories: sp.csr_matrix
+    rows: NDArray[np.int64]
+    rejected: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.rows.size)
+
+    def part(self, start: int, stop: int) -> tuple[pa.LargeStringArray, sp.csr_matrix]:
+        """Return ids and histories, shape (stop - start, items), of the users from ``start`` to before ``stop``."""
+        rows = self.rows[start:stop]
+        return self.users.ids(rows), sp.csr_matrix(self.histories[rows])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal of who is scored and of their histories."""
+        digest = hashlib.sha256(b"recae audience 1")
+        data, offsets = self.users.to_arrays()
+        matrix = self.histories
+        parts: list[tuple[NDArray[Any], str]] = [(data, "u1"), (offsets, "<i8"), (self.rows, "<i8")]
+        parts += [(matrix.indptr, "<i8"), (matrix.indices, "<i8"), (matrix.data, "<f4")]
+        for array, kind in parts:
+            digest.update(array.size.to_bytes(8, "little"))
+            for start in range(0, array.size, 2**22):  # converted in pieces: a copy of it all could be large
+                digest.update(np.ascontiguousarray(array[start : start + 2**22], dtype=kind).data)
+        return digest.hexdigest()
+
+
+def rejects(*groups: tuple[pa.Array, str]) -> pa.Table:
+    """Return ids with their reasons as a table of `REJECTS`."""
+    parts = [
+        pa.Table.from_arrays([ids.cast(pa.string()), pa.array([why] * len(ids), pa.string())], schema=REJECTS)
+        for ids, why in groups
+    ]
+    return pa.concat_tables(parts) if parts else REJECTS.empty_table()
+
+
+def every_user(recommender: Recommender) -> Audience:
+    """Return all users of a model, in its order.
+
+    Raises:
+        DataError: the model was saved without histories.
+    """
+    users, histories = _own(recommender)
+    return Audience(users, histories, np.arange(len(users)), rejects())
+
+
+def some_users(recommender: Recommender, source: str | Path, user_column: str | None = None) -> Audience:
+    """Return the users of a list, in its order, each once.
+
+    Args:
+        recommender: a model with histories.
+        source: as for `recae.scoring.idlists.read_ids`.
+        user_column: the exact name of the column of a table; by default recognised.
+
+    Raises:
+        DataError: the model was saved without histories.
+        SourceError, ColumnError: as `read_ids`.
+    """
+    users, histories = _own(recommender)
+    ids = read_ids(source, "user", user_column)
+    rows = users.rows(ids)
+    return Audience(users, histories, rows[rows >= 0], rejects((ids.filter(pa.array(rows < 0)), NO_USER)))
+
+
+def new_histories(
+    recommender: Recommender,
+    source: str | Path | Source,
+    *,
+    query: str | None = None,
+    table: str | None = None,
+    user_column: str | None = None,
+    item_column: str | None = None,
+) -> Audience:
+    """Return the users of a table of purchases with the histories that they have there, to be folded in.
+
+    What `recae.ingest` drops from purchases is dropped here, too. Users come in the order of their ids' text. Where
+    the model reads how often and lately things were bought, and the table says when, histories are weighted as in
+    training; without times they hold the number of purchases.
+
+    Args:
+        source, query, table, user_column, item_column: as for `recae.ingest.read_with_report`.
+
+    Raises:
+        SourceError, ColumnError: the source cannot be read.
+        ConfigError: a query or table is given for something else than a database, or both.
+        DataError: no purchase is left.
+    """
+    opened = open_source(source, query=query, table=table)
+    weighted = reads_values(recommender.model)
+    decay = _decay(recommender.model.config())
+    interactions, events = read_histories(
+        opened,
+        user_column=user_column,
+        item_column=item_column,
+        weighted=weighted and decay is not None,
+    )
+    matrix = interactions.matrix
+    if events is not None and decay is not None:
+        matrix = events.weights(decay)
+    elif weighted:
+        counts = interactions.counts.astype(np.float32)
+        matrix = sp.csr_matrix((counts, matrix.indices, matrix.indptr), shape=matrix.shape)
+    return fold_in(recommender, matrix, interactions.users, interactions.items)
+
+
+def fold_in(recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items: IdMap) -> Audience:
+    """Return histories over other items in the model's order; unknown items are left out.
+
+    Users of whom no item is known are left out, too, but not those whose history is empty.
+
+    Args:
+        matrix: shape (users, items).
+        users, items: ids of its rows and columns.
+    """
+    places = recommender.items.rows(items.ids(np.arange(len(items))))  # of each column, -1 where unknown
+    columns = places[matrix.indices]
+    known = columns >= 0
+    ends = np.append(0, np.cumsum(known))[matrix.indptr]  # (users + 1,)
+    histories = sp.csr_matrix(
+        (matrix.data[known], columns[known], ends), shape=(len(users), len(recommender.items))
+    )
+    histories.sort_indices()
+    lost = (np.diff(ends) == 0) & (np.diff(matrix.indptr) > 0)
+    rejected = rejects(
+        (items.ids(np.flatnonzero(places < 0)), NO_ITEM), (users.ids(np.flatnonzero(lost)), NO_KNOWN_ITEM)
+    )
+    return Audience(users, histories, np.flatnonzero(~lost), rejected)
+
+
+def _own(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:
+    if recommender.users is None or recommender.histories is None:
+        raise DataError(
+            "this model was saved without histories, so that it has no users to score; "
+            "use a model file that was saved with its histories, or give new ones"
+        )
+    return recommender.users, recommender.histories
+
+
+def _decay(config: dict[str, JSON]) -> float | None:
+    """Return what a purchase weighs one basket later in the model's histories, where it, or a part of it, says so."""
+    decay = config.get("decay")
+    if isinstance(decay, int | float):
+        return float(decay)
+    parts = config.get("parts")
+    configs = [part["config"] for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return next((found for own in configs if isinstance(own, dict) and (found := _decay(own))), None)
