@@ -71,11 +71,9 @@ def sift(
             sparse[:] = 0
             for p in range(inputs.shape[0]):
                 for q in range(indptr[b], indptr[b + 1]):
-                    x, r, e = inputs[p, q], at[p, q], end[p, q]
-                    while r < e and columns[r] < first + width:
-                        sparse[columns[r] - first] += x * weights[r]
-                        r += 1
-                    at[p, q] = r
+                    at[p, q] = _add_row(
+                        columns, weights, at[p, q], end[p, q], first, width, inputs[p, q], sparse
+                    )
             for j in range(width):
                 base[j] += sparse[j]
         a, c_b = code_errors[b], code_norms[b]
@@ -106,6 +104,18 @@ def sift(
                     threshold = max(best[b, 0] - slack[b], _LOWEST)
             if count[b] < 0:
                 break
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _add_row(
+    columns: Ints, weights: Floats, begin: int, end: int, first: int, width: int, x: float, sparse: Floats
+) -> Any:
+    """sparse (width,) += x times the entries from `begin` on that are in the tile; where the next one lies."""
+    r, stop = np.uint64(begin), np.uint64(end)  # without a sign, no index counts from the end
+    while r < stop and columns[r] < np.int32(first + width):
+        sparse[np.uint32(columns[r] - np.int32(first))] += x * weights[r]
+        r += np.uint64(1)
+    return np.int64(r)
 
 
 @njit(nogil=True, cache=True)

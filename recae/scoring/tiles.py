@@ -27,8 +27,9 @@ Ranked = tuple[NDArray[np.int32], Floats]
 TILE: Final = 1024
 """Items of a tile: with a block of users their products fit into the second-level cache, or nearly so."""
 
-WIDE_TILE: Final = 4096
-"""The same where sparse matrices have a part in the scores: their rows are read piece by piece, a piece a tile."""
+WIDE_TILE: Final = 8192
+"""The same where sparse matrices have a part in the scores. Their rows are read in pieces, a piece a tile, and the
+shorter these are, the more time goes into finding them."""
 
 BLOCK: Final = 1024
 """Most users of a block. With fewer, a product spends its time on rearranging the vectors."""
