@@ -107,6 +107,46 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class Factored(Protocol):
+    """A model whose score is user_factors · item_factorsᵀ + item_bias; ask ``isinstance(model, Factored)``.
+
+    Unlike an `Encoder`'s code, what enters the product may be the last of several layers after the code.
+    """
+
+    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """csr_matrix (B, I) → float32 (B, D); DataError on another number of items."""
+        ...
+
+    @property
+    def item_factors(self) -> NDArray[np.float32]:
+        """float32 (I, D); not to be changed."""
+        ...
+
+    @property
+    def item_bias(self) -> NDArray[np.float32] | None:
+        """float32 (I,), or None where there is none; not to be changed."""
+        ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A model whose score is histories · item_weights + item_bias; ask ``isinstance(model, Additive)``.
+
+    The histories enter with their values if `reads_values` says so, and as a pattern of ones otherwise.
+    """
+
+    @property
+    def item_weights(self) -> sp.csr_matrix:
+        """float32 csr_matrix (I, I): row i holds what owning item i adds to the scores; not to be changed."""
+        ...
+
+    @property
+    def item_bias(self) -> NDArray[np.float32] | None:
+        """float32 (I,), or None where there is none; not to be changed."""
+        ...
+
+
 def reads_values(model: object) -> bool:
     """Whether scores depend on the values stored in a history, such as how often each item was bought.
 

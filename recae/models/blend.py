@@ -60,7 +60,7 @@ class Blend:
         scores: NDArray[np.float32] | None = None
         for part in self.parts:
             found = part.model.score(histories)
-            found *= _factors(part, histories)
+            found *= part_factors(part, histories)
             scores = found if scores is None else np.add(scores, found, out=scores)
         return cast(NDArray[np.float32], scores)
 
@@ -70,7 +70,7 @@ class Blend:
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
         for part in self.parts:
-            scores += part.model.score_items(histories, items) * _factors(part, histories)
+            scores += part.model.score_items(histories, items) * part_factors(part, histories)
         return scores
 
     def config(self) -> dict[str, JSON]:
@@ -136,7 +136,12 @@ def find_encoder(model: Model) -> Encoder | None:
     return model if isinstance(model, Encoder) else None
 
 
-def _factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:
+def summands(model: Model) -> tuple[Part, ...]:
+    """The parts of a blend; any other model as the only one, which `part_factors` leaves as it is."""
+    return model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
+
+
+def part_factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:
     """What the scores of a part are multiplied by, (B, 1)."""
     a, b = part.spread
     lengths = np.maximum(np.diff(histories.indptr), 1).astype(np.float64)

@@ -82,14 +82,28 @@ class DeepAutoencoder:
         check_histories(histories, self.n_items)
         return self._encode(pattern(histories))
 
+    def user_factors(self, histories: sp.csr_matrix) -> Floats:
+        """The last hidden layer g: (B, I) CSR → (B, s₀) float32. Raises DataError on another number of items."""
+        return self._decode(self.encode(histories))
+
+    @property
+    def item_factors(self) -> Floats:
+        """W, float32 (I, s₀)."""
+        return self.output
+
+    @property
+    def item_bias(self) -> Floats:
+        """c, float32 (I,)."""
+        return self.output_bias
+
     def score(self, histories: sp.csr_matrix) -> Floats:
         """Reconstructed rows: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
-        return self._output(self._decode(self.encode(histories)))
+        return self._output(self.user_factors(histories))
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> Floats:
         """Reconstruction of some items: (B, I) CSR, (n,) → (B, n) float32; only their rows of W are read."""
         items = check_items(items, self.n_items)
-        scores = self._decode(self.encode(histories)) @ self.output[items].T
+        scores = self.user_factors(histories) @ self.output[items].T
         scores += self.output_bias[items]
         return scores
 

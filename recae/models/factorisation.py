@@ -55,6 +55,15 @@ class ALS:
         """Y, float32 (I, d)."""
         return self.item_factors
 
+    @property
+    def item_bias(self) -> None:
+        """None: items have no constant."""
+        return None
+
+    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """`encode`: the vectors x."""
+        return self.encode(histories)
+
     @cached_property
     def _gram(self) -> NDArray[np.float64]:
         """YᵀY + λ1, (d, d)."""
@@ -167,6 +176,10 @@ class BPR:
         arrays = (self.item_factors, self.item_bias, self.others)
         pairwise.fold_in(indptr, indices, *arrays, self.regularization, codes)
         return codes
+
+    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """`encode`: the vectors p."""
+        return self.encode(histories)
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """p·y_j + c_j of all items: (B, I) CSR → (B, I) float32; c_j for an empty history."""

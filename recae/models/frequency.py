@@ -76,6 +76,16 @@ class Frequency:
         scores += self._from_shares(self.shares[rows])
         return scores
 
+    @property
+    def item_weights(self) -> sp.csr_matrix:
+        """The identity: an owned item speaks for itself alone."""
+        return sp.identity(self.n_items, dtype=np.float32, format="csr")
+
+    @property
+    def item_bias(self) -> NDArray[np.float32]:
+        """What the shares add, float32 (I,)."""
+        return self._from_shares(self.shares)
+
     def _from_shares(self, shares: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.float32(take_number(self.settings, "popularity", 0, 1e6)) * shares
 

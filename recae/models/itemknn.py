@@ -95,6 +95,16 @@ class ItemKNN:
         columns = self.similarity[:, check_items(items, self.n_items)]
         return cast(NDArray[np.float32], (pattern(histories) @ columns).toarray())
 
+    @property
+    def item_weights(self) -> sp.csr_matrix:
+        """The similarities."""
+        return self.similarity
+
+    @property
+    def item_bias(self) -> None:
+        """None: items have no constant."""
+        return None
+
     def config(self) -> dict[str, JSON]:
         """The settings it was fitted with; `k` and `weighting` at least."""
         return {**self.settings, "k": self.k, "weighting": self.weighting}

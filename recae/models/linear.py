@@ -118,6 +118,16 @@ class SparseLinear:
         _add_sparse_at(histories.indptr, histories.indices, B.indptr, B.indices, B.data, items, row, scores)
         return scores
 
+    @property
+    def item_weights(self) -> sp.csr_matrix:
+        """B."""
+        return self.weights
+
+    @property
+    def item_bias(self) -> None:
+        """None: items have no constant."""
+        return None
+
     def config(self) -> dict[str, JSON]:
         """The settings it was solved with."""
         return dict(self.settings)

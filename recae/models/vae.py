@@ -88,6 +88,20 @@ class _Variational(ABC):
         """The decoder W, float32 (I, D)."""
         return np.asarray(self.decoder, dtype=np.float32)
 
+    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """`encode`: what the decoder multiplies."""
+        return self.encode(histories)
+
+    @property
+    def item_factors(self) -> NDArray[np.float32]:
+        """The decoder W again."""
+        return self.item_vectors
+
+    @property
+    def item_bias(self) -> NDArray[np.float32]:
+        """c, float32 (I,)."""
+        return np.asarray(self.decoder_bias, dtype=np.float32)
+
     def config(self) -> dict[str, JSON]:
         """The settings it was trained with."""
         return dict(self.settings)

@@ -1,7 +1,7 @@
 """Recommendations for every user of a model as a stream of Arrow record batches, never users × items at once.
 
-Blocks of users are scored and ranked by a few threads at a time, each block by one of them. Ranking, and the
-parts of scoring that are not matrix products, then use every processor too, which a single block whose matrix
+Blocks of users are scored and ranked by a few threads at a time, each block by one of them (`best_items`). Ranking,
+and the parts of scoring that are not matrix products, then use every processor too, which a single block whose matrix
 product alone is parallel does not. All blocks in flight together keep within one bound of memory.
 """
 
@@ -19,8 +19,9 @@ from threadpoolctl import ThreadpoolController
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
-from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block, top_k
+from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block
 from recae.recommender import Recommender
+from recae.scoring.block import best_items, numbers_for
 
 SCHEMA: Final = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())]
@@ -83,13 +84,22 @@ def scored_blocks(
             "use a model file that was saved with its histories"
         )
     length = min(n, max(1, recommender.model.n_items))  # no list is longer, and an absurd n allocates nothing
-    rows = rows_per_block(recommender.model.n_items + _NUMBERS_PER_RECOMMENDATION * length, block_bytes)
+    numbers = numbers_for(recommender.model, length) + _NUMBERS_PER_RECOMMENDATION * length
+    rows = rows_per_block(numbers, block_bytes)
     threads = threads or processors()
     workers = min(threads, max(1, rows // _ROWS_WORTH_A_WORKER))
     rows = max(1, min(rows, len(recommender.users)) // workers)
     excluded = recommender.excludes_owned(exclude_owned)
     return _run(
-        recommender, recommender.users, recommender.histories, length, excluded, rows, workers, threads
+        recommender,
+        recommender.users,
+        recommender.histories,
+        length,
+        excluded,
+        rows,
+        workers,
+        threads,
+        block_bytes,
     )
 
 
@@ -102,18 +112,21 @@ def _run(
     rows: int,
     workers: int,
     threads: int,
+    block_bytes: int,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Score `workers` blocks of `rows` users at a time."""
     n_users = len(users)
-    threads_each = max(1, threads // workers)
+    threads_each, block_bytes_each = max(1, threads // workers), max(1, block_bytes // workers)
 
     def block(start: int) -> pa.RecordBatch:
         history = histories[start : start + rows]
-        ranked, values = top_k(
-            recommender.model.score(history),
+        ranked, values = best_items(
+            recommender.model,
+            history,
             length,
-            exclude=history if exclude_owned else None,
+            exclude_owned=exclude_owned,
             threads=threads_each,
+            block_bytes=block_bytes_each,
         )
         return _batch(users, recommender.items, start, ranked, values)
 

@@ -1,13 +1,27 @@
-"""The best items of a block of users: score, leave out what may not be recommended, keep the n best."""
+"""The best items of a block of users: scored and ranked in one pass over tiles of items where the model allows it."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.models import Model
-from recae.ranking import top_k
+from recae.errors import ConfigError, DataError
+from recae.models.base import Model, check_histories
+from recae.models.few import FEW
+from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block, top_k
+from recae.scoring.catalogue import Catalogue, catalogue
+from recae.scoring.threads import one_blas_thread, one_torch_thread
+from recae.scoring.tiles import BLOCK, best_of_tiles, capacity, has_bfloat16_units, numbers_per_user
+
+Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+# Users × items × numbers in a vector from which bfloat16 is worth loading torch.
+_WORTH_BFLOAT16: Final = 2**31
 
 
 def best_items(
@@ -17,22 +31,118 @@ def best_items(
     *,
     exclude_owned: bool,
     barred: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the ``n`` best items of each history, best first; among equal scores the lower item number comes first.
+    threads: int | None = None,
+    block_bytes: int = DEFAULT_BLOCK_BYTES,
+) -> Ranked:
+    """The n best items of every history, best first; among equal scores the lower item number comes first.
 
-    Args:
-        model: scores the histories.
-        histories: shape (B, I).
-        n: length of the lists, at least 1.
-        exclude_owned: leave out the items stored in a history.
-        barred: bool of shape (I,), items that nobody gets.
+    They are those of ``top_k(model.score(histories), n, …)``, to the rounding of scores in float32. A model whose
+    scores are products with item vectors (`Factored`), and a blend of such models and `Additive` ones, is scored
+    and ranked in one pass over tiles of items (see `recae.scoring.tiles`), without an array of users × items. What
+    belongs to the items alone is made at the first call and kept as long as the model: where the processor has units
+    for bfloat16, half as much again as the item vectors. Other models are scored as they are, some users at a time.
 
-    Returns:
-        item numbers, int32 of shape (B, n), -1 where fewer are left; their scores, float32 of shape (B, n), -inf there.
+    Memory beside that: `block_bytes` over all threads, one user each at least, the result, and a few numbers for each
+    item of the histories in hand.
+
+    Parameters
+    ----------
+    model : Model
+    histories : csr_matrix of shape (B, I)
+        Rows may be empty. Not modified.
+    n : int
+        Length of the lists, at least 1; may exceed the number of items.
+    exclude_owned : bool
+        Whether the items stored in a history are left out of its list.
+    barred : bool ndarray of shape (I,), optional
+        Items marked True are left out of every list.
+    threads : int, optional
+        Most threads to use; by default the processors this process may run on. They do not change the result beyond
+        the rounding of scores.
+    block_bytes : int
+        Bytes of scores and candidates held at one time.
+
+    Returns
+    -------
+    items : int32 ndarray of shape (B, n)
+        Item numbers; −1 where fewer than n items are left.
+    values : float32 ndarray of shape (B, n)
+        Their scores; −inf where the item is −1.
+
+    Raises
+    ------
+    ConfigError
+        `n`, `threads` or `block_bytes` is less than 1.
+    DataError
+        The histories or `barred` do not have the model's number of items.
     """
-    return top_k(
-        model.score(histories),
-        n,
-        exclude=histories if exclude_owned else None,
-        candidates=None if barred is None else ~barred,
-    )
+    if n < 1:
+        raise ConfigError(f"n must be at least 1, but is {n}; ask for one item or more")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, but is {threads}; leave it out to use all processors")
+    check_histories(histories, model.n_items)
+    if barred is not None and (barred.shape != (model.n_items,) or barred.dtype != np.bool_):
+        raise DataError(
+            f"barred must be bool of shape ({model.n_items},), but is {barred.dtype} of shape {barred.shape}; "
+            "mark each item True or False"
+        )
+    n_users = histories.shape[0]
+    items = np.full((n_users, n), -1, dtype=np.int32)
+    values = np.full((n_users, n), -np.inf, dtype=np.float32)
+    threads = threads or processors()
+    plain_rows = rows_per_block(model.n_items, block_bytes)
+
+    def plain(users: NDArray[np.intp]) -> None:
+        for start in range(0, len(users), plain_rows):
+            some = users[start : start + plain_rows]
+            history = histories[some]
+            items[some], values[some] = top_k(
+                model.score(history),
+                n,
+                exclude=history if exclude_owned else None,
+                candidates=None if barred is None else ~barred,
+                threads=threads,
+            )
+
+    tiled = _tiled(model, n) if n_users > FEW else None
+    if tiled is None:
+        plain(np.arange(n_users))
+        return items, values
+
+    if not histories.has_sorted_indices:
+        histories = histories.sorted_indices()
+    coarse = has_bfloat16_units() and n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16
+    most = max(1, rows_per_block(numbers_per_user(tiled, n), block_bytes) // threads)
+    blocks = max(threads, -(-n_users // min(BLOCK, most)))
+    rows = -(-n_users // blocks)  # all of about the same size
+    length = min(n, tiled.n_items)
+
+    def block(start: int) -> NDArray[np.intp]:
+        part = slice(start, min(start + rows, n_users))
+        with one_torch_thread() if coarse else nullcontext():
+            items[part, :length], values[part, :length], left = best_of_tiles(
+                tiled,
+                model,
+                histories[part],
+                length,
+                exclude_owned=exclude_owned,
+                barred=barred,
+                coarse=coarse,
+            )
+        return left + start
+
+    with one_blas_thread(), ThreadPoolExecutor(threads, thread_name_prefix="recae-block") as pool:
+        left = np.concatenate(list(pool.map(block, range(0, n_users, rows))))
+    plain(left)
+    return items, values
+
+
+def numbers_for(model: Model, n: int) -> int:
+    """What a user of a block takes in `best_items`, in float32 numbers."""
+    tiled = _tiled(model, n)
+    return model.n_items if tiled is None else numbers_per_user(tiled, n)
+
+
+def _tiled(model: Model, n: int) -> Catalogue | None:
+    """The model's catalogue, where it has one and lists are so short that candidates are few of all items."""
+    return catalogue(model) if 2 * capacity(n, model.n_items) <= model.n_items else None

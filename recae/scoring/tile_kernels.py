@@ -1,0 +1,202 @@
+"""The compiled loops of the blocked pass: which items of a tile may be among the best, and their exact scores."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+from recae.compiled import FAST, Floats, Ints
+
+# Scores compared with the threshold together; one that is above it has the others looked at one by one.
+_CHUNK = 64
+_LOWEST = np.finfo(np.float32).min
+
+
+def _float_of(typing_context: Any, bits: Any) -> Any:
+    """The float32 of these 32 bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+
+    return types.float32(types.uint32), generate
+
+
+float_of: Any = intrinsic(_float_of)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def sift(
+    product: Ints,  # (B, ≥ width) uint32 or uint16: the bits of float32, or their upper half (bfloat16)
+    shift: int,  # what brings them to 32 bits
+    rounding: float,  # of the product when it was stored, relative
+    first: int,  # the tile is of items first … first + width − 1
+    width: int,
+    factors: Floats,  # (B, P) and
+    constants: Floats,  # (P, I): what is added to the product, the factors times the constants
+    indptr: Ints,  # (B + 1,), int64, and
+    indices: Ints,  # (nnz,), int32: the histories, sorted
+    owned_barred: bool,
+    inputs: Floats,  # (S, nnz) with what each item of a history enters into each of S sparse matrices
+    at: Ints,  # (S, nnz) the place in those matrices up to which it has been read; moves on
+    end: Ints,  # (S, nnz) its end there
+    columns: Ints,  # (n,) and
+    weights: Floats,  # (n,): the entries of the sparse matrices, by row, then by column
+    code_errors: Floats,  # (B,) and
+    norms: Floats,  # (I,), −∞ where an item is barred; and
+    code_norms: Floats,  # (B,) and
+    vector_errors: Floats,  # (I,): the product is wrong by code_error · norm + code_norm · vector_error at most
+    slack: Floats,  # (B,): what all the arithmetic here is wrong by at most
+    best: Floats,  # (B, n): heaps of the n largest lower bounds; the smallest at the root
+    items: Ints,  # (B, capacity)
+    upper: Floats,  # (B, capacity) their upper bounds
+    extra: Floats,  # (B, capacity) what the sparse matrices add to their scores
+    count: Ints,  # (B,) how many there are; −1 where there were too many
+) -> None:
+    """Adds to each user's candidates those items of a tile that may be among the n best, by item number."""
+    base, sparse = np.empty(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
+    reach = np.full(-(-width // _CHUNK) * _CHUNK, -np.inf, dtype=np.float32)
+    norm, vector_error = norms[first : first + width], vector_errors[first : first + width]
+    bits, delta = np.uint32(shift), np.float32(rounding)
+    for b in range(product.shape[0]):
+        if count[b] < 0:
+            continue
+        row = product[b]
+        base[:] = 0
+        for p in range(constants.shape[0]):
+            f, c = factors[b, p], constants[p, first : first + width]
+            for j in range(width):
+                base[j] += f * c[j]
+        if inputs.shape[0]:
+            sparse[:] = 0
+            for p in range(inputs.shape[0]):
+                for q in range(indptr[b], indptr[b + 1]):
+                    at[p, q] = _add_row(
+                        columns, weights, at[p, q], end[p, q], first, width, inputs[p, q], sparse
+                    )
+            for j in range(width):
+                base[j] += sparse[j]
+        a, c_b = code_errors[b], code_norms[b]
+        for j in range(width):
+            s = float_of(np.uint32(row[j]) << bits)
+            base[j] += s
+            reach[j] = base[j] + (delta * abs(s) + a * norm[j] + c_b * vector_error[j])
+        threshold = max(best[b, 0] - slack[b], _LOWEST)
+        for start in range(0, width, _CHUNK):
+            if not _any_above(reach, start, threshold):
+                continue
+            for i in range(start, min(start + _CHUNK, width)):
+                if not reach[i] >= threshold or (
+                    owned_barred and _holds(indices, indptr[b], indptr[b + 1], first + i)
+                ):
+                    continue
+                if count[b] == items.shape[1]:
+                    _tidy(threshold, b, items, upper, extra, count)
+                    if 4 * count[b] > 3 * items.shape[1]:  # tidying up again and again would take too long
+                        count[b] = -1
+                        break
+                place = count[b]
+                items[b, place], upper[b, place], extra[b, place] = first + i, reach[i], sparse[i]
+                count[b] = place + 1
+                lower = base[i] - (reach[i] - base[i])
+                if lower > best[b, 0]:
+                    _replace_root(best, b, lower)
+                    threshold = max(best[b, 0] - slack[b], _LOWEST)
+            if count[b] < 0:
+                break
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _add_row(
+    columns: Ints, weights: Floats, begin: int, end: int, first: int, width: int, x: float, sparse: Floats
+) -> Any:
+    """sparse (width,) += x times the entries from `begin` on that are in the tile; where the next one lies."""
+    r, stop = np.uint64(begin), np.uint64(end)  # without a sign, no index counts from the end
+    while r < stop and columns[r] < np.int32(first + width):
+        sparse[np.uint32(columns[r] - np.int32(first))] += x * weights[r]
+        r += np.uint64(1)
+    return np.int64(r)
+
+
+@njit(nogil=True, cache=True)
+def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, extra: Floats, count: Ints) -> None:
+    """Leaves only the candidates that the last threshold lets through."""
+    for b in range(count.shape[0]):
+        if count[b] > 0:
+            _tidy(max(best[b, 0] - slack[b], _LOWEST), b, items, upper, extra, count)
+
+
+@njit(nogil=True, cache=True)
+def add_constants(factors: Floats, constants: Floats, items: Ints, count: Ints, scores: Floats) -> None:
+    """scores (B, m) float64 += factors (B, P) · constants (P, I) at each user's candidates."""
+    for b in range(count.shape[0]):
+        for i in range(count[b]):
+            for p in range(constants.shape[0]):
+                scores[b, i] += np.float64(factors[b, p]) * np.float64(constants[p, items[b, i]])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def add_products(
+    codes: Floats, vectors: Floats, factor: Floats, items: Ints, count: Ints, scores: Floats
+) -> None:
+    """scores (B, m) float64 += factor (B,) · codes (B, D) · vectors (I, D) at each user's candidates.
+
+    The sums are made in float64, so that a score is that of exact arithmetic, rounded once.
+    """
+    for b in range(count.shape[0]):
+        code = codes[b].astype(np.float64)
+        f = np.float64(factor[b])
+        for i in range(count[b]):
+            vector = vectors[items[b, i]]
+            total = 0.0
+            for k in range(code.shape[0]):
+                total += code[k] * np.float64(vector[k])
+            scores[b, i] += f * total
+
+
+@njit(nogil=True, cache=True)
+def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
+    """Whether the sorted indices[begin:stop] have the item."""
+    end = stop
+    while begin < end:
+        middle = (begin + end) // 2
+        if indices[middle] < item:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin < stop and indices[begin] == item
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _any_above(reach: Floats, start: int, threshold: float) -> Any:
+    """Whether one of the chunk from `start` on is at least the threshold; no branch, so that LLVM vectorises it."""
+    above, first = np.int32(0), np.uint64(start)
+    for i in range(np.uint64(0), np.uint64(_CHUNK)):  # without a sign, no index counts from the end
+        above |= np.int32(reach[first + i] >= threshold)
+    return above != 0
+
+
+@njit(nogil=True, cache=True)
+def _tidy(threshold: float, b: int, items: Ints, upper: Floats, extra: Floats, count: Ints) -> None:
+    """Drops the candidates of user b below the threshold; the others keep their order."""
+    kept = 0
+    for i in range(count[b]):
+        if upper[b, i] >= threshold:
+            items[b, kept], upper[b, kept], extra[b, kept] = items[b, i], upper[b, i], extra[b, i]
+            kept += 1
+    count[b] = kept
+
+
+@njit(nogil=True, cache=True)
+def _replace_root(heaps: Floats, b: int, value: float) -> None:
+    """Puts a value in place of the smallest of heap b, and lets it sink."""
+    at, size = 0, heaps.shape[1]
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and heaps[b, child + 1] < heaps[b, child]:
+            child += 1
+        if heaps[b, child] >= value:
+            break
+        heaps[b, at] = heaps[b, child]
+        at = child
+    heaps[b, at] = value
