@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from numpy.typing import NDArray
 
 from recae.scoring import tile_kernels, tiles
@@ -138,3 +139,9 @@ def test_rounding_up_never_rounds_down() -> None:
 
 def test_what_the_processor_can_is_known() -> None:
     assert isinstance(has_bfloat16_units(), bool)
+
+
+def test_bits_are_read_as_the_number_that_they_are() -> None:
+    values = np.array([0, -0.0, 1.5, -3e38, 1e-45, np.inf], dtype=np.float32)
+    read = njit(lambda bits: [tile_kernels.float_of(b) for b in bits])
+    assert read(values.view(np.uint32)) == values.tolist()
