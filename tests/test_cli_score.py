@@ -37,7 +37,7 @@ def done(*arguments: str | Path, model: Path) -> list[str]:
 def test_a_folder(shop: Recommender, model_path: Path, folder: Path) -> None:
     before, after = done("--out", "recs", "--shard-users", "700", "-n", "5", model=model_path)
     assert re.fullmatch(
-        r"2,000 users, 600 items, 3 files of at most 700 users; at most about [\d.]+ MiB of memory, about [\d.]+ s",
+        r"2,000 users, 600 items, 3 files of at most 700 users; at most about [\d.]+ [MG]iB of memory, about [\d.]+ s",
         before,
     )
     assert after.startswith("wrote 10,000 rows for 2,000 users to recs in ")
