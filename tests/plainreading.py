@@ -313,6 +313,7 @@ class PlainReading(folded.Reading):
     """What the batches have brought, row by row."""
 
     def __init__(self, table: Source, columns: Columns) -> None:
+        self._fewest = 2
         self._source = table.name
         self._columns = columns
         self._rows = 0
