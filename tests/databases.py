@@ -55,9 +55,16 @@ class Postgres:
                 copy.write(path.read_bytes())
             cursor.execute("grant select on purchases to shop")
 
-    def kill_reader(self, within: float = 60.0) -> int:
-        """End the connection of a reading that goes on, as a restart of the server would; return how many."""
-        running = "select pid from pg_stat_activity where application_name = 'recae' and state <> 'idle'"
+    def kill_reader(self, statement: str, within: float = 60.0) -> int:
+        """End the connection of a reading while it runs a statement that begins so, as a restart of the server would.
+
+        Returns:
+            How many there were, 0 where none came within so many seconds.
+        """
+        running = (
+            "select pid from pg_stat_activity where application_name = 'recae' and state = 'active' "
+            f"and query ilike '{statement}%'"
+        )
         for _ in range(int(within / 0.05)):
             if found := self.execute(f"select pg_terminate_backend(pid) from ({running}) as running"):
                 return len(found)

@@ -218,16 +218,30 @@ def test_a_database_refuses(folder: Path, postgres: Postgres, monkeypatch: pytes
     assert names(folder) == []
 
 
-def test_a_connection_lost_in_the_middle_leaves_no_model(tmp_path: Path, postgres: Postgres) -> None:
-    # slow enough to be met in the middle
-    query = "select user_id, item_id, pg_sleep(0.001)::text from purchases"
+@pytest.mark.parametrize(
+    ("statement", "query"),
+    [
+        # slow enough to be met in the middle
+        ("fetch", "select user_id, item_id, pg_sleep(0.001)::text from purchases"),
+        # what cannot change is computed when the query begins, before any row is asked for
+        ("declare", "select user_id, item_id from purchases where slow() > 0"),
+    ],
+    ids=["between rows", "as the query begins"],
+)
+def test_a_connection_lost_in_the_middle_leaves_no_model(
+    tmp_path: Path, postgres: Postgres, statement: str, query: str
+) -> None:
+    postgres.execute(
+        "create or replace function slow() returns int immutable language plpgsql "
+        "as $$ begin perform pg_sleep(60); return 1; end $$"
+    )
     process = start(
         *("train", "env:SHOP_URL", "--query", query, *KIND, "--out", tmp_path / "m.recae"),
         stdout=-1,
         stderr=-1,
         env={**os.environ, "SHOP_URL": postgres.shop_url},
     )
-    assert postgres.kill_reader() == 1
+    assert postgres.kill_reader(statement) == 1
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     assert stdout == b""

@@ -87,10 +87,7 @@ class SqlSource(Table):
                 yield pa.record_batch(arrays, schema=schema)
                 done += len(rows)
         except sqlalchemy.exc.SQLAlchemyError as error:
-            raise SourceError(
-                f"reading '{self.name}' failed after {done:,} rows: {self._database.reason(error)}; "
-                "nothing was kept of them, so it can be run again"
-            ) from error
+            raise self._failed(error, done) from error
         finally:
             _close(connection)
 
@@ -113,6 +110,8 @@ class SqlSource(Table):
                 raise SourceError(f"'{self.name}' returns no rows and columns; give a SELECT")
         except sqlalchemy.exc.SQLAlchemyError as error:
             _close(connection)
+            if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+                raise self._failed(error, 0) from error  # lost, and so nothing that the query could help
             raise SourceError(
                 f"'{self.name}' is refused: {self._database.reason(error)}; correct it"
             ) from error
@@ -120,6 +119,12 @@ class SqlSource(Table):
             _close(connection)
             raise
         return connection, result
+
+    def _failed(self, error: Exception, done: int) -> SourceError:
+        return SourceError(
+            f"reading '{self.name}' failed after {done:,} rows: {self._database.reason(error)}; "
+            "nothing was kept of them, so it can be run again"
+        )
 
     def _text(self, name: str, values: Sequence[Any]) -> pa.Array:
         try:
