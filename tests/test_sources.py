@@ -72,8 +72,8 @@ READ = {"user": ["007", "12345678901234567890", "NA"], "item": ["a b", 'x, "y"',
         ("hive.txt", b'user\x01item\n007\x01a b\n12345678901234567890\x01"x, ""y"""\nNA\x01\n'),
         ("space.txt", b'user item\n007 "a b"\n12345678901234567890 "x, ""y"""\nNA \n'),
         ("declared.txt", b'sep=#\nuser#item\n007#a b\n12345678901234567890#"x, ""y"""\nNA#\n'),
-        ("a.csv.gz", gzip.compress(PLAIN)),
-        ("members.csv.gz", gzip.compress(PLAIN[:20]) + gzip.compress(PLAIN[20:])),
+        ("a.csv.gz", gzip.compress(PLAIN, mtime=0)),
+        ("members.csv.gz", gzip.compress(PLAIN[:20], mtime=0) + gzip.compress(PLAIN[20:], mtime=0)),
         ("a.csv.zst", zstd(PLAIN)),
         ("frames.txt.zst", zstd(PLAIN[:20]) + zstd(PLAIN[20:])),
         ("a.tsv.bz2", bz2.compress(PLAIN)),
@@ -104,7 +104,7 @@ def test_only_the_columns_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"user,item", b"user,item\n", b"user,item\r\n\r\n\n"])
 def test_a_header_alone_has_no_rows(tmp_path: Path, data: bytes) -> None:
     assert read(write(tmp_path / "a.csv", data)) == {"user": [], "item": []}
-    assert read(write(tmp_path / "a.csv.gz", gzip.compress(data))) == {"user": [], "item": []}
+    assert read(write(tmp_path / "a.csv.gz", gzip.compress(data, mtime=0))) == {"user": [], "item": []}
 
 
 values = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
@@ -184,19 +184,19 @@ LONG = b"user,item\n" + b"".join(b"%d,%d\n" % (number, number * 7919 % 10_007) f
     ("name", "data", "message"),
     [
         ("a.csv", b"", "is empty"),
-        ("a.csv.gz", gzip.compress(b""), "is empty"),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "is empty"),
         ("a.csv", b"\n\n \n", "is empty"),
         ("a.parquet", b"", "is empty"),
-        ("a.csv.gz", gzip.compress(LONG)[:-100], "truncated gzip"),
-        ("a.csv.gz", gzip.compress(LONG)[:12], "truncated gzip"),
+        ("a.csv.gz", gzip.compress(LONG, mtime=0)[:-100], "truncated gzip"),
+        ("a.csv.gz", gzip.compress(LONG, mtime=0)[:12], "truncated gzip"),
         ("a.csv.zst", zstd(LONG)[:-100], "truncated zstd"),
         ("a.csv.bz2", bz2.compress(LONG)[:-100], "truncated bzip2"),
-        ("a.csv.gz", gzip.compress(LONG)[:-8] + bytes(8), "not a valid gzip"),
+        ("a.csv.gz", gzip.compress(LONG, mtime=0)[:-8] + bytes(8), "not a valid gzip"),
         ("a.csv.gz", LONG, "not a valid gzip archive .*drop '.gz'"),
         ("a.csv.zst", LONG, "not a valid zstd archive .*drop '.zst'"),
         ("a.csv.bz2", LONG, "not a valid bzip2 archive"),
         ("a.csv.gz", zlib.compress(LONG)[2:], "not a valid gzip"),
-        ("a.csv", gzip.compress(LONG), "a gzip archive; name it"),
+        ("a.csv", gzip.compress(LONG, mtime=0), "a gzip archive; name it"),
         ("a.csv", zstd(LONG), "a zstd archive"),
         ("a.csv", b"PAR1....", "a Parquet file"),
         ("a.csv", b"SQLite format 3\0...", "sqlite:///PATH"),

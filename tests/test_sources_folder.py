@@ -49,7 +49,7 @@ def refused(path: Path | str, *parts: object, columns: list[str] | None = None) 
 def test_files_of_several_formats_are_one_table(tmp_path: Path) -> None:
     put(tmp_path / "b.jsonl", '{"item": "y", "user": 2}\n')
     put(tmp_path / "a.csv", "user,item\n1,x\n")
-    put(tmp_path / "deep" / "er" / "c.tsv.gz", gzip.compress(b"item\tuser\nz\t3\n"))
+    put(tmp_path / "deep" / "er" / "c.tsv.gz", gzip.compress(b"item\tuser\nz\t3\n", mtime=0))
     put(tmp_path / "d.parquet", {"user": ["4"], "item": pa.array(["w"]).dictionary_encode()})
     for name in (".hidden.csv", "_SUCCESS", "_metadata", ".part-0.csv.crc", "_temporary/0/x.csv"):
         put(tmp_path / name, b"?")
@@ -123,7 +123,7 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("b.csv", b"", "is empty"),
         ("b.csv", b"user,item\n1,2,3\n", "line 2"),
         ("b.csv", b'user,item\n1,"2\n', "never closed"),
-        ("b.csv.gz", gzip.compress(b"user,item\n" + b"1,2\n" * 999)[:-9], "truncated gzip"),
+        ("b.csv.gz", gzip.compress(b"user,item\n" + b"1,2\n" * 999, mtime=0)[:-9], "truncated gzip"),
         ("b.jsonl", b'{"user": 1, "item": 2}\n{"user": 3', "line 2"),
         ("b.parquet", b"PAR1 and no more", "not a valid Parquet"),
         ("README.md", b"purchases of 2024", "does not tell what it holds"),
