@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recae.errors import RecaeError as RecaeError
+    from recae.filters import Filters as Filters
     from recae.ingest import read_interactions as read_interactions
     from recae.interactions import Interactions as Interactions
     from recae.modelfile import load as load
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from recae.workflow import train as train
 
 _HOMES = {
+    "Filters": "recae.filters",
     "Interactions": "recae.interactions",
     "RecaeError": "recae.errors",
     "Recommendation": "recae.recommender",

@@ -204,6 +204,19 @@ class Events:
         user, item, basket = self.user[kept], self.item[kept], self.basket[kept]
         return Events.of(user, item, basket, self.n_users, self.n_items, time)
 
+    def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Events:
+        """The purchases of some users of some items, both numbered anew in their old order, and so are baskets left.
+
+        Args:
+            users, items: row and column numbers, rising, each of shape (n,); as `Interactions.subset` takes them.
+        """
+        rows, columns = np.full(self.n_users, -1), np.full(self.n_items, -1)
+        rows[users], columns[items] = np.arange(len(users)), np.arange(len(items))
+        user, item = rows[self.user], columns[self.item]
+        kept = (user >= 0) & (item >= 0)
+        time = None if self.time is None else self.time[kept]
+        return Events.of(user[kept], item[kept], self.basket[kept], len(users), len(items), time)
+
     def _in_last_basket(self) -> NDArray[np.bool_]:
         """Which purchases are of the last basket of a user with two or more, (n_events,)."""
         baskets = self.baskets[self.user]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
+from recae.filters import Filters
 from recae.ids import IdMap
 
 NO_TIME: Final = int(np.iinfo(np.int64).min)
@@ -34,6 +35,8 @@ class Interactions:
             pair in seconds since 1970-01-01 UTC, `NO_TIME` where unknown; None where the source has no times.
         counts: int32 of shape (n_interactions,): how many purchases the pair stands for, 1 at least.
         item_names: text of shape (items,), null where unknown; None where the source has no names.
+        filters: those that were applied while the purchases were read, kept so that a model can tell; None without.
+            No part of the fingerprint, which is that of what they left.
 
     Raises:
         DataError: the parts do not fit together.
@@ -45,6 +48,7 @@ class Interactions:
     times: NDArray[np.int64] | None
     counts: NDArray[np.int32]
     item_names: pa.LargeStringArray | None = None
+    filters: Filters | None = None
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -129,7 +133,41 @@ class Interactions:
             shape=(rows.size, self.n_items),
         )
         times = None if self.times is None else self.times[entries]
-        return Interactions(matrix, users, self.items, times, self.counts[entries], self.item_names)
+        return Interactions(
+            matrix, users, self.items, times, self.counts[entries], self.item_names, self.filters
+        )
+
+    def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Interactions:
+        """Return the interactions of some users with some items, both in their old order; others are no longer known.
+
+        Args:
+            users, items: row and column numbers, rising, each of shape (n,).
+        """
+        column = np.full(self.n_items, -1, dtype=self.matrix.indices.dtype)
+        column[items] = np.arange(len(items))
+        chosen = np.zeros(self.n_users, dtype=np.bool_)
+        chosen[users] = True
+        columns = column[self.matrix.indices]
+        kept = (columns >= 0) & np.repeat(chosen, np.diff(self.matrix.indptr))
+        ends = np.append(0, np.cumsum(kept))[self.matrix.indptr]  # how many are kept before each row
+        lengths = np.diff(ends)[users]
+        matrix: sp.csr_matrix[Any] = sp.csr_matrix(
+            (
+                np.ones(int(ends[-1]), dtype=np.float32),
+                columns[kept],
+                np.append(0, np.cumsum(lengths)).astype(self.matrix.indptr.dtype),
+            ),
+            shape=(len(users), len(items)),
+        )
+        return replace(
+            self,
+            matrix=matrix,
+            users=IdMap(self.users.ids(users)),
+            items=IdMap(self.items.ids(items)),
+            times=None if self.times is None else self.times[kept],
+            counts=self.counts[kept],
+            item_names=None if self.item_names is None else self.item_names.take(pa.array(items)),
+        )
 
 
 def _check_pattern(matrix: sp.csr_matrix[Any]) -> None:
