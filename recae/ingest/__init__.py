@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from recae.errors import ColumnError, DataError
 from recae.events import Events
+from recae.filters import Filters
 from recae.ingest.columns import BASKET_NAMES, KNOWN_NAMES, Columns, choose_columns
+from recae.ingest.filtering import check_period
 from recae.ingest.reading import Reading
 from recae.ingest.rejects import Rejects
 from recae.ingest.report import DUPLICATE, IngestReport
@@ -43,6 +45,7 @@ def read_with_report(
     time_column: str | None = None,
     quantity_column: str | None = None,
     name_column: str | None = None,
+    filters: Filters | None = None,
     strict: bool = False,
     rejects: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
@@ -63,9 +66,13 @@ def read_with_report(
         query, table: what to read of a database.
         user_column, item_column, time_column, quantity_column, name_column: exact column names; "" for the
             last three says that there is none.
-        strict: refuse purchases of which a row is dropped or a value is in doubt; see `IngestReport.doubts`.
-        rejects: a CSV or Parquet file for the rows that are dropped, with number and reason; also written where the
-            purchases are refused then. It takes a temporary copy of the columns, in ``$TMPDIR``.
+        filters: which purchases count; None: all. The period and the excluded items apply to what is no duplicate, the
+            minimums to what they leave; users and items without a purchase left are not known.
+        strict: refuse purchases of which a row is dropped or a value is in doubt; see `IngestReport.doubts`. What
+            filters leave out is nothing that is wrong.
+        rejects: a CSV or Parquet file for the rows that are dropped, with number and reason, without those that filters
+            leave out; also written where the purchases are refused then. It takes a temporary copy of the columns, in
+            ``$TMPDIR``.
         watchers: are told of every batch.
 
     Returns:
@@ -74,7 +81,8 @@ def read_with_report(
     Raises:
         SourceError: the source cannot be read to its end.
         ConfigError: a query or table is given for something else than a database, or both.
-        ColumnError: the columns are not the ones needed, or of types that cannot be used.
+        ColumnError: the columns are not the ones needed, or of types that cannot be used; a period is asked for, and
+            there are no times.
         DataError: fewer than two users or two items are left, or ``strict`` refuses them.
         OutputError: the rejects cannot be written.
     """
@@ -86,7 +94,7 @@ def read_with_report(
         "name": name_column,
     }
     opened = open_source(source, query=query, table=table)
-    interactions, _, report = _read(opened, given, strict, rejects, watchers)
+    interactions, _, report = _read(opened, given, strict, rejects, watchers, filters)
     return interactions, report
 
 
@@ -101,6 +109,7 @@ def read_events(
     query: str | None = None,
     table: str | None = None,
     basket_column: str | None = None,
+    filters: Filters | None = None,
     strict: bool = False,
     rejects: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
@@ -117,7 +126,7 @@ def read_events(
         source, query, table: as for `read_with_report`.
         basket_column: exact name of the basket column; by default the first of `BASKET_NAMES`, and only where
             there is no time column; "" says that there is none.
-        strict, rejects, watchers, columns: as for `read_with_report`.
+        filters, strict, rejects, watchers, columns: as for `read_with_report`.
 
     Returns:
         the interactions, the purchases by basket with the same users and items, and the report.
@@ -133,7 +142,7 @@ def read_events(
     given = {role: columns.get(f"{role}_column") for role in roles}
     opened = open_source(source, query=query, table=table)
     roles_and_basket = {**given, "basket": basket_column}
-    interactions, events, report = _read(opened, roles_and_basket, strict, rejects, watchers)
+    interactions, events, report = _read(opened, roles_and_basket, strict, rejects, watchers, filters)
     assert events is not None  # noqa: S101  # a basket was asked for
     return interactions, events, report
 
@@ -171,6 +180,7 @@ def _read(
     strict: bool,
     rejects: str | Path | None,
     watchers: Sequence[Watcher],
+    filters: Filters | None = None,
     fewest: int = 2,
 ) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
@@ -182,9 +192,11 @@ def _read(
                 "repeat purchases need to know which were made together, but there is neither a time nor a basket "
                 f"column; name one with --time-column or --basket-column; found: {found}"
             )
+        if filters is not None:
+            check_period(filters, columns.time, columns.time is not None)
         kept = None if rejects is None else Rejects(Path(rejects), columns)
         watching = [*watchers, *([] if kept is None else [kept])]
-        reading = Reading(table, columns, watching, fewest)
+        reading = Reading(table, columns, watching, fewest, filters)
         for batch in table.batches(columns.used()):
             reading.add(batch)
         pa.default_memory_pool().release_unused()  # Arrow holds on to what the batches took

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recae.ids import IdMap
 from recae.ingest.baskets import Purchases, joined
+from recae.ingest.filtering import FATES, RowFilter
 from recae.ingest.names import Names
 from recae.ingest.narrow import Column, sort_rows
 from recae.ingest.runs import Runs, starts_of
@@ -58,6 +59,8 @@ class Gathered:
         duplicates: how many rows repeat an earlier one: same user, item, known time and quantity.
         names: of the items; None without a name column.
         rows: the purchases kept, where they were asked for.
+        filtered: how many purchases the filter left out, by its fates, shape (fates,); None without a filter.
+        period: seconds of the first and the last purchase that it left, None where none has a time.
     """
 
     matrix: sp.csr_matrix[np.float32]
@@ -66,6 +69,8 @@ class Gathered:
     duplicates: int
     names: Names | None
     rows: Purchases | None
+    filtered: NDArray[np.int64] | None
+    period: tuple[int, int] | None
 
 
 def text_order(texts: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[np.int32], IdMap]:
@@ -88,6 +93,7 @@ def gather(
     item_rank: NDArray[np.int32],
     times: Times | None,
     with_rows: bool,
+    row_filter: RowFilter | None = None,
 ) -> Gathered:
     """Gather rows into interactions, a block of users at a time, and drop duplicates.
 
@@ -100,6 +106,8 @@ def gather(
         item_rank: the column of each item.
         times: settled; None where there are none.
         with_rows: keep the purchases too.
+        row_filter: which of the purchases, without the duplicates, count; users and items of which none does keep
+            their rows and columns.
     """
     total = int(runs.rows_of_users(users.size).sum())
     # No more pairs than rows; the memory is given out only as it is written to.
@@ -110,14 +118,20 @@ def gather(
     names = Names(item_rank.size) if layout.name else None
     rows: list[Purchases] = []
     done = duplicates = 0
+    filtered = None if row_filter is None else np.zeros(FATES, dtype=np.int64)
+    period: list[int] = []
     for start, stop, block in _sorted(runs.blocks(users), layout, item_rank, times):
         duplicates += block.duplicates
+        if row_filter is not None and filtered is not None:
+            block, left_out = block.where(row_filter)
+            filtered += left_out
+            period += block.period()
         pairs = starts_of([block.owners, block.items])
         after = done + pairs.size
         indices[done:after] = block.items[pairs]
         counts[done:after] = np.add.reduceat(block.counts, pairs)
         if last is not None and block.seconds is not None:  # the last of a pair is its latest
-            last[done:after] = block.seconds[np.append(pairs[1:], block.owners.size) - 1]
+            last[done:after] = block.seconds[np.append(pairs[1:], block.owners.size)[: pairs.size] - 1]
         lengths[start:stop] = np.bincount(block.owners[pairs], minlength=stop - start)
         if names is not None and block.names is not None and block.firsts is not None:
             names.add(block.items, block.names, block.counts, block.firsts)
@@ -131,7 +145,8 @@ def gather(
         (np.ones(done, dtype=np.float32), indices, row_pointers(lengths)), shape=(users.size, item_rank.size)
     )
     kept = joined(rows) if with_rows else None
-    return Gathered(matrix, last, counts, duplicates, names, kept)
+    first_and_last = (min(period), max(period)) if period else None
+    return Gathered(matrix, last, counts, duplicates, names, kept, filtered, first_and_last)
 
 
 def _sorted(
@@ -211,6 +226,36 @@ class _Block:
             counts=counts,
             duplicates=total - int(counts.sum()),
         )
+
+    def where(self, row_filter: RowFilter) -> tuple[_Block, NDArray[np.int64]]:
+        """Return the block with the purchases that count, and how many of each fate there were."""
+        fates = row_filter.fates(self.items, self.seconds)
+        numbers = np.bincount(fates, weights=self.counts, minlength=FATES).astype(np.int64)
+        kept = fates == 0
+        if kept.all():
+            return self, numbers
+
+        def of_kept(array: Column | None) -> Column | None:
+            return None if array is None else array[kept]
+
+        block = replace(
+            self,
+            owners=self.owners[kept],
+            items=self.items[kept],
+            seconds=of_kept(self.seconds),
+            names=of_kept(self.names),
+            baskets=of_kept(self.baskets),
+            firsts=of_kept(self.firsts),
+            counts=self.counts[kept],
+        )
+        return block, numbers
+
+    def period(self) -> list[int]:
+        """Return the seconds of the first and the last purchase that have a time; nothing where none has one."""
+        if self.seconds is None:
+            return []
+        known = self.seconds[self.seconds != NO_TIME]
+        return [int(known.min()), int(known.max())] if known.size else []
 
     def purchases(self, start: int) -> Purchases:
         """Return the rows, the first user of the block being the row ``start`` of the matrix."""

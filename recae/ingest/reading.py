@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from recae.errors import ColumnError, DataError
 from recae.events import Events
+from recae.filters import Filters
 from recae.ids import IdMap, shown
 from recae.ingest import report as why
 from recae.ingest.baskets import to_events
 from recae.ingest.codes import as_text, not_blank, without_blanks, without_point_zero
 from recae.ingest.columns import Columns
 from recae.ingest.dictionary import Dictionary
+from recae.ingest.filtering import RowFilter, apply_filters, check_period
 from recae.ingest.pairs import Layout, gather, text_order
 from recae.ingest.quantities import quantity_tokens, read_quantities
 from recae.ingest.report import IngestReport
@@ -38,10 +40,18 @@ class Reading:
     Fewer than `fewest` users or items are refused.
     """
 
+    _filters: Filters | None = None
+
     def __init__(
-        self, table: Source, columns: Columns, watchers: Sequence[Watcher] = (), fewest: int = 2
+        self,
+        table: Source,
+        columns: Columns,
+        watchers: Sequence[Watcher] = (),
+        fewest: int = 2,
+        filters: Filters | None = None,
     ) -> None:
         self._watchers, self._fewest = watchers, fewest
+        self._filters = filters or None  # those that ask for nothing are none
         self._source = table.name
         self._columns = columns
         self._rows = 0
@@ -49,7 +59,9 @@ class Reading:
         self._notes: list[str] = []
         self._whole_floats: dict[str, bool] = {}
         self._users, self._items, self._names, self._baskets = (Dictionary() for _ in range(4))
-        self._times = Times(columns.time) if columns.time is not None else None
+        by_time = filters is not None and filters.by_time
+        self._untimed = "left out, since a period is asked for" if by_time else "kept without a time"
+        self._times = Times(columns.time, self._untimed) if columns.time is not None else None
         self._layout = Layout(columns.time is not None, columns.name is not None, columns.basket is not None)
         self._runs = Runs(self._layout.keys, self._layout.with_first)
         self._kept = 0
@@ -96,13 +108,18 @@ class Reading:
         _, item_rank, items = self._id_map(self._items, self._columns.item, "item")
         self._check_enough(users, items)
         times = self._read_times(time_is_given)
-        found = gather(self._runs, self._layout, user_order, item_rank, times, with_events)
+        filters, row_filter = self._filters, None
+        if filters is not None:
+            check_period(filters, self._columns.time, times is not None)
+            row_filter = RowFilter.of(filters, items, self._columns.item, self._notes)
+        found = gather(self._runs, self._layout, user_order, item_rank, times, with_events, row_filter)
         if found.duplicates:
             self._dropped[why.DUPLICATE] = found.duplicates
         item_names = None if found.names is None else found.names.best(self._names.texts())
-        interactions = Interactions(found.matrix, users, items, found.times, found.counts, item_names)
-        repeats = self._kept - found.duplicates - interactions.n_interactions
-        if times is None and repeats:
+        interactions = Interactions(
+            found.matrix, users, items, found.times, found.counts, item_names, filters
+        )
+        if times is None and int(interactions.counts.sum()) > interactions.n_interactions:
             self._notes.append(
                 why.Settled("duplicate rows are kept as counts, since there is no time column")
             )
@@ -111,19 +128,28 @@ class Reading:
             self._check_order(times)
             basket_texts = None if self._columns.basket is None else self._baskets.texts()
             events = to_events(found.rows, len(users), len(items), basket_texts, self._columns.basket or "")
+        filtered: dict[str, int] = {}
+        period = None if times is None or times.first is None else (times.first, times.last)
+        if filters is not None and found.filtered is not None:
+            interactions, events, filtered = apply_filters(
+                interactions, events, filters, found.filtered, self._source, self._fewest
+            )
+            period = found.period
         report = IngestReport(
             source=self._source,
             columns=self._columns,
             rows=self._rows,
             dropped={reason: count for reason, count in self._dropped.items() if count},
-            repeats=repeats,
-            users=len(users),
-            items=len(items),
+            repeats=int(interactions.counts.sum()) - interactions.n_interactions,
+            users=interactions.n_users,
+            items=interactions.n_items,
             interactions=interactions.n_interactions,
             notes=tuple(self._notes),
-            first_time=None if times is None else times.first,
-            last_time=None if times is None else times.last,
+            first_time=None if period is None else period[0],
+            last_time=None if period is None else period[1],
             baskets=None if events is None else events.n_baskets,
+            filters=filters,
+            filtered=filtered,
         )
         return interactions, events, report
 
@@ -170,7 +196,8 @@ class Reading:
         if times.first is not None:
             self._notes += times.notes
             if times.missing:
-                self._notes.append(f"{column}: {times.missing:,} rows have no time, kept without one")
+                what = self._untimed.replace("a time", "one")
+                self._notes.append(f"{column}: {times.missing:,} rows have no time, {what}")
             return times
         if is_given:
             reason = times.notes[-1] if times.notes else "every value is missing"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from recae.errors import DataError
+from recae.filters import Filters
 from recae.ingest.columns import Columns
 
 NO_USER: Final = "no user"
@@ -15,6 +16,15 @@ RETURNED: Final = "quantity is zero or less"
 NOT_A_NUMBER: Final = "quantity is not a number"
 DUPLICATE: Final = "duplicate"
 REASONS: Final = (NO_USER, NO_ITEM, RETURNED, NOT_A_NUMBER, DUPLICATE)
+"""Why a row is no purchase."""
+
+EXCLUDED: Final = "excluded item"
+NO_TIME: Final = "no time to tell the period by"
+OUTSIDE: Final = "outside the period"
+FEW_ITEMS: Final = "user of too few items"
+FEW_USERS: Final = "item of too few users"
+FILTERED: Final = (EXCLUDED, NO_TIME, OUTSIDE, FEW_ITEMS, FEW_USERS)
+"""Why a purchase does not count: what `Filters` asked for. Nothing is wrong with such a row."""
 
 
 class Settled(str):
@@ -27,7 +37,7 @@ class Settled(str):
 class IngestReport:
     """What became of the rows of a source.
 
-    ``rows == interactions + repeats + sum(dropped.values())`` always holds.
+    ``rows == interactions + repeats + sum(dropped.values()) + sum(filtered.values())`` always holds.
 
     Attributes:
         source: path of the source.
@@ -38,10 +48,14 @@ class IngestReport:
         repeats: purchases beyond the first of a (user, item) pair, kept as counts.
         users, items, interactions: how many were kept.
         notes: sentences on how values were understood.
-        first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase kept; None without
-            times.
+        first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase kept, those counted in
+            `FEW_ITEMS` and `FEW_USERS` among them; None without times.
         baskets: how many baskets the purchases came in; None where they were not asked for.
         rejects: path of the file that holds the dropped rows; None where none was asked for.
+        filters: what was asked for; None where nothing was.
+        filtered: reason to number of purchases that do not count by the filters, each under the first reason of
+            `FILTERED` that holds, those that a minimum left out under the reason that left them out first; reasons
+            without one are left out. What is dropped is not among them.
     """
 
     source: str
@@ -57,6 +71,8 @@ class IngestReport:
     last_time: int | None
     baskets: int | None = None
     rejects: str | None = None
+    filters: Filters | None = None
+    filtered: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Return the report as lines for people."""
@@ -64,6 +80,9 @@ class IngestReport:
         lines += [f"dropped {count:,} rows: {reason}" for reason, count in self.dropped.items()]
         if self.rejects is not None:
             lines.append(f"wrote the {sum(self.dropped.values()):,} dropped rows to {self.rejects}")
+        if self.filters:
+            lines.append(f"filters: {self.filters}")
+        lines += [f"left out {count:,} purchases: {reason}" for reason, count in self.filtered.items()]
         lines.append(
             f"kept {self.interactions:,} interactions of {self.users:,} users and {self.items:,} items, "
             f"and {self.repeats:,} repeat purchases as counts"
@@ -79,7 +98,7 @@ class IngestReport:
         return [note for note in self.notes if not isinstance(note, Settled)]
 
     def check_strict(self) -> None:
-        """Raise DataError, with the counts, unless every row was kept and every value is clear."""
+        """Raise DataError, with the counts, unless every row was kept or filtered and every value is clear."""
         found = [f"{count:,} dropped: {reason}" for reason, count in self.dropped.items()]
         if doubts := self.doubts():
             more = f" and {len(doubts) - 1} more" if len(doubts) > 1 else ""

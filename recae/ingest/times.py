@@ -40,6 +40,7 @@ class Times:
 
     Args:
         name: the column's name, for messages.
+        untimed: what becomes of rows whose time cannot be read, likewise.
 
     Attributes:
         unreadable: after `settle`, how many rows hold something that is no time.
@@ -49,13 +50,13 @@ class Times:
         notes: on how the values were understood.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, untimed: str = "kept without a time") -> None:
         self.notes: list[str] = []
         self.unreadable_texts: list[str] = []
         self.unreadable = self.missing = 0
         self.first: int | None = None
         self.last: int | None = None
-        self._name = name
+        self._name, self._untimed = name, untimed
         self._texts = Dictionary()
         self._text_rows = np.zeros(0, dtype=np.int64)
         self._numbers = Magnitudes()
@@ -105,7 +106,7 @@ class Times:
             self.unreadable_texts = texts.take(pa.array(bad[:3])).to_pylist()
             self.notes.append(
                 f"{self._name}: {lost:,} times could not be read (the first: {texts[int(bad[0])].as_py()!r}), "
-                "kept without a time"
+                f"{self._untimed}"
             )
         self.unreadable += self._numbers.infinite
         for kinds, tokens, counts in rows():
