@@ -1,6 +1,7 @@
 """Small shops for the tests of the protocols: rows of (user, item, time) as purchases, and a random shop."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -62,6 +63,25 @@ def random_shop(seed: int = 0, n_users: int = 24, basket: int = 3) -> list[Row]:
             bought = {int(40 * rng.random() ** 2) for _ in range(int(rng.integers(1, basket + 1)))}
             rows += [(f"u{u:02}", f"i{i:02}", time) for i in sorted(bought)]
     return rows
+
+
+Id = TypeVar("Id", int, str)
+
+
+def peeled(
+    pairs: set[tuple[Id, Id]], least_items: int, least_users: int, rng: np.random.Generator
+) -> set[tuple[Id, Id]]:
+    """What is left when somebody with too little is taken out, whoever it is, until there is nobody."""
+    left = set(pairs)
+    while True:
+        users = [u for u, _ in left]
+        items = [i for _, i in left]
+        few = [(0, u) for u in sorted(set(users)) if users.count(u) < least_items]
+        few += [(1, i) for i in sorted(set(items)) if items.count(i) < least_users]
+        if not few:
+            return left
+        side, who = few[int(rng.integers(len(few)))]
+        left = {pair for pair in left if pair[side] != who}
 
 
 def owner(item_ids: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shops import peeled
 
 from recae.cores import FEW_ITEMS, FEW_USERS, KEPT, core_of
 from recae.events import Events
@@ -20,20 +21,6 @@ Pairs = set[tuple[int, int]]
 def matrix_of(pairs: Pairs, n_users: int, n_items: int) -> sp.csr_matrix:
     rows = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
     return sp.csr_matrix((np.ones(len(rows), np.float32), (rows[:, 0], rows[:, 1])), shape=(n_users, n_items))
-
-
-def peeled(pairs: Pairs, least_items: int, least_users: int, rng: np.random.Generator) -> Pairs:
-    """What is left when somebody with too little is taken out, whoever it is, until there is nobody."""
-    left = set(pairs)
-    while True:
-        users = [u for u, _ in left]
-        items = [i for _, i in left]
-        few = [(0, u) for u in set(users) if users.count(u) < least_items]
-        few += [(1, i) for i in set(items) if items.count(i) < least_users]
-        if not few:
-            return left
-        side, who = few[int(rng.integers(len(few)))]
-        left = {pair for pair in left if pair[side] != who}
 
 
 @given(

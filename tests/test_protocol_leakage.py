@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from shops import START, Row, owner, pairs_of, purchases_of, random_shop, rows_of
+from shops import START, Row, owner, pairs_of, peeled, purchases_of, random_shop, rows_of
 
 from recae.evaluation import itemwise, userwise
 from recae.evaluation.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks
@@ -33,6 +33,7 @@ CASES = {
     "last-out": Case("last-out", ProtocolOptions(validation_users=0.25), basket=1),
     "time": Case("time", ProtocolOptions(cut=CUT)),
     "time with repeats": Case("time", ProtocolOptions(cut=CUT, repeats=True)),
+    "time with a minimum": Case("time", ProtocolOptions(cut=CUT, min_user_purchases=13)),
     "next-basket": Case("next-basket", QUARTER),
     "next-basket with repeats": Case("next-basket", replace(QUARTER, repeats=True)),
     "k-fold": Case("k-fold", ProtocolOptions(folds=4, held_out=0.5), n_tasks=4),
@@ -254,6 +255,35 @@ def test_changing_what_is_held_out_changes_nothing_else(
             after, _ = tasks_of(case, others, [], monkeypatch, calls, {row[:2] for row in new})
         assert image(after[fold]) == image(task)
         assert pairs_of_test(after[fold]) != pairs_of_test(task)  # else nothing was changed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_minimums_count_nothing_from_the_cut_on(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By time the core is that of what was bought before the cut, whatever is bought later."""
+    case = Case("time", ProtocolOptions(cut=CUT, min_user_purchases=4, min_item_purchases=3))
+    rows, rng = random_shop(seed), np.random.default_rng(seed)
+    (task,), calls = tasks_of(case, rows, [], monkeypatch)
+    before = {(u, i) for u, i, t in rows if t < CUT}
+    core = peeled(before, 4, 3, rng)
+    users = sorted({u for u, _ in core})
+    assert set(task.items) == {i for _, i in core}
+    learned = zip(users, rows_of(task.train, task.items), strict=True)
+    assert {(u, i) for u, row in learned for i in row} == core
+    assert set(task.test_users) <= set(users)
+    of_all = peeled({(u, i) for u, i, _ in rows}, 4, 3, rng)
+    assert core < before
+    assert core != of_all & before  # else nothing after the cut could be noticed
+    assert (
+        f"{sum(row[2] < CUT and row[:2] not in core for row in rows):,} purchases before the cut below the mini"
+        in (task.rule)
+    )
+    held = held_rows(case, task, rows, calls)
+    new = changed(case, task, rows, held, rng)
+    (after,), _ = tasks_of(
+        case, sorted(set(rows) - held) + new, [], monkeypatch, calls, {row[:2] for row in new}
+    )
+    assert image(after) == image(task)
+    assert pairs_of_test(after) != pairs_of_test(task)
 
 
 def test_every_protocol_is_spied_on() -> None:

@@ -11,6 +11,7 @@ from shops import START, Row, purchases_of, random_shop
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation.protocols import ProtocolOptions, Purchases, Task, make_tasks, pair_of_matrices
+from recae.filters import Filters
 from recae.ingest import read_events
 from recae.interactions import NO_TIME
 
@@ -31,6 +32,8 @@ BAD: dict[str, list[Any]] = {
     "repeats": [1, None, "yes"],
     "min_items": [1, None, 2.0],
     "decay": [0, 1.5],
+    "min_user_purchases": [0, 1.5, None],
+    "min_item_purchases": [0, True],
 }
 
 
@@ -50,6 +53,11 @@ def test_options_out_of_range(name: str, value: Any) -> None:
         ("weak", {"repeats": True}, "repeats count with the protocols time and next-basket"),
         ("strong", {"cut": 5}, "a cut is for the protocol time, but the protocol is strong"),
         ("time", {"decay": 0.5}, "a decay weighs repeats"),
+        (
+            "weak",
+            {"min_item_purchases": 2},
+            "minimums of what comes before the cut are for the protocol time",
+        ),
         ("pair", {}, "needs a test part beside the training part"),
     ],
 )
@@ -129,3 +137,16 @@ def test_a_table_that_mixes_units(tmp_path: Path) -> None:
         ):
             make_tasks(purchases, protocol)
     assert make_tasks(purchases, "strong")
+
+
+def test_minimums_by_time_that_cannot_be() -> None:
+    with pytest.raises(
+        DataError, match=r"no user of 99 items with 1 users each .* 24 users .* lower --min-user"
+    ):
+        only_task(ROWS, "time", min_user_purchases=99)
+    looked_ahead = purchases_of(ROWS)
+    filtered = replace(looked_ahead.interactions, filters=Filters(min_user_purchases=2))
+    with pytest.raises(ConfigError, match=r"read with minimums .* counted what was bought after the cut"):
+        make_tasks(replace(looked_ahead, interactions=filtered), "time")
+    by_row = replace(looked_ahead.interactions, filters=Filters(exclude_items=["i99"]))
+    assert make_tasks(replace(looked_ahead, interactions=by_row), "time")

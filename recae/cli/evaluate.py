@@ -12,6 +12,7 @@ from recae.cli.columns import column_options
 from recae.cli.evaluate_display import print_report
 from recae.cli.evaluate_options import protocol_options, read_lengths, read_protocol_options
 from recae.cli.evaluate_progress import EvaluationDisplay
+from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
 from recae.cli.output import message, print_json
@@ -95,6 +96,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of everything random.")
 @click.option("--threads", type=int, metavar="N", help="Processors used, at most.  [default: all]")
 @column_options
+@filter_options
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON (below).")
 @click.option("--csv", "csv_path", metavar="PATH", callback=_file, help="Write every figure to a CSV file.")
@@ -164,6 +166,9 @@ def evaluate(
     number of settings to try, chosen by NDCG@20 on the same validation users. The best baseline is the one to
     beat: differences to it are taken user by user, with 95 % intervals, and p corrected for all comparisons.
 
+    --min-user-purchases and --min-item-purchases apply to all purchases, before anything is held out, as in
+    published protocols; with the protocol time to what was bought before the cut, and not with pair.
+
     With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
 
     What is finished is kept: after Ctrl-C the same command goes on where it was. A model that fails has a line
@@ -189,8 +194,10 @@ def evaluate(
         from recae.workflow.evaluation_data import rejects_of_test
 
         paths["the rejects of the test part"] = rejects_of_test(rejects)
-    _check_outputs([source, *([] if test is None else [str(test)])], paths, plots)
+    sources = [source, *([] if test is None else [str(test)]), *files_of_filters(options)]
+    _check_outputs(sources, paths, plots)
     protocol_of = read_protocol_options(protocol, options)
+    filters = read_filters(options)
 
     from recae.sources import hide_password
     from recae.workflow.evaluating import EVALUATED, EvaluationProgress, evaluate_purchases
@@ -212,6 +219,7 @@ def evaluate(
             metric=metric,
             seed=seed,
             columns=options,  # what is left: how to read the purchases
+            filters=filters,
             keep=_kept(keep, fresh),
             threads=threads,
             budget=budget,

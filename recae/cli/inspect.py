@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from recae.cli.inspect_settings import print_auto, settings_toml, with_parts
+from recae.cli.inspect_settings import print_auto, settings_toml, with_few_ids, with_parts
 from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table
 
@@ -49,6 +49,8 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
        "n_items": 600,
        "n_interactions": 40000,    pairs in the histories, or null likewise
        "fingerprint": "...",       SHA-256 of the purchases it was trained on
+       "filters": {...},           which of the purchases counted: "since", "until", "min_user_purchases",
+                                   "min_item_purchases", "exclude_items"; only what was set
        "metrics": {...},           null where nothing was measured, else
                                    {"n_users", "validation_users", "ks", "rows": [{"model", "recall@10", ...}]}
        "history": [...],           an object an epoch
@@ -72,7 +74,13 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
     pairs = [
         tensor["shape"][0] for tensor in tensors if tensor["name"] == "histories.indices" and tensor["shape"]
     ]
-    known: dict[str, Any] = {"fingerprint": None, "metrics": None, "history": [], "versions": {}}
+    known: dict[str, Any] = {
+        "fingerprint": None,
+        "filters": {},
+        "metrics": None,
+        "history": [],
+        "versions": {},
+    }
     summary = {
         **known,
         **metadata,
@@ -88,9 +96,14 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
         plot_history(history if isinstance(history, list) else [], plot, model_path.name)
         message(f"the plot is in {plot}")
     if as_toml:
-        config = summary.get("config")
+        config, filters = summary.get("config"), summary["filters"]
         click.echo(
-            settings_toml(str(summary["kind"]), config if isinstance(config, Mapping) else {}), nl=False
+            settings_toml(
+                str(summary["kind"]),
+                config if isinstance(config, Mapping) else {},
+                filters if isinstance(filters, Mapping) else {},
+            ),
+            nl=False,
         )
         return
     if as_json:
@@ -133,6 +146,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         count("format_version"),
         ["file size", human_bytes(summary["bytes"])],
         *([["held_out_users", str(metrics.get("n_users", "-"))]] if isinstance(metrics, Mapping) else []),
+        *_entries("filters", with_few_ids(summary["filters"])),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]

@@ -7,11 +7,13 @@ from typing import Any
 
 from recae.cli.output import message, print_gap, print_table
 
+_IDS = 5  # ids that are shown; --json has them all
 
-def settings_toml(kind: str, config: Mapping[str, Any]) -> str:
-    """Return the settings of a model as a file for `recae train --config`, those of a blend's parts as tables."""
+
+def settings_toml(kind: str, config: Mapping[str, Any], filters: Mapping[str, Any]) -> str:
+    """Return the settings of a model as a file for `recae train --config`, filters and a blend's parts as tables."""
     from recae.training.fields import settings_of
-    from recae.training.settings import to_toml
+    from recae.training.settings import FILTERS, to_toml
     from recae.workflow import CONFIGS
 
     def of(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +25,18 @@ def settings_toml(kind: str, config: Mapping[str, Any]) -> str:
     for part in parts if isinstance(parts, list) else []:
         if isinstance(part, Mapping) and isinstance(part.get("config"), Mapping):
             values[str(part.get("kind"))] = of(str(part.get("kind")), part["config"])
+    if filters:
+        values[FILTERS] = filters
     return to_toml(kind, values)
+
+
+def with_few_ids(filters: object) -> object:
+    """Return filters in which a long list of excluded items is its beginning and its length."""
+    if not isinstance(filters, Mapping) or not isinstance(filters.get("exclude_items"), list):
+        return filters
+    ids = filters["exclude_items"]
+    more = f" and {len(ids) - _IDS:,} more" if len(ids) > _IDS else ""
+    return {**filters, "exclude_items": f"{', '.join(map(str, ids[:_IDS]))}{more}"}
 
 
 def with_parts(config: object) -> object:

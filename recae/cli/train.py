@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recae.cli.columns import column_options
+from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
 from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import message, print_json, print_metrics
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     help="The model file to write.",
 )
 @column_options
+@filter_options
 @reading_options
 @settings_options
 @click.option(
@@ -84,6 +86,7 @@ def train(
       recae train purchases.csv --kind deep --layers 600,200 --set noise=0.5
       recae train purchases.csv --config settings.toml
       recae train purchases.csv --kind blend --set components=sigmoid,ease --set sigmoid.factors=256
+      recae train purchases.csv --since 2023-01-01 --min-user-purchases 5 --min-item-purchases 5
       recae train purchases.csv --checkpoint-every 50000
       recae train purchases.csv --resume
 
@@ -94,6 +97,10 @@ def train(
     Settings: --factors 256 is the same as --set factors=256, for every kind that has factors; `recae settings
     KIND` lists what a kind has. A TOML file holds them as lines such as dropout = 0.4, at its top or in a table
     of the kind's name; `recae inspect --toml` prints those of a trained model.
+
+    Filters: --since and the four options after it in the list below say which purchases count. They are stored
+    with the model, and a TOML file may hold them in a table [filters]: since, until, min_user_purchases,
+    min_item_purchases and exclude_items, a list.
 
     With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second
     Ctrl-C does not wait for it. --resume goes on with the same data and settings, and is refused with the list
@@ -112,7 +119,8 @@ def train(
 
     rejects = options["rejects"]
     # before the training, not after it
-    check_outputs([source], {"--out": out, "--rejects": rejects})
+    sources = [source, *files_of_filters(options)]
+    check_outputs(sources, {"--out": out, "--rejects": rejects})
     if config_path is not None:
         check_writable(out, config_path)
         if rejects is not None:
@@ -120,15 +128,17 @@ def train(
     checkpoints = None
     if resume or checkpoint is not None or checkpoint_every is not None:
         checkpoints = _checkpoints(source, out, checkpoint, checkpoint_every, resume)
-        check_outputs([source], {"the checkpoint": checkpoints.path, "--rejects": rejects})
+        check_outputs(sources, {"the checkpoint": checkpoints.path, "--rejects": rejects})
 
     from recae.modelfile import save
+    from recae.training.settings import toml_filters
     from recae.workflow import Progress
     from recae.workflow import train as run
     from recae.workflow.auto import refuse_checkpoints
 
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
+    filters = read_filters(options, None if config_path is None else toml_filters(config_path))
     if kind == "auto":
         refuse_checkpoints(checkpoints)  # before the data are read
     started = time.perf_counter()
@@ -138,6 +148,7 @@ def train(
             kind=kind,
             device=device,
             columns=options,  # what is left: how to read the purchases
+            filters=filters,
             checkpoints=checkpoints,
             repeats=repeats,
             progress=Progress(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recae.cli.columns import column_options
+from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
 from recae.cli.output import message, print_json, print_table
@@ -49,6 +50,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 )
 @click.option("--seed", metavar="N", help="Of who is held out, of the search and of training.  [default: 0]")
 @column_options
+@filter_options
 @reading_options
 @click.option("--repeats", is_flag=True, help="People rebuy: as for `recae train`.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -94,9 +96,9 @@ def tune(
 
     Needs Optuna: pip install 'recae[tune]'. The first trial is the defaults; the others are searched around
     them. All are measured on the users that `recae train` chooses its epochs on; those whose figures it prints
-    in the end are set aside, and the TOML holds the seed by which it finds the same ones. The search ends with
-    --trials or --budget, whichever comes first. A trial that lags behind the others is pruned; one that cannot
-    be fitted counts as failed.
+    in the end are set aside, and the TOML holds the seed and the filters by which it finds the same ones. The
+    search ends with --trials or --budget, whichever comes first. A trial that lags behind the others is pruned;
+    one that cannot be fitted counts as failed.
 
     An interrupted tuning leaves its study; the same command with --resume goes on, to the same result, and may
     be given more --trials or another --budget. It is refused, with the list of what differs, for other data or
@@ -113,7 +115,8 @@ def tune(
        "importance": {"factors": 0.7, …},                      empty with few trials
        "ended": "trials",                                      or "budget"
        "fingerprint": "…", "n_users": 2000, "n_items": 600, "validation_users": 200, "test_users": 200,
-       "repeats": false, "seconds": 34.5,                      of all trials, all sessions
+       "repeats": false, "filters": {"since": "2010-12-01", …},  only what is set
+       "seconds": 34.5,                                        of all trials, all sessions
        "out": "best.toml", "study": null}                      null for what is not there
     """
     from recae.training.settings import choose_kind, parse_settings
@@ -131,8 +134,9 @@ def tune(
 
         check_plot(plot)
     written = {"--out": out, "--plot": plot, "--study": file, "--rejects": columns["rejects"]}
-    check_outputs([source], written)
+    check_outputs([source, *files_of_filters(columns)], written)
     check_study(file, resume)
+    filters = read_filters(columns)
     with TuneDisplay(metric) as display:
         tuned = run(
             source,
@@ -142,6 +146,7 @@ def tune(
             metric=metric,
             device=device,
             columns=columns,
+            filters=filters,
             repeats=repeats,
             study=file,
             resume=resume,

@@ -83,6 +83,11 @@ def check_protocol(
         )
     if options.cut is not None and protocol != "time":
         raise ConfigError(f"a cut is for the protocol time, but the protocol is {protocol}; leave it out")
+    if max(options.min_user_purchases, options.min_item_purchases) > 1 and protocol != "time":
+        raise ConfigError(
+            f"minimums of what comes before the cut are for the protocol time, but the protocol is {protocol}; filter "
+            "the purchases while they are read"
+        )
     if options.decay is not None and not options.repeats:
         raise ConfigError(
             "a decay weighs repeats, but repeats are not asked for; leave it out, or ask for them"

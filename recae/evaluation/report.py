@@ -56,7 +56,8 @@ def build_report(
         format_version  1
         command         the exact command
         versions        name → version
-        data            source, fingerprint, n_users, n_items, n_interactions, report (lines of what reading dropped)
+        data            source, fingerprint, n_users, n_items, n_interactions, filters (what was set of them), report
+                        (lines of what reading dropped)
         protocol        name, rule (a sentence with counts), seed, folds (of "k-fold", else null), n_test_users,
                         n_held_out, lost (held-out interactions of items that nobody learned from), exclude_owned
         budget          trials_per_model, text (a sentence)

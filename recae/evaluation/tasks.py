@@ -51,6 +51,9 @@ class ProtocolOptions:
     validation_users  users to choose on, a share or a number as `test_users`; 0: none, everything is learned from;
                       None: as many as are tested ("strong", "next-basket"), or 10 %, at most 10,000. "time" holds
                       out a period instead of users, unless this is 0.
+    min_user_purchases, min_item_purchases  items that users and users that items have before the cut at least, to a
+                      fixed point (`recae.cores`), to be learned from ("time"). The other protocols part what is left
+                      of all purchases: they are filtered while they are read (`recae.filters`).
     decay             what a purchase still weighs one basket later, in (0, 1], with `repeats`; None: the best of
                       `decay.DECAYS` for personal frequency on the validation users
 
@@ -65,6 +68,8 @@ class ProtocolOptions:
     min_items: int = 2
     validation_users: int | float | None = None
     decay: float | None = None
+    min_user_purchases: int = 1
+    min_item_purchases: int = 1
 
     def __post_init__(self) -> None:
         _check_number_of_users("test_users", self.test_users)
@@ -76,7 +81,10 @@ class ProtocolOptions:
         check_choice("repeats", self.repeats, (False, True))
         check_range("min_items", self.min_items, 2, 1_000_000, whole=True)
         check_range("decay", self.decay, 0, 1, open_low=True)
-        for name in ("test_users", "held_out", "folds", "min_items"):
+        least = ("min_user_purchases", "min_item_purchases")
+        for name in least:
+            check_range(name, getattr(self, name), 1, 2**31 - 1, whole=True)
+        for name in ("test_users", "held_out", "folds", "min_items", *least):
             if getattr(self, name) is None:
                 raise ConfigError(f"{name} is a number, found None: give one, or leave it out")
 

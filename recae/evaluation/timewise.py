@@ -6,7 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import DataError
+from recae.cores import core_of
+from recae.errors import ConfigError, DataError
 from recae.evaluation.decay import DECAY, choose_decay
 from recae.evaluation.drawing import VALIDATION_SHARE
 from recae.evaluation.moments import check_times, cut_for, moment
@@ -20,10 +21,19 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
 
     Every purchase counts by its own time: a pair bought before and after the cut is in the history, and what comes
     after is a repeat, which counts with `options.repeats` only. Purchases without a known time could be of either side
-    and are left out. Users and items that were first seen after the cut are unknown. To choose on, the last tenth of
-    what was bought before the cut is taken away from the models; nothing here is random, so `seed` changes nothing.
+    and are left out. Users and items that were first seen after the cut are unknown, and so are those of too few items
+    or users before it, where a minimum is asked for: what comes after does not count towards it. To choose on, the
+    last tenth of what was bought before the cut is taken away from the models; nothing here is random, so `seed`
+    changes nothing.
+
+    Purchases that were read with minimums are refused, since the minimums looked beyond the cut.
     """
     interactions, events = purchases.interactions, purchases.events
+    if interactions.filters is not None and interactions.filters.has_minimum:
+        raise ConfigError(
+            f"the purchases were read with minimums ({interactions.filters}), which counted what was bought after the "
+            "cut, too: read them without, and give min_user_purchases and min_item_purchases to ProtocolOptions"
+        )
     if events is None or events.time is None:
         check_times(interactions.times if events is None else None)
         raise DataError(
@@ -39,6 +49,8 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
             f"on: the times go from {moment(times[known].min())} to {moment(times[known].max())}; "
             "choose a cut in between"
         )
+    customers = np.unique(before.user)
+    whole, before = before, _core(before, options)
     users = np.unique(before.user).astype(np.int64)
     period = _period(before, options)
     pair: Pair | None = None
@@ -55,8 +67,11 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     elif options.repeats:
         decay = options.decay or DECAY
     histories = _pattern(before) if decay is None else before.weights(decay)
-    newcomers = np.setdiff1d(after.user, before.user).size
-    lacking = int((~known).sum())
+    newcomers = np.setdiff1d(after.user, customers).size
+    small = np.intersect1d(np.setdiff1d(customers, users), after.user).size
+    lacking, left = int((~known).sum()), whole.n_events - before.n_events
+    outside = f"{counted(small, 'user')} of too little before the cut"
+    of_core = f"{counted(left, 'purchase')} before the cut below the minimums"
     first_after = f"{counted(newcomers, 'user')} who first bought after the cut"
     without_time = f"{counted(lacking, 'purchase')} without a known time"
     parts = Parts(
@@ -71,10 +86,26 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         histories=sp.csr_matrix(histories[users]),
         held_out=sp.csr_matrix(_pattern(after)[users]),
         decay=decay,
-        not_tested=(first_after,) if newcomers else (),
-        left_out=(without_time,) if lacking else (),
+        not_tested=(*([first_after] if newcomers else []), *([outside] if small else [])),
+        left_out=(*([without_time] if lacking else []), *([of_core] if left else [])),
     )
     return [make_task("time", interactions, parts, options)]
+
+
+def _core(before: Events, options: ProtocolOptions) -> Events:
+    """What is left of the purchases before the cut by the minimums; DataError, with the counts, if it is nothing."""
+    least = options.min_user_purchases, options.min_item_purchases
+    if max(least) == 1:
+        return before
+    core = core_of(_pattern(before), *least)
+    if not core.users.size:
+        raise DataError(
+            f"no user of {least[0]:,} items with {least[1]:,} users each is left of the "
+            f"{counted(before.n_events, 'purchase')} before the cut, by {np.unique(before.user).size:,} users of "
+            f"{np.unique(before.item).size:,} items; lower --min-user-purchases or --min-item-purchases, or choose a "
+            "later cut"
+        )
+    return before.where(np.isin(before.user, core.users) & np.isin(before.item, core.items))
 
 
 def _period(before: Events, options: ProtocolOptions) -> tuple[int, Events, Events] | None:

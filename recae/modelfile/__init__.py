@@ -19,7 +19,7 @@ The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null i
 * ``format_version``: 1. A reader refuses a greater one.
 * ``kind``: the model's name in the registry; ``config``: its configuration, an object.
 * ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
-* every other key is the recommender's own metadata: ``fingerprint``, ``metrics``, ``history``, ``versions``.
+* every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
 
 Tensors, for U users and I items; a list of text is its UTF-8 bytes end to end and where each begins:
 

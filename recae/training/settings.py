@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from recae.errors import ConfigError
+from recae.filters import Filters
 from recae.training.fields import Setting, settings_of
 
 Kinds = Mapping[str, type[Any]]
 """Kind → configuration class."""
+
+FILTERS = "filters"
+"""The table of a TOML file that says which purchases count; the fields of `recae.filters.Filters`."""
 
 _NO_KINDS: Kinds = {}
 _TRUTH = {
@@ -56,7 +60,8 @@ def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = 
     """The settings of a kind in a TOML file, by key.
 
     They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
-    put together from several, and passed over by all others. Raises ConfigError, which names file and key.
+    put together from several, and passed over by all others; so is the table `FILTERS`, for `toml_filters`. Raises
+    ConfigError, which names file and key.
     """
     values: dict[str, Any] = {}
 
@@ -78,7 +83,7 @@ def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = 
                 take({} if name == "kind" else {name: value}, "")
             elif name == kind:
                 take(value, "")
-            elif name not in kinds or _takes_parts(config_class):
+            elif name != FILTERS and (name not in kinds or _takes_parts(config_class)):
                 take(value, f"{name}.")
         build_config(kind, config_class, values, kinds=kinds)  # so that the file is named if it is wrong
     except ConfigError as error:
@@ -95,6 +100,19 @@ def toml_kind(path: Path) -> str | None:
     if kind is not None and not isinstance(kind, str):
         raise ConfigError(f'{path}: kind is the name of a kind of model, as in kind = "deep", found {kind!r}')
     return kind
+
+
+def toml_filters(path: Path) -> Filters:
+    """The filters in the table `FILTERS` of a TOML file, none without such a table; ConfigError names the file."""
+    try:
+        table = _document(path).get(FILTERS, {})
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{FILTERS} is a table with lines such as min_user_purchases = 5, found {table!r:.80}"
+            )
+        return Filters.of(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def build_config(
@@ -135,6 +153,8 @@ def build_config(
 
 def to_toml(kind: str, values: Mapping[str, Any]) -> str:
     """The text of a TOML file that `read_toml` reads back: texts, numbers, truth values, None, and tables of these.
+
+    Lists of texts are written, too, for `toml_filters`.
 
     Raises ConfigError for a value that is none of these.
     """
@@ -254,6 +274,8 @@ def _toml_value(name: str, value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # nan and inf are TOML's words, too
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return f"[{', '.join(_toml_value(name, part) for part in value)}]"
     if isinstance(value, str | int | float):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     raise ConfigError(f"the setting '{name}' cannot be written as TOML: it is a {type(value).__name__}")

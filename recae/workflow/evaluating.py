@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +15,12 @@ from recae.evaluation.protocols import ProtocolOptions, Task, check_protocol, ma
 from recae.evaluation.report import build_report
 from recae.evaluation.runs import Run
 from recae.evaluation.tasks import counted
+from recae.filters import Filters
 from recae.ingest import IngestReport
 from recae.training.config import check_range
 from recae.workflow.auto_config import seconds_of
 from recae.workflow.comparing import TRIALS, Tell, compare
-from recae.workflow.evaluation_data import Columns, Source, check_source, read_material
+from recae.workflow.evaluation_data import Columns, Source, check_source, filters_for, read_material
 from recae.workflow.fitting import DEFAULT_KIND, make_config
 from recae.workflow.kept import Kept
 from recae.workflow.rivals import BASELINES, Given, check_baselines, choose_baselines, choose_kinds
@@ -71,6 +72,7 @@ def evaluate_purchases(
     metric: str | None = None,
     seed: int = 0,
     columns: Columns | None = None,
+    filters: Filters | None = None,
     keep: Path | Kept | None = None,
     threads: int | None = None,
     budget: float | str | None = None,
@@ -105,6 +107,9 @@ def evaluate_purchases(
         Of who is held out, of the settings tried, of every model and of the bootstrap.
     columns
         Options of `recae.ingest.read_events`: names of columns, and what to read of a database.
+    filters
+        Which of the purchases of a table count. With the protocol "time" the minimums apply to what was bought before
+        the cut; with the others, but not with "pair", to all purchases, before anything is held out.
     keep, threads, budget
         As for `comparing.compare`; the budget in seconds or such as "10m".
     command
@@ -121,6 +126,7 @@ def evaluate_purchases(
     options = options or ProtocolOptions()
     check_protocol(protocol, options, seed)
     check_source(source, test, protocol)
+    of_rows, options = filters_for(filters, source, protocol, options)
     ks, metric = check_lengths(ks, metric)
     check_range("trials", trials, 1, 10_000, whole=True)
     seconds = None if budget is None else seconds_of(budget)
@@ -138,9 +144,11 @@ def evaluate_purchases(
         test=test,
         protocol=protocol,
         columns=columns or {},
+        filters=of_rows,
         on_report=progress.on_report,
         on_message=progress.on_message,
     )
+    material = replace(material, filters=filters)
     tasks = make_tasks(material.purchases, protocol, options, seed)
     progress.on_message(f"{tasks[0].rule}{'; the other parts alike' if len(tasks) > 1 else ''}")
     rivals, left_out = choose_baselines(baselines, kinds, tasks, trials)

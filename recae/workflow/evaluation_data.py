@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from recae.errors import ColumnError, ConfigError
 from recae.evaluation.moments import check_times
-from recae.evaluation.protocols import Purchases, pair_of_matrices
+from recae.evaluation.protocols import ProtocolOptions, Purchases, pair_of_matrices
+from recae.filters import Filters
 from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
 from recae.interactions import Interactions
 from recae.sources import Source as Opened
 from recae.sources import open_source
 from recae.sources.matrix import read_matrix
+from recae.workflow.filtering import reading_options
 
 BY_BASKET = ("time", "next-basket")
 """The protocols that need every purchase with its time or basket, and not only the pairs."""
@@ -28,11 +30,15 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Purchases as a protocol needs them, and what the report says of them: names, and lines of what was dropped."""
+    """Purchases as a protocol needs them, and what the report says of them: names, and lines of what was dropped.
+
+    filters  which of them count; None where those that they were read with before say so
+    """
 
     purchases: Purchases
     source: str
     lines: list[str] = field(default_factory=list)
+    filters: Filters | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -47,6 +53,7 @@ class Material:
             "n_users": own.n_users,
             "n_items": own.n_items,
             "n_interactions": own.n_interactions + (0 if test is None else test.n_interactions),
+            "filters": (self.filters or own.filters or Filters()).as_dict(),
             "report": self.lines,
         }
 
@@ -88,6 +95,38 @@ def check_source(source: Source, test: str | Path | None, protocol: str) -> None
         raise ConfigError(f"'{source}' is a matrix and '{test}' a table; give two of a kind")
 
 
+def filters_for(
+    filters: Filters | None, source: Source, protocol: str, options: ProtocolOptions
+) -> tuple[Filters | None, ProtocolOptions]:
+    """The filters to read with, and the options of the protocol, which gets the minimums where it alone may apply them.
+
+    To count what a user or item has from the cut on would let the models know of it. A protocol that holds out by lot,
+    or the last that a user bought, parts what is left of all purchases, as published ones do.
+
+    Raises ConfigError for minimums of a given pair, whose parts would not fit together any more, and for filters of
+    matrices and of what was read already.
+    """
+    if not filters:
+        return None, options
+    if isinstance(source, str | Path) and is_matrix(Path(source)):
+        raise ConfigError(
+            f"filters ({filters}) are for tables of purchases, but matrices are given; leave them out"
+        )
+    reading_options(source, None, filters)
+    if not filters.has_minimum or protocol not in ("pair", "time"):
+        return filters, options
+    if protocol == "pair":
+        raise ConfigError(
+            "minimum purchases would leave other users and items of a given test part than of its training part: "
+            "filter before they are parted, and leave --min-user-purchases and --min-item-purchases out"
+        )
+    return filters.of_rows(), replace(
+        options,
+        min_user_purchases=filters.min_user_purchases,
+        min_item_purchases=filters.min_item_purchases,
+    )
+
+
 def is_matrix(path: Path) -> bool:
     """Whether a path is taken for a matrix: an .npz file, or a folder with train.npz in it."""
     return path.suffix.lower() == ".npz" or (path / "train.npz").is_file()
@@ -99,6 +138,7 @@ def read_material(
     test: str | Path | None,
     protocol: str,
     columns: Columns,
+    filters: Filters | None = None,
     on_report: Callable[[IngestReport], None] = lambda report: None,
     on_message: Callable[[str], None] = lambda text: None,
 ) -> Material:
@@ -126,6 +166,7 @@ def read_material(
         )
     lines: list[str] = []
     plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
+    plain = reading_options(source, plain, filters)
     opened = open_source(source, **{name: columns.get(name) for name in _OF_DATABASES})
     name = Path(opened.name).name or opened.name
 

@@ -14,12 +14,14 @@ import scipy.sparse as sp
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
 from recae.files import check_writable
+from recae.filters import Filters
 from recae.ingest import IngestReport, read_events, read_with_report
 from recae.interactions import Interactions
 from recae.models import ItemKNN, Model, Popularity
 from recae.recommender import Recommender
 from recae.training import Checkpoints, Epoch, choose_device, device_name
 from recae.training.hooks import Hooks
+from recae.workflow.filtering import reading_options
 from recae.workflow.fitting import DEFAULT_KIND, batch_size_of, fit_config, make_config
 from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out
 from recae.workflow.measure import measure
@@ -65,6 +67,7 @@ def train(
     device: str = "auto",
     progress: Progress | None = None,
     columns: dict[str, Any] | None = None,
+    filters: Filters | None = None,
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
     **settings: Any,
@@ -74,6 +77,7 @@ def train(
     source    Interactions, or a table of purchases as `recae.sources.open_source` takes it: a path, a folder, a
               pattern, "-", or the URL of a database
     columns   options of `recae.ingest.read_with_report`: names of columns, and what to read of a database
+    filters   which of the purchases of a table count, as `read_with_report` applies them; None: all
     kind      name of the model, one of `recae.workflow.CONFIGS`; None: `DEFAULT_KIND`
     device    "auto", "cpu" or "cuda"
     checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
@@ -82,10 +86,11 @@ def train(
     settings  fields of the kind's configuration, such as factors, epochs or seed
 
     The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
+    `filters` (where the purchases were filtered while they were read, here or before; see `Filters.as_dict`),
     `held_out` (the seed by which users were held out) and `versions`; no times, so that the same seed gives the same
-    model file. Raises ConfigError for an unknown kind or setting, or when purchases without baskets are to repeat,
-    DeviceError when there is no such device, DataError for purchases that cannot be used, and TrainingError when
-    training fails.
+    model file. Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, and
+    when Interactions are to be filtered, DeviceError when there is no such device, DataError for purchases that cannot
+    be used, and TrainingError when training fails.
     """
     progress = progress or Progress()
     kind = kind or DEFAULT_KIND
@@ -99,7 +104,8 @@ def train(
     if checkpoints is not None:
         check_writable(checkpoints.path)  # before the training, not in the middle of it
     reader = _read_repeats if repeats else _read
-    purchases = reader(source, columns or {}, kind, config, progress)
+    purchases = reader(source, reading_options(source, columns, filters), kind, config, progress)
+    asked = purchases.interactions.filters
     if purchases.decay is not None:
         config = _with_decay(kind, config, purchases.decay)
     held_out, matrix = purchases.held_out, purchases.matrix
@@ -108,6 +114,8 @@ def train(
         progress.on_message(f"too few {least} or more to hold any out: nothing is measured")
     if checkpoints is not None:
         identity = {**checkpoints.identity, "data.fingerprint": purchases.fingerprint}
+        if asked is not None:
+            identity |= asked.identity()
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
     progress.on_message(f"training on {device_name(chosen)}")
     hooks = Hooks(
@@ -134,6 +142,7 @@ def train(
         histories=purchases.histories,
         metadata={
             "fingerprint": purchases.fingerprint,
+            **({} if asked is None else {"filters": asked.as_dict()}),
             "held_out": {"seed": config.seed},
             "metrics": metrics,
             "history": [

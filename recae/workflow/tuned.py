@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from recae.training.settings import to_toml
+from recae.filters import Filters
+from recae.training.settings import FILTERS, to_toml
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
@@ -67,6 +68,7 @@ class Tuned:
     n_users, n_items, validation_users, test_users  numbers of them; the test users were set aside
     repeats           whether people rebuy
     seconds           that the trials took, over all sessions
+    filters           those that the purchases were read with
     """
 
     kind: str
@@ -83,6 +85,7 @@ class Tuned:
     test_users: int
     repeats: bool
     seconds: float
+    filters: Filters = field(default_factory=Filters)
 
     @property
     def best(self) -> TunedTrial:
@@ -100,7 +103,8 @@ class Tuned:
     def toml(self) -> str:
         """The text of a file that `recae train --config` takes, with comments that say where it comes from.
 
-        The same trials give the same text. The seed is among the settings, so that training sets the same users aside.
+        The same trials give the same text. The seed is among the settings, and the filters are a table of their own, so
+        that training sets the same users aside.
         """
         best, first = self.best, self.trials[0]
         defaults = (
@@ -123,6 +127,8 @@ class Tuned:
                 tables.setdefault(part, {})[key] = value
             else:
                 values[name] = value
+        if self.filters:
+            tables[FILTERS] = self.filters.as_dict()
         return "\n".join([*lines, to_toml(self.kind, {**values, **tables})])
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,6 +149,7 @@ class Tuned:
             "validation_users": self.validation_users,
             "test_users": self.test_users,
             "repeats": self.repeats,
+            "filters": self.filters.as_dict(),
             "seconds": self.seconds,
         }
 

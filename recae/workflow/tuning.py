@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recae.errors import ConfigError
+from recae.filters import Filters
 from recae.interactions import Interactions
 from recae.sources import hide_password
 from recae.training import choose_device, device_name
@@ -31,6 +32,7 @@ def tune(
     metric: str = "ndcg@20",
     device: str = "auto",
     columns: Mapping[str, Any] | None = None,
+    filters: Filters | None = None,
     repeats: bool = False,
     study: Path | None = None,
     resume: bool = False,
@@ -47,7 +49,7 @@ def tune(
     count.
 
     source   as for `train`
-    columns  likewise
+    columns, filters  likewise
     kind     name of the model, one of `recae.workflow.CONFIGS` but auto and popularity; None: as for `train`
     trials   how many at most, those of earlier sessions included
     budget   time for all of them, likewise: seconds, or such as 90s, 20m, 1h
@@ -79,7 +81,8 @@ def tune(
     if study is not None:
         check_study(study, resume)
     chosen = choose_device(device, batch_size_of(config))
-    data = read_tuning_data(source, columns or {}, config.seed, repeats, progress.on_report)
+    data = read_tuning_data(source, columns or {}, config.seed, repeats, progress.on_report, filters)
+    applied = data.interactions.filters or Filters()
     fixed: dict[str, Any] = {"seed": config.seed, **settings}
     if kind == "blend" and fixed.get("components") is None:
         fixed["components"] = ",".join(choose_components(repeats))
@@ -90,6 +93,7 @@ def tune(
         "metric": metric,
         "repeats": repeats,
         "data.fingerprint": data.fingerprint,
+        **applied.identity(),
         **fixed,
         SEARCHED: ", ".join(dimension.in_words() for dimension in dimensions),
     }
@@ -122,6 +126,7 @@ def tune(
             validation_users=seen.validation[0].shape[0],
             test_users=seen.set_aside,
             repeats=repeats,
+            filters=applied,
             seconds=sum(trial.seconds for trial in done),
         )
 

@@ -12,8 +12,10 @@ import scipy.sparse as sp
 
 from recae.errors import ConfigError, DataError
 from recae.events import Events
+from recae.filters import Filters
 from recae.ingest import IngestReport, read_events, read_with_report
 from recae.interactions import Interactions
+from recae.workflow.filtering import reading_options
 from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out
 from recae.workflow.repeats import hold_out_repeats
 
@@ -87,13 +89,14 @@ def read_tuning_data(
     seed: int,
     repeats: bool,
     on_report: Callable[[IngestReport], None],
+    filters: Filters | None = None,
 ) -> TuningData:
     """Reads purchases as `train` does.
 
     Raises SourceError, ColumnError and DataError for purchases that cannot be used, ConfigError for repeats without
-    baskets and for baskets without repeats.
+    baskets, for baskets without repeats and for filters of Interactions.
     """
-    columns = dict(columns)
+    columns = reading_options(source, columns, filters)
     if repeats:
         if isinstance(source, Interactions):
             raise ConfigError(
