@@ -250,6 +250,31 @@ def test_both_parts_of_a_pair_are_filtered_by_row(shop: Path) -> None:
         assert part.filters == filters
 
 
+# doctor
+
+
+def test_the_doctor_looks_at_what_is_left(shop: Path) -> None:
+    path = Path("shop.csv")
+    path.write_text(path.read_text() + ",i1,2020-01-01\n")
+    result = recae("doctor", "shop.csv", *ASKED, "--json")
+    assert result.exit_code in (0, 1)
+    found = json.loads(result.stdout)
+    expected, report = read_with_report("shop.csv", filters=Filters.of(FILTERS))
+    assert found["filters"] == FILTERS
+    assert found["filtered"] == report.filtered
+    assert found["dropped"] == {"no user": 1}  # before the period, and checked all the same
+    assert found["figures"]["users"] == expected.n_users
+    assert found["figures"]["interactions"] == expected.n_interactions
+    plain = recae("doctor", "shop.csv", *ASKED, "--basket-column", "")
+    assert f"left out: outside the period\t{report.filtered['outside the period']:,}\n" in plain.stdout
+    every = json.loads(recae("doctor", "shop.csv", "--json").stdout)
+    assert (every["filters"], every["filtered"], every["figures"]["users"]) == ({}, {}, 40)
+    nothing = recae("doctor", "shop.csv", "--until", "2019-01-01", "--json")
+    assert nothing.exit_code == 2
+    (problem,) = [f for f in json.loads(nothing.stdout)["findings"] if f["code"] == "cannot-train"]
+    assert "the filters (before 2019-01-01) leave 0 users" in problem["text"]
+
+
 # from Python
 
 

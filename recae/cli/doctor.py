@@ -8,6 +8,7 @@ import click
 
 from recae.cli.columns import column_options
 from recae.cli.doctor_display import print_examination
+from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.output import message, print_json
 from recae.cli.sources import check_outputs, reading_options, source_argument
 
@@ -15,6 +16,7 @@ from recae.cli.sources import check_outputs, reading_options, source_argument
 @click.command()
 @source_argument
 @column_options
+@filter_options
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
 def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
@@ -45,13 +47,16 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
       2   problems; or the purchases cannot be read (one sentence says why)
 
     With --strict, 2 for warnings too, and for every dropped row or doubt that `recae train --strict` refuses. With
-    --basket-column, orders are read as `recae train --repeats` reads them.
+    --basket-column, orders are read as `recae train --repeats` reads them. With filters, --since and the others, rows
+    are checked all the same; users, items and what to expect are those of the purchases that are left.
 
     \b
     --json prints one object:
       {"format_version": 1, "source": "purchases.csv",
        "columns": {"user": "user_id", "item": "item_id", "time": null, …},
        "unused": ["price"], "rows": 51234, "dropped": {"quantity is zero or less": 560},
+       "filters": {"since": "2023-07-01"},    only what is set
+       "filtered": {"outside the period": 12345},
        "duplicate_share": 0.0,                of the rows
        "repeat_share": 0.34,                  of the purchases kept: of an item that the user has already
        "first_time": 1672552814, "last_time": 1735685786,    seconds since 1970 UTC; or null, also
@@ -68,11 +73,13 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
                      "text": "…", "advice": "…", "examples": ["…"]}]}
     Where nothing can be learned, the finding cannot-train says why, and figures and outlook are null.
     """
-    check_outputs([source], {"--rejects": options["rejects"]})  # before the reading, not after it
+    # before the reading, not after it
+    check_outputs([source, *files_of_filters(options)], {"--rejects": options["rejects"]})
+    filters = read_filters(options)
 
     from recae.doctor import examine
 
-    found = examine(source, **options)
+    found = examine(source, filters=filters, **options)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -52,6 +52,7 @@ def _properties(found: Examination) -> list[list[str]]:
     if figures is None or report is None:
         return rows
     purchases = figures.interactions + figures.repeats
+    rows += [[f"left out: {reason}", f"{count:,}"] for reason, count in report.filtered.items()]
     rows += [
         [
             "repeats",

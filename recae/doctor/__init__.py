@@ -15,6 +15,7 @@ from recae.doctor.rows import check_dropped, check_values
 from recae.doctor.times import WRONG_UNITS, check_times
 from recae.doctor.watch import Seen, Watch
 from recae.errors import ColumnError, DataError, SourceError
+from recae.filters import Filters
 from recae.ingest import (
     BASKET_NAMES,
     Columns,
@@ -42,7 +43,7 @@ class Examination:
         dropped: rows dropped, by reason.
         period: first and last time in seconds since 1970-01-01 UTC; None without times, and where they are misread.
         report: what reading reported; None where nothing could be made of the rows.
-        figures, outlook: of users and items, and what to expect; None likewise.
+        figures, outlook: of users and items that the filters leave, and what to expect of these; None likewise.
         findings: the worst first.
     """
 
@@ -93,6 +94,8 @@ class Examination:
             "unused": list(self.unused),
             "rows": self.rows,
             "dropped": self.dropped,
+            "filters": {} if report is None or report.filters is None else report.filters.as_dict(),
+            "filtered": {} if report is None else report.filtered,
             "duplicate_share": self.duplicate_share,
             "repeat_share": self.repeat_share,
             "first_time": self.period[0],
@@ -110,16 +113,19 @@ def examine(
     query: str | None = None,
     table: str | None = None,
     basket_column: str | None = None,
+    filters: Filters | None = None,
     rejects: str | Path | None = None,
     now: float | None = None,
     **columns: Any,
 ) -> Examination:
     """Read a table of purchases once, as training does, and check it.
 
-    Beside what reading takes, this holds 24 bytes for each row, and some 16 more while it counts.
+    Rows and their values are checked whether filters leave them out or not; users, items and what a model can be
+    expected to learn are those of the purchases that are left. Beside what reading takes, this holds 24 bytes for each
+    row, and some 16 more while it counts.
 
     Args:
-        source, query, table, rejects, columns: as for `recae.ingest.read_with_report`.
+        source, query, table, filters, rejects, columns: as for `recae.ingest.read_with_report`.
         basket_column: as for `recae.ingest.read_events`; None to look at pairs alone.
         now: the present in seconds since 1970-01-01 UTC; by default the clock's.
 
@@ -139,10 +145,17 @@ def examine(
     report: IngestReport | None = None
     try:
         if basket_column is None:
-            shop, report = read_with_report(opened, rejects=rejects, watchers=[watch], **columns)
+            shop, report = read_with_report(
+                opened, filters=filters, rejects=rejects, watchers=[watch], **columns
+            )
         else:
             shop, _, report = read_events(
-                opened, rejects=rejects, watchers=[watch], basket_column=basket_column, **columns
+                opened,
+                filters=filters,
+                rejects=rejects,
+                watchers=[watch],
+                basket_column=basket_column,
+                **columns,
             )
     except (SourceError, ColumnError):
         raise

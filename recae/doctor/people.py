@@ -102,7 +102,8 @@ def check_people(seen: Seen, shop: Interactions, figures: Figures) -> Iterator[F
             item,
             f"the {counted(top, 'most popular item')} (1 %) {'has' if top == 1 else 'have'} "
             f"{percent(figures.top_share, 1)} of the purchases; the Gini coefficient is {figures.gini:.2f}",
-            "compare with the popularity row that training prints; bags, postage and the like are best left out",
+            "compare with the popularity row that training prints; bags, postage and the like are best "
+            "left out with --exclude-items",
             tuple(_popular(shop)),
         )
     purchases = figures.interactions + figures.repeats

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from recae.errors import ConfigError
+from recae.evaluation.tasks import Purchases
 from recae.filters import Filters
+from recae.interactions import Interactions
 
 
 def reading_options(
@@ -21,7 +22,7 @@ def reading_options(
     options = dict(columns or {})
     if not filters:
         return options
-    if not isinstance(source, str | Path):
+    if isinstance(source, Interactions | Purchases):
         raise ConfigError(
             f"filters ({filters}) apply while a table is read, but what is given was read already: give them to "
             "read_interactions, or give the path of the table"
