@@ -55,8 +55,7 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
       {"format_version": 1, "source": "purchases.csv",
        "columns": {"user": "user_id", "item": "item_id", "time": null, …},
        "unused": ["price"], "rows": 51234, "dropped": {"quantity is zero or less": 560},
-       "filters": {"since": "2023-07-01"},    only what is set
-       "filtered": {"outside the period": 12345},
+       "filters": {…}, "filtered": {…},       what was asked for, and purchases left out by reason; or empty
        "duplicate_share": 0.0,                of the rows
        "repeat_share": 0.34,                  of the purchases kept: of an item that the user has already
        "first_time": 1672552814, "last_time": 1735685786,    seconds since 1970 UTC; or null, also
