@@ -30,6 +30,8 @@ class Events:
         time: int64 of shape (n_events,): when it was bought, in seconds since 1970-01-01 UTC; None where only
             the order of the baskets is known.
         n_users, n_items: size of the matrix that the events belong to.
+        quantity: float32 of shape (n_events,): how much of the item the basket holds; None where that was not asked
+            for.
 
     Raises:
         DataError: the parts do not fit together or are not in this order.
@@ -41,11 +43,19 @@ class Events:
     time: NDArray[np.int64] | None
     n_users: int
     n_items: int
+    quantity: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("user", np.int32), ("item", np.int32), ("basket", np.int32), ("time", np.int64)):
+        kinds = {
+            "user": np.int32,
+            "item": np.int32,
+            "basket": np.int32,
+            "time": np.int64,
+            "quantity": np.float32,
+        }
+        for name, kind in kinds.items():
             array = getattr(self, name)
-            if array is None and name == "time":
+            if array is None and name in ("time", "quantity"):
                 continue
             if array.dtype != np.dtype(kind) or array.shape != self.user.shape or array.ndim != 1:
                 raise DataError(
@@ -89,6 +99,7 @@ class Events:
         n_users: int,
         n_items: int,
         times: NDArray[np.int64] | None = None,
+        quantities: NDArray[np.floating[Any]] | None = None,
     ) -> Self:
         """Put rows of purchases, each of shape (rows,), in order.
 
@@ -98,11 +109,13 @@ class Events:
                 An item that a basket holds several times counts once.
             n_users, n_items: size of the matrix.
             times: seconds since 1970-01-01 UTC of each row, if known.
+            quantities: how much was bought in each row, above 0, if known; those of an item in one basket are added up.
 
         Raises:
             DataError: a number is out of range, or the arrays differ in length.
         """
-        if not users.shape == items.shape == when.shape or (times is not None and times.shape != users.shape):
+        known = [array for array in (times, quantities) if array is not None]
+        if not users.shape == items.shape == when.shape or any(a.shape != users.shape for a in known):
             raise DataError("users, items, baskets and times must have one entry for each purchase")
         # of the times of an item in one basket the first, so that the order of the rows does not matter
         order = np.lexsort((items, when, users) if times is None else (times, items, when, users))
@@ -116,6 +129,10 @@ class Events:
         number = np.cumsum(first) - 1
         lengths = np.diff(np.append(np.flatnonzero(begins), user.size))
         basket = number - np.repeat(number[begins], lengths)
+        if quantities is not None:
+            starts = np.flatnonzero(once)
+            sums = np.add.reduceat(quantities[order], starts) if starts.size else quantities
+            quantities = np.minimum(sums, np.finfo(np.float32).max).astype(np.float32)
         return cls(
             user[once].astype(np.int32, copy=False),
             item[once].astype(np.int32, copy=False),
@@ -123,6 +140,7 @@ class Events:
             None if times is None else times[order][once],
             n_users,
             n_items,
+            quantities,
         )
 
     @property
@@ -196,13 +214,16 @@ class Events:
         """The purchases without the last basket of each user who has two or more; nothing of it is left."""
         kept = ~self._in_last_basket()
         time = None if self.time is None else self.time[kept]
-        return Events(self.user[kept], self.item[kept], self.basket[kept], time, self.n_users, self.n_items)
+        quantity = None if self.quantity is None else self.quantity[kept]
+        user, item, basket = self.user[kept], self.item[kept], self.basket[kept]
+        return Events(user, item, basket, time, self.n_users, self.n_items, quantity)
 
     def where(self, kept: NDArray[np.bool_]) -> Events:
         """The purchases marked in ``kept`` (n_events,), the baskets left numbered anew; users and items stay."""
         time = None if self.time is None else self.time[kept]
+        quantity = None if self.quantity is None else self.quantity[kept]
         user, item, basket = self.user[kept], self.item[kept], self.basket[kept]
-        return Events.of(user, item, basket, self.n_users, self.n_items, time)
+        return Events.of(user, item, basket, self.n_users, self.n_items, time, quantity)
 
     def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Events:
         """The purchases of some users of some items, both numbered anew in their old order, and so are baskets left.
@@ -215,7 +236,8 @@ class Events:
         user, item = rows[self.user], columns[self.item]
         kept = (user >= 0) & (item >= 0)
         time = None if self.time is None else self.time[kept]
-        return Events.of(user[kept], item[kept], self.basket[kept], len(users), len(items), time)
+        quantity = None if self.quantity is None else self.quantity[kept]
+        return Events.of(user[kept], item[kept], self.basket[kept], len(users), len(items), time, quantity)
 
     def _in_last_basket(self) -> NDArray[np.bool_]:
         """Which purchases are of the last basket of a user with two or more, (n_events,)."""

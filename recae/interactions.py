@@ -37,6 +37,8 @@ class Interactions:
         item_names: text of shape (items,), null where unknown; None where the source has no names.
         filters: those that were applied while the purchases were read, kept so that a model can tell; None without.
             No part of the fingerprint, which is that of what they left.
+        quantities: float32 of shape (n_interactions,): how much of the item the user bought in all, above 0; None where
+            that was not asked for.
 
     Raises:
         DataError: the parts do not fit together.
@@ -49,6 +51,7 @@ class Interactions:
     counts: NDArray[np.int32]
     item_names: pa.LargeStringArray | None = None
     filters: Filters | None = None
+    quantities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -67,6 +70,13 @@ class Interactions:
             raise DataError(f"counts must be at least 1, but the smallest is {int(self.counts.min())}")
         if self.item_names is not None and len(self.item_names) != len(self.items):
             raise DataError(f"there are {len(self.item_names)} item names for {len(self.items)} items")
+        if self.quantities is not None:
+            _check_aligned("quantities", self.quantities, np.float32, matrix.nnz)
+            if not (self.quantities > 0).all() or not np.isfinite(self.quantities).all():
+                raise DataError(
+                    "quantities must be finite numbers above 0; leave the purchases of others out"
+                )
+            object.__setattr__(self, "quantities", _read_only(self.quantities))
         # Views are frozen, not the caller's arrays.
         arrays = (_read_only(matrix.data), _read_only(matrix.indices), _read_only(matrix.indptr))
         frozen = sp.csr_matrix(arrays, shape=matrix.shape, copy=False)
@@ -93,7 +103,7 @@ class Interactions:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over pattern, ids, counts and times; the same on every machine."""
+        """SHA-256 in hexadecimal over pattern, ids, counts, times and quantities; the same on every machine."""
         digest = hashlib.sha256(b"recae interactions 1")
         parts: list[tuple[NDArray[Any], str]] = [(self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8")]
         for ids in (self.users, self.items):
@@ -102,6 +112,8 @@ class Interactions:
         parts.append((self.counts, "<i8"))
         if self.times is not None:
             parts.append((self.times, "<i8"))
+        if self.quantities is not None:
+            parts.append((self.quantities, "<f4"))
         for array, kind in parts:
             # The length first, so that the end of one part cannot pass for the beginning of the next.
             digest.update(array.size.to_bytes(8, "little"))
@@ -133,8 +145,16 @@ class Interactions:
             shape=(rows.size, self.n_items),
         )
         times = None if self.times is None else self.times[entries]
+        quantities = None if self.quantities is None else self.quantities[entries]
         return Interactions(
-            matrix, users, self.items, times, self.counts[entries], self.item_names, self.filters
+            matrix,
+            users,
+            self.items,
+            times,
+            self.counts[entries],
+            self.item_names,
+            self.filters,
+            quantities,
         )
 
     def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Interactions:
@@ -167,6 +187,7 @@ class Interactions:
             times=None if self.times is None else self.times[kept],
             counts=self.counts[kept],
             item_names=None if self.item_names is None else self.item_names.take(pa.array(items)),
+            quantities=None if self.quantities is None else self.quantities[kept],
         )
 
 

@@ -49,6 +49,7 @@ def read_with_report(
     strict: bool = False,
     rejects: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
+    quantities: bool = False,
 ) -> tuple[Interactions, IngestReport]:
     """Read a table of purchases.
 
@@ -74,6 +75,8 @@ def read_with_report(
             leave out; also written where the purchases are refused then. It takes a temporary copy of the columns, in
             ``$TMPDIR``.
         watchers: are told of every batch.
+        quantities: keep how much of each item a user bought, 4 bytes a pair more, and without times those of each
+            different row; see `Interactions.quantities`.
 
     Returns:
         the interactions, and the report of what was read and dropped.
@@ -82,7 +85,7 @@ def read_with_report(
         SourceError: the source cannot be read to its end.
         ConfigError: a query or table is given for something else than a database, or both.
         ColumnError: the columns are not the ones needed, or of types that cannot be used; a period is asked for, and
-            there are no times.
+            there are no times; quantities are asked for, and there is no column of them.
         DataError: fewer than two users or two items are left, or ``strict`` refuses them.
         OutputError: the rejects cannot be written.
     """
@@ -94,7 +97,7 @@ def read_with_report(
         "name": name_column,
     }
     opened = open_source(source, query=query, table=table)
-    interactions, _, report = _read(opened, given, strict, rejects, watchers, filters)
+    interactions, _, report = _read(opened, given, strict, rejects, watchers, filters, quantities=quantities)
     return interactions, report
 
 
@@ -113,6 +116,7 @@ def read_events(
     strict: bool = False,
     rejects: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
+    quantities: bool = False,
     **columns: str | None,
 ) -> tuple[Interactions, Events, IngestReport]:
     """Read a table of purchases as `read_with_report` does, and keep which were made together, in which order.
@@ -126,7 +130,7 @@ def read_events(
         source, query, table: as for `read_with_report`.
         basket_column: exact name of the basket column; by default the first of `BASKET_NAMES`, and only where
             there is no time column; "" says that there is none.
-        filters, strict, rejects, watchers, columns: as for `read_with_report`.
+        filters, strict, rejects, watchers, quantities, columns: as for `read_with_report`.
 
     Returns:
         the interactions, the purchases by basket with the same users and items, and the report.
@@ -142,7 +146,9 @@ def read_events(
     given = {role: columns.get(f"{role}_column") for role in roles}
     opened = open_source(source, query=query, table=table)
     roles_and_basket = {**given, "basket": basket_column}
-    interactions, events, report = _read(opened, roles_and_basket, strict, rejects, watchers, filters)
+    interactions, events, report = _read(
+        opened, roles_and_basket, strict, rejects, watchers, filters, quantities=quantities
+    )
     assert events is not None  # noqa: S101  # a basket was asked for
     return interactions, events, report
 
@@ -182,6 +188,7 @@ def _read(
     watchers: Sequence[Watcher],
     filters: Filters | None = None,
     fewest: int = 2,
+    quantities: bool = False,
 ) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
     try:
@@ -194,9 +201,15 @@ def _read(
             )
         if filters is not None:
             check_period(filters, columns.time, columns.time is not None)
+        if quantities and columns.quantity is None:
+            found = ", ".join(map(repr, table.column_names[:30]))
+            raise ColumnError(
+                "--quantity-as-confidence needs how much of each item was bought, but no column of quantities is "
+                f"recognised; name it with --quantity-column, or leave --quantity-as-confidence out; found: {found}"
+            )
         kept = None if rejects is None else Rejects(Path(rejects), columns)
         watching = [*watchers, *([] if kept is None else [kept])]
-        reading = Reading(table, columns, watching, fewest, filters)
+        reading = Reading(table, columns, watching, fewest, filters, quantities)
         for batch in table.batches(columns.used()):
             reading.add(batch)
         pa.default_memory_pool().release_unused()  # Arrow holds on to what the batches took

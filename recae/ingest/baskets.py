@@ -22,23 +22,27 @@ class Purchases:
         users, items: int32 row numbers in the id maps.
         times: int64 seconds, `NO_TIME` where unknown; None without times.
         baskets: int32 positions in the texts of the basket column, −1 for none; None without one.
+        quantities: float64, how much was bought; None where that was not asked for.
     """
 
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     times: NDArray[np.int64] | None
     baskets: NDArray[np.int32] | None
+    quantities: NDArray[np.float64] | None = None
 
 
 def joined(parts: list[Purchases]) -> Purchases:
     """Return purchases one after the other."""
     times = [part.times for part in parts if part.times is not None]
     baskets = [part.baskets for part in parts if part.baskets is not None]
+    quantities = [part.quantities for part in parts if part.quantities is not None]
     return Purchases(
         np.concatenate([part.users for part in parts]),
         np.concatenate([part.items for part in parts]),
         np.concatenate(times) if times else None,
         np.concatenate(baskets) if baskets else None,
+        np.concatenate(quantities) if quantities else None,
     )
 
 
@@ -80,7 +84,7 @@ def to_events(
         rises = (start[order[1:]] != start[order[:-1]]) | (numbers[order[1:]] != numbers[order[:-1]])
         when = np.empty(users.size, dtype=np.int64)
         when[order] = np.append(0, np.cumsum(rises))[: users.size]
-    return Events.of(users, items, when, n_users, n_items, times)
+    return Events.of(users, items, when, n_users, n_items, times, purchases.quantities)
 
 
 def _whole_numbers(texts: pa.LargeStringArray, name: str) -> NDArray[np.int64]:

@@ -19,11 +19,13 @@ from recae.ingest.baskets import Purchases, joined
 from recae.ingest.filtering import FATES, RowFilter
 from recae.ingest.names import Names
 from recae.ingest.narrow import Column, sort_rows
+from recae.ingest.quantities import from_tokens
 from recae.ingest.runs import Runs, starts_of
 from recae.ingest.times import Times
 from recae.interactions import NO_TIME
 
 _INT32: Final = 2**31  # entries from which on their places take 64 bits
+_FLOAT32: Final = np.finfo(np.float32)
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,23 @@ class Layout:
     Attributes:
         time: two columns, the kind and the token of `Times`, and the token of a quantity.
         name, basket: the number of a text, −1 for none.
+        quantity: whether quantities are to be kept: without times, a column with their tokens comes first.
     """
 
     time: bool
     name: bool
     basket: bool
+    quantity: bool = False
 
     @property
     def keys(self) -> int:
         """How many columns there are."""
-        return 3 * self.time + self.name + self.basket
+        return self.leading + self.name + self.basket
+
+    @property
+    def leading(self) -> int:
+        """How many columns come before the numbers of texts."""
+        return 3 if self.time else int(self.quantity)
 
     @property
     def with_first(self) -> bool:
@@ -61,6 +70,7 @@ class Gathered:
         rows: the purchases kept, where they were asked for.
         filtered: how many purchases the filter left out, by its fates, shape (fates,); None without a filter.
         period: seconds of the first and the last purchase that it left, None where none has a time.
+        quantities: as in `Interactions`.
     """
 
     matrix: sp.csr_matrix[np.float32]
@@ -71,6 +81,7 @@ class Gathered:
     rows: Purchases | None
     filtered: NDArray[np.int64] | None
     period: tuple[int, int] | None
+    quantities: NDArray[np.float32] | None
 
 
 def text_order(texts: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[np.int32], IdMap]:
@@ -114,6 +125,7 @@ def gather(
     indices = np.empty(total, dtype=np.int32)
     counts = np.empty(total, dtype=np.int32)
     last = None if times is None else np.empty(total, dtype=np.int64)
+    amounts = np.empty(total, dtype=np.float32) if layout.quantity else None
     lengths = np.zeros(users.size, dtype=np.int64)
     names = Names(item_rank.size) if layout.name else None
     rows: list[Purchases] = []
@@ -132,13 +144,16 @@ def gather(
         counts[done:after] = np.add.reduceat(block.counts, pairs)
         if last is not None and block.seconds is not None:  # the last of a pair is its latest
             last[done:after] = block.seconds[np.append(pairs[1:], block.owners.size)[: pairs.size] - 1]
+        if amounts is not None and block.quantities is not None and pairs.size:
+            sums = np.add.reduceat(block.quantities, pairs)
+            amounts[done:after] = np.clip(sums, _FLOAT32.tiny, _FLOAT32.max)
         lengths[start:stop] = np.bincount(block.owners[pairs], minlength=stop - start)
         if names is not None and block.names is not None and block.firsts is not None:
             names.add(block.items, block.names, block.counts, block.firsts)
         if with_rows:
             rows.append(block.purchases(start))
         done = after
-    for array in (indices, counts, last):
+    for array in (indices, counts, last, amounts):
         if array is not None:
             array.resize(done, refcheck=False)  # in place, where a slice would hold on to the whole
     matrix: sp.csr_matrix[np.float32] = sp.csr_matrix(
@@ -146,7 +161,7 @@ def gather(
     )
     kept = joined(rows) if with_rows else None
     first_and_last = (min(period), max(period)) if period else None
-    return Gathered(matrix, last, counts, duplicates, names, kept, filtered, first_and_last)
+    return Gathered(matrix, last, counts, duplicates, names, kept, filtered, first_and_last, amounts)
 
 
 def _sorted(
@@ -178,7 +193,7 @@ class _Block:
     """The purchases of some users, sorted by user, item and time, without duplicates.
 
     Every array has shape (rows,); `firsts` are the numbers of the rows that each stands for first, `counts` how many
-    purchases it stands for.
+    purchases it stands for, `quantities` how much was bought in them together.
     """
 
     owners: Column
@@ -189,6 +204,7 @@ class _Block:
     firsts: Column | None
     counts: Column
     duplicates: int
+    quantities: NDArray[np.float64] | None
 
     @classmethod
     def of(
@@ -197,7 +213,7 @@ class _Block:
         owners, items, *rest = columns
         counts = rest.pop()
         first = [rest.pop()] if layout.with_first else []
-        timed, texts = rest[: 3 * layout.time], rest[3 * layout.time :]
+        timed, texts = rest[: layout.leading], rest[layout.leading :]
         keys = [owners, item_rank[items].astype(np.int64)]
         unknown = 0
         if times is not None:
@@ -206,7 +222,9 @@ class _Block:
                 0 if times.first is None else times.first - 1
             )  # what is far away would not fit into a word
             keys += [np.where(seconds == NO_TIME, unknown, seconds), timed[2]]
-        keys = sort_rows([*keys, *first, *texts, counts])
+        # with times the quantities are among the keys already
+        tokens = [timed[-1]] if layout.quantity and times is None else []
+        keys = sort_rows([*keys, *first, *texts, *tokens, counts])
         counts, total = keys[-1], int(keys[-1].sum())
         if times is not None:
             known = keys[2] != unknown
@@ -215,7 +233,10 @@ class _Block:
             counts = np.where(known, 1, counts)
             if not kept.all():
                 keys, counts = [key[kept] for key in keys], counts[kept]
-        rest = keys[2 if times is None else 4 : -1]
+        quantities = None
+        if layout.quantity:
+            quantities = from_tokens(keys[3 if times is not None else -2]) * counts
+        rest = keys[2 if times is None else 4 : -1 - len(tokens)]
         return cls(
             owners=keys[0],
             items=keys[1],
@@ -225,6 +246,7 @@ class _Block:
             firsts=rest[0] if layout.with_first else None,
             counts=counts,
             duplicates=total - int(counts.sum()),
+            quantities=quantities,
         )
 
     def where(self, row_filter: RowFilter) -> tuple[_Block, NDArray[np.int64]]:
@@ -247,6 +269,7 @@ class _Block:
             baskets=of_kept(self.baskets),
             firsts=of_kept(self.firsts),
             counts=self.counts[kept],
+            quantities=None if self.quantities is None else self.quantities[kept],
         )
         return block, numbers
 
@@ -264,4 +287,5 @@ class _Block:
             self.items.astype(np.int32),
             self.seconds,
             None if self.baskets is None else self.baskets.astype(np.int32),
+            self.quantities,
         )

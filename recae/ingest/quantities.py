@@ -67,6 +67,15 @@ def quantity_tokens(quantities: NDArray[np.float64]) -> NDArray[np.int64]:
     return tokens
 
 
+def from_tokens(tokens: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the quantities that `quantity_tokens` made these of."""
+    tokens = np.ascontiguousarray(tokens, dtype=np.int64)
+    found = tokens.astype(np.float64)
+    others = tokens < 0
+    found[others] = (-tokens[others]).view(np.float64)
+    return found
+
+
 def _number(text: str) -> float:
     """Return the number that a text means, 1 for blanks, NaN for anything else."""
     text = "".join(text.split()).replace("−", "-")

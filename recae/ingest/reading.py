@@ -37,7 +37,7 @@ _LOOKS_MISSING: Final = pa.array(
 class Reading:
     """The state of one reading: what the batches so far have brought, told to watchers as it comes.
 
-    Fewer than `fewest` users or items are refused.
+    Fewer than `fewest` users or items are refused. How much was bought is kept `with_quantities` only.
     """
 
     _filters: Filters | None = None
@@ -49,6 +49,7 @@ class Reading:
         watchers: Sequence[Watcher] = (),
         fewest: int = 2,
         filters: Filters | None = None,
+        with_quantities: bool = False,
     ) -> None:
         self._watchers, self._fewest = watchers, fewest
         self._filters = filters or None  # those that ask for nothing are none
@@ -62,7 +63,9 @@ class Reading:
         by_time = filters is not None and filters.by_time
         self._untimed = "left out, since a period is asked for" if by_time else "kept without a time"
         self._times = Times(columns.time, self._untimed) if columns.time is not None else None
-        self._layout = Layout(columns.time is not None, columns.name is not None, columns.basket is not None)
+        self._layout = Layout(
+            columns.time is not None, columns.name is not None, columns.basket is not None, with_quantities
+        )
         self._runs = Runs(self._layout.keys, self._layout.with_first)
         self._kept = 0
 
@@ -91,7 +94,8 @@ class Reading:
         keys: list[NDArray[Any]] = []
         if self._times is not None:
             keys += self._times.add(of_kept(batch.column(columns.time)))
-            keys.append(quantity_tokens(np.ones(keys[0].size) if quantities is None else quantities[keep]))
+        if self._times is not None or self._layout.quantity:
+            keys.append(quantity_tokens(np.ones(int(keep.sum())) if quantities is None else quantities[keep]))
         for column, dictionary in ((columns.name, self._names), (columns.basket, self._baskets)):
             if column is not None:
                 texts = as_text(batch.column(column), column)
@@ -117,7 +121,7 @@ class Reading:
             self._dropped[why.DUPLICATE] = found.duplicates
         item_names = None if found.names is None else found.names.best(self._names.texts())
         interactions = Interactions(
-            found.matrix, users, items, found.times, found.counts, item_names, filters
+            found.matrix, users, items, found.times, found.counts, item_names, filters, found.quantities
         )
         if times is None and int(interactions.counts.sum()) > interactions.n_interactions:
             self._notes.append(
