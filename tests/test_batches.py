@@ -30,6 +30,23 @@ def batch(power: "float | str" = 0.5, noise: float = 0.0, seed: int = 0, emphasi
     )
 
 
+def test_entries_weigh_what_is_given_times_the_emphasis_of_what_is_hidden() -> None:
+    M = matrix()
+    each = np.arange(1, M.nnz + 1, dtype=np.float32)
+    users = [7, 4, 2, 11]
+    found = make_batch(
+        M, np.array(users), noise=0.5, power=0.5, emphasis=3.0, entry_weights=each,
+        rng=np.random.default_rng(0), dtype=torch.float64, device="cpu",
+    )  # fmt: skip
+    own = [each[p] for user in users for p in range(M.indptr[user], M.indptr[user + 1])]
+    hidden = found.inputs.numpy() == 0
+    assert hidden.any()
+    assert not hidden.all()
+    assert found.own.tolist() == own
+    assert found.weights.tolist() == [w * 3 if h else w for w, h in zip(own, hidden, strict=True)]
+    np.testing.assert_array_equal(found.targets, batch().targets)
+
+
 @pytest.mark.parametrize("power", [0.0, 0.35, 1.0, "l2"])
 def test_entries_are_those_of_the_rows_normalised(power: "float | str") -> None:
     found, M = batch(power), matrix()

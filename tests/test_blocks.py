@@ -86,8 +86,13 @@ def oracle(
     epochs: int,
     draw: Draw,
     start: tuple[np.ndarray, np.ndarray],
+    each: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], float]:
-    """The same training without any trick: dense rows, autograd, every weight updated. And its last mean loss."""
+    """The same training without any trick: dense rows, autograd, every weight updated. And its last mean loss.
+
+    `each` (nnz,) is what each purchase weighs beside α.
+    """
+    own = np.ones(matrix.nnz) if each is None else each
     E = torch.tensor(start[0], requires_grad=True)
     b = torch.zeros(E.shape[1], dtype=E.dtype, requires_grad=True)
     W = torch.tensor(start[1], requires_grad=True)
@@ -108,7 +113,10 @@ def oracle(
                 x[owned] = 1
                 noisy[owned[keep]] = 1 / (q * (max(keep.sum(), 1) / q) ** config.input_power)
                 h = torch.cat([2 * torch.sigmoid(noisy @ E + b) - 1, torch.ones(1, dtype=dtype)])
-                loss = (torch.where(x > 0, config.purchase_weight, 1.0) * (W @ h - x) ** 2).sum() / 2
+                weight = torch.ones(len(E), dtype=dtype)
+                of_user = own[matrix.indptr[user] : matrix.indptr[user + 1]]
+                weight[owned] = torch.tensor(config.purchase_weight * of_user, dtype=dtype)
+                loss = (weight * (W @ h - x) ** 2).sum() / 2
                 gE, gb, gW = torch.autograd.grad(loss, (E, b, W))
                 gradients.append((gE, gb))
                 total += 2 * loss.item()
@@ -187,6 +195,33 @@ def test_the_device_path_agrees_with_autograd(change: dict[str, float], dtype: s
     for name, weights in expected.items():
         error = np.abs(arrays(trainer)[name] - weights).max() / np.abs(weights).max()
         assert error < tolerance, f"{name}: {error:.2g} relative"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"batch_size": 89}, {"batch_size": 64, "learning_rate": 0.1}, {"purchase_weight": 1.0}],
+    ids=lambda change: "-".join(f"{k}={v}" for k, v in change.items()) or "plain",
+)
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_weighted_purchases_agree_with_autograd(place: str, change: dict[str, float]) -> None:
+    matrix = purchases(90, 60)
+    each = np.random.default_rng(5).lognormal(0, 0.9, matrix.nnz).clip(0.02, 4).astype(np.float32)
+    config = replace(SMALL, dtype="float64", **change)
+    trainer: BlockTrainer | DeviceBlockTrainer
+    if place == "host":
+        trainer = BlockTrainer(matrix, config, each)
+        draw, start = drawn_by_numpy(matrix, config), first_weights(matrix, config)
+    else:
+        trainer = DeviceBlockTrainer(matrix, config, "cpu", each)
+        draw = drawn_by_device(DeviceBlockTrainer(matrix, config, "cpu"))
+        start = (trainer.E.numpy().copy(), trainer.V.numpy().copy())
+    expected, expected_loss = oracle(matrix, config, 3, draw, start, each)
+    for _ in range(3):
+        loss = run_epoch(trainer)
+    assert loss == pytest.approx(expected_loss, rel=1e-9)
+    for name, weights in expected.items():
+        error = np.abs(arrays(trainer)[name] - weights).max() / np.abs(weights).max()
+        assert error < 1e-9, f"{name}: {error:.2g} relative"
 
 
 def test_blocks_of_one_user_are_per_user_sgd() -> None:

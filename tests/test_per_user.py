@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from recae.errors import TrainingError
+from recae.errors import ConfigError, TrainingError
 from recae.training import SigmoidConfig, train_sigmoid
 from recae.training.config import resolve
 from recae.training.kernels import train_users
@@ -26,8 +26,14 @@ def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
     return sp.csr_matrix(dense.astype(np.float32))
 
 
-def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
-    """The same training, written down without any trick: dense rows, torch autograd, every weight updated."""
+def oracle(
+    matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int, each: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The same training, written down without any trick: dense rows, torch autograd, every weight updated.
+
+    `each` (nnz,) is what each purchase weighs beside α.
+    """
+    own = np.ones(matrix.nnz) if each is None else each
     config = resolve(config, matrix)
     start = first_parameters(matrix, config)
     E = torch.tensor(start.encoder, requires_grad=True)
@@ -56,7 +62,9 @@ def oracle(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[st
                 noisy[owned[keep]] = 1 / (q * (max(keep.sum(), 1) / q) ** config.input_power)
                 code = 2 * torch.sigmoid(noisy @ E + b) - 1
                 h = torch.cat([code, torch.ones(1, dtype=E.dtype)])
-                weight = torch.where(x > 0, config.purchase_weight, 1.0)
+                weight = torch.ones_like(x)
+                of_user = own[matrix.indptr[user] : matrix.indptr[user + 1]]
+                weight[owned] = torch.tensor(config.purchase_weight * of_user, dtype=E.dtype)
                 loss = (weight * (W @ h - x) ** 2).sum() / 2  # halved, as in the engine
                 gE, gb, gW = torch.autograd.grad(loss, (E, b, W))
                 with torch.no_grad():
@@ -76,8 +84,10 @@ def run_epoch(trainer: PerUserTrainer) -> float:
     return trainer.end_epoch()
 
 
-def trained(matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int) -> dict[str, np.ndarray]:
-    trainer = PerUserTrainer(matrix, config)
+def trained(
+    matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int, each: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    trainer = PerUserTrainer(matrix, config, each)
     for _ in range(epochs):
         run_epoch(trainer)
     p = trainer.parameters
@@ -120,6 +130,39 @@ def test_weights_agree_with_autograd(change: dict[str, float], dtype: str, toler
     for name, weights in expected.items():
         error = np.abs(found[name] - weights).max() / np.abs(weights).max()
         assert error < tolerance, f"{name}: {error:.2g} relative"
+
+
+@pytest.mark.parametrize("change", [{}, {"dropout": 0.0, "fold_every": 37}, {"purchase_weight": 1.0}])
+def test_weighted_purchases_agree_with_autograd(change: dict[str, float]) -> None:
+    """With weights on both sides of 1, so that α times some of them is below 1, too."""
+    matrix = purchases(90, 60)
+    each = np.random.default_rng(5).lognormal(0, 0.9, matrix.nnz).clip(0.02, 4).astype(np.float32)
+    config = replace(SMALL, dtype="float64", **change)
+    expected, plain = oracle(matrix, config, 4, each), oracle(matrix, config, 4)
+    found = trained(matrix, config, 4, each)
+    for name, weights in expected.items():
+        assert np.abs(found[name] - weights).max() / np.abs(weights).max() < 1e-9, name
+        assert np.abs(plain[name] - weights).max() / np.abs(weights).max() > 1e-3, name
+
+
+def test_weights_of_one_change_nothing() -> None:
+    matrix = purchases(90, 60)
+    config = replace(SMALL, dtype="float64")
+    plain = trained(matrix, config, 2)
+    weighted = trained(matrix, config, 2, np.ones(matrix.nnz, np.float32))
+    for name, weights in plain.items():
+        np.testing.assert_allclose(weighted[name], weights, rtol=1e-12, atol=1e-14)
+
+
+def test_the_rate_is_small_enough_for_the_purchase_that_weighs_most() -> None:
+    matrix = purchases(90, 60)
+    config = SigmoidConfig(purchase_weight=40.0)
+    assert resolve(config, matrix).learning_rate == 0.01
+    assert resolve(config, matrix, largest=10.0).learning_rate == 1 / 400
+    with pytest.raises(
+        ConfigError, match=r"the largest weight of a purchase is below 2.* = 4: .* below 0.005"
+    ):
+        resolve(replace(config, learning_rate=0.01), matrix, largest=10.0)
 
 
 def test_training_moves_the_weights() -> None:
@@ -231,7 +274,7 @@ def test_the_same_bits_wherever_the_arrays_lie() -> None:
         ]
         rates = (single(0.02), single(0.04), single(2), single(0.5), single(0.35), single(1e-8))
         indptr, indices = matrix.indptr, matrix.indices
-        train_users(users, indptr, indices, placed(kept), *ours[:5], 0, *ours[5:], *theirs, 8, *rates)
+        train_users(users, indptr, indices, placed(kept), None, *ours[:5], 0, *ours[5:], *theirs, 8, *rates)
         return b"".join(array.tobytes() for array in (*ours, *theirs))
 
     assert len({step() for _ in range(300)}) == 1

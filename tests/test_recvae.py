@@ -1,5 +1,7 @@
 """RecVAE: prior, network, alternation and model, each against a plain form of the same formula."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -124,6 +126,14 @@ def test_penalty_weighs_each_users_divergence_by_their_purchases(power):
     penalty.backward()
     assert all(parameter.grad is None for parameter in network.old.parameters())
     assert any(parameter.grad.abs().max() > 0 for parameter in network.encoder.parameters())
+
+
+def test_penalty_weighs_each_users_divergence_by_their_weighted_purchases():
+    network, batch = make_network(), make_noisy()
+    _, plain = network(replace(batch, own=torch.ones_like(batch.own)))
+    network.generator = generator(7)
+    _, doubled = network(replace(batch, own=2 * torch.ones_like(batch.own)))
+    assert doubled.item() == pytest.approx(2 * plain.item())
 
 
 def test_gradient_is_that_of_the_plain_bound():

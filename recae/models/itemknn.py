@@ -43,8 +43,18 @@ class ItemKNN:
     settings: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, matrix: sp.csr_matrix, *, k: int = 6, weighting: Weighting = "tfidf") -> Self:
+    def fit(
+        cls,
+        matrix: sp.csr_matrix,
+        *,
+        k: int = 6,
+        weighting: Weighting = "tfidf",
+        weights: NDArray[np.float32] | None = None,
+    ) -> Self:
         """Compares the items of a csr_matrix of shape (users, I), all stored purchases weighing the same.
+
+        With `weights` (nnz,), in the order of the matrix, each stands where `implicit` expects how often an item was
+        bought: tf-idf takes its root, BM25 lets it saturate, cosine takes it as it is.
 
         The defaults had the best recall@20 of the three weightings and k from 3 to 4,000 on held-out
         validation users of Online Retail (3,665 items). tf-idf also led on Ta-Feng, with k = 10, and on
@@ -62,7 +72,10 @@ class ItemKNN:
             raise ConfigError(f"item-kNN has no weighting '{weighting}'; choose one of {known}")
         from implicit import nearest_neighbours as nn
 
-        purchases = pattern(matrix).astype(np.float64).T  # (I, users)
+        by_user = pattern(matrix).astype(np.float64)
+        if weights is not None:
+            by_user.data[:] = weights
+        purchases = by_user.T  # (I, users)
         # tf-idf divides 0 by 0 for an item whose owners own nearly everything; zero similarity is meant
         with np.errstate(divide="ignore", invalid="ignore"):
             if weighting == "bm25":

@@ -13,12 +13,12 @@ from recae.models.base import JSON, check_histories, check_items, take_array
 
 @dataclass(frozen=True, eq=False)
 class Popularity:
-    """Scores an item by the number of users who own it, whatever the history.
+    """Scores an item by the number of users who own it, or what their purchases weigh, whatever the history.
 
     Parameters
     ----------
     counts : float32 ndarray of shape (I,)
-        Number of users who own each item (exact up to 2^24 users).
+        Number of users who own each item (exact up to 2^24 users), or the sum of the weights of their purchases.
     settings : mapping
         The configuration it was fitted with, kept for the record.
     """
@@ -30,9 +30,12 @@ class Popularity:
     settings: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, matrix: sp.csr_matrix) -> Self:
-        """Counts the owners of each item of a csr_matrix of shape (users, I) without duplicate entries."""
-        return cls(np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float32))
+    def fit(cls, matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> Self:
+        """Counts the owners of each item of a csr_matrix of shape (users, I) without duplicate entries.
+
+        `weights` (nnz,) is what each purchase counts as, in the order of the matrix; None: 1.
+        """
+        return cls(np.bincount(matrix.indices, weights, matrix.shape[1]).astype(np.float32))
 
     @property
     def n_items(self) -> int:

@@ -146,8 +146,8 @@ def resolve_bpr(config: BprConfig, matrix: sp.csr_matrix) -> BprConfig:
 def fit_popularity(
     matrix: sp.csr_matrix, config: PopularityConfig, hooks: Hooks
 ) -> tuple[Popularity, list[Epoch]]:
-    """Counts the owners of each item of (U, I) purchases."""
-    return replace(Popularity.fit(matrix), settings=config.as_dict()), []
+    """Counts the owners of each item of (U, I) purchases, or adds up their weights."""
+    return replace(Popularity.fit(matrix, hooks.weights), settings=config.as_dict()), []
 
 
 def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
@@ -155,7 +155,12 @@ def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> t
     trials = [config.k] if config.k else list(NEIGHBOURS) if hooks.validate else [20]
     best, most = None, -np.inf
     for k in trials:
-        model = ItemKNN.fit(matrix, k=k, weighting=config.weighting)  # type: ignore[arg-type]  # checked there
+        model = ItemKNN.fit(
+            matrix,
+            k=k,
+            weighting=config.weighting,  # type: ignore[arg-type]  # checked there
+            weights=hooks.weights,
+        )
         quality = hooks.validate(model) if hooks.validate and len(trials) > 1 else 0.0
         if best is None or quality > most:
             best, most = replace(model, settings={**config.as_dict(), "k": k}), quality
@@ -169,12 +174,13 @@ def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> t
 def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
     """Factorises (U, I) purchases with `implicit`'s ALS, on all processors; the same seed gives the same bits.
 
+    The confidence in a purchase is alpha times its weight (Hu, Koren and Volinsky 2008).
     Raises TrainingError when there are no purchases, or a vector is not finite.
     """
     from implicit.cpu.als import AlternatingLeastSquares
 
     config = resolve_als(config, matrix)
-    purchases = _purchases(matrix)
+    purchases = _purchases(matrix, hooks.weights)
     with _one_blas_thread():
         solver = AlternatingLeastSquares(
             factors=config.factors,
@@ -227,15 +233,18 @@ def sample_by_popularity(matrix: sp.csr_matrix, number: int) -> NDArray[np.int64
     return bought[places].astype(np.int64)
 
 
-def _purchases(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """The pattern as `implicit` wants it: rows sorted, arrays that may be written to."""
+def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> sp.csr_matrix:
+    """The pattern, or what each purchase weighs, as `implicit` wants it: rows sorted, arrays that may be written to."""
     if not matrix.nnz:
         raise TrainingError(
             f"{matrix.shape[0]:,} users × {matrix.shape[1]:,} items hold no purchase, so there is nothing to learn: "
             "use more data"
         )
-    purchases: sp.csr_matrix = pattern(matrix).sorted_indices()  # a copy
-    return purchases
+    purchases = pattern(matrix)
+    if weights is not None:
+        purchases = sp.csr_matrix((weights, purchases.indices, purchases.indptr), shape=matrix.shape)
+    found: sp.csr_matrix = purchases.sorted_indices()  # a copy
+    return found
 
 
 def _fit(trainer: Any, purchases: sp.csr_matrix, advice: str) -> NDArray[np.float32]:

@@ -19,7 +19,9 @@ class Batch:
     offsets  int64 (B + 1,) first entries of the rows; row b lies at offsets[b] to offsets[b + 1]
     inputs   float (n,) with what each entry enters the network, 0 for one that noise hides
     targets  float (n,) the values to reconstruct: 1 for a purchase, in [0, 1] for other data
-    weights  float (n,) factors on the loss of the entries: `emphasis` for one that noise hides, 1 for the others
+    weights  float (n,) factors on the loss of the entries: the entry's own weight, times `emphasis` for one that noise
+             hides
+    own      float (n,) the entries' own weights, without emphasis
     epoch    of the training, from 1
     step     of the training, from 0
     """
@@ -31,6 +33,7 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     weights: Tensor
+    own: Tensor
     epoch: int = 0
     step: int = 0
 
@@ -42,6 +45,7 @@ def make_batch(
     noise: float,
     power: "float | str",
     emphasis: float,
+    entry_weights: NDArray[np.float32] | None = None,
     rng: np.random.Generator,
     dtype: torch.dtype,
     device: "str | torch.device",
@@ -55,6 +59,7 @@ def make_batch(
     power     p in 0..1: an entry of a row with m entries enters as value/m^p; "l2": as value/‖row‖₂ (Liang et al.,
               2018, arXiv:1802.05814)
     emphasis  factor on the loss of the entries that noise hides (Vincent et al., 2010, section 4.2)
+    entry_weights  (nnz,) what each entry of `matrix` weighs in the loss; None: 1
     rng       draws n float32 numbers when there is noise, none otherwise
     """
     first, last = matrix.indptr[users].astype(np.int64), matrix.indptr[users + 1].astype(np.int64)
@@ -70,11 +75,13 @@ def make_batch(
     else:
         size = lengths.astype(np.float64) ** float(power)
     size[size == 0] = 1
-    inputs, weights = targets / (size * (1 - noise))[rows], np.ones(n)
+    inputs = targets / (size * (1 - noise))[rows]
+    own = np.ones(n) if entry_weights is None else entry_weights[places].astype(np.float64)
+    weights = own
     if noise > 0:
         hidden = rng.random(n, dtype=np.float32) < noise
         inputs[hidden] = 0
-        weights[hidden] = emphasis
+        weights = np.where(hidden, emphasis * own, own)
 
     def move(array: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(array).to(device=device, dtype=dtype)
@@ -87,6 +94,7 @@ def make_batch(
         inputs=move(inputs),
         targets=move(targets),
         weights=move(weights),
+        own=move(own),
         epoch=epoch,
         step=step,
     )

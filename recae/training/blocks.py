@@ -16,9 +16,11 @@ from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training import block_kernels as kernels
 from recae.training.block_math import MAX_SHRINK, Dense, Sparse, in_turn, take_steps, users_together
 from recae.training.config import SigmoidConfig, resolve
+from recae.training.host_rows import solve_residuals
 from recae.training.parameters import first_parameters
 from recae.training.per_user import ADAGRAD_EPSILON
-from recae.training.sigmoid import SigmoidTrainer
+from recae.training.rows import WEIGHT
+from recae.training.sigmoid import SigmoidTrainer, largest_of
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -34,9 +36,14 @@ class BlockTrainer(SigmoidTrainer):
     a batch size of 1 this is per-user SGD.
     """
 
-    def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
-        config = resolve(config, matrix)
+    def __init__(
+        self, matrix: sp.csr_matrix, config: SigmoidConfig, weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
+
+        Raises TrainingError when it holds none.
+        """
+        config = resolve(config, matrix, largest_of(weights))
         super().__init__(matrix, config, config.batch_size)
         self.parameters = first_parameters(matrix, config)
         decoder = self.parameters.decoder
@@ -46,6 +53,8 @@ class BlockTrainer(SigmoidTrainer):
         self._parts = max(1, torch.get_num_threads())
         self._pool = _pool(self._parts)
         self._blas = ThreadpoolController()
+        alpha = np.dtype(config.dtype).type(config.purchase_weight)
+        self._alphas = None if weights is None else alpha * weights.astype(config.dtype)
 
     def model(self) -> SigmoidAutoencoder:
         """The model as trained so far."""
@@ -92,12 +101,19 @@ class BlockTrainer(SigmoidTrainer):
             self._parts, offsets, kernels.encode, offsets, items, scale, E, parameters.encoder_bias, H
         )
 
+        alphas = None if self._alphas is None else self._alphas[_places(users, matrix.indptr)]
         gradient = np.empty_like(H)
         loss = 0.0
         for first in range(0, len(users), self._together):
             last = min(first + self._together, len(users))
             part = slice(offsets[first], offsets[last])
-            steps = self._decode(H[first:last], items[part], who[part] - first, config.learning_rate * rate)
+            steps = self._decode(
+                H[first:last],
+                items[part],
+                who[part] - first,
+                config.learning_rate * rate,
+                None if alphas is None else alphas[part],
+            )
             gradient[first:last] = steps[0].numpy()
             loss += float(steps[1])
 
@@ -115,9 +131,12 @@ class BlockTrainer(SigmoidTrainer):
         return loss
 
     def _decode(
-        self, H: Floats, items: Ints, who: Ints, learning_rate: float
+        self, H: Floats, items: Ints, who: Ints, learning_rate: float, alphas: Floats | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses."""
+        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses.
+
+        `alphas` (n,) are the purchases' own weights; None: α for all.
+        """
         decoder, config = self.parameters.decoder, self.config
         shrink = -np.log1p(-config.learning_rate) * len(H)
         self._shrunk += shrink
@@ -133,6 +152,7 @@ class BlockTrainer(SigmoidTrainer):
 
         order, distinct, starts = kernels.sort_by_item(items)
         who = who[order]
+        alphas = None if alphas is None else alphas[order]
         r = np.empty(len(items), H.dtype)
 
         def residuals(P: torch.Tensor, C: torch.Tensor) -> Sparse:
@@ -148,9 +168,14 @@ class BlockTrainer(SigmoidTrainer):
                 decoder.overlaps,
                 decoder.pending,
             )
-            alpha = H.dtype.type(config.purchase_weight)
-            shared = (distinct, starts, who, *pending, P.numpy(), C.numpy(), alpha, r)
-            self._in_parts(self._parts, starts, kernels.decode, *shared, sums=(RV, RR, squares))
+            shared = (distinct, starts, who, *pending, P.numpy(), C.numpy())
+            totals = (RV, RR, squares)
+            if alphas is None:
+                alpha = H.dtype.type(config.purchase_weight)
+                self._in_parts(self._parts, starts, kernels.decode, *shared, alpha, r, sums=totals)
+            else:
+                each = (alphas, np.ones_like(alphas))
+                self._in_parts(self._parts, starts, solve_residuals, *shared, *each, r, sums=totals)
             lower = RR.sum(axis=0)
             both = lower + np.tril(lower, -1).T
             return Sparse(*(torch.from_numpy(M) for M in (RV.sum(axis=0), both, squares.sum(axis=0))))
@@ -164,7 +189,7 @@ class BlockTrainer(SigmoidTrainer):
         return take_steps(
             torch.from_numpy(H),
             learning_rate,
-            config.purchase_weight,
+            config.purchase_weight if alphas is None else WEIGHT,
             self._dense,
             residuals,
             update_rows,
@@ -198,6 +223,15 @@ class BlockTrainer(SigmoidTrainer):
         kernel(cuts[-2], cuts[-1], *arguments, *(total[parts - 1] for total in sums))
         for call in calls:
             call.result()
+
+
+def _places(users: NDArray[np.int64], indptr: Ints) -> NDArray[np.int64]:
+    """Where the purchases of some users are among all, user after user."""
+    first = indptr[users].astype(np.int64)
+    lengths = indptr[users + 1] - first
+    ends = np.cumsum(lengths)
+    places: NDArray[np.int64] = np.arange(int(ends[-1])) + np.repeat(first - (ends - lengths), lengths)
+    return places
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -2,24 +2,31 @@
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
 from recae.training.device import GROUP, check_memory
 from recae.training.per_user import PerUserTrainer
+from recae.training.sigmoid import largest_of
 from recae.training.start import start_memory
 from recae.training.trainer import Trainer
 
 
-def make_trainer(matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> Trainer:
-    """The trainer for (U, I) purchases on "cpu" or "cuda".
+def make_trainer(
+    matrix: sp.csr_matrix,
+    config: SigmoidConfig,
+    device: str,
+    weights: NDArray[np.float32] | None = None,
+) -> Trainer:
+    """The trainer for (U, I) purchases on "cpu" or "cuda"; `weights` (nnz,) is what each purchase weighs, None: 1.
 
     Raises TrainingError when the parameters do not fit in the device's memory, before they are allocated.
     """
-    config = resolve(config, matrix)
+    config = resolve(config, matrix, largest_of(weights))
     if config.by_minibatch:
         from recae.training.sigmoid_minibatch import make_minibatch_trainer
 
-        return make_minibatch_trainer(matrix, config, device)
+        return make_minibatch_trainer(matrix, config, device, weights)
     n_items = matrix.shape[1]
     check_memory(
         memory_needed(config, *matrix.shape, matrix.nnz, device),
@@ -27,14 +34,14 @@ def make_trainer(matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> T
         f"training {config.factors} factors for {n_items:,} items",
     )
     if device == "cpu" and config.batch_size == 1:
-        return PerUserTrainer(matrix, config)
+        return PerUserTrainer(matrix, config, weights)
     if device == "cpu":
         from recae.training.blocks import BlockTrainer  # brings torch, which takes a second
 
-        return BlockTrainer(matrix, config)
+        return BlockTrainer(matrix, config, weights)
     from recae.training.device_blocks import DeviceBlockTrainer
 
-    return DeviceBlockTrainer(matrix, config, device)
+    return DeviceBlockTrainer(matrix, config, device, weights)
 
 
 def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactions: int, device: str) -> int:

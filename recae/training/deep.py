@@ -182,12 +182,18 @@ def _drawn(
 
 def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     """Trains the deep autoencoder on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]); see `train`."""
-    return train(make_deep_trainer(matrix, resolve_deep(config, matrix), hooks.device), hooks)
+    resolved = resolve_deep(config, matrix, hooks.largest)
+    return train(make_deep_trainer(matrix, resolved, hooks.device, hooks.weights), hooks)
 
 
-def make_deep_trainer(matrix: sp.csr_matrix, config: DeepConfig, device: str) -> MinibatchTrainer:
-    """The trainer for `matrix` with nothing left to choose in `config`; raises what `MinibatchTrainer` does."""
-    trainer = MinibatchTrainer(matrix, config, device, _network)
+def make_deep_trainer(
+    matrix: sp.csr_matrix, config: DeepConfig, device: str, weights: NDArray[np.float32] | None = None
+) -> MinibatchTrainer:
+    """The trainer for `matrix` with nothing left to choose in `config`, and `weights` (nnz,) of its entries.
+
+    Raises what `MinibatchTrainer` does.
+    """
+    trainer = MinibatchTrainer(matrix, config, device, _network, weights=weights)
     if config.encoder_start == "svd":
         start = ResolvedConfig(
             factors=config.sizes[0],

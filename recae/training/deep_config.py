@@ -164,8 +164,10 @@ def half_of(layers: Any, tied: bool = False) -> list[int]:
     return half
 
 
-def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix) -> DeepConfig:
+def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> DeepConfig:
     """`config` with every None filled in from the shape of the data ((U, I) CSR).
+
+    `largest` is the factor on the loss of the purchase that weighs most; see `config.resolve`.
 
     Raises ConfigError when output_learning_rate, purchase_weight and emphasis together make steps that enlarge errors.
     """
@@ -182,7 +184,7 @@ def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix) -> DeepConfig:
         "batch_size": batch_for(matrix),
         "learning_rate": 1e-3,
         "purchase_weight": weight,
-        "output_learning_rate": output_rate(weight * config.emphasis),
+        "output_learning_rate": output_rate(weight * config.emphasis, largest),
         "sampled": 0 if n_items <= SAMPLED_BEYOND or config.loss == "squared" or config.tied else 20_000,
         # Adam leaves small first weights of an output layer for the mean of the data; exact steps do not
         "decoder_scale": 0.01 if config.loss == "squared" else 1.0,
@@ -194,19 +196,21 @@ def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix) -> DeepConfig:
             f"sampled is for the logistic and the multinomial loss without tied weights, found {resolved.sampled} with "
             f"loss '{config.loss}'{' and tied=true' if config.tied else ''}: leave it out"
         )
-    check_output_step(resolved)
+    check_output_step(resolved, largest)
     return resolved
 
 
-def check_output_step(config: Any) -> None:
+def check_output_step(config: Any, largest: float = 1.0) -> None:
     """Raises ConfigError when a step of an exact output layer would enlarge the errors it should reduce."""
     if config.loss != "squared" or config.tied:
         return
-    step = config.output_learning_rate * config.purchase_weight * config.emphasis
+    weight = config.purchase_weight * config.emphasis * largest
+    further, factor = (" × the largest weight of a purchase", f" × {largest:g}") if largest != 1 else ("", "")
+    step = config.output_learning_rate * weight
     if step >= 2:
         raise ConfigError(
-            "output_learning_rate × purchase_weight × emphasis is below 2, or each step enlarges the error it should "
-            f"reduce, found {config.output_learning_rate:g} × {config.purchase_weight:g} × {config.emphasis:g} = "
-            f"{step:g}: choose an output_learning_rate below {2 / (config.purchase_weight * config.emphasis):.3g}, or "
+            f"output_learning_rate × purchase_weight × emphasis{further} is below 2, or each step enlarges the error "
+            f"it should reduce, found {config.output_learning_rate:g} × {config.purchase_weight:g} × "
+            f"{config.emphasis:g}{factor} = {step:g}: choose an output_learning_rate below {2 / weight:.3g}, or "
             "smaller weights"
         )

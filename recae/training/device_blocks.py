@@ -15,8 +15,9 @@ from recae.training.config import SigmoidConfig, resolve
 from recae.training.decoder import BLOCK_ROWS, MAX_DRIFT, MAX_HASTE
 from recae.training.device import GROUP
 from recae.training.per_user import ADAGRAD_EPSILON
-from recae.training.segments import Segments, solve_in_order, sort_by_item, sums
-from recae.training.sigmoid import SigmoidTrainer
+from recae.training.rows import WEIGHT
+from recae.training.segments import Segments, solve_in_order, solve_weighted_in_order, sort_by_item, sums
+from recae.training.sigmoid import SigmoidTrainer, largest_of
 from recae.training.start import first_encoder
 
 MAX_LAG = 2
@@ -40,12 +41,25 @@ class DeviceBlockTrainer(SigmoidTrainer):
     segments, so that the same seed gives the same bits. U is folded into V instead of being rescaled.
     """
 
-    def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig, device: str) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
-        config = resolve(config, matrix)
+    def __init__(
+        self,
+        matrix: sp.csr_matrix,
+        config: SigmoidConfig,
+        device: str,
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
+
+        Raises TrainingError when it holds none.
+        """
+        config = resolve(config, matrix, largest_of(weights))
         self._device = torch.device(device)
         self._indptr = torch.from_numpy(matrix.indptr.astype(np.int64)).to(self._device)
         self._indices = torch.from_numpy(matrix.indices.astype(np.int32)).to(self._device)
+        self._alphas = None
+        if weights is not None:
+            alphas = np.dtype(config.dtype).type(config.purchase_weight) * weights.astype(config.dtype)
+            self._alphas = torch.from_numpy(alphas).to(self._device)
         super().__init__(matrix, config, config.batch_size)
         self._look_every = LOOK_EVERY
         self._together = users_together(config.learning_rate, config.batch_size)
@@ -150,9 +164,9 @@ class DeviceBlockTrainer(SigmoidTrainer):
         n = sum(counts)
         ends = lengths.cumsum(0)
         user = torch.repeat_interleave(position, lengths, output_size=n)
-        self._items = self._indices[
-            first[user] + torch.arange(n, device=self._device) - (ends - lengths)[user]
-        ].long()
+        places = first[user] + torch.arange(n, device=self._device) - (ends - lengths)[user]
+        self._items = self._indices[places].long()
+        self._own_alphas = None if self._alphas is None else self._alphas[places]
         self._who = within[user]
         self._in_blocks = sort_by_item(block[user], self._items, n_items, n_blocks)
         self._in_pieces = (
@@ -170,6 +184,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
         begin = sum(self._purchases[:block])
         n, B, user0 = self._purchases[block], len(users), block * self._block
         items, who = self._items[begin : begin + n], self._who[begin : begin + n]
+        alphas = None if self._own_alphas is None else self._own_alphas[begin : begin + n]
         starts = self._ends[user0 : user0 + B + 1] - begin
         lengths = starts[1:] - starts[:-1]
 
@@ -188,7 +203,13 @@ class DeviceBlockTrainer(SigmoidTrainer):
             part = slice(at, at + count)
             segments = self._in_pieces[block * self._pieces + k]
             gradient[first:last], more = self._decode(
-                H[first:last], items[part], who[part] - first, lengths[first:last], segments, rate
+                H[first:last],
+                items[part],
+                who[part] - first,
+                lengths[first:last],
+                None if alphas is None else alphas[part],
+                segments,
+                rate,
             )
             loss, at = loss + more, at + count
 
@@ -207,21 +228,36 @@ class DeviceBlockTrainer(SigmoidTrainer):
         return loss
 
     def _decode(
-        self, H: Tensor, items: Tensor, who: Tensor, lengths: Tensor, segments: Segments, rate: float
+        self,
+        H: Tensor,
+        items: Tensor,
+        who: Tensor,
+        lengths: Tensor,
+        alphas: Tensor | None,
+        segments: Segments,
+        rate: float,
     ) -> tuple[Tensor, Tensor]:
-        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses."""
+        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses.
+
+        `alphas` (n,) are the purchases' own weights; None: α for all.
+        """
         config, B = self.config, len(H)
         self._fold_if_needed()
         self._since_fold += B
         order, distinct = segments.order, segments.distinct
         by_item, j = who[order], items[order]
+        a = None if alphas is None else alphas[order]
         r = H.new_empty(len(items))
 
         def residuals(P: Tensor, C: Tensor) -> Sparse:
             o = (self.V[j] * P[by_item]).sum(1)
-            o, r[:] = solve_in_order(o, by_item, C, config.purchase_weight, segments)
             by_user, squares = torch.empty_like(r), torch.empty_like(r)
-            by_user[order], squares[order] = r, (o - 1) ** 2
+            if a is None:
+                o, r[:] = solve_in_order(o, by_item, C, config.purchase_weight, segments)
+                by_user[order], squares[order] = r, (o - 1) ** 2
+            else:
+                o, r[:] = solve_weighted_in_order(o, by_item, C, a, torch.ones_like(a), segments)
+                by_user[order], squares[order] = r, a * (a - 1) / 2 * (o - 1) ** 2
             starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
             RV = sums(by_user[:, None] * self.V[items], starts)
             return Sparse(RV, _gram(by_item, r, segments, B), sums(squares, starts))
@@ -230,7 +266,8 @@ class DeviceBlockTrainer(SigmoidTrainer):
             self.V[distinct] = self.V[distinct] - sums(r[:, None] * Z[by_item], segments.starts)
 
         lr = config.learning_rate * rate
-        return take_steps(H, lr, config.purchase_weight, self.dense, residuals, update_rows, in_turn)
+        weight = config.purchase_weight if a is None else WEIGHT
+        return take_steps(H, lr, weight, self.dense, residuals, update_rows, in_turn)
 
     def _fold_if_needed(self) -> None:
         """Folds after `fold_every` users, sooner where folds have found drift, and when U⁻¹ has grown."""

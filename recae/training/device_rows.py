@@ -12,7 +12,7 @@ from recae.training.block_math import MAX_SHRINK, Dense, Sparse
 from recae.training.decoder import BLOCK_ROWS, MAX_DRIFT, MAX_HASTE
 from recae.training.device_blocks import _gram as spread_gram
 from recae.training.rows import Rows, Steps
-from recae.training.segments import Segments, sort_by_item, sums
+from recae.training.segments import solve_weighted_in_order, sort_by_item, sums
 
 
 class DeviceRows(Rows):
@@ -39,7 +39,7 @@ class DeviceRows(Rows):
 
         def residuals(P: Tensor, C: Tensor) -> Sparse:
             o = (self._V[j] * P[by_item]).sum(1)
-            o, r[:] = solve_in_order(o, by_item, C, a, x, segments)
+            o, r[:] = solve_weighted_in_order(o, by_item, C, a, x, segments)
             by_user, squares = torch.empty_like(r), torch.empty_like(r)
             by_user[order], squares[order] = r, a * (a - 1) / 2 * (o - x) ** 2
             RV = sums(by_user[:, None] * self._V[items], offsets)
@@ -101,36 +101,3 @@ class DeviceRows(Rows):
         self._haste, self._since_fold = (int(n) for n in state["counts"])
         self._drift = self._drift.new_tensor(float(state["reals"][0]))
         self._shrunk = float(state["reals"][1])
-
-
-def solve_in_order(
-    o: Tensor, who: Tensor, C: Tensor, a: Tensor, x: Tensor, segments: Segments
-) -> tuple[Tensor, Tensor]:
-    """`segments.solve_in_order` with a weight a and a target x for each entry: (o (n,), r (n,)), sorted by item.
-
-    Within an item: o_t ← o_t − Σ_{u<t} C_tu r_u with r = (a − 1)(o − x) − x.
-    """
-    n = len(o)
-    pad = o.new_zeros(1)  # the last place takes what padding writes
-    outputs, excess = torch.cat([o, pad]), torch.cat([a - 1, pad])
-    residuals = torch.cat([(a - 1) * (o - x) - x, pad])
-    group = segments.buckets[0]
-    for k, G in enumerate(segments.buckets[1:], start=1):
-        if G == 0:
-            continue
-        first, last = segments.starts[group : group + G], segments.starts[group + 1 : group + G + 1]
-        place = first[:, None] + torch.arange(2**k, device=o.device)  # (G, K)
-        valid = place < last[:, None]
-        place = torch.where(valid, place, n)
-        b = who[place.clamp(max=n - 1)]
-        coupling = C[b[:, :, None], b[:, None, :]].tril(-1) * valid[:, :, None]  # (G, K, K)
-        r = torch.linalg.solve_triangular(
-            excess[place][:, :, None] * coupling,
-            residuals[place][:, :, None],
-            upper=False,
-            unitriangular=True,
-        )
-        outputs[place] -= (coupling @ r)[:, :, 0]
-        residuals[place] = r[:, :, 0]
-        group += G
-    return outputs[:n], residuals[:n]

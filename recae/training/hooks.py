@@ -4,8 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recae.models import Model
 from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.sigmoid import largest_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Hooks:
     on_message   is told in words what takes long
     solved       (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not fitted
                  again. For several fits to the same matrix and validation users
+    weights      what each purchase weighs in the loss, float32 (nnz,) in the order of the matrix's entries, 1 in the
+                 mean (see `recae.weighting`); None: all 1
     """
 
     device: str = "cpu"
@@ -31,3 +37,9 @@ class Hooks:
     on_epoch: Callable[[Epoch], None] | None = None
     on_message: Callable[[str], None] = lambda text: None
     solved: dict[tuple[str, Any], Model] | None = None
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def largest(self) -> float:
+        """The largest weight of a purchase."""
+        return largest_of(self.weights)

@@ -38,7 +38,7 @@ class HostRows(Rows):
             RV, RR, squares = np.zeros((n, D), r.dtype), np.zeros((n, n), r.dtype), np.zeros(n, r.dtype)
             pending = (decoder.directions, decoder.factors, decoder.overlaps, decoder.pending)
             solve_residuals(
-                *(distinct, starts, by_item, decoder.V, decoder.applied, *pending),
+                *(0, len(distinct), distinct, starts, by_item, decoder.V, decoder.applied, *pending),
                 *(P.numpy(), C.numpy(), a, x, r, RV, RR, squares),
             )
             both = RR + np.tril(RR, -1).T
@@ -93,6 +93,8 @@ class HostRows(Rows):
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def solve_residuals(
+    first: int,
+    last: int,
     distinct: Ints,
     starts: Ints,
     who: Ints,
@@ -111,17 +113,19 @@ def solve_residuals(
     RR: Floats,
     squares: Floats,
 ) -> None:
-    """`block_kernels.decode` with a weight a and a target x for each entry: r = (a − 1)(o − x) − x, all sorted by item.
+    """`block_kernels.decode` of items `first` to `last` with a weight a and a target x for each entry, sorted by item.
+
+    r = (a − 1)(o − x) − x.
 
     Adds to RV, RR (its lower triangle) and, half of a(a − 1)(o − x)², to squares.
     """
     one = V.dtype.type(1)
     half = V.dtype.type(0.5)
     missed = np.empty(len(factors), V.dtype)
-    for g in range(len(distinct)):
+    for g in range(first, last):
         j = distinct[g]
         row = V[j]
-        if g + 1 < len(distinct):
+        if g + 1 < last:
             fetch_row(V, distinct[g + 1])
         if applied[j] < pending:
             catch_up(row, applied[j], pending, directions, factors, overlaps, missed)

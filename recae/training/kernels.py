@@ -136,6 +136,7 @@ def train_users(
     indptr: Ints,
     indices: Ints,
     kept: NDArray[np.bool_],
+    weights: Floats | None,
     V: Floats,
     applied: Ints,
     directions: Floats,
@@ -161,6 +162,7 @@ def train_users(
 
     users     (n,) int64 rows of the pattern (`indptr`, `indices`)
     kept      bool, one for each purchase of `users` in order: what input dropout left
+    weights   (nnz,) factors on α, one for each purchase of the pattern; None: 1, a compilation of its own
     V         (I, D) decoder factor, U, U_inv, Q (D, D): updated in place, W = V U, Q = WᵀW
     applied   (I,) how many of the `pending` rescalings I + factor · direction directionᵀ a row of V has seen
     E, b      (I, d), (d,) encoder weights and bias; acc (I,), acc_b (1,) their accumulated squared gradient norms
@@ -256,10 +258,14 @@ def train_users(
                 catch_up(row, applied[j], pending, directions, factors, overlaps, missed)
                 applied[j] = pending
             o = dot(row, u)
-            r = (alpha - one) * (o - one) - one
+            if weights is None:  # noqa: SIM108  # as a statement it is left out of the compilation without weights
+                excess = alpha - one
+            else:
+                excess = alpha * weights[first + p] - one
+            r = excess * (o - one) - one
             residual[p] = r
             norm_r += r * r
-            loss += one - two * o + (alpha - one) * (o - one) * (o - one)
+            loss += one - two * o + excess * (o - one) * (o - one)
             add_scaled(v, r, row)
         total += loss
         t[:] = 0

@@ -100,9 +100,16 @@ def user_weights(matrix: sp.csr_matrix, power: float) -> NDArray[np.float64]:
     return np.asarray(weights * (sizes.sum() / (weights @ sizes)))
 
 
-def item_squares(matrix: sp.csr_matrix, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The diagonal of XᵀX with the users weighted, float64 (I,)."""
+def item_squares(
+    matrix: sp.csr_matrix, weights: NDArray[np.float64], purchases: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
+    """The diagonal of XᵀX with the users weighted, float64 (I,).
+
+    `purchases` (nnz,) is what each purchase weighs in the order of `matrix`, X holding its root; None: 1.
+    """
     each = np.repeat(weights, np.diff(matrix.indptr))
+    if purchases is not None:
+        each = each * purchases
     return np.bincount(matrix.indices, weights=each, minlength=matrix.shape[1]).astype(np.float64)
 
 

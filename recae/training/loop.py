@@ -49,7 +49,7 @@ def fit_sigmoid(
     matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
     """`train_sigmoid` as the registry of kinds calls it."""
-    model, history = train(make_trainer(matrix, config, hooks.device), hooks)
+    model, history = train(make_trainer(matrix, config, hooks.device, hooks.weights), hooks)
     return cast(SigmoidAutoencoder, model), history
 
 

@@ -40,14 +40,17 @@ class MinibatchTrainer(Trainer):
         device: str,
         make_network: MakeNetwork,
         settings: Settings | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
-        """`matrix` (U, I) CSR, purchases or values in [0, 1]; `config` with nothing left to choose.
+        """`matrix` (U, I) CSR, purchases or values in [0, 1]; `config` with nothing left to choose; `weights` (nnz,)
+        what each entry weighs, in the order of the matrix, None: 1.
 
         Raises TrainingError when there is nothing to learn from, or when the parameters do not fit in the device's
         memory, before they are allocated.
         """
         super().__init__(matrix, config, config.batch_size)
         self.settings = settings or Settings.of(config)
+        self._entry_weights = weights
         n_items = matrix.shape[1]
         check_memory(
             self._memory_needed(make_network),
@@ -147,6 +150,7 @@ class MinibatchTrainer(Trainer):
             noise=s.noise if phase.noise else 0.0,
             power=s.input_norm,
             emphasis=s.emphasis,
+            entry_weights=self._entry_weights,
             rng=drawn,
             dtype=self._dtype,
             device=self._device,
@@ -233,4 +237,5 @@ def fit_minibatch(
     `config` has nothing left to choose, and the fields of `Settings`, or those of them that are not to have the values
     there, besides epochs, batch_size, patience, seed and as_dict(). Returns and raises what `train` does.
     """
-    return train(MinibatchTrainer(matrix, config, hooks.device, make_network), hooks)
+    trainer = MinibatchTrainer(matrix, config, hooks.device, make_network, weights=hooks.weights)
+    return train(trainer, hooks)

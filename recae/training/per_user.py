@@ -10,7 +10,7 @@ from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import SigmoidConfig, resolve
 from recae.training.kernels import train_users
 from recae.training.parameters import first_parameters
-from recae.training.sigmoid import SigmoidTrainer
+from recae.training.sigmoid import SigmoidTrainer, largest_of
 
 HISTORY_LENGTH = 8
 """Rank-one updates kept before they are applied as one matrix product."""
@@ -21,15 +21,21 @@ ADAGRAD_EPSILON = 1e-8
 class PerUserTrainer(SigmoidTrainer):
     """One step for every user, exact, at a cost without the number of items in it."""
 
-    def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases. Raises TrainingError when it holds none."""
-        config = resolve(config, matrix)
+    def __init__(
+        self, matrix: sp.csr_matrix, config: SigmoidConfig, weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
+
+        Raises TrainingError when it holds none.
+        """
+        config = resolve(config, matrix, largest_of(weights))
         # A step shrinks U by 1 − learning_rate along the code. Even if all codes were one and the same, U shrinks less
         # than a hundredfold between two looks at it, e⁻⁴ = 1/55, unless a single step does.
         block = int(np.clip(-4 / np.log1p(-config.learning_rate), 1, 500))
         super().__init__(matrix, config, min(block, config.fold_every))
         self.parameters = first_parameters(matrix, config)
         self._since_fold = 0
+        self._weights = None if weights is None else weights.astype(config.dtype)
 
     def model(self) -> SigmoidAutoencoder:
         """The model as trained so far."""
@@ -57,6 +63,7 @@ class PerUserTrainer(SigmoidTrainer):
             matrix.indptr,
             matrix.indices,
             kept,
+            self._weights,
             decoder.V,
             decoder.applied,
             decoder.directions,

@@ -108,13 +108,16 @@ class RecVaeNetwork(Network):
         return z, self.penalty(batch, z, mean, log_variance)
 
     def penalty(self, batch: Batch, z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """γ Σ_b ‖x_b‖₁ Σ (log q − log p) of the sampled codes z; the prior's encoder sees histories without noise."""
+        """γ Σ_b ‖x_b‖₁ Σ (log q − log p) of the sampled codes z, x_b weighted as the purchases are.
+
+        The prior's encoder sees histories without noise.
+        """
         sizes = torch.diff(batch.offsets).clamp(min=1).to(z.dtype)
         clean = batch.targets / sizes[batch.rows] ** self.config.input_power
         with torch.no_grad():
             old = self.old(replace(batch, inputs=clean))
         divergence = (log_normal(z, mean, log_variance) - log_composite(z, *old)).sum(1)
-        mass = torch.zeros_like(sizes).index_add_(0, batch.rows, batch.targets)
+        mass = torch.zeros_like(sizes).index_add_(0, batch.rows, batch.targets * batch.own)
         return (self.config.gamma or 0.0) * (mass * divergence).sum()
 
     def to_model(

@@ -3,9 +3,15 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recae.training.config import ResolvedConfig
 from recae.training.trainer import Trainer
+
+
+def largest_of(weights: NDArray[np.float32] | None) -> float:
+    """The largest weight of a purchase, 1 where none are given."""
+    return 1.0 if weights is None else float(weights.max(initial=1.0))
 
 
 class SigmoidTrainer(Trainer):

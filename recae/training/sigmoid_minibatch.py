@@ -51,8 +51,13 @@ class SigmoidNetwork(DeepNetwork):
         )
 
 
-def make_minibatch_trainer(matrix: sp.csr_matrix, config: ResolvedConfig, device: str) -> MinibatchTrainer:
-    """The trainer for (U, I) purchases. Raises TrainingError as `MinibatchTrainer` does."""
+def make_minibatch_trainer(
+    matrix: sp.csr_matrix,
+    config: ResolvedConfig,
+    device: str,
+    weights: NDArray[np.float32] | None = None,
+) -> MinibatchTrainer:
+    """The trainer for (U, I) purchases, `weights` (nnz,) what each weighs; raises what `MinibatchTrainer` does."""
     settings = Settings(
         loss="squared",
         # tied, Adam moves everything; otherwise the bias of the code alone
@@ -68,7 +73,7 @@ def make_minibatch_trainer(matrix: sp.csr_matrix, config: ResolvedConfig, device
         decoder_scale=config.decoder_scale,
         dtype=config.dtype,
     )
-    trainer = MinibatchTrainer(matrix, config, device, SigmoidNetwork, settings)
+    trainer = MinibatchTrainer(matrix, config, device, SigmoidNetwork, settings, weights)
     if config.encoder_start == "svd":
         network = cast(SigmoidNetwork, trainer.network)
         network.begin_at(first_encoder(matrix, config, np.random.default_rng([config.seed, 0])))

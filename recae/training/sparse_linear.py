@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,7 +41,8 @@ def fit_sparse_linear(
 def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks) -> sp.csr_matrix:
     """B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S, float32 CSR (I, I); `config` resolved.
 
-    G = XᵀX of the purchases X, the users weighted. Where S is all other items, this is EDLAE (Steck 2020); the limited
+    G = XᵀX of the purchases X, the users weighted; X holds the root of what a purchase weighs, as in
+    `closed_form.solve`. Where S is all other items, this is EDLAE (Steck 2020); the limited
     S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The neighbours of j
     are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the squared error.
 
@@ -51,18 +53,24 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: H
     k = max(min(config.neighbours, n_items - 1), 1)
     threads = processors()
     weights = user_weights(matrix, config.user_power)
-    squares = item_squares(matrix, weights)
+    squares = item_squares(matrix, weights, hooks.weights)
     penalty = penalties(config, squares)
     scales = score_scales(config, matrix)
     _check_memory(n_users, n_items, matrix.nnz, k, threads)
+    roots = of_owners = None
+    if hooks.weights is not None:
+        roots = np.sqrt(hooks.weights.astype(np.float64))
+        matrix = sp.csr_matrix((roots, matrix.indices, matrix.indptr), shape=matrix.shape)
     owners = matrix.tocsc()
+    if roots is not None:
+        of_owners = owners.data
     neighbours = np.full((n_items, k), -1, dtype=np.int32)
     values = np.zeros((n_items, k), dtype=np.float32)
 
     def solve(items: NDArray[np.int64]) -> None:
         failed = _solve_columns(
             matrix.indptr, matrix.indices, owners.indptr, owners.indices,
-            weights, squares, penalty, scales, items, neighbours, values,
+            weights, roots, of_owners, squares, penalty, scales, items, neighbours, values,
         )  # fmt: skip
         if failed >= 0:
             raise TrainingError(
@@ -119,6 +127,8 @@ def _solve_columns(
     owners_indptr: Ints,
     owners: Ints,
     weights: Floats,  # (U,)
+    roots: Floats | None,  # (nnz,) of what purchases weigh, by user; None: 1
+    of_owners: Floats | None,  # (nnz,) likewise, by item
     squares: Floats,  # (I,) the diagonal of G
     penalty: Floats,  # (I,)
     scales: Floats,  # (I,)
@@ -133,7 +143,9 @@ def _solve_columns(
     A, y = np.zeros((k, k)), np.zeros(k)
     count, place = np.zeros(n_users, dtype=np.int32), np.zeros(n_users, dtype=np.int64)
     for j in items:
-        n_touched = _co_occurrences(j, indptr, indices, owners_indptr, owners, weights, common, touched)
+        n_touched = _co_occurrences(
+            j, indptr, indices, owners_indptr, owners, weights, roots, of_owners, common, touched
+        )
         if k >= n_items - 1:  # all others, even those without a common owner, so that it is EDLAE's solution
             n = n_items - 1
             neighbours[j, :j] = np.arange(j)
@@ -146,7 +158,7 @@ def _solve_columns(
             y[a] = common[S[a]]
         for t in range(n_touched):
             common[touched[t]] = 0
-        _gram_of(S, owners_indptr, owners, weights, count, place, A)
+        _gram_of(S, owners_indptr, owners, weights, of_owners, count, place, A)
         for a in range(n):
             A[a, a] += penalty[S[a]]
         if not _solve_in_place(A, y, n):
@@ -158,8 +170,8 @@ def _solve_columns(
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _co_occurrences(
-    j: int, indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, common: Floats,
-    touched: Ints,
+    j: int, indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, roots: Any,
+    of_owners: Any, common: Floats, touched: Ints,
 ) -> int:  # fmt: skip
     """common[i] ← G_ij for all other items i that an owner of j owns; their number, and they first in `touched`."""
     n = 0
@@ -171,7 +183,10 @@ def _co_occurrences(
                 if common[i] == 0:
                     touched[n] = i
                     n += 1
-                common[i] += weights[u]
+                if roots is None:
+                    common[i] += weights[u]
+                else:
+                    common[i] += weights[u] * of_owners[p] * roots[q]
     return int(n)
 
 
@@ -198,7 +213,14 @@ def _most_telling(touched: Ints, common: Floats, squares: Floats, penalty: Float
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _gram_of(
-    S: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, count: Ints, place: Ints, A: Floats
+    S: Ints,
+    owners_indptr: Ints,
+    owners: Ints,
+    weights: Floats,
+    of_owners: Floats | None,
+    count: Ints,
+    place: Ints,
+    A: Floats,
 ) -> None:
     """A ← G_SS, its lower triangle. `count` (U,) is 0 before and after, `place` (U,) scratch."""
     n, total = S.shape[0], 0
@@ -208,6 +230,7 @@ def _gram_of(
             count[owners[p]] += 1
         total += owners_indptr[S[a] + 1] - owners_indptr[S[a]]
     held = np.empty(total, dtype=np.int32)  # of each owner in turn, which of S it owns
+    held_roots = np.empty(0 if of_owners is None else total)  # and the root of what that weighs
     end = 0
     for a in range(n):
         for p in range(owners_indptr[S[a]], owners_indptr[S[a] + 1]):
@@ -217,8 +240,13 @@ def _gram_of(
                 end += count[u]
                 count[u] = -1
             held[place[u] - count[u] - 1] = a
-            for t in range(place[u], place[u] - count[u]):
-                A[a, held[t]] += weights[u]
+            if of_owners is None:
+                for t in range(place[u], place[u] - count[u]):
+                    A[a, held[t]] += weights[u]
+            else:
+                held_roots[place[u] - count[u] - 1] = of_owners[p]
+                for t in range(place[u], place[u] - count[u]):
+                    A[a, held[t]] += weights[u] * of_owners[p] * held_roots[t]
             count[u] -= 1
     for a in range(n):
         for p in range(owners_indptr[S[a]], owners_indptr[S[a] + 1]):
