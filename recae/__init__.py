@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recae.recommender import Recommendation as Recommendation
     from recae.recommender import Recommender as Recommender
     from recae.scoring import score as score
+    from recae.weighting import Weighting as Weighting
     from recae.workflow import train as train
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "RecaeError": "recae.errors",
     "Recommendation": "recae.recommender",
     "Recommender": "recae.recommender",
+    "Weighting": "recae.weighting",
     "load": "recae.modelfile",
     "read_interactions": "recae.ingest",
     "save": "recae.modelfile",

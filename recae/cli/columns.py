@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from recae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recae.weighting import Weighting
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -17,6 +22,36 @@ _COLUMNS = {
     "name": "The column of item names, '' for none.  [default: by its name]",
     "basket": "With --repeats: the column that numbers the orders.  [default: by its name, where there is no time]",
 }
+
+
+def weighting_options(function: _Function) -> _Function:
+    """Add --half-life and --quantity-as-confidence; `read_weighting` takes them."""
+    function = click.option(
+        "--quantity-as-confidence",
+        is_flag=True,
+        help="Purchases weigh more in training the more of an item was bought: 1 + log(1 + quantity).",
+    )(function)
+    return click.option(
+        "--half-life",
+        metavar="DAYS",
+        help="Purchases weigh half in training when they are so many days older.  [default: age does not matter]",
+    )(function)
+
+
+def read_weighting(options: dict[str, Any]) -> Weighting:
+    """What purchases weigh; takes what `weighting_options` added out of `options`. ConfigError for no days."""
+    from recae.weighting import Weighting
+
+    text, quantity = options.pop("half_life"), options.pop("quantity_as_confidence")
+    days = None
+    if text is not None:
+        try:
+            days = float(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"--half-life is a number of days above 0, such as 90, found '{text}': give one"
+            ) from error
+    return Weighting(days, quantity)
 
 
 def column_options(function: _Function) -> _Function:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recae.cli.columns import column_options
+from recae.cli.columns import column_options, read_weighting, weighting_options
 from recae.cli.evaluate_display import print_report
 from recae.cli.evaluate_options import protocol_options, read_lengths, read_protocol_options
 from recae.cli.evaluate_progress import EvaluationDisplay
@@ -98,6 +99,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @column_options
 @filter_options
 @reading_options
+@weighting_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON (below).")
 @click.option("--csv", "csv_path", metavar="PATH", callback=_file, help="Write every figure to a CSV file.")
 @click.option(
@@ -169,6 +171,9 @@ def evaluate(
     --min-user-purchases and --min-item-purchases apply to all purchases, before anything is held out, as in
     published protocols; with the protocol time to what was bought before the cut, and not with pair.
 
+    --half-life and --quantity-as-confidence weigh the purchases that are learned from, by their own times and
+    quantities alone, alike for models and baselines, but for BPR and personal frequency, which cannot weigh them.
+
     With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
 
     What is finished is kept: after Ctrl-C the same command goes on where it was. A model that fails has a line
@@ -196,7 +201,7 @@ def evaluate(
         paths["the rejects of the test part"] = rejects_of_test(rejects)
     sources = [source, *([] if test is None else [str(test)]), *files_of_filters(options)]
     _check_outputs(sources, paths, plots)
-    protocol_of = read_protocol_options(protocol, options)
+    protocol_of = replace(read_protocol_options(protocol, options), weighting=read_weighting(options))
     filters = read_filters(options)
 
     from recae.sources import hide_password

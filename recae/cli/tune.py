@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recae.cli.columns import column_options
+from recae.cli.columns import column_options, read_weighting, weighting_options
 from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
 from recae.cli.options import output_path
@@ -52,6 +52,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @column_options
 @filter_options
 @reading_options
+@weighting_options
 @click.option("--repeats", is_flag=True, help="People rebuy: as for `recae train`.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
@@ -83,7 +84,7 @@ def tune(
     resume: bool,
     plot: Path | None,
     as_json: bool,
-    **columns: Any,
+    **options: Any,
 ) -> None:
     """Search the settings of a model that are best on PURCHASES, and print them as a file for `recae train`.
 
@@ -99,6 +100,9 @@ def tune(
     in the end are set aside, and the TOML holds the seed and the filters by which it finds the same ones. The
     search ends with --trials or --budget, whichever comes first. A trial that lags behind the others is pruned;
     one that cannot be fitted counts as failed.
+
+    --half-life and --quantity-as-confidence weigh purchases in training as for `recae train`, to which the same
+    has to be given afterwards: the TOML names them in a comment.
 
     An interrupted tuning leaves its study; the same command with --resume goes on, to the same result, and may
     be given more --trials or another --budget. It is refused, with the list of what differs, for other data or
@@ -116,6 +120,7 @@ def tune(
        "ended": "trials",                                      or "budget"
        "fingerprint": "…", "n_users": 2000, "n_items": 600, "validation_users": 200, "test_users": 200,
        "repeats": false, "filters": {"since": "2010-12-01", …},  only what is set
+       "weighting": null,                                      or {"half_life": 90.0, "quantity_as_confidence": true}
        "seconds": 34.5,                                        of all trials, all sessions
        "out": "best.toml", "study": null}                      null for what is not there
     """
@@ -133,10 +138,10 @@ def tune(
         from recae.plots import check_plot
 
         check_plot(plot)
-    written = {"--out": out, "--plot": plot, "--study": file, "--rejects": columns["rejects"]}
-    check_outputs([source, *files_of_filters(columns)], written)
+    written = {"--out": out, "--plot": plot, "--study": file, "--rejects": options["rejects"]}
+    check_outputs([source, *files_of_filters(options)], written)
     check_study(file, resume)
-    filters = read_filters(columns)
+    filters, weighting = read_filters(options), read_weighting(options)
     with TuneDisplay(metric) as display:
         tuned = run(
             source,
@@ -145,9 +150,10 @@ def tune(
             budget=budget,
             metric=metric,
             device=device,
-            columns=columns,
+            columns=options,  # what is left: how to read the purchases
             filters=filters,
             repeats=repeats,
+            weighting=weighting,
             study=file,
             resume=resume,
             progress=TuningProgress(
@@ -204,7 +210,8 @@ def _say_at_the_end(tuned: Tuned, out: Path | None) -> None:
     best, counts = tuned.best, [trial.state for trial in tuned.trials]
     states = ", ".join(f"{counts.count(s)} {s}" for s in ("complete", "pruned", "failed") if s in counts)
     by = "the budget ended" if tuned.ended == "budget" else "done"
-    command = f"recae train{' --repeats' if tuned.repeats else ''} --config {out or 'with this'}"
+    given = "".join(f" {text}" for text in ("--repeats" * tuned.repeats, tuned.weighting.options()) if text)
+    command = f"recae train{given} --config {out or 'with this'}"
     message(
         f"{by} after {len(counts)} trials ({states}) of {tuned.seconds:.1f} s in all: {tuned.metric} {best.value:.4f} "
         f"in trial {best.number}; {command} trains it and measures it on the users that were set aside"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,7 @@ from recae.interactions import Interactions
 from recae.models.base import pattern
 from recae.splits import keep_columns, without
 from recae.training.config import check_choice, check_range
+from recae.weighting import Facts, Weighting
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
 """Histories (B, I), and what is held out of them (B, I)."""
@@ -56,6 +57,7 @@ class ProtocolOptions:
                       of all purchases: they are filtered while they are read (`recae.filters`).
     decay             what a purchase still weighs one basket later, in (0, 1], with `repeats`; None: the best of
                       `decay.DECAYS` for personal frequency on the validation users
+    weighting         what purchases weigh that are learned from; nothing else is weighted
 
     Raises ConfigError for a value out of its range.
     """
@@ -70,6 +72,7 @@ class ProtocolOptions:
     decay: float | None = None
     min_user_purchases: int = 1
     min_item_purchases: int = 1
+    weighting: Weighting = field(default_factory=Weighting)
 
     def __post_init__(self) -> None:
         _check_number_of_users("test_users", self.test_users)
@@ -124,6 +127,7 @@ class Task:
     train       csr (T, I), float32 ones: the whole training side, `fit` together with what `validation` takes away from
                 it, for what is counted (popularity) or fitted once more after the settings are chosen
     decay       with which the values of the histories are weighted; None where they are ones
+    weights     what each entry of `fit` weighs in its order, by the purchases of `fit` alone, (nnz,); None: 1
     """
 
     protocol: str
@@ -139,6 +143,30 @@ class Task:
     fold: int
     train: sp.csr_matrix
     decay: float | None = None
+    weights: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Where the rows of a matrix to learn from come from.
+
+    users   (n,) the row of the interactions that each of its rows is of; None: the same
+    events  what it was made of; None: the interactions, whose times and quantities it then has
+    """
+
+    users: NDArray[np.int64] | None = None
+    events: Events | None = None
+
+    def weights(
+        self, fit: sp.csr_matrix, known: NDArray[np.int64], interactions: Interactions, weighting: Weighting
+    ) -> NDArray[np.float32] | None:
+        """What the entries weigh of the rows in use of the matrix, with its columns `known` alone."""
+        if not weighting:
+            return None
+        facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
+        weighting.check(facts)
+        rows = np.arange(interactions.n_users) if self.users is None else self.users
+        return weighting.weights(facts.at(keep_columns(fit, known), rows, known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +177,7 @@ class Parts:
                 interactions belongs; `learned` and `chosen` go on with what is learned from and chosen on
     users       rows (B,) of the users who may be tested
     not_tested, left_out  further counts for the rule
+    train_of, fit_of  where the rows of `train` and `fit` come from
     """
 
     held: str
@@ -163,6 +192,8 @@ class Parts:
     not_tested: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     fold: int = 0
+    train_of: Learned = field(default_factory=Learned)
+    fit_of: Learned = field(default_factory=Learned)
 
 
 def make_task(protocol: str, interactions: Interactions, parts: Parts, options: ProtocolOptions) -> Task:
@@ -194,6 +225,8 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
     validation = _validation(parts.validation, known, options)
     train = _rows_in_use(keep_columns(parts.train, known))
     fit = train if validation is None else _rows_in_use(keep_columns(parts.fit, known))
+    source, matrix = (parts.train_of, parts.train) if validation is None else (parts.fit_of, parts.fit)
+    weights = source.weights(matrix, known, interactions, options.weighting)
     held_out = sp.csr_matrix(found[tested])
     learned = f"the models learn from {counted(fit.nnz, 'interaction')} of {counted(fit.shape[0], 'user')}"
     chosen = "nobody is held out to choose on"
@@ -217,6 +250,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
         fold=parts.fold,
         train=train,
         decay=parts.decay,
+        weights=weights,
     )
 
 

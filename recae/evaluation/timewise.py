@@ -11,7 +11,7 @@ from recae.errors import ConfigError, DataError
 from recae.evaluation.decay import DECAY, choose_decay
 from recae.evaluation.drawing import VALIDATION_SHARE
 from recae.evaluation.moments import check_times, cut_for, moment
-from recae.evaluation.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
+from recae.evaluation.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 from recae.events import Events
 from recae.models.base import pattern
 
@@ -54,9 +54,10 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     users = np.unique(before.user).astype(np.int64)
     period = _period(before, options)
     pair: Pair | None = None
-    fit, decay = _pattern(before), None
+    fit, decay, learned = _pattern(before), None, before
     if period is not None:
         start, earlier, later = period
+        learned = earlier
         known_then = np.unique(earlier.user)
         fit, held_out = _pattern(earlier), sp.csr_matrix(_pattern(later)[known_then])
         if options.repeats:
@@ -88,6 +89,8 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         decay=decay,
         not_tested=(*([first_after] if newcomers else []), *([outside] if small else [])),
         left_out=(*([without_time] if lacking else []), *([of_core] if left else [])),
+        train_of=Learned(events=before),
+        fit_of=Learned(events=learned),
     )
     return [make_task("time", interactions, parts, options)]
 

@@ -10,7 +10,7 @@ from recae.errors import DataError
 from recae.evaluation.decay import choose_decay
 from recae.evaluation.drawing import draw_test_and_validation, draw_validation, generator
 from recae.evaluation.moments import check_times, check_units
-from recae.evaluation.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, make_task
+from recae.evaluation.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, make_task
 from recae.models.base import pattern
 from recae.splits import fold_in_split, last_basket_out, without
 
@@ -40,6 +40,8 @@ def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
         users=test,
         histories=histories,
         held_out=held_out,
+        train_of=Learned(np.union1d(learners, chosen)),
+        fit_of=Learned(learners),
     )
     return [make_task("strong", interactions, parts, options)]
 
@@ -76,6 +78,8 @@ def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
             histories=histories,
             held_out=held_out,
             fold=fold,
+            train_of=Learned(others),
+            fit_of=Learned(learners),
         )
         tasks.append(make_task("k-fold", interactions, parts, options))
     return tasks
@@ -129,6 +133,8 @@ def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         histories=histories,
         held_out=held_out,
         decay=decay,
+        train_of=Learned(np.union1d(learners, chosen)),
+        fit_of=Learned(learners),
     )
     return [make_task("next-basket", interactions, parts, options)]
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
@@ -20,6 +21,7 @@ from recae.training.config import check_range
 from recae.training.hooks import Hooks
 from recae.training.kinds import KINDS_OF_TRAINING
 from recae.training.kinds import fit as fit_registered
+from recae.weighting import places_of
 from recae.workflow.weights import Candidates, fit_spread
 
 MAIN_PART = "sigmoid"
@@ -141,21 +143,24 @@ def fit_blend(
         kinds
     )  # those that come to weigh nothing, too: the same settings then give the same blend
     whole, learn = matrix, matrix
+    to_choose = hooks
     if validation is None:
         parted = _hold_some_out(matrix, config.seed)
         if parted is None:
             return _without_choice(matrix, kinds, configs, config.seed, hooks)
         learn, validation = parted
+        # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
+        of_learn = _weights_of(learn, matrix, hooks)
+        to_choose = replace(hooks, checkpoints=None, solved=None, weights=of_learn)
     pair = validation
 
     def quality(model: Model) -> float:
         return evaluate(model, *pair, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
-    # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
     if learn is whole:
         models, epochs = _fit_parts(whole, configs, hooks, quality)
     else:
-        models, epochs = _fit_parts(learn, configs, replace(hooks, checkpoints=None, solved=None), None)
+        models, epochs = _fit_parts(learn, configs, to_choose, None)
     hooks.on_message(f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users")
     spreads = [fit_spread(model, pair[0]) for model in models]
     unit = [Blend((Part(model, 1.0, s),), {}) for model, s in zip(models, spreads, strict=True)]
@@ -197,7 +202,10 @@ def _without_choice(
 def _fit_parts(
     matrix: sp.csr_matrix, configs: Mapping[str, Any], hooks: Hooks, validate: Any
 ) -> tuple[list[Model], list[Epoch]]:
-    """Each part fitted to the matrix, and the epochs of the first that has any."""
+    """Each part fitted to the matrix, and the epochs of the first that has any.
+
+    Purchases that are weighted are so for all parts but personal frequency, which has its own decay.
+    """
     models: list[Model] = []
     epochs: list[Epoch] = []
     for kind, config in configs.items():
@@ -205,7 +213,9 @@ def _fit_parts(
             models.append(hooks.solved[kind, config])
             continue
         hooks.on_message(f"fitting {kind}")
-        model, of_part = fit_registered(kind, matrix, config, replace(hooks, validate=validate))
+        weights = None if kind == "frequency" else hooks.weights
+        of_kind = replace(hooks, validate=validate, weights=weights)
+        model, of_part = fit_registered(kind, matrix, config, of_kind)
         if hooks.solved is not None and not model.trained:
             hooks.solved[kind, config] = model
         models.append(model)
@@ -231,6 +241,14 @@ def _hold_some_out(
     learn.eliminate_zeros()
     learn.sort_indices()
     return learn, (history, held)
+
+
+def _weights_of(learn: sp.csr_matrix, matrix: sp.csr_matrix, hooks: Hooks) -> NDArray[np.float32] | None:
+    """What the purchases of a part of the matrix, with the same rows and columns, weigh."""
+    if hooks.weights is None:
+        return None
+    users = np.repeat(np.arange(learn.shape[0], dtype=np.int64), np.diff(learn.indptr))
+    return hooks.weights[places_of(matrix, users, learn.indices)]
 
 
 def _in_words(report: Mapping[str, Any]) -> str:

@@ -18,12 +18,13 @@ from recae.evaluation.tasks import counted
 from recae.filters import Filters
 from recae.ingest import IngestReport
 from recae.training.config import check_range
+from recae.weighting import Weighting
 from recae.workflow.auto_config import seconds_of
 from recae.workflow.comparing import TRIALS, Tell, compare
 from recae.workflow.evaluation_data import Columns, Source, check_source, filters_for, read_material
-from recae.workflow.fitting import DEFAULT_KIND, make_config
+from recae.workflow.fitting import DEFAULT_KIND, check_weighting, make_config, weighs
 from recae.workflow.kept import Kept
-from recae.workflow.rivals import BASELINES, Given, check_baselines, choose_baselines, choose_kinds
+from recae.workflow.rivals import BASELINES, NAMES, Given, check_baselines, choose_baselines, choose_kinds
 
 EVALUATED: Final = (DEFAULT_KIND, "sigmoid")
 """Kinds that are evaluated where none is named: what `train` trains, and the autoencoder in it alone."""
@@ -137,7 +138,9 @@ def evaluate_purchases(
             raise ConfigError(
                 f"settings are given for {kind}, which is not evaluated; name it in kinds, or leave them"
             )
-        make_config(kind, values)
+        made = make_config(kind, values)
+        if kind in ("blend", "auto"):
+            check_weighting(kind, made, options.weighting, options.repeats)
 
     material = read_material(
         source,
@@ -147,6 +150,7 @@ def evaluate_purchases(
         filters=of_rows,
         on_report=progress.on_report,
         on_message=progress.on_message,
+        weighting=options.weighting,
     )
     material = replace(material, filters=filters)
     tasks = make_tasks(material.purchases, protocol, options, seed)
@@ -160,6 +164,8 @@ def evaluate_purchases(
         progress.tell(name, event)
 
     said = budget_in_words(tasks, trials, budget)
+    if options.weighting:
+        left_out.append(weighting_sentence(options.weighting, [*rivals, *kinds]))
     for text in (said, *left_out):
         progress.on_message(text)
     runs = compare(
@@ -194,6 +200,15 @@ def evaluate_purchases(
         comparison=comparison,
     )
     return Evaluated(report, comparison, tasks, runs)
+
+
+def weighting_sentence(weighting: Weighting, kinds: Sequence[str]) -> str:
+    """What purchases weigh and for whom not, in a sentence without a full stop."""
+    others = [NAMES.get(kind, kind) for kind in kinds if not weighs(kind)]
+    but = f", but for {' and '.join(others)}, which cannot weigh them" if others else ""
+    return (
+        f"purchases that are learned from are weighted ({weighting.in_words()}){but}; what is measured is not"
+    )
 
 
 def check_lengths(ks: Sequence[int], metric: str | None) -> tuple[tuple[int, ...], str]:

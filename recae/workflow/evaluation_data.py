@@ -17,6 +17,7 @@ from recae.interactions import Interactions
 from recae.sources import Source as Opened
 from recae.sources import open_source
 from recae.sources.matrix import read_matrix
+from recae.weighting import Weighting
 from recae.workflow.filtering import reading_options
 
 BY_BASKET = ("time", "next-basket")
@@ -141,8 +142,9 @@ def read_material(
     filters: Filters | None = None,
     on_report: Callable[[IngestReport], None] = lambda report: None,
     on_message: Callable[[str], None] = lambda text: None,
+    weighting: Weighting | None = None,
 ) -> Material:
-    """Reads what a protocol needs; see `check_source`, which should have found nothing.
+    """Reads what a protocol needs, and what purchases are weighted by; see `check_source`, which should find nothing.
 
     Raises SourceError, ColumnError and DataError for what cannot be used, DataError for a protocol by time where there
     is no time column, ConfigError for columns that a matrix does not have and for baskets that the protocol does not
@@ -154,6 +156,11 @@ def read_material(
         return Material(Purchases(source), "interactions")
     named = [name for name, value in columns.items() if value]
     if is_matrix(Path(source)):
+        if weighting:
+            raise ConfigError(
+                f"{weighting.options()} needs times or quantities, which matrices do not hold; leave it out, or give "
+                "tables of purchases"
+            )
         if named:
             raise ConfigError(
                 f"--{named[0].replace('_', '-')} is for tables of purchases, but matrices are given; leave it out"
@@ -167,6 +174,8 @@ def read_material(
     lines: list[str] = []
     plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
     plain = reading_options(source, plain, filters)
+    test_columns = dict(plain)
+    plain["quantities"] = weighting is not None and weighting.quantity_as_confidence
     opened = open_source(source, **{name: columns.get(name) for name in _OF_DATABASES})
     name = Path(opened.name).name or opened.name
 
@@ -185,8 +194,8 @@ def read_material(
     if test is None:
         return Material(Purchases(interactions), name, lines)
     if rejects := plain.get("rejects"):
-        plain["rejects"] = rejects_of_test(Path(rejects))
-    other, found = read_with_report(test, **plain)
+        test_columns["rejects"] = rejects_of_test(Path(rejects))
+    other, found = read_with_report(test, **test_columns)
     report(found)
     return Material(Purchases(interactions, None, other), f"{name}, {Path(test).name}", lines)
 

@@ -12,9 +12,10 @@ from recae.evaluation import evaluate
 from recae.models import Model
 from recae.training.checkpoint import Epoch
 from recae.training.hooks import Hooks
-from recae.training.kinds import KINDS_OF_TRAINING
+from recae.training.kinds import KINDS_OF_TRAINING, check_weighted
 from recae.training.kinds import fit as fit_registered
 from recae.training.settings import build_config, choose_kind
+from recae.weighting import Weighting
 from recae.workflow.auto import AutoConfig, fit_auto
 from recae.workflow.blend import BlendConfig, fit_blend
 
@@ -85,6 +86,29 @@ def fit_config(
 
         hooks = replace(hooks, validate=recall)
     return Fitted(*fit_registered(kind, matrix, config, hooks))
+
+
+def check_weighting(kind: str, config: Any, weighting: Weighting, repeats: bool = False) -> None:
+    """Raises ConfigError, before anything is read, where purchases are to weigh and the kind cannot weigh them.
+
+    Of a blend all parts must be able to, and of the candidates of auto one that is named; but not personal frequency,
+    where people rebuy.
+    """
+    if not weighting:
+        return
+    named = [kind]
+    if kind in ("blend", "auto"):
+        text = config.components if kind == "blend" else config.candidates
+        named = [part.strip() for part in (text or "").split(",")]
+        named = [part for part in named if part != "frequency" or not repeats]
+    for part in named:
+        if part in KINDS_OF_TRAINING:
+            check_weighted(part)
+
+
+def weighs(kind: str) -> bool:
+    """Whether a kind learns from weighted purchases; those that are put together do, where their parts do."""
+    return kind not in KINDS_OF_TRAINING or KINDS_OF_TRAINING[kind].weighted
 
 
 def batch_size_of(config: Any) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recae.interactions import Interactions
 from recae.recommender import Recommender
 from recae.splits import fold_in_split, number_held_out
+from recae.weighting import Facts, Weighting
 
 HELD_OUT_SHARE = 0.1
 HELD_OUT_AT_MOST = 10_000
@@ -45,6 +46,15 @@ def hold_out(interactions: Interactions, rng: np.random.Generator) -> HeldOut:
         for users in (chosen[:number], chosen[number:])
     ]
     return HeldOut(np.setdiff1d(everybody, chosen), parts[0], parts[1])
+
+
+def weights_of(
+    weighting: Weighting, interactions: Interactions, learners: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """What each purchase of the learners weighs, by theirs alone, (nnz,); None where all weigh 1. ColumnError as
+    `Weighting.weights`.
+    """
+    return weighting.weights(Facts.of(interactions, learners)) if weighting else None
 
 
 def learners_of(recommender: Recommender) -> NDArray[np.bool_] | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recae.evaluation.tasks import Pair, Task
 
+_WEIGHTS = "weights.npy"
 _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
 
 
@@ -26,16 +27,18 @@ class Inputs:
     fit         csr (U, I): what is learned from
     histories   csr (B, I) of the test users
     validation  histories and what is held out of them, csr (V, I) each, to choose on; None where nobody is
+    weights     what each entry of `fit` weighs in its order, float32 (nnz,); None: 1
     """
 
     fit: sp.csr_matrix
     histories: sp.csr_matrix
     validation: Pair | None
+    weights: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, task: Task) -> Inputs:
         """What may be seen of a task."""
-        return cls(task.fit, task.histories, task.validation)
+        return cls(task.fit, task.histories, task.validation, task.weights)
 
     @property
     def fingerprint(self) -> str:
@@ -45,12 +48,16 @@ class Inputs:
             digest.update(f"{name} {matrix.shape} {matrix.nnz}".encode())
             for array, kind in ((matrix.indptr, "<i8"), (matrix.indices, "<i8"), (matrix.data, "<f4")):
                 digest.update(np.ascontiguousarray(array, dtype=kind).data)
+        if self.weights is not None:
+            digest.update(b"weights" + np.ascontiguousarray(self.weights, dtype="<f4").tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes the matrices into a folder, one .npz each."""
+        """Writes the matrices into a folder, one .npz each, and the weights as .npy."""
         for name, matrix in self._named().items():
             sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
+        if self.weights is not None:
+            np.save(folder / _WEIGHTS, self.weights, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> Inputs:
@@ -62,7 +69,13 @@ class Inputs:
         }
         histories = found.get("validation_histories")
         pair = None if histories is None else (histories, found["validation_held_out"])
-        return cls(found["fit"], found["histories"], pair)
+        weights = folder / _WEIGHTS
+        return cls(
+            found["fit"],
+            found["histories"],
+            pair,
+            np.load(weights, allow_pickle=False) if weights.exists() else None,
+        )
 
     def _named(self) -> dict[str, sp.csr_matrix]:
         return dict(zip(_MATRICES, (self.fit, self.histories, *(self.validation or ())), strict=False))

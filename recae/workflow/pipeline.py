@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
@@ -21,9 +22,10 @@ from recae.models import ItemKNN, Model, Popularity
 from recae.recommender import Recommender
 from recae.training import Checkpoints, Epoch, choose_device, device_name
 from recae.training.hooks import Hooks
+from recae.weighting import Weighting
 from recae.workflow.filtering import reading_options
-from recae.workflow.fitting import DEFAULT_KIND, batch_size_of, fit_config, make_config
-from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out
+from recae.workflow.fitting import DEFAULT_KIND, batch_size_of, check_weighting, fit_config, make_config
+from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out, weights_of
 from recae.workflow.measure import measure
 from recae.workflow.repeats import METADATA as REPEATS
 from recae.workflow.repeats import hold_out_repeats, measure_repeats
@@ -50,6 +52,7 @@ class _Purchases:
     matrix     (U, I) pattern of the learners
     histories  (all users, I): what goes into the model file
     decay      with which the histories' values are weighted; None where they are a pattern
+    weights    what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
     """
 
     interactions: Interactions
@@ -58,6 +61,7 @@ class _Purchases:
     matrix: sp.csr_matrix
     histories: sp.csr_matrix
     decay: float | None = None
+    weights: NDArray[np.float32] | None = None
 
 
 def train(
@@ -70,6 +74,7 @@ def train(
     filters: Filters | None = None,
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
+    weighting: Weighting | None = None,
     **settings: Any,
 ) -> Recommender:
     """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
@@ -83,28 +88,35 @@ def train(
     checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
     repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
               model goes on to recommend owned items; `columns` are then those of `recae.ingest.read_events`
+    weighting  what purchases weigh in training, by their age and quantity; None: all alike. The baselines of the table
+               learn from the same weights but for personal frequency; histories and figures are not weighted
     settings  fields of the kind's configuration, such as factors, epochs or seed
 
     The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
     `filters` (where the purchases were filtered while they were read, here or before; see `Filters.as_dict`),
-    `held_out` (the seed by which users were held out) and `versions`; no times, so that the same seed gives the same
-    model file. Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, and
-    when Interactions are to be filtered, DeviceError when there is no such device, DataError for purchases that cannot
-    be used, and TrainingError when training fails.
+    `held_out` (the seed by which users were held out), `weighting` where there is one, and `versions`; no times, so
+    that the same seed gives the same model file.
+
+    Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, when Interactions
+    are to be filtered, and for a weighting that the kind cannot take, ColumnError for one of times or quantities that
+    there are not, DeviceError when there is no such device, DataError for purchases that cannot be used, and
+    TrainingError when training fails.
     """
     progress = progress or Progress()
-    kind = kind or DEFAULT_KIND
+    kind, weighting = kind or DEFAULT_KIND, weighting or Weighting()
     config = make_config(kind, settings)
     if kind == "frequency" and not repeats:
         raise ConfigError(
             "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
             "(repeats=True), or train another kind"
         )
+    check_weighting(kind, config, weighting, repeats)
     chosen = choose_device(device, batch_size_of(config))
     if checkpoints is not None:
         check_writable(checkpoints.path)  # before the training, not in the middle of it
     reader = _read_repeats if repeats else _read
-    purchases = reader(source, reading_options(source, columns, filters), kind, config, progress)
+    options = reading_options(source, columns, filters)
+    purchases = reader(source, options, kind, config, weighting, progress)
     asked = purchases.interactions.filters
     if purchases.decay is not None:
         config = _with_decay(kind, config, purchases.decay)
@@ -113,7 +125,11 @@ def train(
         least = "users with two baskets" if repeats else "users with two items"
         progress.on_message(f"too few {least} or more to hold any out: nothing is measured")
     if checkpoints is not None:
-        identity = {**checkpoints.identity, "data.fingerprint": purchases.fingerprint}
+        identity = {
+            **checkpoints.identity,
+            "data.fingerprint": purchases.fingerprint,
+            **weighting.identity(purchases.weights),
+        }
         if asked is not None:
             identity |= asked.identity()
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
@@ -125,6 +141,7 @@ def train(
         on_users=progress.on_users,
         on_epoch=progress.on_epoch,
         on_message=progress.on_message,
+        weights=purchases.weights,
     )
     fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
     metrics = None
@@ -151,6 +168,7 @@ def train(
             ],
             **fitted.report,
             **(REPEATS if repeats else {}),
+            **({"weighting": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
     )
@@ -161,6 +179,7 @@ def _read(
     columns: Mapping[str, Any],
     kind: str,
     config: Any,
+    weighting: Weighting,
     progress: Progress,
 ) -> _Purchases:
     """Reads purchases and holds items of some users out."""
@@ -172,11 +191,15 @@ def _read(
     if isinstance(source, Interactions):
         interactions = source
     else:
-        interactions, report = read_with_report(source, **columns)
+        quantities = weighting.quantity_as_confidence
+        interactions, report = read_with_report(source, **columns, quantities=quantities)
         progress.on_report(report)
     held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
-    return _Purchases(interactions, interactions.fingerprint, held_out, matrix, interactions.matrix)
+    weights = weights_of(weighting, interactions, held_out.learners)
+    return _Purchases(
+        interactions, interactions.fingerprint, held_out, matrix, interactions.matrix, weights=weights
+    )
 
 
 def _read_repeats(
@@ -184,6 +207,7 @@ def _read_repeats(
     columns: Mapping[str, Any],
     kind: str,
     config: Any,
+    weighting: Weighting,
     progress: Progress,
 ) -> _Purchases:
     """Reads purchases with their baskets and holds the last baskets of some users out."""
@@ -191,7 +215,7 @@ def _read_repeats(
         raise ConfigError(
             "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
         )
-    interactions, events, report = read_events(source, **columns)
+    interactions, events, report = read_events(source, **columns, quantities=weighting.quantity_as_confidence)
     progress.on_report(report)
     decay = None
     if kind == "frequency":
@@ -201,7 +225,8 @@ def _read_repeats(
     held_out = hold_out_repeats(events, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]), decay)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     histories = events.weights(held_out.decay)
-    return _Purchases(interactions, events.fingerprint, held_out, matrix, histories, held_out.decay)
+    weights = weights_of(weighting, interactions, held_out.learners)
+    return _Purchases(interactions, events.fingerprint, held_out, matrix, histories, held_out.decay, weights)
 
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:
@@ -215,18 +240,18 @@ def _with_decay(kind: str, config: Any, decay: float) -> Any:
 
 
 def _baselines(purchases: _Purchases, repeats: bool) -> dict[str, Model]:
-    """Simple models fitted to the same purchases, by name, item-kNN's k chosen on the validation users."""
-    matrix, validation = purchases.matrix, purchases.held_out.validation
+    """Simple models fitted to the same purchases and weights, by name, item-kNN's k chosen on the validation users."""
+    matrix, validation, weights = purchases.matrix, purchases.held_out.validation, purchases.weights
 
     def recall(model: Model) -> float:
         if validation is None:
             return 0.0
         return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
 
-    k = max(NEIGHBOURS, key=lambda k: recall(ItemKNN.fit(matrix, k=k)))
+    k = max(NEIGHBOURS, key=lambda k: recall(ItemKNN.fit(matrix, k=k, weights=weights)))
     found: dict[str, Model] = {
-        "popularity": Popularity.fit(matrix),
-        f"item-kNN (tf-idf, k={k})": ItemKNN.fit(matrix, k=k),
+        "popularity": Popularity.fit(matrix, weights),
+        f"item-kNN (tf-idf, k={k})": ItemKNN.fit(matrix, k=k, weights=weights),
     }
     if repeats and purchases.decay is not None:
         config = make_config("frequency", {"decay": purchases.decay})

@@ -178,7 +178,8 @@ class Search:
             if self.hooks.on_epoch is not None:
                 self.hooks.on_epoch(epoch)
 
-        hooks = replace(self.hooks, validate=validate, on_users=on_users, on_epoch=on_epoch)
+        weights = None if kind == "frequency" else self.hooks.weights  # which has its own decay
+        hooks = replace(self.hooks, validate=validate, on_users=on_users, on_epoch=on_epoch, weights=weights)
         note = ""
         try:
             model, epochs = fit_kind(kind, settings, self.matrix, self.validation, hooks)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from recae.filters import Filters
 from recae.training.settings import FILTERS, to_toml
+from recae.weighting import Weighting, toml_comment
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
@@ -69,6 +70,7 @@ class Tuned:
     repeats           whether people rebuy
     seconds           that the trials took, over all sessions
     filters           those that the purchases were read with
+    weighting         what purchases weighed
     """
 
     kind: str
@@ -86,6 +88,7 @@ class Tuned:
     repeats: bool
     seconds: float
     filters: Filters = field(default_factory=Filters)
+    weighting: Weighting = field(default_factory=Weighting)
 
     @property
     def best(self) -> TunedTrial:
@@ -118,6 +121,7 @@ class Tuned:
             f"# purchases{named}: {data}",
             f"# the {self.test_users:,} users that recae train{' --repeats' if self.repeats else ''} measures on with "
             "this seed were set aside",
+            *toml_comment(self.weighting.as_dict()),
         ]
         values: dict[str, Any] = {}
         tables: dict[str, dict[str, Any]] = {}
@@ -150,6 +154,7 @@ class Tuned:
             "test_users": self.test_users,
             "repeats": self.repeats,
             "filters": self.filters.as_dict(),
+            "weighting": self.weighting.as_dict() or None,
             "seconds": self.seconds,
         }
 

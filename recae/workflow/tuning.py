@@ -13,9 +13,10 @@ from recae.sources import hide_password
 from recae.training import choose_device, device_name
 from recae.training.config import check_range
 from recae.training.settings import full_name
+from recae.weighting import Weighting
 from recae.workflow.auto_config import seconds_of
 from recae.workflow.blend import choose_components
-from recae.workflow.fitting import CONFIGS, DEFAULT_KIND, batch_size_of, make_config
+from recae.workflow.fitting import CONFIGS, DEFAULT_KIND, batch_size_of, check_weighting, make_config
 from recae.workflow.spaces import Dimension, space
 from recae.workflow.study_files import SEARCHED, check_optuna, check_study, open_study
 from recae.workflow.tuned import Tuned, TunedTrial, best_of
@@ -37,6 +38,7 @@ def tune(
     study: Path | None = None,
     resume: bool = False,
     progress: TuningProgress | None = None,
+    weighting: Weighting | None = None,
     **settings: Any,
 ) -> Tuned:
     """Searches the settings of a kind of model that are best on validation users.
@@ -57,6 +59,7 @@ def tune(
     repeats  people rebuy; see `train`
     study    file to keep the trials in as they end; the caller's to remove. None: they are in memory only
     resume   go on with the trials that `study` holds
+    weighting  what purchases weigh in training, as for `train`
     settings  what is not to be searched: fields of the kind's configuration, such as seed or factors
 
     The same seed and number of trials give the same result, however often it was interrupted, where the budget does not
@@ -76,28 +79,33 @@ def tune(
             "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
             "(repeats=True), or tune another kind"
         )
+    weighting = weighting or Weighting()
+    check_weighting(kind, config, weighting, repeats)
     _searched(kind, settings)
     check_optuna()
     if study is not None:
         check_study(study, resume)
     chosen = choose_device(device, batch_size_of(config))
-    data = read_tuning_data(source, columns or {}, config.seed, repeats, progress.on_report, filters)
+    data = read_tuning_data(
+        source, columns or {}, config.seed, repeats, progress.on_report, filters, weighting
+    )
     applied = data.interactions.filters or Filters()
     fixed: dict[str, Any] = {"seed": config.seed, **settings}
     if kind == "blend" and fixed.get("components") is None:
         fixed["components"] = ",".join(choose_components(repeats))
     dimensions = _searched(kind, fixed)
     search = Search(kind, fixed, asked, data, chosen, progress)
+    seen = data.seen(decay_of(kind, fixed))
     identity = {
         "kind": kind,
         "metric": metric,
         "repeats": repeats,
         "data.fingerprint": data.fingerprint,
         **applied.identity(),
+        **weighting.identity(seen.weights),
         **fixed,
         SEARCHED: ", ".join(dimension.in_words() for dimension in dimensions),
     }
-    seen = data.seen(decay_of(kind, fixed))
     progress.on_message(
         f"tuning {', '.join(d.name for d in dimensions)} of {kind} by {metric} on {seen.validation[0].shape[0]:,} "
         f"validation users; {seen.set_aside:,} test users are set aside; on {device_name(chosen)}"
@@ -128,6 +136,7 @@ def tune(
             repeats=repeats,
             filters=applied,
             seconds=sum(trial.seconds for trial in done),
+            weighting=weighting,
         )
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.events import Events
 from recae.filters import Filters
 from recae.ingest import IngestReport, read_events, read_with_report
 from recae.interactions import Interactions
+from recae.weighting import Weighting
 from recae.workflow.filtering import reading_options
-from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out
+from recae.workflow.holdout import HELD_OUT_AT_MOST, HeldOut, hold_out, weights_of
 from recae.workflow.repeats import hold_out_repeats
 
 
@@ -28,12 +30,14 @@ class Seen:
     validation  histories and held-out items of the validation users, (B, I) each
     set_aside   number of test users, of whom nothing else is here
     decay       with which the histories' values are weighted; None where they are a pattern
+    weights     what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
     """
 
     matrix: sp.csr_matrix
     validation: tuple[sp.csr_matrix, sp.csr_matrix]
     set_aside: int
     decay: float | None = None
+    weights: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +45,13 @@ class TuningData:
     """Purchases, of which the same users are held out as `train` with the same seed holds out.
 
     events  the purchases by basket where people rebuy, else None
+    weighting  what purchases weigh in training
     """
 
     interactions: Interactions
     events: Events | None
     seed: int
+    weighting: Weighting = field(default_factory=Weighting)
     _kept: dict[float | None, Seen] = field(default_factory=dict)
 
     @property
@@ -80,7 +86,8 @@ class TuningData:
                 f"found fewer among {self.interactions.n_users:,} users: use more purchases, or train with the defaults"
             )
         matrix = sp.csr_matrix(self.interactions.matrix[held_out.learners])
-        return Seen(matrix, held_out.validation, held_out.test[0].shape[0], chosen)
+        weights = weights_of(self.weighting, self.interactions, held_out.learners)
+        return Seen(matrix, held_out.validation, held_out.test[0].shape[0], chosen, weights)
 
 
 def read_tuning_data(
@@ -90,13 +97,16 @@ def read_tuning_data(
     repeats: bool,
     on_report: Callable[[IngestReport], None],
     filters: Filters | None = None,
+    weighting: Weighting | None = None,
 ) -> TuningData:
     """Reads purchases as `train` does.
 
     Raises SourceError, ColumnError and DataError for purchases that cannot be used, ConfigError for repeats without
     baskets, for baskets without repeats and for filters of Interactions.
     """
+    weighting = weighting or Weighting()
     columns = reading_options(source, columns, filters)
+    columns["quantities"] = weighting.quantity_as_confidence
     if repeats:
         if isinstance(source, Interactions):
             raise ConfigError(
@@ -104,13 +114,13 @@ def read_tuning_data(
             )
         interactions, events, report = read_events(source, **columns)
         on_report(report)
-        return TuningData(interactions, events, seed)
+        return TuningData(interactions, events, seed, weighting)
     if columns.pop("basket_column", None):
         raise ConfigError(
             "baskets are told apart only where people rebuy: add --repeats, or leave out --basket-column"
         )
     if isinstance(source, Interactions):
-        return TuningData(source, None, seed)
+        return TuningData(source, None, seed, weighting)
     interactions, report = read_with_report(source, **columns)
     on_report(report)
-    return TuningData(interactions, None, seed)
+    return TuningData(interactions, None, seed, weighting)

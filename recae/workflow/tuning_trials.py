@@ -185,7 +185,12 @@ class Search:
                 raise _LagsError
 
         hooks = Hooks(
-            device=self.device, validate=validate, on_start=on_start, on_users=on_users, on_epoch=on_epoch
+            device=self.device,
+            validate=validate,
+            on_start=on_start,
+            on_users=on_users,
+            on_epoch=on_epoch,
+            weights=seen.weights,
         )
         config = make_config(self.kind, values)
         exclude_owned = self.data.events is None

@@ -25,7 +25,7 @@ from recae.models import Model
 from recae.ranking import rows_per_block, top_k
 from recae.training.checkpoint import Epoch
 from recae.training.hooks import Hooks
-from recae.workflow.fitting import fit_config, make_config
+from recae.workflow.fitting import fit_config, make_config, weighs
 from recae.workflow.jobs import Inputs, Job, Outcome
 
 Tell = Callable[[dict[str, Any]], None]
@@ -170,6 +170,7 @@ def _fit(
         on_epoch=on_epoch,
         on_message=lambda text: tell({"event": "message", "text": text}),
         solved=solved,
+        weights=inputs.weights if weighs(job.kind) else None,
     )
     config = make_config(job.kind, settings)
     try:
