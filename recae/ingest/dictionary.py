@@ -12,20 +12,29 @@ from numpy.typing import NDArray
 from recae.compiled import Ints, prefetch, word_at
 
 _SLOTS: Final = 1 << 10  # to begin with; a power of two, always at least twice the texts
+_TAGGED: Final = (
+    11  # bytes of a text that its slot tells from all others, so that its key need not be looked at
+)
 _SHORT: Final = 15  # bytes of a text that a key of two words holds, beside its length
 _LONG: Final = 0xFF  # in place of the length: the key holds the hash and the place among the long texts
-_AHEAD: Final = 32  # rows whose slots are on their way from memory at a time
+_AHEAD: Final = 64  # rows whose slots are on their way from memory at a time
+_MASKS: Final = np.array(
+    [[2 ** (8 * min(n, 8)) - 1, 2 ** (8 * max(n - 8, 0)) - 1] for n in range(_SHORT + 1)], dtype=np.uint64
+)  # the bytes of a text of n bytes in its two words
+_LOW: Final = np.uint64(0xFFFFFFFF)
+_ALL: Final = np.zeros(0, np.bool_)  # where none is null
 
 
 class Dictionary:
     """A growing set of distinct texts, each with a number: 0, 1, 2, ... in the order of first appearance.
 
-    An open-addressing hash table of 8 bytes a slot points at keys of 16 bytes, which hold a text of up to 15
-    bytes themselves; longer ones are kept beside them.
+    An open-addressing hash table: a slot of 16 bytes holds a text of up to 11 bytes itself, beside its number, so that
+    one line of memory tells it. A key of 16 bytes for each number holds texts of up to 15 bytes; longer ones are
+    kept beside them.
     """
 
     def __init__(self) -> None:
-        self._slots = np.zeros(_SLOTS, dtype=np.uint64)
+        self._slots = np.zeros((_SLOTS, 2), dtype=np.uint64)
         self._keys = np.empty((_SLOTS // 2, 2), dtype=np.uint64)
         self._ends = np.zeros(2, dtype=np.int64)  # of the long texts, in _data
         self._data = np.empty(1, dtype=np.uint8)
@@ -36,16 +45,38 @@ class Dictionary:
 
     def encode(self, texts: pa.LargeStringArray) -> NDArray[np.int32]:
         """Return the number of each text, −1 for null, shape (rows,); texts not known yet get the next ones."""
-        codes = np.empty(len(texts), dtype=np.int32)
         data, offsets, valid = buffers(texts)
+        return self.encode_fields(data, offsets[:-1], offsets[1:], valid)
+
+    def encode_fields(
+        self, data: NDArray[np.uint8], begins: Ints, ends: Ints, valid: NDArray[np.bool_] = _ALL
+    ) -> NDArray[np.int32]:
+        """Return the number of each text, as `encode` does, for texts that lie anywhere in some bytes.
+
+        Args:
+            data: the bytes, eight at least, read-only.
+            begins, ends: where the texts lie in them, int32 or int64, shape (rows,).
+            valid: which are not null, shape (rows,); empty where none is.
+        """
+        codes = np.empty(begins.size, dtype=np.int32)
         row = 0
         while True:
             row = _encode(
-                data, offsets, valid, codes, row, self._slots, self._keys, self._ends, self._data, self._used
+                data,
+                begins,
+                ends,
+                valid,
+                codes,
+                row,
+                self._slots,
+                self._keys,
+                self._ends,
+                self._data,
+                self._used,
             )
-            if row == len(texts):
+            if row == codes.size:
                 return codes
-            self._grow(int(offsets[row + 1] - offsets[row]))
+            self._grow(int(ends[row] - begins[row]))
 
     def texts(self) -> pa.LargeStringArray:
         """Return the distinct texts in the order of their numbers."""
@@ -61,7 +92,7 @@ class Dictionary:
         count, n_long = self._used.tolist()
         if count == self._keys.shape[0]:
             self._keys = np.concatenate([self._keys, np.empty_like(self._keys)])
-            self._slots = np.zeros(2 * self._slots.size, dtype=np.uint64)
+            self._slots = np.zeros((2 * self._slots.shape[0], 2), dtype=np.uint64)
             _rehash(self._slots, self._keys)
         if n_long + 1 == self._ends.size:
             self._ends = np.concatenate([self._ends, np.zeros_like(self._ends)])
@@ -99,15 +130,16 @@ def _mixed(first: Any, second: Any) -> Any:
 @njit(nogil=True, cache=True, inline="always")
 def _key(data: Ints, begin: int, length: int) -> tuple[Any, Any]:
     """The two words that hold a short text: its bytes, and its length in the topmost byte of the second."""
-    # Without a branch, and each shift in two halves, since one by all 64 bits is not defined.
-    start = min(begin, data.size - 8)
-    past = np.uint64(4 * (begin - start))
-    empty = np.uint64(4 * (8 - min(length, 8)))
-    first = word_at(data, start) >> past >> past << empty << empty >> empty >> empty
-    start = min(max(begin + length - 8, 0), data.size - 8)
-    empty = np.uint64(4 * (16 - max(length, 8)))
-    second = word_at(data, start) >> empty >> empty
-    return first, second | np.uint64(length) << np.uint64(56)
+    size = np.uint64(length) << np.uint64(56)
+    if begin + 16 <= data.size:
+        return word_at(data, begin) & _MASKS[length, 0], (word_at(data, begin + 8) & _MASKS[length, 1]) | size
+    # Near the end of the data no byte after it may be read.
+    first = second = np.uint64(0)
+    for k in range(min(length, 8)):
+        first |= np.uint64(data[begin + k]) << np.uint64(8 * k)
+    for k in range(8, length):
+        second |= np.uint64(data[begin + k]) << np.uint64(8 * (k - 8))
+    return first, second | size
 
 
 @njit(nogil=True, cache=True)
@@ -126,10 +158,20 @@ def _same(one: Ints, begin: int, other: Ints, start: int, length: int) -> bool:
     return True
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _tag(second: Any, h: Any) -> Any:
+    """What a slot holds beside the first word, in the upper half of its second one; exact up to 11 bytes."""
+    length = second >> np.uint64(56)
+    if length <= np.uint64(_TAGGED):
+        return (second << np.uint64(32)) | (length << np.uint64(56))
+    return h | (np.uint64(_LONG) << np.uint64(56))
+
+
 @njit(nogil=True, cache=True)
 def _encode(
     data: Ints,
-    offsets: Ints,
+    begins: Ints,
+    stops: Ints,
     valid: NDArray[np.bool_],
     codes: Ints,
     row: int,
@@ -143,49 +185,47 @@ def _encode(
 
     A few rows are hashed and their slots fetched before the first of them is looked up.
     """
-    last = np.uint64(slots.size - 1)
-    low = np.uint64(0xFFFFFFFF)
+    last = np.uint64(slots.shape[0] - 1)
     words = np.empty((_AHEAD, 3), np.uint64)
-    lines = slots.reshape((slots.size, 1))
     while row < codes.size:
         stop = min(row + _AHEAD, codes.size)
-        for r in range(row, stop):
-            begin, length = offsets[r], offsets[r + 1] - offsets[r]
+        for k in range(stop - row):
+            begin, length = int(begins[row + k]), int(stops[row + k] - begins[row + k])
             if length <= _SHORT:
                 first, second = _key(data, begin, length)
                 h = _mixed(first, second)
             else:
-                h = _long_hash(data, begin, length)
-                first, second = h, np.uint64(0)
-            words[r - row, 0], words[r - row, 1], words[r - row, 2] = first, second, h
-            prefetch(lines, np.int64(h & last), 0)
-        for r in range(row, stop):
-            slot = slots[words[r - row, 2] & last]
-            if slot:
-                prefetch(keys, np.int64(slot & low) - 1, 0)
+                first = h = _long_hash(data, begin, length)
+                second = np.uint64(_LONG) << np.uint64(56)
+            words[k, 0], words[k, 1], words[k, 2] = first, second, h
+            prefetch(slots, np.int64(h & last), 0)
         for r in range(row, stop):
             if valid.size and not valid[r]:
                 codes[r] = -1
                 continue
-            begin, length = offsets[r], offsets[r + 1] - offsets[r]
+            begin, length = int(begins[r]), int(stops[r] - begins[r])
             first, second, h = words[r - row, 0], words[r - row, 1], words[r - row, 2]
-            place = h & last
+            tag = _tag(second, h) & ~_LOW
+            place = np.int64(h & last)
             code = np.int64(-1)
-            while slots[place]:
-                slot = slots[place]
-                if (slot ^ h) & ~low == 0:
-                    there = np.int64(slot & low) - 1
+            while slots[place, 1]:
+                slot = slots[place, 1]
+                if slots[place, 0] == first and slot & ~_LOW == tag:
+                    there = np.int64(slot & _LOW) - 1
+                    if length <= _TAGGED:
+                        code = there
+                        break
                     if length <= _SHORT:
-                        if keys[there, 0] == first and keys[there, 1] == second:
+                        if keys[there, 1] == second:
                             code = there
                             break
-                    elif keys[there, 0] == h and keys[there, 1] >> np.uint64(56) == _LONG:
-                        which = np.int64(keys[there, 1] & low)
+                    elif keys[there, 1] >> np.uint64(56) == _LONG:
+                        which = np.int64(keys[there, 1] & _LOW)
                         start = ends[which - 1]
                         if ends[which] - start == length and _same(data, begin, long_data, start, length):
                             code = there
                             break
-                place = (place + np.uint64(1)) & last
+                place = np.int64(np.uint64(place + 1) & last)
             if code < 0:
                 code = used[0]
                 if code == keys.shape[0]:
@@ -200,7 +240,7 @@ def _encode(
                     used[1] = which
                     second = (np.uint64(_LONG) << np.uint64(56)) | np.uint64(which)
                 keys[code, 0], keys[code, 1] = first, second
-                slots[place] = (h & ~low) | np.uint64(code + 1)
+                slots[place, 0], slots[place, 1] = first, tag | np.uint64(code + 1)
                 used[0] = code + 1
             codes[r] = code
         row = stop
@@ -210,16 +250,14 @@ def _encode(
 @njit(nogil=True, cache=True)
 def _rehash(slots: Ints, keys: Ints) -> None:
     """Put the first half of the keys, which are in use, into empty slots."""
-    last = np.uint64(slots.size - 1)
-    low = np.uint64(0xFFFFFFFF)
+    last = np.uint64(slots.shape[0] - 1)
     for code in range(keys.shape[0] // 2):
-        h = keys[code, 0]
-        if keys[code, 1] >> np.uint64(56) != _LONG:
-            h = _mixed(keys[code, 0], keys[code, 1])
-        place = h & last
-        while slots[place]:
-            place = (place + np.uint64(1)) & last
-        slots[place] = (h & ~low) | np.uint64(code + 1)
+        first, second = keys[code, 0], keys[code, 1]
+        h = first if second >> np.uint64(56) == _LONG else _mixed(first, second)
+        place = np.int64(h & last)
+        while slots[place, 1]:
+            place = np.int64(np.uint64(place + 1) & last)
+        slots[place, 0], slots[place, 1] = first, (_tag(second, h) & ~_LOW) | np.uint64(code + 1)
 
 
 @njit(nogil=True, cache=True)
