@@ -197,7 +197,8 @@ def _check_pattern(matrix: sp.csr_matrix[Any]) -> None:
         matrix.check_format(full_check=True)
     except ValueError as error:
         raise DataError(f"the interaction matrix is not a valid CSR matrix: {error}") from error
-    if matrix.data.dtype != np.float32 or not (matrix.data == 1).all():
+    pieces = (matrix.data[start : start + _CHECKED] for start in range(0, matrix.nnz, _CHECKED))
+    if matrix.data.dtype != np.float32 or not all((piece == 1).all() for piece in pieces):
         raise DataError("the interaction matrix must hold float32 ones and nothing else")
     for start in range(0, matrix.nnz, _CHECKED):  # a piece at a time, to need next to no memory
         stop = min(start + _CHECKED, matrix.nnz)

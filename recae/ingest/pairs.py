@@ -21,6 +21,7 @@ from recae.ingest.names import Names
 from recae.ingest.narrow import Column, sort_rows
 from recae.ingest.quantities import from_tokens
 from recae.ingest.runs import Runs, starts_of
+from recae.ingest.tally import Tally
 from recae.ingest.times import Times
 from recae.interactions import NO_TIME
 
@@ -121,6 +122,9 @@ def gather(
             their rows and columns.
     """
     total = int(runs.rows_of_users(users.size).sum())
+    tallies = None if row_filter is not None else runs.tallies(users, item_rank)
+    if tallies is not None:
+        return _of_tallies(tallies, total, users.size, item_rank.size)
     # No more pairs than rows; the memory is given out only as it is written to.
     indices = np.empty(total, dtype=np.int32)
     counts = np.empty(total, dtype=np.int32)
@@ -156,12 +160,34 @@ def gather(
     for array in (indices, counts, last, amounts):
         if array is not None:
             array.resize(done, refcheck=False)  # in place, where a slice would hold on to the whole
-    matrix: sp.csr_matrix[np.float32] = sp.csr_matrix(
-        (np.ones(done, dtype=np.float32), indices, row_pointers(lengths)), shape=(users.size, item_rank.size)
-    )
     kept = joined(rows) if with_rows else None
+    matrix = _pattern(indices, lengths, item_rank.size)
     first_and_last = (min(period), max(period)) if period else None
     return Gathered(matrix, last, counts, duplicates, names, kept, filtered, first_and_last, amounts)
+
+
+def _of_tallies(tallies: Iterator[Tally], most: int, n_users: int, n_items: int) -> Gathered:
+    """Return what is counted of rows that are nothing but pairs, `most` at most."""
+    indices, counts = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
+    lengths = np.zeros(n_users, dtype=np.int64)
+    done = 0
+    for tally in tallies:
+        after = done + tally.items.size
+        indices[done:after], counts[done:after] = tally.items, tally.counts
+        lengths[tally.start : tally.stop] = tally.lengths
+        done = after
+    for array in (indices, counts):
+        array.resize(done, refcheck=False)
+    return Gathered(_pattern(indices, lengths, n_items), None, counts, 0, None, None, None, None)
+
+
+def _pattern(indices: NDArray[np.int32], lengths: Column, n_items: int) -> sp.csr_matrix[np.float32]:
+    """Return the matrix of ones whose rows have as many entries as the lengths say."""
+    ones = np.ones(indices.size, dtype=np.float32)
+    matrix: sp.csr_matrix[np.float32] = sp.csr_matrix(
+        (ones, indices, row_pointers(lengths)), shape=(lengths.size, n_items)
+    )
+    return matrix
 
 
 def _sorted(
