@@ -62,6 +62,18 @@ def _word_at(typing_context: Any, data: Any, place: Any) -> Any:
 word_at: Any = intrinsic(_word_at)
 
 
+def _lowest_bit(typing_context: Any, word: Any) -> Any:
+    """The place of the lowest bit of a word that is set, from 0; 64 where none is."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(0))
+
+    return types.int64(types.uint64), generate
+
+
+lowest_bit: Any = intrinsic(_lowest_bit)
+
+
 @njit(nogil=True, cache=True)
 def fetch_row(M: Floats, j: int) -> None:
     """Asks the processor to fetch row j of M."""

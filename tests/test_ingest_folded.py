@@ -1,5 +1,6 @@
 """The reading in folded runs gives exactly what a plain one gives that keeps every row."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,8 +14,12 @@ from plainreading import PlainReading
 from recae.errors import RecaeError
 from recae.events import Events
 from recae.ingest import IngestReport, choose_columns, runs
+from recae.ingest.codes import field_texts
 from recae.ingest.reading import Reading
 from recae.interactions import Interactions
+from recae.sources import csv as csv_module
+from recae.sources.csv import CsvSource
+from recae.sources.fields import Fields
 
 Read = tuple[Interactions, Events | None, IngestReport]
 
@@ -71,13 +76,20 @@ class Batches:
             yield batch.select(list(columns))
 
 
-def read(kind: type[Reading], source: Batches, given: dict[str, str | None], with_events: bool) -> Any:
+def read(kind: type[Reading], source: Any, given: dict[str, str | None], with_events: bool) -> Any:
     """What a reading gives, or the text of what it refuses."""
     columns = choose_columns(source.column_names, given)
     reading = kind(source, columns)
     try:
-        for batch in source.batches(columns.used()):
-            reading.add(batch)
+        blocks = source.blocks if isinstance(source, CsvSource) else source.batches
+        for block in blocks(columns.used()):
+            if not isinstance(block, Fields):
+                reading.add(block)
+            elif kind is Reading:
+                reading.add_fields(block)
+            else:  # the same rows at a time, since what a time means may depend on it
+                texts = [field_texts(block, name).cast(pa.string()) for name in columns.used()]
+                reading.add(pa.RecordBatch.from_arrays(texts, columns.used()))
         return reading.finish(time_is_given=bool(given.get("time")), with_events=with_events)
     except RecaeError as error:
         return f"{type(error).__name__}: {error}"
@@ -141,6 +153,35 @@ def test_every_table_of_text_is_read_as_by_a_plain_reading(
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("_BUFFER", "_PENDING", "_BLOCK"), sizes, strict=True):
             patch.setattr(runs, name, size)
+        assert_same(read(Reading, source, asked, with_events), read(PlainReading, source, asked, with_events))
+
+
+@given(
+    tables(),
+    st.tuples(st.integers(1, 20), st.integers(1, 40), st.integers(1, 10)),
+    st.integers(100, 400),
+)
+@settings(deadline=None, max_examples=100)
+def test_plain_text_is_read_as_by_a_plain_reading(
+    tmp_path_factory: pytest.TempPathFactory,
+    table: tuple[list[pa.RecordBatch], bool],
+    sizes: tuple[int, int, int],
+    block: int,
+) -> None:
+    batches, with_events = table
+    path = tmp_path_factory.mktemp("folded") / "given.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(batches[0].schema.names)
+        for batch in batches:
+            writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    source = CsvSource(path)
+    asked: dict[str, str | None] = {"basket": None} if with_events else {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in zip(("_BUFFER", "_PENDING", "_BLOCK"), sizes, strict=True):
+            patch.setattr(runs, name, size)
+        patch.setattr(csv_module, "_LARGE", 0)
+        patch.setattr(csv_module, "_PLAIN_BLOCK", block)
         assert_same(read(Reading, source, asked, with_events), read(PlainReading, source, asked, with_events))
 
 

@@ -20,6 +20,8 @@ from recae.ingest.report import DUPLICATE, IngestReport
 from recae.ingest.watching import Watcher
 from recae.interactions import Interactions
 from recae.sources import Source, open_source
+from recae.sources.base import Table
+from recae.sources.fields import Fields
 
 __all__ = [
     "BASKET_NAMES",
@@ -210,8 +212,13 @@ def _read(
         kept = None if rejects is None else Rejects(Path(rejects), columns)
         watching = [*watchers, *([] if kept is None else [kept])]
         reading = Reading(table, columns, watching, fewest, filters, quantities)
-        for batch in table.batches(columns.used()):
-            reading.add(batch)
+        # watchers see rows, which only batches have
+        blocks = table.blocks if isinstance(table, Table) and not watching else table.batches
+        for block in blocks(columns.used()):
+            if isinstance(block, Fields):
+                reading.add_fields(block)
+            else:
+                reading.add(block)
         pa.default_memory_pool().release_unused()  # Arrow holds on to what the batches took
         try:
             result = reading.finish(time_is_given=bool(given["time"]), with_events="basket" in given)

@@ -7,10 +7,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import njit
 from numpy.typing import NDArray
 
+from recae.compiled import Ints
 from recae.errors import ColumnError, SourceError
 from recae.ingest.dictionary import Dictionary, buffers
+from recae.sources.fields import Fields
 
 _SPACE: Final = 0x20
 _DELETE: Final = 0x7F
@@ -66,6 +69,18 @@ def as_text(column: pa.Array, name: str) -> pa.LargeStringArray:
         raise SourceError(f"column {name!r} holds bytes that are not UTF-8; write it as text") from error
 
 
+def field_texts(fields: Fields, name: str) -> pa.LargeStringArray:
+    """Return a column of fields as an Arrow array, null where a field is empty."""
+    data, begins, ends = fields.column(name)
+    offsets = np.zeros(begins.size + 1, dtype=np.int64)
+    np.cumsum(ends - begins, out=offsets[1:])
+    texts = np.empty(int(offsets[-1]), dtype=np.uint8)
+    _copy(data, begins, offsets, texts)
+    filled = ends > begins
+    valid = None if filled.all() else pa.py_buffer(np.packbits(filled, bitorder="little"))
+    return pa.LargeStringArray.from_buffers(begins.size, pa.py_buffer(offsets), pa.py_buffer(texts), valid)
+
+
 def without_point_zero(values: pa.LargeStringArray) -> pa.LargeStringArray | None:
     """Return ids without their ".0" when every one looks like 17850.0, else None."""
     if not len(values) or not pc.all(pc.match_substring_regex(values, _WHOLE)).as_py():
@@ -101,3 +116,12 @@ def _number_text(value: Any) -> str | None:
         return str(int(value)) if value == int(value) else str(value)
     except OverflowError:  # infinity
         return str(value)
+
+
+@njit(nogil=True, cache=True)
+def _copy(data: Ints, begins: Ints, offsets: Ints, texts: Ints) -> None:
+    """Write the texts one after the other."""
+    for row in range(begins.size):
+        begin = begins[row] - offsets[row]
+        for k in range(offsets[row], offsets[row + 1]):
+            texts[k] = data[begin + k]

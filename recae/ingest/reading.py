@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from recae.filters import Filters
 from recae.ids import IdMap, shown
 from recae.ingest import report as why
 from recae.ingest.baskets import to_events
-from recae.ingest.codes import as_text, not_blank, without_blanks, without_point_zero
+from recae.ingest.codes import as_text, field_texts, not_blank, without_blanks, without_point_zero
 from recae.ingest.columns import Columns
 from recae.ingest.dictionary import Dictionary
 from recae.ingest.filtering import RowFilter, apply_filters, check_period
@@ -28,6 +29,7 @@ from recae.ingest.times import Times
 from recae.ingest.watching import KEPT, Watcher, fate_of
 from recae.interactions import Interactions
 from recae.sources import Source
+from recae.sources.fields import Fields
 
 _LOOKS_MISSING: Final = pa.array(
     ["nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "NA", "<NA>", "\\N", "#N/A"], type=pa.large_string()
@@ -68,41 +70,85 @@ class Reading:
         )
         self._runs = Runs(self._layout.keys, self._layout.with_first)
         self._kept = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recae-items")
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the usable rows of a batch."""
         columns = self._columns
-        self._rows += batch.num_rows
         users, items = self._ids(batch, columns.user), self._ids(batch, columns.item)
-        fates = np.full(batch.num_rows, KEPT)
-        self._drop(why.NO_USER, fates, not_blank(users))
-        self._drop(why.NO_ITEM, fates, not_blank(items))
-        quantities = None
-        if columns.quantity is not None:
-            quantities = read_quantities(batch.column(columns.quantity), columns.quantity)
-            self._drop(why.RETURNED, fates, ~(quantities <= 0))
-            self._drop(why.NOT_A_NUMBER, fates, ~np.isnan(quantities))
-        for watcher in self._watchers:
-            watcher.rows(batch, fates)
-        keep = fates == KEPT
-        whole = bool(keep.all())
-        kept = pa.array(keep)
+        quantities = None if columns.quantity is None else batch.column(columns.quantity)
+        keep, bought = self._usable(not_blank(users), not_blank(items), quantities, batch)
+        kept = None if keep.all() else pa.array(keep)
 
         def of_kept(column: pa.Array) -> pa.Array:
-            return column if whole else column.filter(kept)
+            return column if kept is None else column.filter(kept)
 
+        keys = self._keys(lambda name: of_kept(batch.column(name)), bought)
+        user_codes, item_codes = self._users.encode(of_kept(users)), self._items.encode(of_kept(items))
+        self._take(user_codes, item_codes, keys)
+
+    def add_fields(self, fields: Fields) -> None:
+        """Take the usable rows of a block of plain text; no watcher is told."""
+        columns = self._columns
+        users, items = fields.filled(columns.user), fields.filled(columns.item)
+        quantities = None if columns.quantity is None else field_texts(fields, columns.quantity)
+        keep, bought = self._usable(users, items, quantities)
+        kept = fields if keep.all() else fields.where(keep)
+        keys = self._keys(lambda name: field_texts(kept, name), bought)
+        item_codes = self._thread.submit(self._items.encode_fields, *kept.column(columns.item))
+        user_codes = self._users.encode_fields(*kept.column(columns.user))
+        self._take(user_codes, item_codes.result(), keys)
+
+    def _usable(
+        self,
+        with_user: NDArray[np.bool_],
+        with_item: NDArray[np.bool_],
+        quantities: pa.Array | None,
+        batch: pa.RecordBatch | None = None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+        """Count the rows that are dropped, and tell watchers, who see the batch.
+
+        Returns:
+            which rows are kept, shape (rows,), and the quantities of those.
+        """
+        fates = np.full(with_user.size, KEPT)
+        self._rows += fates.size
+        self._drop(why.NO_USER, fates, with_user)
+        self._drop(why.NO_ITEM, fates, with_item)
+        bought = None
+        if quantities is not None:
+            bought = read_quantities(quantities, self._columns.quantity or "")
+            self._drop(why.RETURNED, fates, ~(bought <= 0))
+            self._drop(why.NOT_A_NUMBER, fates, ~np.isnan(bought))
+        if batch is not None:
+            for watcher in self._watchers:
+                watcher.rows(batch, fates)
+        keep = fates == KEPT
+        return keep, None if bought is None else bought[keep]
+
+    def _keys(
+        self, column: Callable[[str], pa.Array], quantities: NDArray[np.float64] | None
+    ) -> list[NDArray[Any]]:
+        """Return what tells the kept rows apart beside user and item, in the order of `Layout`.
+
+        Args:
+            column: gives the kept rows of a column.
+            quantities: of the kept rows; None without such a column.
+        """
         keys: list[NDArray[Any]] = []
         if self._times is not None:
-            keys += self._times.add(of_kept(batch.column(columns.time)))
+            keys += self._times.add(column(self._columns.time or ""))
         if self._times is not None or self._layout.quantity:
-            keys.append(quantity_tokens(np.ones(int(keep.sum())) if quantities is None else quantities[keep]))
-        for column, dictionary in ((columns.name, self._names), (columns.basket, self._baskets)):
-            if column is not None:
-                texts = as_text(batch.column(column), column)
-                keys.append(dictionary.encode(without_blanks(of_kept(texts))))
-        user_codes, item_codes = self._users.encode(of_kept(users)), self._items.encode(of_kept(items))
-        self._runs.add(user_codes, item_codes, keys, self._kept)
-        self._kept += user_codes.size
+            keys.append(quantity_tokens(np.ones(keys[0].size) if quantities is None else quantities))
+        for name, dictionary in ((self._columns.name, self._names), (self._columns.basket, self._baskets)):
+            if name is not None:
+                keys.append(dictionary.encode(without_blanks(as_text(column(name), name))))
+        return keys
+
+    def _take(self, users: NDArray[np.int32], items: NDArray[np.int32], keys: list[NDArray[Any]]) -> None:
+        """Take the kept rows of a batch."""
+        self._runs.add(users, items, keys, self._kept)
+        self._kept += users.size
 
     def finish(
         self, time_is_given: bool, with_events: bool
@@ -116,6 +162,8 @@ class Reading:
         if filters is not None:
             check_period(filters, self._columns.time, times is not None)
             row_filter = RowFilter.of(filters, items, self._columns.item, self._notes)
+        # What is not needed for the rest makes room.
+        self._users = self._items = Dictionary()
         found = gather(self._runs, self._layout, user_order, item_rank, times, with_events, row_filter)
         if found.duplicates:
             self._dropped[why.DUPLICATE] = found.duplicates

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-import pyarrow as pa
+T = TypeVar("T")
 
 
-def ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def ahead(batches: Iterable[T]) -> Iterator[T]:
     """Yield what an iterable does, always one step ahead of its user; errors come where they would have come."""
     made = iter(batches)
     with ThreadPoolExecutor(1, thread_name_prefix="recae-source") as thread:

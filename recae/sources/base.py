@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 import pyarrow as pa
 
 from recae.errors import ColumnError, SourceError
+from recae.sources.fields import Fields
 
 _PROGRAMS: Final = {"gzip": "gzip", "zstd": "zstd", "bz2": "bzip2"}
 _FOREIGN: Final = (
@@ -45,7 +47,7 @@ class Source(Protocol):
         ...
 
 
-class Table:
+class Table(ABC):
     """What the sources have in common."""
 
     name: str
@@ -55,6 +57,14 @@ class Table:
     def column_names(self) -> list[str]:
         """The names in `schema`."""
         return list(self.schema.names)
+
+    @abstractmethod
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the named columns; see `Source`."""
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Fields | pa.RecordBatch]:
+        """Yield the named columns in the form that is least work: as `batches` does, unless a source has another."""
+        return self.batches(columns)
 
     def positions(self, columns: Sequence[str]) -> list[int]:
         """Return the place of each column, the first of those of one name.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -14,10 +15,13 @@ import pyarrow as pa
 from recae.errors import SourceError
 from recae.sources.ahead import ahead
 from recae.sources.base import Table, damaged, first_line, refuse_foreign, text_schema
+from recae.sources.fields import Fields
 from recae.sources.lines import Row, rows
 
 _HEAD = 1 << 20  # bytes in which the header must end
 _BLOCK = 1 << 20  # bytes of text in one batch; the longest row must fit
+_LARGE = 1 << 22  # bytes of a file from which on the compiled reading of plain text pays
+_PLAIN_BLOCK = 1 << 20  # bytes scanned at a time there; Arrow's reader takes over where a row is longer
 _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _RARE: Final = {":": "colon", "^": "caret", "~": "tilde", "\x01": "control character 1", " ": "space"}
 
@@ -74,6 +78,9 @@ class CsvSource(Table):
             ) from error
         self.schema = text_schema([column.strip() for column in names])
         self._skip = header.last_line
+        ends = re.finditer(rb"\r\n|\r|\n", head)
+        end = next(itertools.islice(ends, self._skip - 1, None), None)
+        self._start = len(head) if end is None else end.end()  # where the rows begin
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns batch by batch, as text; memory stays at some 20 blocks of 1 MiB.
@@ -83,6 +90,55 @@ class CsvSource(Table):
             SourceError: the rest of the file cannot be read; the message names the physical line of a ragged
                 row or of invalid UTF-8 (looked for in the columns asked for).
         """
+        try:
+            with self._stream() as stream:
+                last = yield from self._arrow_batches(stream, self._skip, columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            if self._has_no_rows():
+                return
+            raise self._explain(error) from error
+        if last is not None and re.search(rb"[\r\n]", last):
+            self._check_closed()
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Fields | pa.RecordBatch]:
+        """Yield the named columns block by block: as fields where a block is plain text, else as `batches` does.
+
+        Raises:
+            ColumnError, SourceError: as `batches`.
+        """
+        if self._delimiter in '"\r' or self._path.stat().st_size < _LARGE:
+            return self.batches(columns)
+        return ahead(self._plain_blocks(columns))
+
+    def _plain_blocks(self, columns: Sequence[str]) -> Iterator[Fields | pa.RecordBatch]:
+        from recae.sources.plain import plain_blocks  # which brings the compiler
+
+        names: list[str | None] = [None] * len(self.column_names)
+        for name, position in zip(columns, self.positions(columns), strict=True):
+            names[position] = name
+        try:
+            with self._stream(self._start) as stream:
+                for block in plain_blocks(stream, _PLAIN_BLOCK, self._delimiter, names):
+                    if isinstance(block, Fields):
+                        yield block
+                    elif isinstance(block, bytes):
+                        yield from self._arrow_batches(pa.BufferReader(block), 0, columns)
+                    else:
+                        yield from self._rest(self._start + block, columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._explain(error) from error
+
+    def _rest(self, start: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield what follows the first bytes by Arrow's reader."""
+        with self._stream(start) as stream:
+            last = yield from self._arrow_batches(stream, 0, columns)
+        if last is not None and re.search(rb"[\r\n]", last):
+            self._check_closed()
+
+    def _arrow_batches(
+        self, stream: pa.NativeFile, skip: int, columns: Sequence[str]
+    ) -> Generator[pa.RecordBatch, None, pa.Buffer | None]:
+        """Yield the named columns of a text after some lines; returns the last field of its last row."""
         from pyarrow import csv as arrow_csv
 
         # Numbers stand for the names while Arrow reads, since a header may hold one name twice.
@@ -94,37 +150,33 @@ class CsvSource(Table):
         if labels[-1] not in positions:
             types[labels[-1]] = pa.binary()
         last = None
-        try:
-            with pa.input_stream(str(self._path), compression=self._compression) as stream:
-                reader = arrow_csv.open_csv(
-                    stream,
-                    read_options=arrow_csv.ReadOptions(
-                        column_names=labels, skip_rows=self._skip, block_size=_BLOCK
-                    ),
-                    parse_options=arrow_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
-                    convert_options=arrow_csv.ConvertOptions(
-                        column_types=types,
-                        include_columns=list(dict.fromkeys([*positions, labels[-1]])),
-                        strings_can_be_null=True,
-                        null_values=[""],
-                    ),
-                )
-                for batch in ahead(reader):
-                    if batch.num_rows:
-                        last = batch.column(labels[-1])[-1].as_buffer()
-                    yield batch.select(positions).rename_columns(list(columns))
-        except (pa.ArrowInvalid, OSError) as error:
-            if self._has_no_rows():
-                return
-            raise self._explain(error) from error
-        if last is not None and re.search(rb"[\r\n]", last):
-            self._check_closed()
+        reader = arrow_csv.open_csv(
+            stream,
+            read_options=arrow_csv.ReadOptions(column_names=labels, skip_rows=skip, block_size=_BLOCK),
+            parse_options=arrow_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(dict.fromkeys([*positions, labels[-1]])),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
+        )
+        for batch in ahead(reader):
+            if batch.num_rows:
+                last = batch.column(labels[-1])[-1].as_buffer()
+            yield batch.select(positions).rename_columns(list(columns))
+        return last
+
+    def _stream(self, start: int = 0) -> pa.NativeFile:
+        """Open the decompressed bytes after the first ones."""
+        stream = pa.input_stream(str(self._path), compression=self._compression)
+        while start:
+            start -= len(stream.read(min(start, _BLOCK)))
+        return stream
 
     def _open(self) -> BinaryIO:
         """Open the decompressed bytes for Python's own readers."""
-        return cast(
-            BinaryIO, io.BufferedReader(pa.input_stream(str(self._path), compression=self._compression))
-        )
+        return cast(BinaryIO, io.BufferedReader(self._stream()))
 
     def _check_closed(self) -> None:
         """Raise SourceError where the file ends inside a quoted field."""

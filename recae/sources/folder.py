@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from recae.errors import SourceError
 from recae.sources.base import Source, Table, first_line
+from recae.sources.fields import Fields
 from recae.sources.files import open_file
 
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -64,12 +66,28 @@ class FolderSource(Table):
             ColumnError: there is no such column.
             SourceError: a file cannot be read, or one of the columns is of another type in another file.
         """
+        return self._blocks(columns, plain=False)
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Fields | pa.RecordBatch]:
+        """Yield the named columns file by file, as fields where a file gives them and all of the columns are text.
+
+        Raises:
+            ColumnError, SourceError: as `batches`.
+        """
+        return self._blocks(columns, plain=True)
+
+    def _blocks(self, columns: Sequence[str], plain: bool) -> Iterator[Any]:
         self.positions(columns)
         schema = pa.schema([(name, self._common_type(name)) for name in columns])
         for part in self._parts:
             here = part.source.column_names
             own = [name for name in columns if name in here] or here[:1]  # for the number of its rows
-            for batch in part.source.batches(own):
+            whole = plain and own == list(columns) and all(field.type == pa.string() for field in schema)
+            source = part.source
+            for batch in source.blocks(own) if whole and isinstance(source, Table) else source.batches(own):
+                if isinstance(batch, Fields):
+                    yield batch
+                    continue
                 arrays = {name: batch.column(position) for position, name in enumerate(own)}
                 for name in columns:
                     if name not in arrays:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from recae.errors import SourceError
 from recae.sources.base import Table
+from recae.sources.fields import Fields
 from recae.sources.files import open_unnamed
 
 _NAME = "standard input"
@@ -57,3 +58,9 @@ class StdinSource(Table):
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield the named columns, as the source of its format does."""
         yield from self._table.batches(columns)
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Fields | pa.RecordBatch]:
+        """Yield the named columns, as the source of its format does."""
+        yield from (
+            self._table.blocks(columns) if isinstance(self._table, Table) else self._table.batches(columns)
+        )
