@@ -178,7 +178,7 @@ def _of_tallies(tallies: Iterator[Tally], most: int, n_users: int, n_items: int)
         done = after
     for array in (indices, counts):
         array.resize(done, refcheck=False)
-    return Gathered(_pattern(indices, lengths, n_items), None, counts, 0, None, None, None, None)
+    return Gathered(_pattern(indices, lengths, n_items), None, counts, 0, None, None, None, None, None)
 
 
 def _pattern(indices: NDArray[np.int32], lengths: Column, n_items: int) -> sp.csr_matrix[np.float32]:
