@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from recae.errors import ClusterError
 
@@ -21,8 +21,12 @@ _SECONDS: Final = 10.0  # to wait for an answer of the head node
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS: Final = 4  # the type of the frame that a server has to answer with, the fourth byte of its header
 _ADDRESS: Final = re.compile(r"\[?([^\s/\[\]]+)\]?:(\d{1,5})")
-# Ray reads it as it is imported and as it starts: no statistics are sent anywhere.
-_ENVIRONMENT: Final = {"RAY_USAGE_STATS_ENABLED": "0"}
+# Ray reads them as it is imported and as it starts.
+_ENVIRONMENT: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no statistics are sent anywhere
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what its machinery says stays in its files; Ray Data makes it state an error
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives the connection must not start a cluster of its own
+}
 
 
 @contextlib.contextmanager
@@ -53,12 +57,13 @@ def connected(address: str | None = None) -> Iterator[ModuleType]:
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address not in (None, "auto", "local"):
         _check_answers(address)
-    with _environment(), _sigterm_kept():
-        _connect(ray, address)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with _no_news():
+        with _environment(), _sigterm_kept():
+            _connect(ray, address)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _ray() -> ModuleType:
@@ -76,7 +81,8 @@ def _ray() -> ModuleType:
 def _connect(ray: ModuleType, address: str | None) -> None:
     alone = {"include_dashboard": False} if address in (None, "local") else {}
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **alone)
+        with _silent():
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **alone)
     except Exception as error:
         ray.shutdown()  # of what the failed attempt has left
         lines = " ".join(str(error).split())
@@ -135,6 +141,36 @@ def _environment() -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _no_news() -> Iterator[None]:
+    """Keep Ray from printing what it hears of the cluster, such as the death of a node, on stdout, where results go."""
+    worker: Any = importlib.import_module("ray._private.worker")
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False  # there is no public way
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Send what is printed on stderr nowhere for a while, by libraries of C++ too: that the level of logs was set."""
+    try:
+        before = os.dup(2)
+    except OSError:  # closed: nobody reads it
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

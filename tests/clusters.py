@@ -19,18 +19,20 @@ def cluster(nodes: int = 2) -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # read by the head node as it starts
+        # Ray's workers let every other process go first, so that a busy machine would starve them.
+        patch.setenv("RAY_worker_niceness", "0")
         made = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
         )
-    try:
-        for _ in range(nodes):
-            add_node(made)
-        made.wait_for_nodes(timeout=120)
-        yield made
-    finally:
-        ray.shutdown()  # after a test that failed; without a connection it does nothing
-        made.shutdown()
+        try:
+            for _ in range(nodes):
+                add_node(made)
+            made.wait_for_nodes(timeout=120)
+            yield made
+        finally:
+            ray.shutdown()  # after a test that failed; without a connection it does nothing
+            made.shutdown()
 
 
 def add_node(to: Any) -> Any:
