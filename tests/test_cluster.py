@@ -45,7 +45,7 @@ def failure(address: str | None) -> str:
 
 def test_a_cluster_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
     with cluster(nodes=1) as made:
         before = signal.getsignal(signal.SIGTERM)
         with connected(made.address) as found:
@@ -62,7 +62,7 @@ def test_a_cluster_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
             ):
                 pass
         assert not ray.is_initialized()
-        assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+        assert "RAY_BACKEND_LOG_LEVEL" not in os.environ  # as it was
 
         monkeypatch.setenv("RAY_ADDRESS", made.address)
         with connected():
