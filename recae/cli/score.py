@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 
 from recae.cli.options import model_option, output_path, owned_option
 from recae.cli.output import human_bytes, message, progress
+from recae.cli.score_engine import ENGINE, cluster_of, engine_options
 from recae.cli.score_options import RULES, WHO, barred, destination, rules_options, where_options, who_options
 from recae.cli.sources import check_not_read, warn_of_password
 from recae.errors import ConfigError, DataError, ModelFileError, OutputError
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
     from recae.recommender import Recommender
     from recae.scoring.audience import Audience
+    from recae.scoring.cluster_job import Cluster
+    from recae.scoring.database import ResultTable
+    from recae.scoring.file import OneFile
+    from recae.scoring.folder import Folder
+    from recae.scoring.work import Work
 
 _NAMED = 3  # ids that a message spells out
 
@@ -37,6 +44,7 @@ _NAMED = 3  # ids that a message spells out
 )
 @owned_option
 @rules_options
+@engine_options
 @model_option
 def score(
     out: str,
@@ -74,11 +82,15 @@ def score(
       a database  postgresql://..., sqlite:///... or env:NAME, with --table: a new table is written beside the
                   old one and takes its place in one transaction. What it is stands in the table recae_runs.
 
+    \b
+    --engine ray spreads the work over the machines of a Ray cluster (pip install 'recae[ray]'), to the same bytes.
+      recae score --out /shared/recs/ --engine ray --address auto --resume
+    The model and the users are read here and sent to the workers, which write the files of a folder themselves:
+    all machines must see it under the same path. A worker or a machine that dies is done without.
+
     The exit code is 0 on success, and where --resume or --run-id find that all is done; 2 when something is
     wrong; 130 after Ctrl-C; 143 after SIGTERM.
     """
-    import time
-
     who = {name: given[name] for name in WHO}
     _check_who(**who)
     for text in filter(None, (out, who["histories"])):
@@ -88,32 +100,47 @@ def score(
     target.check(model_path)
     _check_files(out, rejects, model_path, [given["categories"], who["users"], who["histories"]])
 
-    from recae.scoring.manifest import settings_of
-    from recae.scoring.preflight import look_ahead
     from recae.scoring.work import make_work
 
-    recommender, model_sha256 = _loaded(model_path)
-    barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
-    audience = _audience(recommender, **who)
-    _report(audience.rejected, unknown, rejects)
-    if not len(audience) and (who["users"] or who["histories"]):
-        source = _shown(who["users"] or who["histories"])
-        raise DataError(f"the model knows nobody in '{source}'; check that it belongs to this model")
-    work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred_items)
+    with cluster_of(**{name: given[name] for name in ENGINE}) as cluster:
+        recommender, model_sha256 = _loaded(model_path)
+        barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
+        audience = _audience(recommender, **who)
+        _report(audience.rejected, unknown, rejects)
+        if not len(audience) and (who["users"] or who["histories"]):
+            source = _shown(who["users"] or who["histories"])
+            raise DataError(f"the model knows nobody in '{source}'; check that it belongs to this model")
+        work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred_items)
+        _write(work, target, cluster, model_sha256, _shown(out))
+
+
+def _write(
+    work: Work, target: OneFile | Folder | ResultTable, cluster: Cluster | None, model_sha256: str, out: str
+) -> None:
+    """Say what will be done, do it, and say what was done."""
+    from recae.scoring.cluster_job import spread
+    from recae.scoring.manifest import settings_of
+    from recae.scoring.preflight import look_ahead
+
     settings = settings_of(work, model_sha256, **target.settings(work))
     if (complete := target.complete(work, settings)) is not None:
         message(complete)
         return
+    what, many = target.describe(work), 1
+    if cluster is not None:
+        work, target = spread(work, target, cluster)
+        many = cluster.workers
+        what += f", {cluster.describe()}"
     ahead = look_ahead(work)
     message(
-        f"{ahead.users:,} users, {ahead.items:,} items, {target.describe(work)}; at most about "
-        f"{human_bytes(ahead.memory)} of memory, about {ahead.seconds:,.1f} s"
+        f"{ahead.users:,} users, {ahead.items:,} items, {what}; at most about {human_bytes(ahead.memory)} of memory"
+        f"{' each' if cluster else ''}, about {ahead.seconds / many:,.1f} s"
     )
     started = time.perf_counter()
     with progress("scoring users", ahead.users) as on_users:
         rows = target.write(work, settings, on_users)
     seconds = time.perf_counter() - started
-    message(f"wrote {rows:,} rows for {ahead.users:,} users to {_shown(out)} in {seconds:.1f} s")
+    message(f"wrote {rows:,} rows for {ahead.users:,} users to {out} in {seconds:.1f} s")
 
 
 def _check_who(

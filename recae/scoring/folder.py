@@ -13,8 +13,8 @@ from typing import Final
 from recae.errors import OutputError
 from recae.files import check_writable
 from recae.models import JSON
-from recae.scoring.file import write_part
 from recae.scoring.manifest import MANIFEST, PLAN, Shard, differences, read_state, sha256_of, write_state
+from recae.scoring.shards import Writer, one_after_another
 from recae.scoring.work import Work
 
 FORMATS: Final = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
@@ -32,12 +32,14 @@ class Folder:
         format: one of `FORMATS`.
         shard_users: users a file; None for whole blocks of some two million rows.
         resume: go on with what a job with the same settings has left there.
+        writer: writes the shards; by default one after another, in this process.
     """
 
     path: Path
     format: str = "parquet"
     shard_users: int | None = None
     resume: bool = False
+    writer: Writer = one_after_another
 
     def check(self, model: Path) -> None:
         """Make sure, before any work, that the folder can be written to and that no result is lost by it.
@@ -97,29 +99,25 @@ class Folder:
 
         Args:
             settings: everything that the result depends on, as `recae.scoring.manifest.settings_of` gives it.
-            on_users: told after each block how many users are done.
+            on_users: told after each block or shard how many users are done.
 
         Raises:
             OutputError: the folder holds another run, another job writes to it, or writing fails. What is finished
                 stays, and an exception of any kind says so in a note.
         """
-        folder, bounds = self.path, self._bounds(work)
+        folder = self.path
+        bounds = {self._name(number): each for number, each in enumerate(self._bounds(work))}
         with _alone(folder):
             finished = self._kept(settings)
-            shards: list[Shard] = []
-            for remnant in [entry for entry in folder.iterdir() if _is_remnant(entry.name)]:
-                remnant.unlink(missing_ok=True)
+            _remove_remnants(folder)
             try:
                 write_state(folder / PLAN, settings, list(finished.values()))
-                for number, (start, stop) in enumerate(bounds):
-                    name = self._name(number)
-                    if name not in finished:
-                        rows = write_part(work, folder / name, start, stop, on_users)
-                        size = (folder / name).stat().st_size
-                        finished[name] = Shard(name, stop - start, rows, size, sha256_of(folder / name))
-                        write_state(folder / PLAN, settings, list(finished.values()))
-                    shards.append(finished[name])
-                    on_users(stop)
+                left = {name: each for name, each in bounds.items() if name not in finished}
+                for shard in self.writer(work, folder, left, on_users):
+                    finished[shard.name] = shard
+                    write_state(folder / PLAN, settings, list(finished.values()))
+                shards = [finished[name] for name in bounds]
+                _remove_remnants(folder)  # of workers that died
                 write_state(folder / MANIFEST, settings, shards)
                 (folder / PLAN).unlink()
             except BaseException as error:
@@ -162,6 +160,11 @@ class Folder:
 
 def _is_whole(path: Path, shard: Shard) -> bool:
     return path.is_file() and path.stat().st_size == shard.bytes and sha256_of(path) == shard.sha256
+
+
+def _remove_remnants(folder: Path) -> None:
+    for remnant in [entry for entry in folder.iterdir() if _is_remnant(entry.name)]:
+        remnant.unlink(missing_ok=True)
 
 
 def _is_remnant(name: str) -> bool:

@@ -49,15 +49,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def release() -> str:
+    """Return the release of recae that is installed, or "unknown"."""
+    try:
+        return version("recae")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
     """Return everything that the result depends on, as JSON values: equal settings give equal bytes."""
     barred = None if work.barred is None else hashlib.sha256(np.packbits(work.barred).data).hexdigest()
-    try:
-        release = version("recae")
-    except PackageNotFoundError:
-        release = "unknown"
     return {
-        "recae": release,
+        "recae": release(),
         "model": model_sha256,
         "audience": work.audience.fingerprint,
         "users": len(work.audience),

@@ -34,6 +34,7 @@ class Work:
         barred: bool of shape (items,), items that nobody gets; None for none.
         block_users: users scored together. The last bits of a score depend on how many rows a matrix product has, so
             that this belongs to what makes two runs equal, and neither threads nor free memory decide about it.
+        threads: most threads of a block; None for as many as this process has processors. They change no bit.
     """
 
     recommender: Recommender
@@ -42,6 +43,7 @@ class Work:
     exclude_owned: bool
     barred: NDArray[np.bool_] | None
     block_users: int
+    threads: int | None = None
 
     def batch(self, start: int, stop: int) -> pa.RecordBatch:
         """Return the lists of the users from ``start`` to before ``stop`` as one block; a batch of `SCHEMA`."""
@@ -52,6 +54,7 @@ class Work:
             self.n,
             exclude_owned=self.exclude_owned,
             barred=self.barred,
+            threads=self.threads,
         )
         user, place = np.nonzero(ranked >= 0)  # by user, then by rank; the padding is left out
         columns = [

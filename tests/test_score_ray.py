@@ -1,0 +1,393 @@
+"""Batch jobs on a real Ray cluster of several nodes: the same bytes, also where workers, nodes or the driver die."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+from clusters import add_node, cluster
+from commands import recae, refused, start
+from scorejobs import contents, read_folder, run, work_of
+
+from recae.cluster import connected
+from recae.errors import ClusterError, ConfigError, OutputError, RecaeError
+from recae.ids import IdMap
+from recae.modelfile import save
+from recae.models import Popularity
+from recae.recommender import Recommender
+from recae.scoring import cluster_job
+from recae.scoring.cluster_job import Cluster, spread
+from recae.scoring.cluster_worker import Order, Worker
+from recae.scoring.file import OneFile
+from recae.scoring.folder import Folder
+from recae.scoring.manifest import MANIFEST, PLAN, Shard, settings_of
+from recae.scoring.work import Work
+
+ray = pytest.importorskip("ray", reason="needs pip install 'recae[ray]'")
+
+SECONDS = 240  # until a test gives up: the machine may have other things to do
+MANY, WIDE = 1200, 20_000  # users and items of a job that takes a while
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Any]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def workers(made: Any) -> Iterator[Cluster]:
+    """Both nodes' workers; a node that a test has removed is replaced after it."""
+    with connected(made.address) as module:
+        yield Cluster.of(module)
+    while len(made.worker_nodes) < 2:
+        add_node(made)
+    made.wait_for_nodes(timeout=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """A job of sixty shards of twenty users."""
+    return work_of(long_shop(), 3, block_users=20)
+
+
+@pytest.fixture(scope="module")
+def long_bytes(long: Work, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What it writes where nothing happens."""
+    path = tmp_path_factory.mktemp("long") / "recs"
+    run(long, into(path))
+    return contents(path)
+
+
+def long_shop() -> Recommender:
+    model = Popularity(np.random.default_rng(0).random(WIDE, dtype=np.float32))
+    histories = sp.csr_matrix((MANY, WIDE), dtype=np.float32)
+    return Recommender(model, IdMap(map(str, range(MANY))), IdMap(map(str, range(WIDE))), None, histories)
+
+
+def into(path: Path, **changes: Any) -> Folder:
+    return replace(Folder(path, shard_users=20), **changes)
+
+
+def spread_run(work: Work, target: Any, workers: Cluster) -> int:
+    work_there, there = spread(work, target, workers)
+    return run(work_there, there)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def finished(path: Path) -> int:
+    return len(list(path.glob("part-*.parquet")))
+
+
+def worker_of(node: Any) -> list[int]:
+    """The processes of workers on a node."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = entry.joinpath("stat").read_text().rpartition(") ")[2].split()[1]
+            if int(parent) == raylet and entry.joinpath("cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                found.append(int(entry.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+class Running:
+    """A job into a folder in a thread of its own."""
+
+    def __init__(self, work: Work, target: Folder, workers: Cluster) -> None:
+        self.failure: RecaeError | None = None
+        self.path = target.path
+
+        def go() -> None:
+            try:
+                spread_run(work, target, workers)
+            except RecaeError as error:
+                self.failure = error
+
+        self._thread = Thread(target=go)
+        self._thread.start()
+
+    def freeze_a_worker(self, made: Any) -> tuple[Any, int]:
+        """Stop a worker, which has a part in hand or will be given one; return its node and process."""
+        wait_for(lambda: finished(self.path) >= 3)
+        node, process = next((node, own[0]) for node in made.worker_nodes if (own := worker_of(node)))
+        os.kill(process, signal.SIGSTOP)
+        there = finished(self.path)
+        assert there < MANY // 20
+        wait_for(lambda: finished(self.path) > there + 2)  # the others go on
+        return node, process
+
+    def join(self) -> None:
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive()
+
+
+# the same bytes
+
+
+def test_a_folder(workers: Cluster, tmp_path: Path) -> None:
+    work = work_of()
+    here, there = (Folder(tmp_path / name, "csv", shard_users=25) for name in ("here", "there"))
+    assert spread_run(work, there, workers) == run(work, here)
+    assert contents(there.path) == contents(here.path)
+    assert spread_run(work, replace(there, resume=True), workers) == -1  # all is done
+
+
+def test_a_file_and_a_table(workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sqlalchemy")
+    from recae.scoring.database import ResultTable
+
+    monkeypatch.setattr(cluster_job, "GROUP_ROWS", 50)  # so that there are several parts
+    work = work_of()
+    work_there, _ = spread(work, OneFile(tmp_path / "a.csv"), workers)
+    found = [(done, batch) for done, batch in work_there.batches(3, 48)]
+    assert found == list(work.batches(3, 48))
+    assert spread_run(work, OneFile(tmp_path / "a.parquet"), workers) == run(
+        work, OneFile(tmp_path / "b.parquet")
+    )
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    rows = spread_run(work, ResultTable(f"sqlite:///{tmp_path}/s.db", "recs"), workers)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        stored = database.execute("select user_id, item_id, rank from recs order by rowid").fetchall()
+    expected = [
+        row
+        for _, batch in work.batches()
+        for row in zip(*map(pa.Array.to_pylist, batch.columns[:3]), strict=True)
+    ]
+    assert stored == expected
+    assert rows == len(expected)
+
+
+def test_the_command_with_new_histories(
+    made: Any, model_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    (folder / "h.csv").write_text("user,item\n" + "".join(f"u{n % 90},P{n % 61:03d}\n" for n in range(700)))
+    options = ("--histories", "h.csv", "--shard-users", "20", "-n", "5")
+    assert recae("score", "--out", "here", *options, model=model_path).exit_code == 0
+    result = recae("score", "--out", "there", *options, "--engine", "ray", model=model_path)
+    assert (result.exit_code, result.stdout) == (0, ""), result.stderr
+    lines = result.stderr.splitlines()
+    assert re.fullmatch(
+        r"90 users, 600 items, 5 files of at most 20 users, 2 workers of 1 processor; "
+        r"at most about [\d.]+ [MG]iB of memory each, about [\d.]+ s",
+        next(line for line in lines if " users, " in line and line[0] == "9"),
+    )
+    assert lines[-1].startswith("wrote 450 rows for 90 users to there in ")
+    assert contents(folder / "there") == contents(folder / "here")
+
+
+# deaths
+
+
+def test_a_worker_dies(
+    made: Any, workers: Cluster, long: Work, long_bytes: dict[str, bytes], tmp_path: Path
+) -> None:
+    job = Running(long, into(tmp_path / "recs"), workers)
+    _, process = job.freeze_a_worker(made)
+    (tmp_path / "recs" / ".part-00007.parquet.0f0f0f0f0f0f.tmp").touch()  # as a dead one leaves it
+    os.kill(process, signal.SIGKILL)
+    job.join()
+    assert job.failure is None
+    assert contents(tmp_path / "recs") == long_bytes
+
+
+def test_a_node_dies(
+    made: Any,
+    workers: Cluster,
+    long: Work,
+    long_bytes: dict[str, bytes],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    job = Running(long, into(tmp_path / "recs"), workers)
+    node, _ = job.freeze_a_worker(made)
+    made.remove_node(node, allow_graceful=False)
+    job.join()
+    assert job.failure is None
+    assert contents(tmp_path / "recs") == long_bytes
+    assert capfd.readouterr().out == ""
+
+
+def test_all_nodes_die(
+    made: Any, workers: Cluster, long: Work, long_bytes: dict[str, bytes], tmp_path: Path
+) -> None:
+    job = Running(long, into(tmp_path / "recs"), replace(workers, patience=1.0))
+    wait_for(lambda: finished(tmp_path / "recs") >= 3)
+    for node in list(made.worker_nodes):
+        made.remove_node(node, allow_graceful=False)
+    job.join()
+    assert str(job.failure).startswith(
+        "no node of the Ray cluster is left that has 1 processor(s) for a worker; add"
+    )
+    assert re.fullmatch(
+        r"\d+ of 60 files are finished in '.*', and --resume goes on there", job.failure.__notes__[0]
+    )
+    assert PLAN in contents(tmp_path / "recs")
+    with pytest.raises(
+        ClusterError, match=r"wanted workers of 1 processor.*the largest node .* has 0; add a node"
+    ):
+        Cluster.of(workers.ray)
+    run(long, into(tmp_path / "recs", resume=True))
+    assert contents(tmp_path / "recs") == long_bytes
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_the_driver_dies(number: int, code: int, made: Any, tmp_path: Path) -> None:
+    save(long_shop(), tmp_path / "m.recae")
+    recs = tmp_path / "recs"
+    options = ("--model", tmp_path / "m.recae", "--shard-users", "5", "-n", "3")
+    there = ("--engine", "ray", "--address", made.address)
+    process = start("score", "--out", recs, *options, *there, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: finished(recs) >= 3 or process.poll() is not None)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, stderr
+    said = [line for line in stderr.splitlines() if not line.startswith("scoring users: ")]
+    assert said[0].startswith("1,200 users, 20,000 items, 240 files of at most 5 users, 2 workers")
+    if number == signal.SIGKILL:
+        assert len(said) == 1
+    else:
+        ended = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signal.Signals(number)]
+        assert re.fullmatch(
+            rf"{ended}: \d+ of 240 files are finished in '.*recs', and --resume goes on there",
+            "\n".join(said[1:]),
+        )
+    assert MANIFEST not in contents(recs)
+    again = there if number == signal.SIGKILL else ()
+    result = recae("score", "--out", recs, *options, *again, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert [row[:3] for row in read_folder(recs)] == [
+        (user, *item) for user in map(str, range(MANY)) for item in best_three()
+    ]
+    assert sorted(contents(recs)) == [MANIFEST, *(f"part-{n:05d}.parquet" for n in range(240))]
+
+
+def best_three() -> list[tuple[str, int]]:
+    scores = np.random.default_rng(0).random(WIDE, dtype=np.float32)
+    return [(str(item), rank) for rank, item in enumerate(np.argsort(-scores)[:3], start=1)]
+
+
+# failures
+
+
+def test_a_worker_cannot_write(workers: Cluster, tmp_path: Path) -> None:
+    target = into(tmp_path / "recs")
+    work_there, there = spread(work_of(), target, workers)
+    settings = settings_of(work_there, "a model", **there.settings(work_there))
+    (tmp_path / "recs" / "part-00001.parquet").mkdir(parents=True)
+    with pytest.raises(
+        OutputError, match=r"the worker on \S+: cannot write '.*part-00001.parquet': it is a folder"
+    ):
+        there.write(work_there, settings, lambda done: None)
+
+
+class Deadly:
+    """In the place of a worker: dies of every part, as one does that takes more memory than there is."""
+
+    def __init__(self, order: Order) -> None:
+        pass
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return rows
+
+
+def test_a_part_that_kills_its_workers(
+    workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(cluster_job, "Worker", Deadly)
+    monkeypatch.setattr(cluster_job, "_RESTARTS", 1)
+    try:
+        with pytest.raises(
+            ClusterError, match=r"the workers on the Ray cluster failed \(ActorDied.*run it again"
+        ):
+            spread_run(work_of(), into(tmp_path / "recs"), workers)
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_worker_with_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(worker: Worker, number: int) -> dict[str, object]:
+        raise ZeroDivisionError("by\nnothing")
+
+    monkeypatch.setattr(Worker, "_done", fail)
+    worker = Worker(Order(None, [], None, 1, "another"))
+    worker._wrong = None
+    (answer,) = worker(pa.table({"number": [0]})).to_pylist()
+    assert re.fullmatch(
+        r'\["ClusterError", "the worker on \S+ failed \(ZeroDivisionError: by nothing\); see the logs .*"\]',
+        answer["error"],
+    )
+
+
+def test_another_release_on_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(Order(None, [], None, 1, "0.0.1"))
+    (answer,) = worker(pa.table({"number": [4]})).to_pylist()
+    assert answer["number"] == 4
+    assert re.fullmatch(
+        r'\["ClusterError", "the worker on \S+: recae \S+ is installed here, '
+        r'but the job is of recae 0\.0\.1; install .*"\]',
+        answer["error"],
+    )
+
+
+def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = Shard("part-00000.parquet", 1, 1, 4, "")
+    path = tmp_path / shard.name
+    monkeypatch.setattr(cluster_job, "_LOOK_SECONDS", 0.01)
+    writing = Thread(target=lambda: (time.sleep(0.1), path.write_bytes(b"1234")))  # NFS may show it later
+    writing.start()
+    cluster_job._check_seen(path, shard)
+    writing.join()
+    monkeypatch.setattr(cluster_job, "_SEEN_SECONDS", 0.0)
+    with pytest.raises(
+        OutputError, match="it is not there on this machine; give a folder that all nodes share"
+    ):
+        cluster_job._check_seen(path, replace(shard, bytes=5))
+
+
+def test_numbers_of_workers(workers: Cluster) -> None:
+    assert (workers.workers, workers.cpus) == (2, 1)
+    assert Cluster.of(workers.ray, 7).describe() == "7 workers of 1 processor"
+    with pytest.raises(ConfigError, match="workers must be at least 1, but is 0"):
+        Cluster.of(workers.ray, 0)
+    with pytest.raises(
+        ClusterError, match=r"wanted workers of 3 processor\(s\), but the largest node .* has 1"
+    ):
+        Cluster.of(workers.ray, None, 3)
+
+
+def test_options_of_the_other_engine(model_path: Path, folder: Path) -> None:
+    for options in (("--address", "auto"), ("--workers", "2"), ("--cpus-per-worker", "2")):
+        refused(
+            recae("score", "--out", "recs", *options, model=model_path),
+            f"{options[0]} goes with --engine ray",
+        )
+    assert not list(folder.iterdir())
