@@ -6,6 +6,7 @@ RecaeError                      root: one sentence for a person, exit code 2
 │   └── ColumnError             the table's columns are not the ones needed
 ├── ConfigError                 an option or configuration value is outside its range
 ├── DeviceError                 the computing device asked for is not there
+├── ClusterError                the cluster asked for cannot be used, or has no worker left
 ├── TrainingError               training could not go on (a non-finite number, nothing to learn from)
 │   └── CheckpointError         a file is not a checkpoint that this training can go on from
 ├── ModelFileError              a file is not a usable model: truncated, foreign, newer, inconsistent
@@ -38,6 +39,10 @@ class ConfigError(RecaeError):
 
 class DeviceError(RecaeError):
     """The computing device asked for is not there."""
+
+
+class ClusterError(RecaeError):
+    """The cluster asked for cannot be used, or has no worker left."""
 
 
 class TrainingError(RecaeError):

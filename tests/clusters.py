@@ -1,0 +1,38 @@
+"""A Ray cluster of several nodes on this machine, for the tests of what is spread over one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+MEMORY = 80 * 2**20  # of each node's object store, in bytes: little, since /dev/shm is small in a container
+
+
+@contextmanager
+def cluster(nodes: int = 2) -> Iterator[Any]:
+    """A head node without processors for work, and so many nodes of one processor each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # read by the head node as it starts
+        made = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+        )
+    try:
+        for _ in range(nodes):
+            add_node(made)
+        made.wait_for_nodes(timeout=120)
+        yield made
+    finally:
+        ray.shutdown()  # after a test that failed; without a connection it does nothing
+        made.shutdown()
+
+
+def add_node(to: Any) -> Any:
+    """Add a node of one processor, and return it."""
+    return to.add_node(num_cpus=1, object_store_memory=MEMORY)
