@@ -294,6 +294,11 @@ def test_what_several_processes_do_not_train(settings: dict[str, Any], found: st
         train_on("no-such-file.csv", engine=Refused(), **settings)  # refused before anything is read
 
 
+def test_purchases_that_do_not_weigh_alike_are_refused() -> None:
+    with pytest.raises(ConfigError, match="leave out --half-life and --quantity-as-confidence"):
+        check_kind("sigmoid", SigmoidConfig(batch_size=2), "auto", weighted=True)
+
+
 def test_what_they_do_train_is_not_refused() -> None:
     check_kind("sigmoid", SigmoidConfig(batch_size=2), "auto")
 

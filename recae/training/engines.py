@@ -29,7 +29,7 @@ class Engine(Protocol):
 def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -> None:
     """Raises ConfigError for what several processes do not train: all but the sigmoid autoencoder by blocks of users.
 
-    Its settings of mini-batches (tied weights among them) are refused, too, purchases that do not weigh alike, and GPUs.
+    Its settings of mini-batches (tied weights among them), purchases that do not weigh alike and GPUs are refused, too.
     """
     remedy = "--kind sigmoid --batch-size 256"
     if not isinstance(config, SigmoidConfig):
