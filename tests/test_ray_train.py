@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from commands import SAMPLE, recae, refused
 from recae.errors import CheckpointError, ClusterError, ConfigError
 from recae.evaluation import evaluate
 from recae.ingest import read_with_report
+from recae.modelfile import load
 from recae.training import Checkpoints, Epoch, SigmoidConfig, train_sigmoid
 from recae.training.hooks import Hooks
 from recae.training.on_ray import MAX_FAILURES, OnRay, _Said
@@ -46,6 +48,28 @@ def shop() -> tuple[sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix]]:
     held_out = hold_out(interactions, np.random.default_rng(5))
     assert held_out.validation is not None
     return sp.csr_matrix(interactions.matrix[held_out.learners]), held_out.validation
+
+
+def test_the_command_trains_on_the_cluster_and_writes_the_model(cluster: Any, tmp_path: Path) -> None:
+    options = ("--kind", "sigmoid", "--batch-size", "64", "--factors", "8", "--epochs", "2", "--seed", "1")
+    found = []
+    for name, engine in (
+        ("one.recae", ()),
+        ("two.recae", ("--engine", "ray", "--address", cluster.address, "--workers", "2")),
+    ):
+        result = recae("train", SAMPLE, *options, *engine, "--out", tmp_path / name, "--json")
+        assert result.exit_code == 0, result.stderr
+        found.append(json.loads(result.stdout)["metrics"]["rows"][0])
+        lines = [line.partition(":")[0] for line in result.stderr.splitlines() if line.startswith("epoch ")]
+        assert lines == ["epoch 1/2", "epoch 2/2"]
+    assert "training by 2 workers of a Ray cluster, 1 processors each" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.recae", "two.recae"]
+    one, two = (load(tmp_path / name).model.arrays() for name in ("one.recae", "two.recae"))
+    for name, array in one.items():
+        assert np.abs(array - two[name]).max() <= 1e-3 * np.abs(array).max(), name
+    for metric, value in found[0].items():
+        if metric != "model":
+            assert found[1][metric] == pytest.approx(value, abs=0.002)
 
 
 def watched(folder: Path, pair: tuple[sp.csr_matrix, sp.csr_matrix]) -> Callable[[Any], float]:
