@@ -139,19 +139,16 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_one_process_goes_on(
     assert "seed: was 1, is 2" in result.stderr
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_the_death_of_a_process_ends_all(rank: int, tmp_path: Path) -> None:
+def test_the_death_of_process_0_ends_the_other(tmp_path: Path) -> None:
     process = torchrun(tmp_path, *LONG)
     wait_for(process, b"epoch 2/")
-    others = members(process)
-    assert len(others) == 2
-    os.kill(others[rank], signal.SIGKILL)
+    both = members(process)
+    os.kill(both[0], signal.SIGKILL)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode != 0
-    errors = [line for line in own_lines(stderr) if line.startswith("error: ")]
-    assert len(errors) <= rank  # process 0 says it, unless torchrun ends it before
-    assert all("another process of this training has gone" in line for line in errors)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in others)
+    assert "Traceback" not in "".join(own_lines(stderr))
+    assert len(both) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in both)
     assert names(tmp_path) == ["c"]
 
 
@@ -169,7 +166,7 @@ def test_torchrun_starts_again_from_the_checkpoint(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
     )
     wait_for(process, b"epoch 2/")
-    os.kill(members(process)[1], signal.SIGKILL)
+    os.kill(members(process)[1], signal.SIGKILL)  # process 0 ends by itself, and torchrun starts both again
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr.decode()
     assert any(line.startswith("going on from epoch ") for line in own_lines(stderr))
