@@ -79,7 +79,7 @@ class OnRay:
                 validate=hooks.validate,
                 every=None if checkpoints is None else checkpoints.every,
                 identity={} if checkpoints is None else dict(checkpoints.identity),
-                name="" if checkpoints is None else str(checkpoints.path),
+                name="the memory of the command's machine" if checkpoints is None else str(checkpoints.path),
             )
             reason = self._run(task, hooks)
             outcome = ray.get(office.outcome.remote())
