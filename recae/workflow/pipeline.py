@@ -116,7 +116,7 @@ def train(
         )
     check_weighting(kind, config, weighting, repeats)
     if engine is not None:
-        check_kind(kind, config, device, weighted=weighting is not None)
+        check_kind(kind, config, device, weighted=bool(weighting))
         device = "cpu"
     chosen = choose_device(device, batch_size_of(config))
     if checkpoints is not None:
