@@ -8,7 +8,8 @@ RecaeError                      root: one sentence for a person, exit code 2
 ├── DeviceError                 the computing device asked for is not there
 ├── ClusterError                the cluster asked for cannot be used, or has no worker left
 ├── TrainingError               training could not go on (a non-finite number, nothing to learn from)
-│   └── CheckpointError         a file is not a checkpoint that this training can go on from
+│   ├── CheckpointError         a file is not a checkpoint that this training can go on from
+│   └── RankLostError           another process that trains the same model has gone
 ├── ModelFileError              a file is not a usable model: truncated, foreign, newer, inconsistent
 ├── OutputError                 a result cannot be written where it was asked for
 └── UnknownIdError              a user or item that the model has not seen
@@ -51,6 +52,10 @@ class TrainingError(RecaeError):
 
 class CheckpointError(TrainingError):
     """A file is not a checkpoint that this training can go on from."""
+
+
+class RankLostError(TrainingError):
+    """Another process that trains the same model has gone."""
 
 
 class ModelFileError(RecaeError):

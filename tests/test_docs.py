@@ -73,6 +73,8 @@ def test_commands_exist_with_their_options(line: str) -> None:
     program, *arguments = shlex.split(line)
     if program == "python":
         program, *arguments = arguments
+    if program == "torchrun":
+        program, *arguments = arguments[arguments.index("-m") + 1 :]
     if program == "recae":
         assert arguments[0] in main.commands, line
         command, arguments = main.commands[arguments[0]], arguments[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +15,30 @@ from recae.cli.columns import column_options, read_weighting, weighting_options
 from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
 from recae.cli.options import DEFAULT_MODEL, output_path
-from recae.cli.output import message, print_json, print_metrics
+from recae.cli.output import message, print_json, print_metrics, silence
 from recae.cli.sources import check_not_read, check_outputs, reading_options, source_argument
 from recae.cli.train_display import Display
+from recae.cli.train_engine import check_engine, engine_of, engine_options
 from recae.cli.train_settings import SHORTCUTS, read_settings, settings_options
 from recae.errors import OutputError
+from recae.machine import launched, restarts
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
     from recae.training import Checkpoints
 
 
-@click.command(epilog=kinds_text())
+class _Train(click.Command):
+    """A command of which one process speaks for all that torchrun started; the others say nothing from the start."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; what is wrong with the arguments is said once."""
+        if (place := launched()) is not None and place[0] > 0:
+            silence(sys.stdout, sys.stderr)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Train, epilog=kinds_text())
 @source_argument
 @click.option(
     "--out",
@@ -56,6 +69,7 @@ if TYPE_CHECKING:
     help="The checkpoint; alone: at each epoch's end and on Ctrl-C or SIGTERM.  [default: <out>.checkpoint]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as uninterrupted.")
+@engine_options
 @click.option("--no-histories", is_flag=True, help="Leave users and their histories out of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def train(
@@ -69,6 +83,10 @@ def train(
     checkpoint_every: int | None,
     checkpoint: str | None,
     resume: bool,
+    where: str,
+    address: str | None,
+    workers: int | None,
+    cpus: int | None,
     no_histories: bool,
     as_json: bool,
     **options: Any,
@@ -91,6 +109,8 @@ def train(
       recae train purchases.csv --half-life 90
       recae train purchases.csv --checkpoint-every 50000
       recae train purchases.csv --resume
+      torchrun --nproc-per-node 2 -m recae train purchases.csv --kind sigmoid --batch-size 256
+      recae train purchases.csv --kind sigmoid --batch-size 256 --engine ray --address 10.0.0.1:6379
 
     Needs no option: columns are recognised by their names, settings that are not given suit the size of the
     data. A tenth of the users choose when to stop; the table at the end is measured on another tenth, for
@@ -123,6 +143,12 @@ def train(
     """
     from recae.files import check_writable
 
+    place = launched()
+    if place is not None and place[0] > 0:
+        from recae.training.torchrun import take_part
+
+        raise click.exceptions.Exit(take_part(*place))
+    check_engine(where, place, address=address, workers=workers, cpus=cpus)
     rejects = options["rejects"]
     # before the training, not after it
     sources = [source, *files_of_filters(options)]
@@ -149,7 +175,11 @@ def train(
     if kind == "auto":
         refuse_checkpoints(checkpoints)  # before the data are read
     started = time.perf_counter()
-    with Display() as display, _telling_how_to_go_on(checkpoints):
+    with (
+        Display() as display,
+        engine_of(where, place, address, workers, cpus) as engine,
+        _telling_how_to_go_on(checkpoints),
+    ):
         recommender = run(
             source,
             kind=kind,
@@ -159,6 +189,7 @@ def train(
             checkpoints=checkpoints,
             repeats=repeats,
             weighting=weighting,
+            engine=engine,
             progress=Progress(
                 on_report=_print_report,
                 on_start=display.start,
@@ -197,6 +228,7 @@ def _checkpoints(source: str, out: Path, given: str | None, every: int | None, r
     path = out.with_name(f"{out.name}.checkpoint")
     if given is not None:
         path = output_path(click.get_current_context(), click.Option(["--checkpoint"]), given)
+    resume = resume or (restarts() > 0 and path.exists())
     checkpoints = Checkpoints(path, every, resume)
     check_not_read(path, source)
     if path.resolve() == out.resolve():

@@ -20,34 +20,39 @@ AHEAD = 4
 @njit(nogil=True, cache=True)
 def gather_histories(
     users: Ints,
+    lengths: Ints,
     indptr: Ints,
     indices: Ints,
+    places: Ints,
     kept: NDArray[np.bool_],
     keep: float,
     power: float,
     scale: Floats,
 ) -> tuple[Ints, Ints, Ints]:
-    """The purchases of `users` (B,) by user: (offsets (B + 1,), items (n,), who (n,)).
+    """The purchases of `users` (B,) of a `Share` by user: (offsets (B + 1,), items (n,), who (n,)).
 
-    Fills scale (n,) with what each purchase weighs in the encoder: 1/(q (m/q)^p), with m kept of a history and
-    q = 1 − dropout, or 0 where dropout hides it.
+    `lengths` (B,) are those of the whole histories, and `kept` says of each of their purchases whether the encoder sees
+    it. Fills scale (n,) with what each purchase of the share weighs in the encoder: 1/(q (m/q)^p), with m kept of the
+    whole history and q = 1 − dropout, or 0 where dropout hides it.
     """
-    n = len(kept)
+    n = len(scale)
     offsets = np.zeros(len(users) + 1, np.int64)
     items = np.empty(n, np.int64)
     who = np.empty(n, np.int32)
-    at = 0
+    at, begin = 0, 0
     for b in range(len(users)):
-        first, last = indptr[users[b]], indptr[users[b] + 1]
         m = 0
+        for p in range(begin, begin + lengths[b]):
+            m += kept[p]
+        factor = 1.0 / (keep * (max(m, 1) / keep) ** power)
+        first, last = indptr[users[b]], indptr[users[b] + 1]
         for p in range(last - first):
+            place = places[first + p] if len(places) else p
             items[at + p] = indices[first + p]
             who[at + p] = b
-            m += kept[at + p]
-        factor = 1.0 / (keep * (max(m, 1) / keep) ** power)
-        for p in range(last - first):
-            scale[at + p] = factor if kept[at + p] else 0.0
+            scale[at + p] = factor if kept[begin + place] else 0.0
         at += last - first
+        begin += lengths[b]
         offsets[b + 1] = at
     return offsets, items, who
 
@@ -81,18 +86,27 @@ def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
 def encode(
     first: int, last: int, offsets: Ints, items: Ints, scale: Floats, E: Floats, b: Floats, H: Floats
 ) -> None:
-    """Rows `first` to `last` of the codes: H_b = (2σ(bias + Σ scale_p E_items[p]) − 1, 1)."""
+    """Rows `first` to `last` of H (B, D): (b + Σ scale_p E_items[p], 0)."""
     d = E.shape[1]
-    one = E.dtype.type(1)
-    two = E.dtype.type(2)
     for row in range(first, last):
         h = H[row]
         h[:d] = b
+        h[d] = 0
         for p in range(offsets[row], offsets[row + 1]):
             if p + AHEAD < offsets[last] and scale[p + AHEAD] != 0:
                 fetch_row(E, items[p + AHEAD])
             if scale[p] != 0:
                 add_scaled(h[:d], scale[p], E[items[p]])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def squash(first: int, last: int, H: Floats) -> None:
+    """Rows `first` to `last` of the codes, from what `encode` gives: H_b = (2σ(H_b) − 1, 1)."""
+    d = H.shape[1] - 1
+    one = H.dtype.type(1)
+    two = H.dtype.type(2)
+    for row in range(first, last):
+        h = H[row]
         for k in range(d):
             h[k] = two / (one + np.exp(-h[k])) - one
         h[d] = one

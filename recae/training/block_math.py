@@ -45,11 +45,37 @@ MAX_SHRINK = 6.0
 
 @dataclass
 class Dense:
-    """The small matrices of the factored decoder: U, U_inv, Q, (D, D) each; updated in place."""
+    """The small matrices of the factored decoder: U, U_inv, Q, (D, D) each; updated in place.
+
+    Of several processes each has some rows of U, (w, D), and columns of U_inv and Q, (D, w): see `Split`.
+    """
 
     U: Tensor
     U_inv: Tensor
     Q: Tensor
+
+
+class Split:
+    """How several processes share the columns of the small matrices out among them; here one has them all.
+
+    columns  of U_inv and Q, and rows of U, that this process has
+    alone    whether that is all of them
+    """
+
+    columns: slice = slice(None)
+    alone: bool = True
+
+    def join(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """All columns (B, D) of matrices of which this process has its own."""
+        return parts
+
+    def products(self, RV: Tensor, UH: Tensor, HQ: Tensor, H: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
+        """RW and HQHᵀ + 2 RWHᵀ, of RV and H (B, D) in full and UH, HQ, RW in this process's columns."""
+        RW = RV @ U
+        return RW, (HQ + 2 * RW) @ H.T
+
+
+WHOLE = Split()
 
 
 @dataclass
@@ -92,6 +118,7 @@ def take_steps(
     residuals: Callable[[Tensor, Tensor], Sparse],
     update_rows: Callable[[Tensor], None],
     both: "Both",
+    split: Split = WHOLE,
 ) -> tuple[Tensor, Tensor]:
     """The steps of the users with codes H (B, D), in order; returns the gradients at H, (B, D), and the loss, 0-d.
 
@@ -99,12 +126,14 @@ def take_steps(
                  earlier users c with this purchase; r = (α − 1)(o − 1) − 1.
     update_rows  Z (B, D): V_j ← V_j − Σ_b r_bj Z_b for the block's purchases
     both         calls two functions that do not depend on one another, at the same time where that helps
+    split        which part of the small matrices `dense` holds, and how to put parts together
 
     The gradient is that of half the loss. The loss is the sum over the users of the weighted squared errors.
     """
     U, U_inv, Q = dense.U, dense.U_inv, dense.Q
     norms = (H * H).sum(1)
     s = (learning_rate / norms)[:, None]
+    own = H[:, split.columns]
 
     def towards_outputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # T = (I + S L)⁻¹ S;  M = (I − S (diag G + L))⁻¹ S, and S diag G = lr
@@ -116,24 +145,31 @@ def take_steps(
         return T, M, UH, (T @ UH).div_(s)
 
     (T, M, UH, P), (Y, HQ) = both(towards_outputs, lambda: (H @ U_inv, H @ Q))
+    (P,) = split.join(P)
     sparse = residuals(P, (-T / s).tril_(-1))
 
     def find_gradient() -> tuple[Tensor, Tensor]:
-        RW = sparse.RV @ U
-        N = (HQ + 2 * RW) @ H.T
+        RW, N = split.products(sparse.RV, UH, HQ, H, U)
         N = T @ ((N + N.T) / 2 + sparse.RR) @ T.T
-        return torch.addmm(T @ (HQ + RW), N.tril(-1), H, alpha=-1), N.diagonal()
+        return torch.addmm(T @ (HQ + RW), N.tril(-1), own, alpha=-1), N.diagonal()
 
-    def update_rest() -> None:
+    def update_rest() -> Tensor:
         Z = M @ Y
         U_inv.addmm_(H.T, Z)
+        if split.alone:  # at once; else it takes all columns of Z
+            update_rows(Z)
+        return Z
+
+    (gradient, N_diagonal), Z = both(find_gradient, update_rest)
+    if not split.alone:
+        gradient, Z = split.join(gradient, Z)
         update_rows(Z)
 
     def update_gram() -> None:
-        X = H.T @ (gradient - (N_diagonal / 2)[:, None] * H)
-        Q.sub_(X).sub_(X.T)
+        G = gradient - (N_diagonal / 2)[:, None] * H
+        X = H.T @ G[:, split.columns]
+        Q.sub_(X).sub_(X.T if split.alone else G.T @ own)
 
-    (gradient, N_diagonal), _ = both(find_gradient, update_rest)
     both(lambda: U.addmm_(UH.T, T.T @ H, alpha=-1), update_gram)
 
     # ‖e_b‖² counts a purchase's error α² times, the loss α times

@@ -14,12 +14,15 @@ from threadpoolctl import ThreadpoolController
 from recae.compiled import Floats, Ints
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training import block_kernels as kernels
-from recae.training.block_math import MAX_SHRINK, Dense, Sparse, in_turn, take_steps, users_together
+from recae.training.block_math import MAX_SHRINK, WHOLE, Dense, Sparse, in_turn, take_steps, users_together
 from recae.training.config import SigmoidConfig, resolve
+from recae.training.group import Columns, Group
 from recae.training.host_rows import solve_residuals
 from recae.training.parameters import first_parameters
 from recae.training.per_user import ADAGRAD_EPSILON
+from recae.training.ranks import ALONE, Ranks
 from recae.training.rows import WEIGHT
+from recae.training.shares import Share, cut
 from recae.training.sigmoid import SigmoidTrainer, largest_of
 
 A = TypeVar("A")
@@ -34,20 +37,36 @@ class BlockTrainer(SigmoidTrainer):
     the block's end the encoder moves by the sum of its users' gradients, with row-wise AdaGrad: an item's accumulated
     norm grows by the squared norms of the gradients of all its buyers in the block before any of them is applied. With
     a batch size of 1 this is per-user SGD.
+
+    Several processes make the same steps together: each has the rows of its own items in encoder and decoder, and their
+    columns of the purchases. What a block needs of all of them is summed over the processes: the users' sums over their
+    purchases, and what the residuals come to. The products of the small matrices are shared out by columns (`Split`).
+    The result is that of one process up to the order of the sums.
     """
 
     def __init__(
-        self, matrix: sp.csr_matrix, config: SigmoidConfig, weights: NDArray[np.float32] | None = None
+        self,
+        matrix: sp.csr_matrix,
+        config: SigmoidConfig,
+        weights: NDArray[np.float32] | None = None,
+        ranks: Ranks = ALONE,
+        share: Share | None = None,
     ) -> None:
         """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
 
-        Raises TrainingError when it holds none.
+        A process other than 0 is given its share, and an `Outline` for the matrix; several take no weights. Raises
+        TrainingError when there is no purchase.
         """
         config = resolve(config, matrix, largest_of(weights))
         super().__init__(matrix, config, config.batch_size)
-        self.parameters = first_parameters(matrix, config)
+        self._ranks = ranks
+        self._share = share or cut(matrix, ranks.rank, ranks.size)
+        self.parameters = first_parameters(matrix, config, ranks)
         decoder = self.parameters.decoder
-        self._dense = Dense(*(torch.from_numpy(M) for M in (decoder.U, decoder.U_inv, decoder.Q)))
+        self._split = Columns(ranks, config.factors + 1) if isinstance(ranks, Group) else WHOLE
+        U, U_inv, Q = (torch.from_numpy(M) for M in (decoder.U, decoder.U_inv, decoder.Q))
+        columns = self._split.columns
+        self._dense = Dense(U[columns], U_inv[:, columns], Q[:, columns])
         self._together = users_together(config.learning_rate, config.batch_size)
         self._since_fold, self._shrunk = 0, 0.0
         self._parts = max(1, torch.get_num_threads())
@@ -73,10 +92,13 @@ class BlockTrainer(SigmoidTrainer):
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Takes back what `state` gave, which process 0 alone needs to have."""
         self.parameters.restore(state)
-        self._since_fold = int(state["since_fold"][0])
-        self._shrunk = float(state["shrunk"][0])
+        counts = np.zeros(2)
+        if state:
+            counts[:] = state["since_fold"][0], state["shrunk"][0]
+        self._ranks.agree(counts)
+        self._since_fold, self._shrunk = int(counts[0]), float(counts[1])
 
     def _steps(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
         # Two products at a time, each on half of the threads, scale far better than one on all of them
@@ -89,19 +111,26 @@ class BlockTrainer(SigmoidTrainer):
             torch.set_num_threads(threads)
 
     def _train(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
-        matrix, config, parameters = self.matrix, self.config, self.parameters
+        config, parameters, ranks = self.config, self.parameters, self._ranks
         dtype = np.dtype(config.dtype)
         E, d = parameters.encoder, config.factors
-        scale = np.empty(len(kept), dtype)
+        share, indptr = self._share, self.matrix.indptr
+        scale = np.empty(int((share.indptr[users + 1] - share.indptr[users]).sum()), dtype)
         offsets, items, who = kernels.gather_histories(
-            users, matrix.indptr, matrix.indices, kept, 1 - config.dropout, config.input_power, scale
+            *(users, indptr[users + 1] - indptr[users]),
+            *(share.indptr, share.items, share.places),
+            kept,
+            1 - config.dropout,
+            config.input_power,
+            scale,
         )
         H = np.empty((len(users), d + 1), dtype)
-        self._in_parts(
-            self._parts, offsets, kernels.encode, offsets, items, scale, E, parameters.encoder_bias, H
-        )
+        bias = parameters.encoder_bias if ranks.rank == 0 else np.zeros_like(parameters.encoder_bias)
+        self._in_parts(self._parts, offsets, kernels.encode, offsets, items, scale, E, bias, H)
+        ranks.sum(H)
+        self._in_parts(self._parts, np.arange(len(H) + 1), kernels.squash, H)
 
-        alphas = None if self._alphas is None else self._alphas[_places(users, matrix.indptr)]
+        alphas = None if self._alphas is None else self._alphas[_places(users, indptr)]
         gradient = np.empty_like(H)
         loss = 0.0
         for first in range(0, len(users), self._together):
@@ -143,6 +172,8 @@ class BlockTrainer(SigmoidTrainer):
         if self._since_fold * decoder.haste >= config.fold_every:
             with self._blas.limit(limits=self._parts, user_api="blas"):
                 decoder.fold()
+            for replica in (self.parameters.encoder_bias, self.parameters.bias_norm):
+                self._ranks.agree(replica)  # processors of two makes may have rounded it in two ways
             self._since_fold, self._shrunk = 0, shrink
         elif self._shrunk > MAX_SHRINK:
             with self._blas.limit(limits=self._parts, user_api="blas"):
@@ -176,9 +207,12 @@ class BlockTrainer(SigmoidTrainer):
             else:
                 each = (alphas, np.ones_like(alphas))
                 self._in_parts(self._parts, starts, solve_residuals, *shared, *each, r, sums=totals)
-            lower = RR.sum(axis=0)
+            sums = np.concatenate([total.sum(axis=0).ravel() for total in (RV, RR, squares)])
+            self._ranks.sum(sums)
+            of_rows, of_pairs, of_users = np.split(sums, [RV[0].size, RV[0].size + n * n])
+            lower = of_pairs.reshape(n, n)
             both = lower + np.tril(lower, -1).T
-            return Sparse(*(torch.from_numpy(M) for M in (RV.sum(axis=0), both, squares.sum(axis=0))))
+            return Sparse(*(torch.from_numpy(M) for M in (of_rows.reshape(n, -1), both, of_users)))
 
         def update_rows(Z: torch.Tensor) -> None:
             half = max(1, self._parts // 2)  # the other threads have a product to make
@@ -194,6 +228,7 @@ class BlockTrainer(SigmoidTrainer):
             residuals,
             update_rows,
             self._both,
+            self._split,
         )
 
     def _both(self, first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:

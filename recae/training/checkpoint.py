@@ -124,10 +124,7 @@ class Checkpoints:
             with atomic_path(self.path) as temporary, temporary.open("wb") as file:
                 write_tensors(file, tensors, KEY, json_text(content, "checkpoint"))
         except OutputError as error:
-            if not self._warned:
-                kept = f"; the one of {self.saved} is kept" if self.saved else ""
-                self.on_message(f"warning: no checkpoint: {error}{kept}; training goes on")
-                self._warned = True
+            self.warn(error)
         else:
             self.saved = _place(position)
 
@@ -139,11 +136,7 @@ class Checkpoints:
         """
         path = self.path
         try:
-            if not path.exists():
-                raise CheckpointError(
-                    f"there is no checkpoint '{path}' to go on from; train without --resume, "
-                    "or name one with --checkpoint"
-                )
+            self._check_there()
             with safe_open(path, framework="numpy") as file:
                 content = _read_content(file)
                 _compare(content["identity"], self._identity(trainer, device))
@@ -175,6 +168,31 @@ class Checkpoints:
                 "the result may differ slightly"
             )
         return progress
+
+    def read(self) -> bytes:
+        """The bytes of the file, for another process to `load`; CheckpointError when it is not there."""
+        self._check_there()
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot go on from '{self.path}': {error.strerror}; train without --resume, or name one with "
+                "--checkpoint"
+            ) from error
+
+    def warn(self, error: OutputError) -> None:
+        """Says, once, that a checkpoint could not be written."""
+        if not self._warned:
+            kept = f"; the one of {self.saved} is kept" if self.saved else ""
+            self.on_message(f"warning: no checkpoint: {error}{kept}; training goes on")
+            self._warned = True
+
+    def _check_there(self) -> None:
+        if not self.path.exists():
+            raise CheckpointError(
+                f"there is no checkpoint '{self.path}' to go on from; train without --resume, "
+                "or name one with --checkpoint"
+            )
 
     def describe(self) -> str:
         """The line that says what an interrupted training has left and how to go on; empty if it has left nothing."""

@@ -1,5 +1,7 @@
 """Which trainer a configuration and a device ask for."""
 
+from typing import Protocol
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
 from recae.training.device import GROUP, check_memory
 from recae.training.per_user import PerUserTrainer
+from recae.training.ranks import ALONE, Ranks
 from recae.training.sigmoid import largest_of
 from recae.training.start import start_memory
 from recae.training.trainer import Trainer
@@ -27,12 +30,7 @@ def make_trainer(
         from recae.training.sigmoid_minibatch import make_minibatch_trainer
 
         return make_minibatch_trainer(matrix, config, device, weights)
-    n_items = matrix.shape[1]
-    check_memory(
-        memory_needed(config, *matrix.shape, matrix.nnz, device),
-        device,
-        f"training {config.factors} factors for {n_items:,} items",
-    )
+    check_fits(config, matrix, device)
     if device == "cpu" and config.batch_size == 1:
         return PerUserTrainer(matrix, config, weights)
     if device == "cpu":
@@ -42,6 +40,30 @@ def make_trainer(
     from recae.training.device_blocks import DeviceBlockTrainer
 
     return DeviceBlockTrainer(matrix, config, device, weights)
+
+
+class Histories(Protocol):
+    """How many purchases there are, of how many users and items."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nnz(self) -> int: ...
+
+
+def check_fits(config: ResolvedConfig, matrix: Histories, device: str, ranks: Ranks = ALONE) -> None:
+    """Raises TrainingError when what this process will hold does not fit in the device's memory."""
+    n_users, n_items = matrix.shape
+    need = memory_needed(config, n_users, n_items, matrix.nnz, device)
+    if ranks.size > 1:
+        own = memory_needed(config, n_users, ranks.count(n_items), matrix.nnz, device)
+        model = n_items * (2 * config.factors + 2) * np.dtype(config.dtype).itemsize
+        # process 0 begins with the whole encoder where that is not random, and ends with the whole model
+        need = own + max(model, start_memory(config, n_users, n_items)) if ranks.rank == 0 else own
+    what = f"training {config.factors} factors for {n_items:,} items"
+    if ranks.size > 1:
+        what += f" in process {ranks.rank} of {ranks.size}"
+    check_memory(need, device, what)
 
 
 def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactions: int, device: str) -> int:

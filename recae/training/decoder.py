@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
 from recae.training.kernels import catch_up
+from recae.training.ranks import ALONE, Ranks
 
 BLOCK_ROWS = 8192
 
@@ -44,6 +45,9 @@ class FactoredDecoder:
     `drift` is the largest max|Q − WᵀW| / max|WᵀW| that a fold has found since it was last set to zero: what rounding
     has added to Q since the fold before. `haste` is how many times as often as configured it is to be folded;
     a fold that finds more drift than MAX_DRIFT doubles it.
+
+    Of several processes (`ranks`) each has the rows of its own items in V and `applied`. Of U it keeps some rows and of
+    U_inv and Q some columns up to date, those of `ranks.range`; folding and `join` do so for the rest.
     """
 
     V: Floats
@@ -57,10 +61,11 @@ class FactoredDecoder:
     pending: int = field(default=0)
     drift: float = field(default=0.0)
     haste: int = field(default=1)
+    ranks: Ranks = field(default=ALONE)
 
     @classmethod
-    def from_weights(cls, W: Floats) -> Self:
-        """The decoder with these weights; W (I, D) is taken over, not copied."""
+    def from_weights(cls, W: Floats, ranks: Ranks = ALONE) -> Self:
+        """The decoder with these weights; W (I, D), the rows of this process's items, is taken over, not copied."""
         n_items, D = W.shape
         identity = np.eye(D, dtype=W.dtype)
         decoder = cls(
@@ -72,6 +77,7 @@ class FactoredDecoder:
             directions=np.zeros((MAX_PENDING, D), W.dtype),
             factors=np.zeros(MAX_PENDING, W.dtype),
             overlaps=np.zeros((MAX_PENDING, MAX_PENDING), W.dtype),
+            ranks=ranks,
         )
         decoder.fold()
         decoder.drift, decoder.haste = 0.0, 1  # there was no Q before
@@ -80,13 +86,18 @@ class FactoredDecoder:
     def fold(self) -> None:
         """V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV: the same W, with U well conditioned and Q free of drift."""
         self._catch_up()
+        self.join()
         before = self.Q.copy()
         self.Q[:] = 0
         for first in range(0, len(self.V), BLOCK_ROWS):
             block = self.V[first : first + BLOCK_ROWS]
             block[:] = block @ self.U
             self.Q += block.T @ block
-        drift = float(np.abs(self.Q - before).max() / max(np.abs(self.Q).max(), np.finfo(self.Q.dtype).tiny))
+        self.ranks.sum(self.Q)
+        largest = max(np.abs(self.Q).max(), np.finfo(self.Q.dtype).tiny)
+        found = np.array([np.abs(self.Q - before).max() / largest])
+        self.ranks.agree(found)
+        drift = float(found[0])
         self.drift = float(np.maximum(self.drift, drift))  # which keeps a NaN
         if drift > MAX_DRIFT and self.haste < MAX_HASTE:
             self.haste *= 2
@@ -94,15 +105,22 @@ class FactoredDecoder:
         np.fill_diagonal(self.U, 1)
         self.U_inv[:] = self.U
 
+    def join(self) -> None:
+        """Brings U, U_inv and Q up to date, of which each process has a part."""
+        self.ranks.join_rows(self.U)
+        for matrix in (self.U_inv, self.Q):
+            self.ranks.join_rows(matrix.T)
+
     def weights(self) -> Floats:
-        """W, (I, D): the folded V itself, not a copy."""
+        """W, (I, D): the folded V itself, not a copy; of several processes, the rows of this one's items."""
         self.fold()
         return self.V
 
     def condition(self) -> None:
         """Rescales the directions along which U has become small; folds when too many rescalings are pending."""
+        self.join()
         while True:
-            x, smallest = smallest_direction(self.U_inv)
+            x, smallest = self._smallest_direction()
             if not smallest <= SMALLEST_SINGULAR_VALUE:  # NaN too: the next loss will tell
                 return
             if self.pending == MAX_PENDING:
@@ -117,6 +135,12 @@ class FactoredDecoder:
             self.directions[self.pending] = x
             self.factors[self.pending] = c
             self.pending += 1
+
+    def _smallest_direction(self) -> tuple[Floats, np.floating[Any]]:
+        """`smallest_direction`, the same in all processes."""
+        found = np.append(*smallest_direction(self.U_inv))
+        self.ranks.agree(found)
+        return found[:-1], found[-1]
 
     def _catch_up(self) -> None:
         catch_up_rows(self.V, self.applied, self.directions, self.factors, self.overlaps, self.pending)

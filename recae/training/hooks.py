@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recae.models import Model
 from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.engines import Engine
 from recae.training.sigmoid import largest_of
 
 
@@ -23,6 +24,7 @@ class Hooks:
     on_users     is told how many users of the epoch are done
     on_epoch     is told what an epoch did
     on_message   is told in words what takes long
+    engine       the processes that train a sigmoid autoencoder together, instead of this one alone
     solved       (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not fitted
                  again. For several fits to the same matrix and validation users
     weights      what each purchase weighs in the loss, float32 (nnz,) in the order of the matrix's entries, 1 in the
@@ -36,6 +38,7 @@ class Hooks:
     on_users: Callable[[int], None] | None = None
     on_epoch: Callable[[Epoch], None] | None = None
     on_message: Callable[[str], None] = lambda text: None
+    engine: Engine | None = None
     solved: dict[tuple[str, Any], Model] | None = None
     weights: NDArray[np.float32] | None = None
 

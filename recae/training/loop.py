@@ -48,7 +48,9 @@ def train_sigmoid(
 def fit_sigmoid(
     matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-    """`train_sigmoid` as the registry of kinds calls it."""
+    """`train_sigmoid` as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
+    if hooks.engine is not None:
+        return hooks.engine.fit(matrix, config, hooks)
     model, history = train(make_trainer(matrix, config, hooks.device, hooks.weights), hooks)
     return cast(SigmoidAutoencoder, model), history
 
@@ -137,7 +139,7 @@ def _advance(
     try:
         trainer.advance()
     except TrainingError as error:
-        raise TrainingError(f"{error}{_last_good(checkpoints)}") from error
+        raise type(error)(f"{error}{_last_good(checkpoints)}") from error
     if on_users is not None:
         on_users(trainer.done)
 

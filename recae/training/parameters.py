@@ -11,24 +11,36 @@ from recae.errors import CheckpointError
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import ResolvedConfig
 from recae.training.decoder import FactoredDecoder
+from recae.training.ranks import ALONE, Ranks
 from recae.training.start import first_encoder
 
 
 @dataclass
 class Parameters:
-    """Everything that training changes; `encoder_norms` are AdaGrad's accumulated squared gradient norms."""
+    """Everything that training changes; `encoder_norms` are AdaGrad's accumulated squared gradient norms.
+
+    Of several processes (`ranks`) each has the rows of its own items, of `n_items`; what is asked for in full is right
+    in process 0 alone, and all have to ask.
+    """
 
     encoder: NDArray[np.floating[Any]]
     encoder_bias: NDArray[np.floating[Any]]
     encoder_norms: NDArray[np.floating[Any]]
     bias_norm: NDArray[np.floating[Any]]
     decoder: FactoredDecoder
+    n_items: int
+    ranks: Ranks = ALONE
+
+    def collect(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """Encoder (I, d) and decoder (I, D) with its bias as the last column, in full."""
+        encoder = self.ranks.gather(self.encoder, self.n_items)
+        return encoder, self.ranks.gather(self.decoder.weights(), self.n_items)
 
     def model(self, config: ResolvedConfig) -> SigmoidAutoencoder:
         """The model with these parameters, copied, in float32."""
-        weights = self.decoder.weights()
+        encoder, weights = self.collect()
         return SigmoidAutoencoder(
-            encoder=self.encoder.astype(np.float32),
+            encoder=encoder.astype(np.float32),
             encoder_bias=self.encoder_bias.astype(np.float32),
             decoder=weights[:, :-1].astype(np.float32, order="C"),
             decoder_bias=weights[:, -1].astype(np.float32),
@@ -37,28 +49,13 @@ class Parameters:
         )
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name, not copied, and the number of pending rescalings."""
-        decoder = self.decoder
-        return {
-            "encoder": self.encoder,
-            "encoder_bias": self.encoder_bias,
-            "encoder_norms": self.encoder_norms,
-            "bias_norm": self.bias_norm,
-            "V": decoder.V,
-            "U": decoder.U,
-            "U_inv": decoder.U_inv,
-            "Q": decoder.Q,
-            "applied": decoder.applied,
-            "directions": decoder.directions,
-            "factors": decoder.factors,
-            "overlaps": decoder.overlaps,
-            "pending": np.array([decoder.pending]),
-            "drift": np.array([decoder.drift]),
-            "haste": np.array([decoder.haste]),
-        }
+        """All arrays by name, of one process not copied, and the number of pending rescalings."""
+        self.decoder.join()
+        rows = {name: self.ranks.gather(array, self.n_items) for name, array in self._rows().items()}
+        return {**rows, **self._dense(), **self._counts()}
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave. Raises CheckpointError when it counts rescalings that there are not."""
+    def check(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises CheckpointError when a state counts rescalings that there are not."""
         pending, applied = int(state["pending"][0]), state["applied"]
         if (
             not 0 <= pending <= len(self.decoder.factors)
@@ -68,10 +65,51 @@ class Parameters:
                 f"it counts {pending:,} rescalings of the decoder, of which items have seen {applied.min():,} to "
                 f"{applied.max():,}: the file is damaged; remove it and train without --resume"
             )
-        for name, array in self.state().items():
-            array[...] = state[name]
-        self.decoder.pending = pending
-        self.decoder.drift, self.decoder.haste = float(state["drift"][0]), int(state["haste"][0])
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Takes back what `state` gave, which process 0 alone needs to have; CheckpointError as `check`."""
+        if state:
+            self.check(state)
+        for name, rows in self._rows().items():
+            self.ranks.scatter(state.get(name), rows)
+        counts = self._counts()
+        for name, array in {**self._dense(), **counts}.items():
+            if state:
+                array[...] = state[name]
+            self.ranks.agree(array)
+        self.decoder.pending, self.decoder.haste = int(counts["pending"][0]), int(counts["haste"][0])
+        self.decoder.drift = float(counts["drift"][0])
+
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """What there is for each item."""
+        decoder = self.decoder
+        return {
+            "encoder": self.encoder,
+            "encoder_norms": self.encoder_norms,
+            "V": decoder.V,
+            "applied": decoder.applied,
+        }
+
+    def _dense(self) -> dict[str, NDArray[Any]]:
+        decoder = self.decoder
+        return {
+            "encoder_bias": self.encoder_bias,
+            "bias_norm": self.bias_norm,
+            "U": decoder.U,
+            "U_inv": decoder.U_inv,
+            "Q": decoder.Q,
+            "directions": decoder.directions,
+            "factors": decoder.factors,
+            "overlaps": decoder.overlaps,
+        }
+
+    def _counts(self) -> dict[str, NDArray[Any]]:
+        decoder = self.decoder
+        return {
+            "pending": np.array([decoder.pending]),
+            "drift": np.array([decoder.drift]),
+            "haste": np.array([decoder.haste]),
+        }
 
     def take_drift(self) -> float:
         """The largest drift of Q that a fold found since this was last asked."""
@@ -79,18 +117,48 @@ class Parameters:
         return drift
 
 
-def first_parameters(matrix: sp.csr_matrix, config: ResolvedConfig) -> Parameters:
-    """The encoder as `first_encoder` begins it, a small random decoder, zero biases."""
+def first_parameters(matrix: sp.csr_matrix, config: ResolvedConfig, ranks: Ranks = ALONE) -> Parameters:
+    """The encoder as `first_encoder` begins it, a small random decoder, zero biases.
+
+    Of several processes each makes the rows of its own items, the same ones as a process by itself would; `matrix`
+    (U, I) has to hold the purchases in process 0 alone, whose shape is enough elsewhere.
+    """
     rng = np.random.default_rng([config.seed, 0])
     n_items, d, dtype = matrix.shape[1], config.factors, np.dtype(config.dtype)
-    encoder = first_encoder(matrix, config, rng)
-    W = np.zeros((n_items, d + 1), dtype)
-    W[:, :d] = rng.standard_normal((n_items, d), dtype=dtype)
+    n = ranks.count(n_items)
+    if config.encoder_start == "random":
+        encoder = ranks.normal_rows(rng, n_items, d, dtype)
+        encoder *= config.encoder_scale / np.sqrt(d)
+    elif ranks.size == 1:
+        encoder = first_encoder(matrix, config, rng)
+    else:
+        encoder = np.empty((n, d), dtype)
+        ranks.scatter(first_encoder(matrix, config, rng) if ranks.rank == 0 else None, encoder)
+        rng = _agreed(rng, ranks)
+    W = np.zeros((n, d + 1), dtype)
+    W[:, :d] = ranks.normal_rows(rng, n_items, d, dtype)
     W *= config.decoder_scale / np.sqrt(d)
     return Parameters(
         encoder,
         np.zeros(d, dtype),
-        np.zeros(n_items, dtype),
+        np.zeros(n, dtype),
         np.zeros(1, dtype),
-        FactoredDecoder.from_weights(W),
+        FactoredDecoder.from_weights(W, ranks),
+        n_items,
+        ranks,
     )
+
+
+def _agreed(rng: np.random.Generator, ranks: Ranks) -> np.random.Generator:
+    """A generator that goes on where process 0's stands."""
+    state: dict[str, Any] = dict(rng.bit_generator.state)
+    mask = 2**64 - 1
+    inner = state["state"]
+    words = [inner["state"] >> 64, inner["state"] & mask, inner["inc"] >> 64, inner["inc"] & mask]
+    numbers = np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64).view(np.int64)
+    ranks.agree(numbers)
+    high, low, inc_high, inc_low, has, left = (int(n) for n in numbers.view(np.uint64))
+    state["state"] = {"state": high << 64 | low, "inc": inc_high << 64 | inc_low}
+    state["has_uint32"], state["uinteger"] = has, left
+    rng.bit_generator.state = state
+    return rng

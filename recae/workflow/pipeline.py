@@ -21,6 +21,7 @@ from recae.interactions import Interactions
 from recae.models import ItemKNN, Model, Popularity
 from recae.recommender import Recommender
 from recae.training import Checkpoints, Epoch, choose_device, device_name
+from recae.training.engines import Engine, check_kind
 from recae.training.hooks import Hooks
 from recae.weighting import Weighting
 from recae.workflow.filtering import reading_options
@@ -75,6 +76,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
     weighting: Weighting | None = None,
+    engine: Engine | None = None,
     **settings: Any,
 ) -> Recommender:
     """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
@@ -90,6 +92,8 @@ def train(
               model goes on to recommend owned items; `columns` are then those of `recae.ingest.read_events`
     weighting  what purchases weigh in training, by their age and quantity; None: all alike. The baselines of the table
                learn from the same weights but for personal frequency; histories and figures are not weighted
+    engine    several processes that train together, as `recae.training.torchrun` and `.on_ray` have them: the kind
+              sigmoid with a batch_size of 2 or more; None: this process alone
     settings  fields of the kind's configuration, such as factors, epochs or seed
 
     The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
@@ -111,6 +115,9 @@ def train(
             "(repeats=True), or train another kind"
         )
     check_weighting(kind, config, weighting, repeats)
+    if engine is not None:
+        check_kind(kind, config, device, weighted=bool(weighting))
+        device = "cpu"
     chosen = choose_device(device, batch_size_of(config))
     if checkpoints is not None:
         check_writable(checkpoints.path)  # before the training, not in the middle of it
@@ -133,7 +140,8 @@ def train(
         if asked is not None:
             identity |= asked.identity()
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
-    progress.on_message(f"training on {device_name(chosen)}")
+    where = f"training on {device_name(chosen)}"
+    progress.on_message(where if engine is None else f"training by {engine.describe()}")
     hooks = Hooks(
         device=chosen,
         checkpoints=checkpoints,
@@ -142,6 +150,7 @@ def train(
         on_epoch=progress.on_epoch,
         on_message=progress.on_message,
         weights=purchases.weights,
+        engine=engine,
     )
     fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
     metrics = None

@@ -1,0 +1,208 @@
+"""Training by workers of a Ray cluster: Ray Train starts them, and starts them again when one of them dies."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+import recae.errors
+from recae.errors import ClusterError, OutputError, TrainingError
+from recae.files import atomic_path
+from recae.models.sigmoid import SigmoidAutoencoder
+from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.engines import check_number
+from recae.training.hooks import Hooks
+from recae.training.ray_worker import Office, Task, work
+
+MAX_FAILURES = 20
+"""Deaths of workers after which training ends: a worker that always dies would be started for ever."""
+
+_LOOK = 0.2  # seconds between two looks at what the workers say
+_PATIENCE = 30.0  # seconds without a worker after which this is said
+
+
+class OnRay:
+    """The workers of a Ray cluster that train one model. Satisfies `Engine`.
+
+    There are up to `workers` of them, each with `cpus` processors: as many as the cluster has room for. When one dies,
+    or its machine, all begin again at the last checkpoint, which this process's machine keeps in memory, with those for
+    which there is room then; when there is room again for more, so do more.
+    """
+
+    def __init__(self, ray: ModuleType, workers: int | None = None, cpus: int = 1) -> None:
+        """`ray` is connected; `workers` is by default as many as the cluster has processors for.
+
+        Raises ClusterError when it has not got the processors of a single one.
+        """
+        self._ray, self._cpus = ray, cpus
+        room = sum(int(node["Resources"].get("CPU", 0)) // cpus for node in ray.nodes() if node["Alive"])
+        if room < 1:
+            raise ClusterError(
+                f"a worker takes {cpus:,} processors of one machine, and no machine of the Ray cluster has them: give "
+                "fewer with --cpus-per-worker, or add machines"
+            )
+        self._workers = min(workers or room, room)
+        self._wanted = workers or room
+
+    def describe(self) -> str:
+        """How many workers there are, for people."""
+        less = "" if self._workers == self._wanted else f", {self._wanted:,} wanted"
+        return f"{self._workers:,} workers of a Ray cluster, {self._cpus:,} processors each{less}"
+
+    def fit(
+        self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
+    ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
+        """As `loop.fit_sigmoid`.
+
+        Raises what the training raises, ClusterError when the workers died too often or the cluster has gone.
+        """
+        config = resolve(config, matrix)
+        check_number(self._workers, matrix.shape[1])
+        checkpoints = hooks.checkpoints
+        begin = None
+        if checkpoints is not None and checkpoints.resume:
+            begin = checkpoints.read()
+        ray = self._ray
+        try:
+            office = self._open_office(begin)
+            task = Task(
+                office=office,
+                purchases=ray.put((matrix.indptr, matrix.indices)),
+                shape=matrix.shape,
+                config=config,
+                validate=hooks.validate,
+                every=None if checkpoints is None else checkpoints.every,
+                identity={} if checkpoints is None else dict(checkpoints.identity),
+                name="the memory of the command's machine" if checkpoints is None else str(checkpoints.path),
+            )
+            reason = self._run(task, hooks)
+            outcome = ray.get(office.outcome.remote())
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"the Ray cluster does not answer any more ({_one_line(error)}): start the training again, with "
+                "--resume where it left a checkpoint"
+            ) from error
+        if outcome is None:
+            raise ClusterError(
+                f"the workers of the Ray cluster died or failed {MAX_FAILURES + 1:,} times ({reason}): see the logs of "
+                "the cluster in /tmp/ray, and start the training again, with --resume where it left a checkpoint"
+            )
+        if "error" in outcome:
+            raise getattr(recae.errors, outcome["error"], TrainingError)(outcome["text"])
+        # copied: what the cluster holds goes with the connection
+        arrays = {name: np.array(array) for name, array in outcome["arrays"].items()}
+        model = SigmoidAutoencoder.from_arrays(outcome["config"], arrays, matrix.shape[1])
+        return model, [Epoch(**epoch) for epoch in outcome["history"]]
+
+    def _open_office(self, begin: bytes | None) -> Any:
+        """An actor on this machine, which no death of another one can take away."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        actor = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Office)
+        return actor.remote(None if begin is None else np.frombuffer(begin, np.uint8))
+
+    def _run(self, task: Task, hooks: Hooks) -> str:
+        """Runs Ray Train to its end, and tells the hooks what the workers say; why it ended, if it failed."""
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.config import LoggingConfig
+
+        said = _Said(hooks, self._workers)
+        failed: list[str] = []
+        with tempfile.TemporaryDirectory(prefix="recae-", ignore_cleanup_errors=True) as folder:
+            trainer = TorchTrainer(
+                lambda: work(task),
+                torch_config=TorchConfig(backend="gloo"),
+                # one worker at least; so many as there is room for at each start
+                scaling_config=ScalingConfig(
+                    num_workers=(1, self._workers),
+                    resources_per_worker={"CPU": self._cpus},
+                    placement_strategy="SPREAD",
+                ),
+                # nothing but marks of Ray's own is written there: checkpoints and the model go to the office
+                run_config=RunConfig(
+                    storage_path=folder,
+                    failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                    logging_config=LoggingConfig(log_level="ERROR"),
+                ),
+            )
+
+            def fit() -> None:
+                try:
+                    trainer.fit()
+                except Exception as error:  # of a worker, whose own words are in it
+                    failed.append(_one_line(error))
+
+            thread = threading.Thread(target=fit, daemon=True)
+            thread.start()
+            while thread.is_alive():  # this thread stays free for Ctrl-C
+                thread.join(_LOOK)
+                said.pass_on(self._ray, task.office)
+            said.pass_on(self._ray, task.office)
+        return failed[0] if failed else "they ended without a model"
+
+
+class _Said:
+    """Passes on to the hooks what the workers tell the office, and writes the checkpoints they leave there."""
+
+    def __init__(self, hooks: Hooks, workers: int) -> None:
+        self._hooks, self._workers = hooks, workers
+        self._starts, self._epoch = 0, 0
+        self._silent = 0.0
+        self._warned = False
+
+    def pass_on(self, ray: ModuleType, office: Any) -> None:
+        hooks = self._hooks
+        events = ray.get(office.take.remote())
+        self._wait(bool(events))
+        for kind, value in events:
+            if kind == "begin":
+                self._begin(value)
+            elif kind == "start" and self._starts == 1 and hooks.on_start is not None:
+                hooks.on_start(*value)
+            elif kind == "users" and hooks.on_users is not None:
+                hooks.on_users(value)
+            elif kind == "epoch" and value["epoch"] > self._epoch:  # not again after a new start
+                self._epoch = value["epoch"]
+                if hooks.on_epoch is not None:
+                    hooks.on_epoch(Epoch(**value))
+            elif kind == "message":
+                hooks.on_message(value)
+        if hooks.checkpoints is not None and any(kind == "checkpoint" for kind, _ in events):
+            self._write(hooks.checkpoints, *ray.get(office.kept.remote()))
+
+    def _begin(self, workers: int) -> None:
+        self._starts += 1
+        if self._starts > 1:
+            self._hooks.on_message(f"a worker has gone or come: going on with {workers:,}")
+        elif workers < self._workers:
+            self._hooks.on_message(f"beginning with {workers:,} workers, for which there is room now")
+
+    def _wait(self, heard: bool) -> None:
+        if self._starts or heard:
+            return
+        self._silent += _LOOK
+        if self._silent >= _PATIENCE and not self._warned:
+            self._warned = True
+            self._hooks.on_message("waiting for the Ray cluster to have processors free for a worker")
+
+    def _write(self, checkpoints: Checkpoints, blob: Any, saved: str) -> None:
+        try:
+            with atomic_path(checkpoints.path) as temporary:
+                blob.tofile(temporary)
+        except OutputError as error:
+            checkpoints.warn(error)
+        else:
+            checkpoints.saved = saved
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
