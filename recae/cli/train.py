@@ -188,7 +188,7 @@ def train(
             filters=filters,
             checkpoints=checkpoints,
             repeats=repeats,
-            weighting=weighting,
+            weights=weighting,
             engine=engine,
             progress=Progress(
                 on_report=_print_report,

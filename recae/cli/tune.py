@@ -153,7 +153,7 @@ def tune(
             columns=options,  # what is left: how to read the purchases
             filters=filters,
             repeats=repeats,
-            weighting=weighting,
+            weights=weighting,
             study=file,
             resume=resume,
             progress=TuningProgress(

@@ -75,7 +75,7 @@ def train(
     filters: Filters | None = None,
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
-    weighting: Weighting | None = None,
+    weights: Weighting | None = None,
     engine: Engine | None = None,
     **settings: Any,
 ) -> Recommender:
@@ -90,7 +90,7 @@ def train(
     checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
     repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
               model goes on to recommend owned items; `columns` are then those of `recae.ingest.read_events`
-    weighting  what purchases weigh in training, by their age and quantity; None: all alike. The baselines of the table
+    weights   what purchases weigh in training, by their age and quantity; None: all alike. The baselines of the table
                learn from the same weights but for personal frequency; histories and figures are not weighted
     engine    several processes that train together, as `recae.training.torchrun` and `.on_ray` have them: the kind
               sigmoid with a batch_size of 2 or more; None: this process alone
@@ -107,7 +107,7 @@ def train(
     TrainingError when training fails.
     """
     progress = progress or Progress()
-    kind, weighting = kind or DEFAULT_KIND, weighting or Weighting()
+    kind, weighting = kind or DEFAULT_KIND, weights or Weighting()
     config = make_config(kind, settings)
     if kind == "frequency" and not repeats:
         raise ConfigError(

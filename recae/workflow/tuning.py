@@ -38,7 +38,7 @@ def tune(
     study: Path | None = None,
     resume: bool = False,
     progress: TuningProgress | None = None,
-    weighting: Weighting | None = None,
+    weights: Weighting | None = None,
     **settings: Any,
 ) -> Tuned:
     """Searches the settings of a kind of model that are best on validation users.
@@ -59,7 +59,7 @@ def tune(
     repeats  people rebuy; see `train`
     study    file to keep the trials in as they end; the caller's to remove. None: they are in memory only
     resume   go on with the trials that `study` holds
-    weighting  what purchases weigh in training, as for `train`
+    weights    what purchases weigh in training, as for `train`
     settings  what is not to be searched: fields of the kind's configuration, such as seed or factors
 
     The same seed and number of trials give the same result, however often it was interrupted, where the budget does not
@@ -79,7 +79,7 @@ def tune(
             "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
             "(repeats=True), or tune another kind"
         )
-    weighting = weighting or Weighting()
+    weighting = weights or Weighting()
     check_weighting(kind, config, weighting, repeats)
     _searched(kind, settings)
     check_optuna()
