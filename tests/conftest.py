@@ -1,6 +1,8 @@
 """What several test files share: one model fitted on the sample purchases, as an object and as a file."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import table
@@ -9,6 +11,21 @@ from recae.ingest import read_with_report
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender
+
+if sys.gettrace() is not None:  # coverage of branches, which numba's own would slow down by more than a half
+    from numba.core.dispatcher import Dispatcher
+
+    _compile = Dispatcher.compile
+
+    def _compile_untraced(self: Any, signature: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return _compile(self, signature)
+        finally:
+            sys.settrace(tracer)
+
+    Dispatcher.compile = _compile_untraced
 
 SAMPLE = Path(__file__).parent.parent / "data" / "purchases.csv"
 

@@ -161,7 +161,7 @@ def test_weights_are_of_the_learners_alone_and_the_histories_stay_as_they_are(tm
         path.write_text("user,item,date\n" + "\n".join(lines) + "\n")
         return recae.read_interactions(path)
 
-    options = {"kind": "ease", "weighting": recae.Weighting(half_life=50)}
+    options = {"kind": "ease", "weights": recae.Weighting(half_life=50)}
     model = recae.train(shop(rows), **options)
     from recae.workflow.holdout import learners_of
 
