@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from fitting import FIT
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from recae.errors import ConfigError, DataError
 from recae.models import Blend, Model
@@ -235,6 +235,32 @@ def test_short_lists_over_many_items_leave_nobody_to_the_plain_path(monkeypatch:
     best_items(model, model.histories(), 10, exclude_owned=True)
     assert model.scored == 0
     check(model, model.histories(), 10)
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("n_items", [600, 1700])  # all scores at once, and tiles
+@pytest.mark.parametrize("n_users", [150, 2000])
+def test_threads_change_no_bit_of_wide_products(
+    n_users: int, n_items: int, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums of many terms, whose order depends on how many rows a product has, and on who shares it."""
+
+    class Rounded(Products):
+        def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+            return self.user_factors(histories) @ self.item_factors.T
+
+    monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: coarse)
+    monkeypatch.setattr("recae.scoring.block._WORTH_BFLOAT16", 0)
+    rng = np.random.default_rng(9)
+    model = Rounded(rng.normal(size=(n_users, 512)), rng.normal(size=(n_items, 512)))
+    found = []
+    for threads in (1, 2, 3, 7):
+        with threadpool_limits(threads):
+            found.append(best_items(model, model.histories(), 20, exclude_owned=True, threads=threads))
+    one, *others = found
+    for other in others:
+        for array, same in zip(one, other, strict=True):
+            assert array.tobytes() == same.tobytes()
 
 
 def test_memory_does_not_grow_with_users_times_items(monkeypatch: pytest.MonkeyPatch) -> None:

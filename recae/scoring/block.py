@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,11 @@ Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 # Users × items × numbers in a vector from which bfloat16 is worth loading torch.
 _WORTH_BFLOAT16: Final = 2**31
+# A block of users is done in parts, one on each thread: so small that eight at a time fit into the bound of memory,
+# and, where there are few users, four of them, unless their products would be of fewer rows than are worth one.
+_SHARES: Final = 8
+_PARTS: Final = 4
+_WORTH_A_PART: Final = 64
 
 
 def best_items(
@@ -57,8 +63,7 @@ def best_items(
     barred : bool ndarray of shape (I,), optional
         Items marked True are left out of every list.
     threads : int, optional
-        Most threads to use; by default the processors this process may run on. They do not change the result beyond
-        the rounding of scores.
+        Most threads to use; by default the processors this process may run on. They change no bit of the result.
     block_bytes : int
         Bytes of scores and candidates held at one time.
 
@@ -97,7 +102,7 @@ def best_items(
             some = users[start : start + plain_rows]
             history = histories[some]
             items[some], values[some] = top_k(
-                model.score(history),
+                _scores(model, history, threads),
                 n,
                 exclude=history if exclude_owned else None,
                 candidates=None if barred is None else ~barred,
@@ -112,9 +117,12 @@ def best_items(
     if not histories.has_sorted_indices:
         histories = histories.sorted_indices()
     coarse = has_bfloat16_units() and n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16
-    most = max(1, rows_per_block(numbers_per_user(tiled, n), block_bytes) // threads)
-    blocks = max(threads, -(-n_users // min(BLOCK, most)))
+    # The last bits of a score depend on how many rows a product has, so that threads must not decide about it.
+    at_once = rows_per_block(numbers_per_user(tiled, n), block_bytes)
+    most = min(BLOCK, max(1, at_once // _SHARES))
+    blocks = max(-(-n_users // most), min(_PARTS, -(-n_users // _WORTH_A_PART)))
     rows = -(-n_users // blocks)  # all of about the same size
+    workers = min(threads, max(1, at_once // rows))
     length = min(n, tiled.n_items)
 
     def block(start: int) -> NDArray[np.intp]:
@@ -131,10 +139,36 @@ def best_items(
             )
         return left + start
 
-    with one_blas_thread(), ThreadPoolExecutor(threads, thread_name_prefix="recae-block") as pool:
+    with one_blas_thread(), ThreadPoolExecutor(workers, thread_name_prefix="recae-block") as pool:
         left = np.concatenate(list(pool.map(block, range(0, n_users, rows))))
     plain(left)
     return items, values
+
+
+def _scores(model: Model, histories: sp.csr_matrix, threads: int) -> NDArray[np.float32]:
+    """All scores of some users, as `Model.score` gives them, in parts that do not depend on the number of threads."""
+    n_users = histories.shape[0]
+    rows = -(-n_users // min(_SHARES, -(-n_users // _WORTH_A_PART)))
+    if rows == n_users:
+        with one_blas_thread(), _one_torch_thread():
+            return model.score(histories)
+    scores = np.empty((n_users, model.n_items), dtype=np.float32)
+
+    def part(start: int) -> None:
+        with _one_torch_thread():
+            scores[start : start + rows] = model.score(histories[start : start + rows])
+
+    with (
+        one_blas_thread(),
+        ThreadPoolExecutor(min(threads, _SHARES), thread_name_prefix="recae-score") as pool,
+    ):
+        list(pool.map(part, range(0, n_users, rows)))
+    return scores
+
+
+def _one_torch_thread() -> AbstractContextManager[None]:
+    """`one_torch_thread` where torch is loaded, which is not worth it for models that do without."""
+    return one_torch_thread() if "torch" in sys.modules else nullcontext()
 
 
 def numbers_for(model: Model, n: int) -> int:
