@@ -16,7 +16,7 @@ from recae.training.decoder import BLOCK_ROWS, MAX_DRIFT, MAX_HASTE
 from recae.training.device import GROUP
 from recae.training.per_user import ADAGRAD_EPSILON
 from recae.training.rows import WEIGHT
-from recae.training.segments import Segments, solve_in_order, solve_weighted_in_order, sort_by_item, sums
+from recae.training.segments import Segments, solve_in_order, sort_by_item, sums
 from recae.training.sigmoid import SigmoidTrainer, largest_of
 from recae.training.start import first_encoder
 
@@ -246,18 +246,14 @@ class DeviceBlockTrainer(SigmoidTrainer):
         self._since_fold += B
         order, distinct = segments.order, segments.distinct
         by_item, j = who[order], items[order]
-        a = None if alphas is None else alphas[order]
+        a = H.new_full((len(items),), config.purchase_weight) if alphas is None else alphas[order]
         r = H.new_empty(len(items))
 
         def residuals(P: Tensor, C: Tensor) -> Sparse:
             o = (self.V[j] * P[by_item]).sum(1)
+            o, r[:] = solve_in_order(o, by_item, C, a, torch.ones_like(a), segments)
             by_user, squares = torch.empty_like(r), torch.empty_like(r)
-            if a is None:
-                o, r[:] = solve_in_order(o, by_item, C, config.purchase_weight, segments)
-                by_user[order], squares[order] = r, (o - 1) ** 2
-            else:
-                o, r[:] = solve_weighted_in_order(o, by_item, C, a, torch.ones_like(a), segments)
-                by_user[order], squares[order] = r, a * (a - 1) / 2 * (o - 1) ** 2
+            by_user[order], squares[order] = r, a * (a - 1) / 2 * (o - 1) ** 2
             starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
             RV = sums(by_user[:, None] * self.V[items], starts)
             return Sparse(RV, _gram(by_item, r, segments, B), sums(squares, starts))
@@ -266,8 +262,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
             self.V[distinct] = self.V[distinct] - sums(r[:, None] * Z[by_item], segments.starts)
 
         lr = config.learning_rate * rate
-        weight = config.purchase_weight if a is None else WEIGHT
-        return take_steps(H, lr, weight, self.dense, residuals, update_rows, in_turn)
+        return take_steps(H, lr, WEIGHT, self.dense, residuals, update_rows, in_turn)
 
     def _fold_if_needed(self) -> None:
         """Folds after `fold_every` users, sooner where folds have found drift, and when U⁻¹ has grown."""

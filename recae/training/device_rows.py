@@ -12,7 +12,7 @@ from recae.training.block_math import MAX_SHRINK, Dense, Sparse
 from recae.training.decoder import BLOCK_ROWS, MAX_DRIFT, MAX_HASTE
 from recae.training.device_blocks import _gram as spread_gram
 from recae.training.rows import Rows, Steps
-from recae.training.segments import solve_weighted_in_order, sort_by_item, sums
+from recae.training.segments import solve_in_order, sort_by_item, sums
 
 
 class DeviceRows(Rows):
@@ -39,7 +39,7 @@ class DeviceRows(Rows):
 
         def residuals(P: Tensor, C: Tensor) -> Sparse:
             o = (self._V[j] * P[by_item]).sum(1)
-            o, r[:] = solve_weighted_in_order(o, by_item, C, a, x, segments)
+            o, r[:] = solve_in_order(o, by_item, C, a, x, segments)
             by_user, squares = torch.empty_like(r), torch.empty_like(r)
             by_user[order], squares[order] = r, a * (a - 1) / 2 * (o - x) ** 2
             RV = sums(by_user[:, None] * self._V[items], offsets)

@@ -70,41 +70,12 @@ def sums(rows: Tensor, starts: Tensor) -> Tensor:
 
 
 def solve_in_order(
-    o: Tensor, who: Tensor, C: Tensor, alpha: float, segments: Segments
-) -> tuple[Tensor, Tensor]:
-    """Outputs and residuals of purchases sorted by item: (o (n,), r (n,)).
-
-    Within an item: o_t ← o_t − Σ_{u<t} C_tu r_u with r = (α − 1)(o − 1) − 1: a unit lower triangular system, solved for
-    all items with about as many buyers at once.
-    """
-    n = len(o)
-    outputs = torch.cat([o, o.new_zeros(1)])  # the last place takes what padding writes
-    residuals = (alpha - 1) * (outputs - 1) - 1
-    group = segments.buckets[0]
-    for k, G in enumerate(segments.buckets[1:], start=1):
-        if G == 0:
-            continue
-        first, last = segments.starts[group : group + G], segments.starts[group + 1 : group + G + 1]
-        place = first[:, None] + torch.arange(2**k, device=o.device)  # (G, K)
-        valid = place < last[:, None]
-        place = torch.where(valid, place, n)
-        b = who[place.clamp(max=n - 1)]
-        coupling = C[b[:, :, None], b[:, None, :]].tril(-1) * valid[:, :, None]  # (G, K, K)
-        r = torch.linalg.solve_triangular(
-            (alpha - 1) * coupling, residuals[place][:, :, None], upper=False, unitriangular=True
-        )
-        outputs[place] -= (coupling @ r)[:, :, 0]
-        residuals[place] = r[:, :, 0]
-        group += G
-    return outputs[:n], residuals[:n]
-
-
-def solve_weighted_in_order(
     o: Tensor, who: Tensor, C: Tensor, a: Tensor, x: Tensor, segments: Segments
 ) -> tuple[Tensor, Tensor]:
-    """`solve_in_order` with a weight a and a target x for each entry: (o (n,), r (n,)), sorted by item.
+    """Outputs and residuals of purchases sorted by item, with a weight a and a target x each: (o (n,), r (n,)).
 
-    Within an item: o_t ← o_t − Σ_{u<t} C_tu r_u with r = (a − 1)(o − x) − x.
+    Within an item: o_t ← o_t − Σ_{u<t} C_tu r_u with r = (a − 1)(o − x) − x: a unit lower triangular system, solved for
+    all items with about as many buyers at once.
     """
     n = len(o)
     pad = o.new_zeros(1)  # the last place takes what padding writes
