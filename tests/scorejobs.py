@@ -17,10 +17,10 @@ from recae.ids import IdMap
 from recae.models import ItemKNN
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, every_user
-from recae.scoring.batches import SCHEMA
 from recae.scoring.file import OneFile
 from recae.scoring.folder import Folder
 from recae.scoring.manifest import settings_of
+from recae.scoring.schema import SCHEMA
 from recae.scoring.work import Work, make_work
 
 USERS, ITEMS = 57, 40

@@ -18,7 +18,7 @@ from recae.insight.explain import explain
 from recae.modelfile import load, save
 from recae.models import Frequency, ItemKNN, Popularity
 from recae.recommender import Recommender
-from recae.scoring import score_batches
+from recae.scoring import score
 from recae.workflow.repeats import DECAY, DECAYS, FIGURES, METADATA, hold_out_repeats, measure_repeats
 
 USERS, ITEMS = 40, 12
@@ -178,7 +178,7 @@ def test_recommend_keeps_what_is_owned_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, KEPT), (False, KEPT), (True, LEFT_OUT)])
 def test_scoring_does_as_recommend_does(asked: bool | None, expected: list[str]) -> None:
-    (batch,) = score_batches(recommender(), 4, exclude_owned=asked, threads=1)
+    (batch,) = score(recommender(), n=4, exclude_owned=asked)
     items = [
         item
         for user, item in zip(*(batch[n].to_pylist() for n in ("user_id", "item_id")), strict=True)

@@ -33,9 +33,9 @@ from recae.scoring.audience import (
     rejects,
     some_users,
 )
-from recae.scoring.batches import SCHEMA
 from recae.scoring.idlists import read_ids
 from recae.scoring.rules import barred_items
+from recae.scoring.schema import SCHEMA
 
 
 def owned(audience: Audience, recommender: recae.Recommender) -> dict[str, dict[str, float]]:

@@ -18,8 +18,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from recae.errors import ClusterError, RecaeError
-from recae.scoring.batches import SCHEMA
 from recae.scoring.manifest import release
+from recae.scoring.schema import SCHEMA
 from recae.scoring.shards import write_shard
 from recae.scoring.shipping import Common, Part
 from recae.scoring.work import Work

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recae.models import JSON
-from recae.scoring.batches import SCHEMA
+from recae.scoring.schema import SCHEMA
 from recae.scoring.work import Work
 from recae.tables import check_output, write_table
 

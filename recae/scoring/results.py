@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from recae.errors import OutputError
-from recae.scoring.batches import SCHEMA
+from recae.scoring.schema import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table

@@ -14,8 +14,8 @@ from recae.errors import ConfigError
 from recae.ranking import rows_per_block
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience
-from recae.scoring.batches import SCHEMA
 from recae.scoring.block import best_items
+from recae.scoring.schema import SCHEMA
 
 # What one recommendation takes beside the scores, in float32 numbers: its rank, score, row numbers and both
 # ids, in all the arrays that exist at one time. It bounds long lists over few items.
