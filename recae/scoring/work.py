@@ -14,7 +14,7 @@ from recae.errors import ConfigError
 from recae.ranking import rows_per_block
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience
-from recae.scoring.block import best_items
+from recae.scoring.block import best_items, numbers_for
 from recae.scoring.schema import SCHEMA
 
 # What one recommendation takes beside the scores, in float32 numbers: its rank, score, row numbers and both
@@ -108,5 +108,6 @@ def make_work(
         raise ConfigError(f"n must be at least 1, but is {n}; ask for one item a user or more")
     n_items = max(1, recommender.model.n_items)
     length = min(n, n_items)  # no list is longer, and an absurd n allocates nothing
-    rows = rows_per_block(n_items + _NUMBERS_PER_RECOMMENDATION * length)
+    numbers = numbers_for(recommender.model, length) + _NUMBERS_PER_RECOMMENDATION * length
+    rows = rows_per_block(numbers)
     return Work(recommender, audience, length, recommender.excludes_owned(exclude_owned), barred, rows)
