@@ -66,6 +66,32 @@ def connected(address: str | None = None) -> Iterator[ModuleType]:
             ray.shutdown()
 
 
+def processors(ray: ModuleType) -> list[int]:
+    """How many processors for work each node has that is alive."""
+    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+
+
+def room_for(ray: ModuleType, cpus: int) -> int:
+    """How many workers of so many processors the cluster has room for.
+
+    Raises:
+        ClusterError: for none: no node has so many.
+    """
+    each = processors(ray)
+    room = sum(has // cpus for has in each)
+    if not room:
+        raise ClusterError(
+            f"wanted workers of {cpus} processor{'s' if cpus > 1 else ''}, but the largest node of the Ray cluster has "
+            f"{max(each, default=0)}; add a node with ray start --address, or give each worker fewer"
+        )
+    return room
+
+
+def workers_in_words(workers: int, cpus: int) -> str:
+    """Such as "2 workers of 1 processor"."""
+    return f"{workers:,} worker{'s' if workers > 1 else ''} of {cpus:,} processor{'s' if cpus > 1 else ''}"
+
+
 def _ray() -> ModuleType:
     # Before the import, since some of it is read there. What the user has set stays.
     with _environment():

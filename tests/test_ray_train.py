@@ -62,7 +62,7 @@ def test_the_command_trains_on_the_cluster_and_writes_the_model(cluster: Any, tm
         found.append(json.loads(result.stdout)["metrics"]["rows"][0])
         lines = [line.partition(":")[0] for line in result.stderr.splitlines() if line.startswith("epoch ")]
         assert lines == ["epoch 1/2", "epoch 2/2"]
-    assert "training by 2 workers of a Ray cluster, 1 processors each" in result.stderr
+    assert "training by 2 workers of 1 processor on a Ray cluster" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.recae", "two.recae"]
     one, two = (load(tmp_path / name).model.arrays() for name in ("one.recae", "two.recae"))
     for name, array in one.items():
@@ -117,7 +117,7 @@ def test_the_death_of_a_worker_and_of_a_node_in_the_middle(cluster: Any, shop: A
     )
     with connected(cluster.address) as ray:
         engine = OnRay(ray)
-        assert engine.describe() == "2 workers of a Ray cluster, 1 processors each"
+        assert engine.describe() == "2 workers of 1 processor on a Ray cluster"
         model, history = engine.fit(matrix, CONFIG, hooks)
 
     assert [epoch.epoch for epoch in history] == list(range(1, 9))
@@ -187,10 +187,10 @@ RAY = SimpleNamespace(
 @pytest.mark.parametrize(
     ("workers", "cpus", "found"),
     [
-        (None, 1, "7 workers of a Ray cluster, 1 processors each"),
-        (None, 2, "3 workers of a Ray cluster, 2 processors each"),
-        (2, 2, "2 workers of a Ray cluster, 2 processors each"),
-        (9, 3, "2 workers of a Ray cluster, 3 processors each, 9 wanted"),
+        (None, 1, "7 workers of 1 processor on a Ray cluster"),
+        (None, 2, "3 workers of 2 processors on a Ray cluster"),
+        (2, 2, "2 workers of 2 processors on a Ray cluster"),
+        (9, 3, "2 workers of 3 processors on a Ray cluster, 9 wanted"),
     ],
 )
 def test_as_many_workers_as_there_is_room_for(workers: int | None, cpus: int, found: str) -> None:
@@ -198,7 +198,7 @@ def test_as_many_workers_as_there_is_room_for(workers: int | None, cpus: int, fo
 
 
 def test_no_room_for_a_worker_is_an_error() -> None:
-    with pytest.raises(ClusterError, match="takes 5 processors of one machine, and no machine"):
+    with pytest.raises(ClusterError, match=r"wanted workers of 5 processors, but the largest node .* has \d"):
         OnRay(RAY, None, 5)
 
 
@@ -331,7 +331,7 @@ def test_a_checkpoint_that_cannot_be_written_is_said_once(
 
 def test_options_of_a_cluster_want_one() -> None:
     for option in ("--address", "--workers", "--cpus-per-worker"):
-        refused(recae("train", SAMPLE, option, "1"), f"{option} is for a cluster, found --engine local")
+        refused(recae("train", SAMPLE, option, "1"), f"{option} goes with --engine ray")
 
 
 def test_the_cluster_is_looked_for_before_the_purchases_are_read(folder: Path) -> None:

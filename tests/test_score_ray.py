@@ -193,7 +193,7 @@ def test_the_command_with_new_histories(
     lines = result.stderr.splitlines()
     assert re.fullmatch(
         r"90 users, 600 items, 5 files of at most 20 users, 2 workers of 1 processor; "
-        r"at most about [\d.]+ [MG]iB of memory each, about [\d.]+ s",
+        r"at most about [\d.]+ [MG]iB of memory each, about [\d.]+ s once the workers have started",
         next(line for line in lines if " users, " in line and line[0] == "9"),
     )
     assert lines[-1].startswith("wrote 450 rows for 90 users to there in ")
@@ -375,9 +375,7 @@ def test_numbers_of_workers(workers: Cluster) -> None:
     assert Cluster.of(workers.ray, 7).describe() == "7 workers of 1 processor"
     with pytest.raises(ConfigError, match="workers must be at least 1, but is 0"):
         Cluster.of(workers.ray, 0)
-    with pytest.raises(
-        ClusterError, match=r"wanted workers of 3 processor\(s\), but the largest node .* has 1"
-    ):
+    with pytest.raises(ClusterError, match=r"wanted workers of 3 processors, but the largest node .* has 1"):
         Cluster.of(workers.ray, None, 3)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recae.cli.engine import ENGINE, engine_options, scoring_cluster
 from recae.cli.options import model_option, output_path, owned_option
 from recae.cli.output import human_bytes, message, progress
-from recae.cli.score_engine import ENGINE, cluster_of, engine_options
 from recae.cli.score_options import RULES, WHO, barred, destination, rules_options, where_options, who_options
 from recae.cli.sources import check_not_read, warn_of_password
 from recae.errors import ConfigError, DataError, ModelFileError, OutputError
@@ -44,7 +44,7 @@ _NAMED = 3  # ids that a message spells out
 )
 @owned_option
 @rules_options
-@engine_options
+@engine_options()
 @model_option
 def score(
     out: str,
@@ -102,7 +102,7 @@ def score(
 
     from recae.scoring.work import make_work
 
-    with cluster_of(**{name: given[name] for name in ENGINE}) as cluster:
+    with scoring_cluster(**{name: given[name] for name in ENGINE}) as cluster:
         recommender, model_sha256 = _loaded(model_path)
         barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
         audience = _audience(recommender, **who)
@@ -135,6 +135,7 @@ def _write(
     message(
         f"{ahead.users:,} users, {ahead.items:,} items, {what}; at most about {human_bytes(ahead.memory)} of memory"
         f"{' each' if cluster else ''}, about {ahead.seconds / many:,.1f} s"
+        f"{' once the workers have started' if cluster else ''}"
     )
     started = time.perf_counter()
     with progress("scoring users", ahead.users) as on_users:

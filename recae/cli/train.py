@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recae.cli.columns import column_options, read_weighting, weighting_options
+from recae.cli.engine import ENGINE, check_engine, engine_options, training_engine
 from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
 from recae.cli.options import DEFAULT_MODEL, output_path
 from recae.cli.output import message, print_json, print_metrics, silence
 from recae.cli.sources import check_not_read, check_outputs, reading_options, source_argument
 from recae.cli.train_display import Display
-from recae.cli.train_engine import check_engine, engine_of, engine_options
 from recae.cli.train_settings import SHORTCUTS, read_settings, settings_options
-from recae.errors import OutputError
+from recae.errors import ConfigError, OutputError
 from recae.machine import launched, restarts
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Train(click.Command):
     help="The checkpoint; alone: at each epoch's end and on Ctrl-C or SIGTERM.  [default: <out>.checkpoint]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as uninterrupted.")
-@engine_options
+@engine_options(", with --kind sigmoid and a --batch-size of 2 or more")
 @click.option("--no-histories", is_flag=True, help="Leave users and their histories out of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def train(
@@ -83,10 +83,6 @@ def train(
     checkpoint_every: int | None,
     checkpoint: str | None,
     resume: bool,
-    where: str,
-    address: str | None,
-    workers: int | None,
-    cpus: int | None,
     no_histories: bool,
     as_json: bool,
     **options: Any,
@@ -148,7 +144,13 @@ def train(
         from recae.training.torchrun import take_part
 
         raise click.exceptions.Exit(take_part(*place))
-    check_engine(where, place, address=address, workers=workers, cpus=cpus)
+    where = {name: options.pop(name) for name in ENGINE}
+    check_engine(**where)
+    if place is not None and where["engine"] == "ray":
+        raise ConfigError(
+            "torchrun has started several processes, and --engine ray starts workers of its own: run it without "
+            "torchrun, or leave --engine out"
+        )
     rejects = options["rejects"]
     # before the training, not after it
     sources = [source, *files_of_filters(options)]
@@ -177,7 +179,7 @@ def train(
     started = time.perf_counter()
     with (
         Display() as display,
-        engine_of(where, place, address, workers, cpus) as engine,
+        training_engine(place, **where) as engine,
         _telling_how_to_go_on(checkpoints),
     ):
         recommender = run(

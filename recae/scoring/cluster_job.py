@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from recae import errors
+from recae.cluster import processors, room_for, workers_in_words
 from recae.errors import ClusterError, ConfigError, OutputError
 from recae.scoring.cluster_worker import Order, Worker
 from recae.scoring.file import GROUP_ROWS, OneFile
@@ -74,19 +75,12 @@ class Cluster:
         for name, value in (("workers", workers), ("cpus", cpus)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, but is {value}; ask for one or more")
-        room = sum(has // cpus for has in _processors(ray))
-        if not room:
-            most = max(_processors(ray), default=0)
-            raise ClusterError(
-                f"wanted workers of {cpus} processor(s), but the largest node of the Ray cluster has {most}; "
-                "add a node with ray start --address, or give each worker fewer"
-            )
+        room = room_for(ray, cpus)
         return cls(ray, room if workers is None else workers, cpus)
 
     def describe(self) -> str:
         """Return what computes, for a message."""
-        workers, cpus = (f"{self.workers:,} worker", f"{self.cpus:,} processor")
-        return f"{workers}{'s' if self.workers > 1 else ''} of {cpus}{'s' if self.cpus > 1 else ''}"
+        return workers_in_words(self.workers, self.cpus)
 
     def write_shards(
         self, work: Work, folder: Path, bounds: Bounds, on_users: Callable[[int], None]
@@ -206,7 +200,7 @@ class Cluster:
             try:
                 answer = found.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
-                if any(has >= self.cpus for has in _processors(self.ray)):
+                if any(has >= self.cpus for has in processors(self.ray)):
                     seen = time.monotonic()
                 elif time.monotonic() - seen > self.patience:
                     raise ClusterError(
@@ -245,11 +239,6 @@ def spread(
     if isinstance(target, Folder):
         return work, replace(target, writer=cluster.write_shards)
     return SpreadWork(**vars(work), cluster=cluster), target
-
-
-def _processors(ray: ModuleType) -> list[int]:
-    """Return how many processors for work each node has that is alive."""
-    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
 
 
 def _check_seen(path: Path, shard: Shard) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import recae.errors
+from recae.cluster import room_for, workers_in_words
 from recae.errors import ClusterError, OutputError, TrainingError
 from recae.files import atomic_path
 from recae.models.sigmoid import SigmoidAutoencoder
@@ -41,19 +42,14 @@ class OnRay:
         Raises ClusterError when it has not got the processors of a single one.
         """
         self._ray, self._cpus = ray, cpus
-        room = sum(int(node["Resources"].get("CPU", 0)) // cpus for node in ray.nodes() if node["Alive"])
-        if room < 1:
-            raise ClusterError(
-                f"a worker takes {cpus:,} processors of one machine, and no machine of the Ray cluster has them: give "
-                "fewer with --cpus-per-worker, or add machines"
-            )
+        room = room_for(ray, cpus)
         self._workers = min(workers or room, room)
         self._wanted = workers or room
 
     def describe(self) -> str:
         """How many workers there are, for people."""
         less = "" if self._workers == self._wanted else f", {self._wanted:,} wanted"
-        return f"{self._workers:,} workers of a Ray cluster, {self._cpus:,} processors each{less}"
+        return f"{workers_in_words(self._workers, self._cpus)} on a Ray cluster{less}"
 
     def fit(
         self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
