@@ -185,7 +185,7 @@ def test_another_run_is_refused(
 def test_an_unfinished_run_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MemoryError):
         write(work_of(), Folder(tmp_path / "recs", shard_users=20), 30)
-    with pytest.raises(OutputError, match=r"holds an unfinished run of 1 files already; .*--resume"):
+    with pytest.raises(OutputError, match=r"holds an unfinished run of 1 file already; .*--resume"):
         Folder(tmp_path / "recs").check(Path("model"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years of work")

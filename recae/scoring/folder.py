@@ -58,9 +58,9 @@ class Folder:
         if not self.resume and (MANIFEST in found or PLAN in found):
             whole = MANIFEST in found
             _, shards = read_state(self.path / (MANIFEST if whole else PLAN)) or ({}, [])
-            what = "a complete run" if whole else "an unfinished run"
+            what = f"{'a complete' if whole else 'an unfinished'} run of {len(shards):,} file{'s'[: len(shards) != 1]}"
             raise OutputError(
-                f"the folder '{self.path}' holds {what} of {len(shards):,} files already; choose another folder, "
+                f"the folder '{self.path}' holds {what} already; choose another folder, "
                 "remove it, or go on with the same run by --resume"
             )
         known = {MANIFEST, PLAN}
