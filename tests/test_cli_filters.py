@@ -136,6 +136,10 @@ def test_dates_of_toml_need_no_quotes(shop: Path) -> None:
         (("--min-user-purchases", "0"), "min_user_purchases is a whole number from 1 on, found 0"),
         (("--since", "2020-02-01", "--until", "2020-01-01"), "no moment lies between them"),
         (("--exclude-items", 'a,\'b"c,"d'), "--exclude-items"),
+        (
+            ("--exclude-items", "i3", "--exclude-items", "lost.csv.gz"),
+            "no file 'lost.csv.gz' for --exclude-items",
+        ),
         (("--exclude-items", "out.txt", "--out", "out.txt"), "cannot write"),
         (("--time-column", "", "--since", "2020-01-01"), "name a column of times with --time-column"),
     ],

@@ -209,6 +209,10 @@ def test_a_password_of_histories_is_hidden(model_path: Path, folder: Path) -> No
         (("--out", "r.csv", "--histories-table", "b"), ("say what to read of --histories",)),
         (("--out", "r.csv", "--users", "gone.txt"), ("gone.txt",)),
         (("--out", "r.csv", "--only-items", "bogus"), ("leave none of the model's 600 items",)),
+        (
+            ("--out", "r.csv", "--only-items", "P003", "--only-items", "lost.txt"),
+            ("no file 'lost.txt' for --only-items",),
+        ),
         (("--out", "r.csv", "--only-items", '"a'), ("--only-items '\"a' cannot be read as CSV",)),
         (("--out", "r.csv", "--only-categories", "Party"), ("go with --categories",)),
         (("--out", "r.csv", "--categories", str(SAMPLE)), ("go with --categories",)),

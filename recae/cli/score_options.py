@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recae.errors import ConfigError, OutputError
+from recae.errors import ConfigError, OutputError, SourceError
 
 if TYPE_CHECKING:
     from recae.ids import IdMap
@@ -119,13 +119,24 @@ def destination(
 
 
 def item_ids(option: str, values: Sequence[str]) -> Any:
-    """Return the ids that the values of an option name, files among them read; None without values."""
+    """Return the ids that the values of an option name, files among them read; None without values.
+
+    Raises:
+        SourceError, ColumnError: a file cannot be used; so, too, where what is named as files are is not there.
+        ConfigError: ids are not CSV.
+    """
     from recae.scoring.idlists import read_ids
+    from recae.sources import is_file_name
 
     ids: list[str] = []
     for value in values:
         if os.path.isfile(value):  # noqa: PTH113  # which, unlike Path's, never raises
             ids += read_ids(value, "item").to_pylist()
+        elif is_file_name(value):
+            raise SourceError(
+                f"there is no file '{value}' for {option}; check the path, or, if it is the id of an item, put it into "
+                "a file with one id a line"
+            )
         else:
             ids += split(option, [value])
     return ids if values else None

@@ -10,10 +10,19 @@ from pathlib import Path
 from recae.errors import ConfigError, SourceError
 from recae.sources.base import Source
 from recae.sources.databases import hide_password, is_url, shows_password
-from recae.sources.files import open_file
+from recae.sources.files import is_file_name, open_file
 from recae.sources.folder import folder_files, open_folder, open_pattern, pattern_files
 
-__all__ = ["Source", "hide_password", "is_url", "local_files", "open_source", "resolved", "shows_password"]
+__all__ = [
+    "Source",
+    "hide_password",
+    "is_file_name",
+    "is_url",
+    "local_files",
+    "open_source",
+    "resolved",
+    "shows_password",
+]
 
 
 def open_source(source: str | Path | Source, *, query: str | None = None, table: str | None = None) -> Source:

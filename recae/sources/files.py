@@ -28,6 +28,19 @@ _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bz2"))
 
 
+def is_file_name(text: str) -> bool:
+    """Tell whether a text ends as the names of files of purchases do; there need not be one."""
+    return _kind_of(Path(text))[0] is not None
+
+
+def _kind_of(path: Path) -> tuple[str | None, str | None]:
+    """Return what a file holds and how it is compressed, by the ending of its name; None where it does not tell."""
+    compression = _COMPRESSIONS.get(path.suffix.lower())
+    ending = path.suffix.lower() if compression is None else Path(path.stem).suffix.lower()
+    kind = _FORMATS.get(ending)
+    return None if kind == "parquet" and compression is not None else kind, compression
+
+
 def open_file(path: Path) -> Source:
     """Open a file by the ending of its name (upper and lower case are the same).
 
@@ -36,10 +49,8 @@ def open_file(path: Path) -> Source:
             broken at its beginning.
     """
     size = _size(path)
-    compression = _COMPRESSIONS.get(path.suffix.lower())
-    ending = path.suffix.lower() if compression is None else Path(path.stem).suffix.lower()
-    kind = _FORMATS.get(ending)
-    if kind is None or (kind == "parquet" and compression is not None):
+    kind, compression = _kind_of(path)
+    if kind is None:
         raise SourceError(
             f"the ending of '{path}' does not tell what it holds; known are .csv, .tsv, .txt, .jsonl, .ndjson and "
             ".json (also followed by .gz, .zst or .bz2), .parquet and .pq; rename the file"
