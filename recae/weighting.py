@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
 import numpy as np
@@ -77,9 +77,19 @@ class Weighting:
             found["quantity_as_confidence"] = True
         return found
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the weighting of these values by name; ConfigError for an unknown name, or as `Weighting`."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"weights have no '{name}'; choose one of {', '.join(known)}")
+        return cls(**values)
+
     def in_words(self) -> str:
         """Such as "half-life 90 days, quantity as confidence"; empty where nothing is asked for."""
-        return weighting_in_words(self.as_dict())
+        words = [] if self.half_life is None else [f"half-life {self.half_life:g} days"]
+        return ", ".join([*words, *["quantity as confidence"][: self.quantity_as_confidence]])
 
     def options(self) -> str:
         """As `recae train` takes it; empty where nothing is asked for."""
@@ -95,7 +105,7 @@ class Weighting:
             return {}
         digest = hashlib.sha256(np.ascontiguousarray(weights, dtype="<f4").data).hexdigest()
         return {
-            **{f"weighting.{name}": value for name, value in self.as_dict().items()},
+            **{f"weights.{name}": value for name, value in self.as_dict().items()},
             "data.weights": digest,
         }
 
@@ -197,23 +207,6 @@ def places_of(
     keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * width
     keys += matrix.indices
     return np.searchsorted(keys, users * width + items)
-
-
-def toml_comment(values: Mapping[str, Any]) -> list[str]:
-    """Return the line of a file of settings, which cannot hold a weighting, that says which belongs to it, if any."""
-    words = weighting_in_words(values)
-    return [f"# purchases weighed: {words}; give the same to recae train"] if words else []
-
-
-def weighting_in_words(values: Mapping[str, Any]) -> str:
-    """Return what `Weighting.as_dict` gave, or a model file holds, for people."""
-    words = []
-    if "half_life" in values:
-        days = values["half_life"]
-        words.append(f"half-life {days:g} days" if isinstance(days, int | float) else f"half-life {days}")
-    if values.get("quantity_as_confidence"):
-        words.append("quantity as confidence")
-    return ", ".join(words)
 
 
 def _recency(times: NDArray[np.int64], half_life: float) -> NDArray[np.float64]:

@@ -186,4 +186,4 @@ def test_odd_configurations_are_shown_as_far_as_they_go() -> None:
     }
     assert with_parts(3) == 3
     assert with_parts({"parts": 3}) == {"parts": 3}
-    assert settings_toml("forest", config, {}) == 'kind = "forest"\n\n[itemknn]\nk = 3\n'
+    assert settings_toml("forest", config, {}, {}) == 'kind = "forest"\n\n[itemknn]\nk = 3\n'

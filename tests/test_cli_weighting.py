@@ -73,25 +73,44 @@ def test_quantities_count_as_confidence(shop: Path) -> None:
     recae("train", "shop.csv", *EASE, "--out", "plain.recae")
     weights = {out: load(out).model.arrays()["weights"] for out in ("model.recae", "plain.recae")}
     assert not np.array_equal(*weights.values())
-    assert load("model.recae").metadata["weighting"] == {"quantity_as_confidence": True}
+    assert load("model.recae").metadata["weights"] == {"quantity_as_confidence": True}
 
 
 def test_the_file_says_how_purchases_weighed(shop: Path) -> None:
     recae("train", "shop.csv", *EASE, "--half-life", "60", "--quantity-as-confidence")
     recae("train", "shop.csv", *EASE, "--out", "plain.recae")
     shown = recae("inspect", "model.recae").stdout
-    assert "weighting.half_life\t60.0\n" in shown
-    assert "weighting.quantity_as_confidence\tTrue\n" in shown
-    assert "weighting" not in recae("inspect", "plain.recae").stdout
+    assert "weights.half_life\t60.0\n" in shown
+    assert "weights.quantity_as_confidence\tTrue\n" in shown
+    assert "weights.half_life" not in recae("inspect", "plain.recae").stdout
     told = json.loads(recae("inspect", "model.recae", "--json").stdout)
-    assert told["weighting"] == {"half_life": 60.0, "quantity_as_confidence": True}
+    assert told["weights"] == {"half_life": 60.0, "quantity_as_confidence": True}
     toml = recae("inspect", "model.recae", "--toml").stdout
-    assert toml.startswith(
-        "# purchases weighed: half-life 60 days, quantity as confidence; give the same to rec"
-    )
+    assert toml.endswith("\n[weights]\nhalf_life = 60.0\nquantity_as_confidence = true\n")
     Path("best.toml").write_text(toml)
     again = recae("train", "shop.csv", "--config", "best.toml", "--out", "again.recae")
     assert again.exit_code == 0, again.stderr
+    assert Path("again.recae").read_bytes() == Path("model.recae").read_bytes()
+    recae("train", "shop.csv", "--config", "best.toml", "--out", "again.recae", "--half-life", "9")
+    told = json.loads(recae("inspect", "again.recae", "--json").stdout)
+    assert told["weights"] == {"half_life": 9.0, "quantity_as_confidence": True}  # options win, one by one
+
+
+@pytest.mark.parametrize(
+    ("table", "part"),
+    [
+        ("weights = 3", "weights is a table with lines such as half_life = 90, found 3"),
+        (
+            "[weights]\nhalflife = 3",
+            "weights have no 'halflife'; choose one of half_life, quantity_as_confidence",
+        ),
+        ("[weights]\nhalf_life = -3", "half_life is a number of days above 0"),
+        ("[weights]\nquantity_as_confidence = 3", "quantity_as_confidence is true or false"),
+    ],
+)
+def test_a_wrong_table_of_weights(shop: Path, table: str, part: str) -> None:
+    Path("wrong.toml").write_text(f'kind = "ease"\n{table}\n')
+    refused(recae("train", "shop.csv", "--config", "wrong.toml"), "wrong.toml: ", part)
 
 
 def test_what_is_asked_for_is_checked_before_or_while_reading(shop: Path) -> None:
@@ -134,8 +153,8 @@ def test_a_checkpoint_of_other_weights_is_not_gone_on_with(shop: Path) -> None:
         )  # fmt: skip
     again = ("train", "shop.csv", "--kind", "sigmoid", "--factors", "4", "--epochs", "3", "--resume")
     again += ("--checkpoint", str(path))
-    refused_after_reading(recae(*again), "weighting.half_life: was 60.0, is not there")
-    refused_after_reading(recae(*again, "--half-life", "61"), "weighting.half_life: was 60.0, is 61.0")
+    refused_after_reading(recae(*again), "weights.half_life: was 60.0, is not there")
+    refused_after_reading(recae(*again, "--half-life", "61"), "weights.half_life: was 60.0, is 61.0")
     assert recae(*again, "--half-life", "60").exit_code == 0
 
 
@@ -166,13 +185,12 @@ def test_tuning_tells_its_weights(shop: Path) -> None:
     tune = ("tune", "shop.csv", "--kind", "edlae", "--trials", "2", "--study", "s.study")
     result = recae(*tune, "--half-life", "60")
     assert result.exit_code == 0, result.stderr
-    assert "# purchases weighed: half-life 60 days; give the same to recae train\n" in result.stdout
-    assert "recae train --half-life 60 --config" in result.stderr
-    refused_after_reading(recae(*tune, "--resume"), "weighting.half_life", "was 60.0")
+    assert result.stdout.endswith("\n[weights]\nhalf_life = 60.0\n")
+    refused_after_reading(recae(*tune, "--resume"), "weights.half_life", "was 60.0")
     told = json.loads(recae(*tune, "--half-life", "60", "--resume", "--json").stdout)
-    assert told["weighting"] == {"half_life": 60.0}
+    assert told["weights"] == {"half_life": 60.0}
     plain = json.loads(recae("tune", "shop.csv", "--kind", "edlae", "--trials", "1", "--json").stdout)
-    assert plain["weighting"] is None
+    assert plain["weights"] is None
 
 
 def test_evaluating_weighs_models_and_baselines_alike_and_says_for_whom_not(shop: Path) -> None:

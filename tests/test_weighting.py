@@ -13,7 +13,7 @@ import recae
 from recae.errors import ColumnError, ConfigError
 from recae.events import Events
 from recae.interactions import NO_TIME
-from recae.weighting import LARGEST, Facts, Weighting, places_of, toml_comment
+from recae.weighting import LARGEST, Facts, Weighting, places_of
 
 DAY = 86_400
 
@@ -83,7 +83,6 @@ def test_nothing_asked_for_is_no_weights() -> None:
     assert not Weighting()
     assert Weighting().as_dict() == Weighting().identity(None) == {}
     assert Weighting().in_words() == Weighting().options() == ""
-    assert toml_comment({}) == []
 
 
 def test_what_is_asked_for_in_words() -> None:
@@ -93,14 +92,11 @@ def test_what_is_asked_for_in_words() -> None:
     assert both.options() == "--half-life 90 --quantity-as-confidence"
     told = both.identity(np.ones(3, np.float32))
     assert told | {"data.weights": ""} == {
-        "weighting.half_life": 90.0,
-        "weighting.quantity_as_confidence": True,
+        "weights.half_life": 90.0,
+        "weights.quantity_as_confidence": True,
         "data.weights": "",
     }
     assert told != both.identity(np.full(3, 2, np.float32))
-    assert toml_comment({"half_life": "odd"}) == [
-        "# purchases weighed: half-life odd; give the same to recae train"
-    ]
 
 
 @pytest.mark.parametrize("days", [0, -1, math.nan, math.inf, 1e7, True, "90"])
@@ -175,5 +171,5 @@ def test_weights_are_of_the_learners_alone_and_the_histories_stay_as_they_are(tm
     assert np.abs(plain.model.arrays()["weights"] - model.model.arrays()["weights"]).max() > 1e-3
     assert model.histories is not None
     assert set(model.histories.data.tolist()) == {1.0}
-    assert model.metadata["weighting"] == {"half_life": 50.0}
-    assert "weighting" not in plain.metadata
+    assert model.metadata["weights"] == {"half_life": 50.0}
+    assert "weights" not in plain.metadata

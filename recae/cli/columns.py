@@ -38,8 +38,12 @@ def weighting_options(function: _Function) -> _Function:
     )(function)
 
 
-def read_weighting(options: dict[str, Any]) -> Weighting:
-    """What purchases weigh; takes what `weighting_options` added out of `options`. ConfigError for no days."""
+def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> Weighting:
+    """What purchases weigh; takes what `weighting_options` added out of `options`. ConfigError for no days.
+
+    Args:
+        base: what holds where an option is not given.
+    """
     from recae.weighting import Weighting
 
     text, quantity = options.pop("half_life"), options.pop("quantity_as_confidence")
@@ -51,7 +55,9 @@ def read_weighting(options: dict[str, Any]) -> Weighting:
             raise ConfigError(
                 f"--half-life is a number of days above 0, such as 90, found '{text}': give one"
             ) from error
-    return Weighting(days, quantity)
+    asked = {"half_life": days, "quantity_as_confidence": quantity or None}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return Weighting.of({**({} if base is None else base.as_dict()), **given})
 
 
 def column_options(function: _Function) -> _Function:

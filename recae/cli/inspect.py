@@ -56,7 +56,7 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
        "history": [...],           an object an epoch
        "auto": {...},              with --kind auto: {"tried": [{"kind", "settings", "ndcg@20", "interval", ...}],
                                    "skipped": [{"kind", "reason"}], "chosen", "why", "n_users", "budget"}
-       "weighting": {...},         with --half-life or --quantity-as-confidence: {"half_life": 90.0,
+       "weights": {...},           with --half-life or --quantity-as-confidence: {"half_life": 90.0,
                                    "quantity_as_confidence": true}, what is given of them
        "versions": {...},          of recae and what it was trained with
        "tensors": [{"name": "items.data", "dtype": "U8", "shape": [2400], "bytes": 2400}]}
@@ -70,7 +70,6 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
         check_writable(plot, model_path)
 
     from recae.modelfile import describe
-    from recae.weighting import toml_comment
 
     content = describe(model_path)
     metadata, tensors = content["metadata"], content["tensors"]
@@ -99,17 +98,9 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
         plot_history(history if isinstance(history, list) else [], plot, model_path.name)
         message(f"the plot is in {plot}")
     if as_toml:
-        config, filters, weighting = summary.get("config"), summary["filters"], summary.get("weighting")
-        for line in toml_comment(weighting if isinstance(weighting, Mapping) else {}):
-            click.echo(line)
-        click.echo(
-            settings_toml(
-                str(summary["kind"]),
-                config if isinstance(config, Mapping) else {},
-                filters if isinstance(filters, Mapping) else {},
-            ),
-            nl=False,
-        )
+        found = (summary.get(name) for name in ("config", "filters", "weights"))
+        tables = (table if isinstance(table, Mapping) else {} for table in found)
+        click.echo(settings_toml(str(summary["kind"]), *tables), nl=False)
         return
     if as_json:
         print_json(summary)
@@ -152,7 +143,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         ["file size", human_bytes(summary["bytes"])],
         *([["held_out_users", str(metrics.get("n_users", "-"))]] if isinstance(metrics, Mapping) else []),
         *_entries("filters", with_few_ids(summary["filters"])),
-        *_entries("weighting", summary.get("weighting")),
+        *_entries("weights", summary.get("weights")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]

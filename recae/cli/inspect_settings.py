@@ -10,10 +10,12 @@ from recae.cli.output import message, print_gap, print_table
 _IDS = 5  # ids that are shown; --json has them all
 
 
-def settings_toml(kind: str, config: Mapping[str, Any], filters: Mapping[str, Any]) -> str:
-    """Return the settings of a model as a file for `recae train --config`, filters and a blend's parts as tables."""
+def settings_toml(
+    kind: str, config: Mapping[str, Any], filters: Mapping[str, Any], weights: Mapping[str, Any]
+) -> str:
+    """Return a model's settings as a file for `recae train --config`; filters, weights, a blend's parts are tables."""
     from recae.training.fields import settings_of
-    from recae.training.settings import FILTERS, to_toml
+    from recae.training.settings import FILTERS, WEIGHTS, to_toml
     from recae.workflow import CONFIGS
 
     def of(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +29,8 @@ def settings_toml(kind: str, config: Mapping[str, Any], filters: Mapping[str, An
             values[str(part.get("kind"))] = of(str(part.get("kind")), part["config"])
     if filters:
         values[FILTERS] = filters
+    if weights:
+        values[WEIGHTS] = weights
     return to_toml(kind, values)
 
 

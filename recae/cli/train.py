@@ -165,15 +165,15 @@ def train(
         check_outputs(sources, {"the checkpoint": checkpoints.path, "--rejects": rejects})
 
     from recae.modelfile import save
-    from recae.training.settings import toml_filters
+    from recae.training.settings import toml_filters, toml_weights
     from recae.workflow import Progress
     from recae.workflow import train as run
     from recae.workflow.auto import refuse_checkpoints
 
-    weighting = read_weighting(options)
+    filters = read_filters(options, None if config_path is None else toml_filters(config_path))
+    weighting = read_weighting(options, None if config_path is None else toml_weights(config_path))
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
-    filters = read_filters(options, None if config_path is None else toml_filters(config_path))
     if kind == "auto":
         refuse_checkpoints(checkpoints)  # before the data are read
     started = time.perf_counter()

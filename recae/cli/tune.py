@@ -97,12 +97,12 @@ def tune(
 
     Needs Optuna: pip install 'recae[tune]'. The first trial is the defaults; the others are searched around
     them. All are measured on the users that `recae train` chooses its epochs on; those whose figures it prints
-    in the end are set aside, and the TOML holds the seed and the filters by which it finds the same ones. The
+    in the end are set aside, and the TOML holds the seed, filters and weights by which it finds the same. The
     search ends with --trials or --budget, whichever comes first. A trial that lags behind the others is pruned;
     one that cannot be fitted counts as failed.
 
-    --half-life and --quantity-as-confidence weigh purchases in training as for `recae train`, to which the same
-    has to be given afterwards: the TOML names them in a comment.
+    --half-life and --quantity-as-confidence weigh purchases in training as for `recae train`; the TOML holds
+    them as a table [weights], which it reads.
 
     An interrupted tuning leaves its study; the same command with --resume goes on, to the same result, and may
     be given more --trials or another --budget. It is refused, with the list of what differs, for other data or
@@ -120,7 +120,7 @@ def tune(
        "ended": "trials",                                      or "budget"
        "fingerprint": "…", "n_users": 2000, "n_items": 600, "validation_users": 200, "test_users": 200,
        "repeats": false, "filters": {"since": "2010-12-01", …},  only what is set
-       "weighting": null,                                      or {"half_life": 90.0, "quantity_as_confidence": true}
+       "weights": null,                                        or {"half_life": 90.0, "quantity_as_confidence": true}
        "seconds": 34.5,                                        of all trials, all sessions
        "out": "best.toml", "study": null}                      null for what is not there
     """
@@ -210,8 +210,7 @@ def _say_at_the_end(tuned: Tuned, out: Path | None) -> None:
     best, counts = tuned.best, [trial.state for trial in tuned.trials]
     states = ", ".join(f"{counts.count(s)} {s}" for s in ("complete", "pruned", "failed") if s in counts)
     by = "the budget ended" if tuned.ended == "budget" else "done"
-    given = "".join(f" {text}" for text in ("--repeats" * tuned.repeats, tuned.weighting.options()) if text)
-    command = f"recae train{given} --config {out or 'with this'}"
+    command = f"recae train{' --repeats' * tuned.repeats} --config {out or 'with this'}"
     message(
         f"{by} after {len(counts)} trials ({states}) of {tuned.seconds:.1f} s in all: {tuned.metric} {best.value:.4f} "
         f"in trial {best.number}; {command} trains it and measures it on the users that were set aside"

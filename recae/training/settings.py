@@ -13,12 +13,16 @@ from typing import Any
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.training.fields import Setting, settings_of
+from recae.weighting import Weighting
 
 Kinds = Mapping[str, type[Any]]
 """Kind → configuration class."""
 
 FILTERS = "filters"
 """The table of a TOML file that says which purchases count; the fields of `recae.filters.Filters`."""
+
+WEIGHTS = "weights"
+"""The table that says what purchases weigh; the fields of `recae.weighting.Weighting`."""
 
 _NO_KINDS: Kinds = {}
 _TRUTH = {
@@ -60,8 +64,8 @@ def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = 
     """The settings of a kind in a TOML file, by key.
 
     They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
-    put together from several, and passed over by all others; so is the table `FILTERS`, for `toml_filters`. Raises
-    ConfigError, which names file and key.
+    put together from several, and passed over by all others; so are the tables `FILTERS` and `WEIGHTS`, for
+    `toml_filters` and `toml_weights`. Raises ConfigError, which names file and key.
     """
     values: dict[str, Any] = {}
 
@@ -83,7 +87,7 @@ def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = 
                 take({} if name == "kind" else {name: value}, "")
             elif name == kind:
                 take(value, "")
-            elif name != FILTERS and (name not in kinds or _takes_parts(config_class)):
+            elif name not in (FILTERS, WEIGHTS) and (name not in kinds or _takes_parts(config_class)):
                 take(value, f"{name}.")
         build_config(kind, config_class, values, kinds=kinds)  # so that the file is named if it is wrong
     except ConfigError as error:
@@ -105,12 +109,15 @@ def toml_kind(path: Path) -> str | None:
 def toml_filters(path: Path) -> Filters:
     """The filters in the table `FILTERS` of a TOML file, none without such a table; ConfigError names the file."""
     try:
-        table = _document(path).get(FILTERS, {})
-        if not isinstance(table, dict):
-            raise ConfigError(
-                f"{FILTERS} is a table with lines such as min_user_purchases = 5, found {table!r:.80}"
-            )
-        return Filters.of(table)
+        return Filters.of(_table(path, FILTERS, "min_user_purchases = 5"))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def toml_weights(path: Path) -> Weighting:
+    """The weighting in the table `WEIGHTS` of a TOML file, none without such a table; ConfigError names the file."""
+    try:
+        return Weighting.of(_table(path, WEIGHTS, "half_life = 90"))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -234,6 +241,14 @@ def _document(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f'this is not TOML ({error}); write lines such as dropout = 0.4 or dtype = "float32"'
         ) from error
+
+
+def _table(path: Path, name: str, example: str) -> dict[str, Any]:
+    """A table of a TOML file, empty without one; ConfigError where the name stands for something else."""
+    table = _document(path).get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name} is a table with lines such as {example}, found {table!r:.80}")
+    return table
 
 
 def _from_text(key: str, setting: Setting, text: str) -> Any:

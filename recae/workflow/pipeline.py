@@ -98,7 +98,7 @@ def train(
 
     The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
     `filters` (where the purchases were filtered while they were read, here or before; see `Filters.as_dict`),
-    `held_out` (the seed by which users were held out), `weighting` where there is one, and `versions`; no times, so
+    `held_out` (the seed by which users were held out), `weights` where they are asked for, and `versions`; no times, so
     that the same seed gives the same model file.
 
     Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, when Interactions
@@ -177,7 +177,7 @@ def train(
             ],
             **fitted.report,
             **(REPEATS if repeats else {}),
-            **({"weighting": weighting.as_dict()} if weighting else {}),
+            **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recae.filters import Filters
-from recae.training.settings import FILTERS, to_toml
-from recae.weighting import Weighting, toml_comment
+from recae.training.settings import FILTERS, WEIGHTS, to_toml
+from recae.weighting import Weighting
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
@@ -106,8 +106,8 @@ class Tuned:
     def toml(self) -> str:
         """The text of a file that `recae train --config` takes, with comments that say where it comes from.
 
-        The same trials give the same text. The seed is among the settings, and the filters are a table of their own, so
-        that training sets the same users aside.
+        The same trials give the same text. The seed is among the settings, and filters and weights are tables of their
+        own, so that training sets the same users aside.
         """
         best, first = self.best, self.trials[0]
         defaults = (
@@ -121,7 +121,6 @@ class Tuned:
             f"# purchases{named}: {data}",
             f"# the {self.test_users:,} users that recae train{' --repeats' if self.repeats else ''} measures on with "
             "this seed were set aside",
-            *toml_comment(self.weighting.as_dict()),
         ]
         values: dict[str, Any] = {}
         tables: dict[str, dict[str, Any]] = {}
@@ -133,6 +132,8 @@ class Tuned:
                 values[name] = value
         if self.filters:
             tables[FILTERS] = self.filters.as_dict()
+        if self.weighting:
+            tables[WEIGHTS] = self.weighting.as_dict()
         return "\n".join([*lines, to_toml(self.kind, {**values, **tables})])
 
     def as_dict(self) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class Tuned:
             "test_users": self.test_users,
             "repeats": self.repeats,
             "filters": self.filters.as_dict(),
-            "weighting": self.weighting.as_dict() or None,
+            "weights": self.weighting.as_dict() or None,
             "seconds": self.seconds,
         }
 
