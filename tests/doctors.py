@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import os
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from recae.doctor import Examination, Finding, examine
 
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
 Row = dict[str, Any]
-
-
-def real_data(name: str) -> Path:
-    """A file of the folder that RECAE_DATA names; skips where there is none."""
-    path = Path(os.environ.get("RECAE_DATA", "")) / name
-    if "RECAE_DATA" not in os.environ or not path.exists():
-        pytest.skip(f"needs {name} in the folder that RECAE_DATA names")
-    return path
 
 
 def clean_rows(n_users: int = 60, n_items: int = 40, each: int = 8) -> list[Row]:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from commands import RECAE, ROOT, SAMPLE, names, recae, refused
-from doctors import Row, changed, clean_rows, examined, found, only, real_data, write
+from doctors import Row, changed, clean_rows, examined, found, only, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from readings import real_data
 
 from recae.cli import doctor_display
 from recae.doctor import Severity, examine

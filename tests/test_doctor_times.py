@@ -10,13 +10,10 @@ import pyarrow as pa
 import pytest
 from doctors import NOW, Row, changed, clean_rows, examined, found, only
 from pyarrow import parquet
+from readings import seconds
 
 from recae.doctor import Severity, examine
 from recae.doctor.times import day, moment
-
-
-def seconds(text: str) -> int:
-    return int(dt.datetime.fromisoformat(text + "+00:00").timestamp())
 
 
 def some(rows: list[Row], change: Callable[[str], str], number: int = 7) -> list[Row]:
