@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,9 +73,9 @@ def test_moments_agree_with_the_standard_library(moment: dt.datetime) -> None:
         ({"exclude_items": ["a"] * (MOST_ITEMS + 1)}, "remove their rows from the purchases instead"),
     ],
 )
-def test_what_is_no_filter(given: dict[str, object], message: str) -> None:
+def test_what_is_no_filter(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Filters(**given)  # type: ignore[arg-type]
+        Filters(**given)
 
 
 def test_filters_of_values_by_name() -> None:

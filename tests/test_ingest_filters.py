@@ -32,8 +32,8 @@ class Batches:
 
     def __init__(self, parts: Sequence[Sequence[Row]], names: Sequence[str]) -> None:
         self.column_names = list(names)
-        schema = pa.schema([(name, pa.string()) for name in names])
-        self._batches = [pa.RecordBatch.from_pylist(list(part), schema=schema) for part in parts]
+        self.schema = pa.schema([(name, pa.string()) for name in names])
+        self._batches = [pa.RecordBatch.from_pylist(list(part), schema=self.schema) for part in parts]
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for batch in self._batches:
@@ -94,7 +94,7 @@ def slow_filter(rows: list[Row], filters: Filters) -> tuple[list[Row], list[Row]
 def plainly(rows: list[Row], names: Sequence[str], with_events: bool) -> Any:
     source = Batches([rows], names)
     columns = choose_columns(source.column_names, {"basket": None} if with_events else {})
-    reading = PlainReading(source, columns)  # type: ignore[arg-type]
+    reading = PlainReading(source, columns)
     for batch in source.batches(columns.used()):
         reading.add(batch)
     return reading.finish(time_is_given=False, with_events=with_events)
@@ -150,7 +150,7 @@ def test_filtered_reading_is_a_plain_reading_of_what_a_slow_filter_leaves(
     columns = choose_columns(names, {"basket": None} if with_events else {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_BLOCK", block)
-        reading = Reading(source, columns, filters=filters)  # type: ignore[arg-type]
+        reading = Reading(source, columns, filters=filters)
         for batch in source.batches(columns.used()):
             reading.add(batch)
 

@@ -2,6 +2,7 @@
 
 import math
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,11 +101,11 @@ def test_what_is_asked_for_in_words() -> None:
 
 
 @pytest.mark.parametrize("days", [0, -1, math.nan, math.inf, 1e7, True, "90"])
-def test_half_lives_out_of_range(days: object) -> None:
+def test_half_lives_out_of_range(days: Any) -> None:
     with pytest.raises(ConfigError, match="half_life is a number of days above 0"):
-        Weighting(days)  # type: ignore[arg-type]
+        Weighting(days)
     with pytest.raises(ConfigError, match="quantity_as_confidence is true or false"):
-        Weighting(None, 1)  # type: ignore[arg-type]
+        Weighting(None, 1)  # type: ignore[arg-type]  # the wrong type is the point
 
 
 def test_what_was_not_read_is_named() -> None:

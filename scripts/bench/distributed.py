@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import scipy.sparse as sp
 import torch
 import torch.distributed as dist
 from common import gowalla, peak_mib, report, synthetic
@@ -85,7 +86,7 @@ def member(rank: int, factors: int, batch_size: int, blocks: int, items: int, si
     )
 
 
-def matrix_of(items: int):  # type: ignore[no-untyped-def]
+def matrix_of(items: int) -> sp.csr_matrix:
     """Gowalla's purchases, or made-up ones."""
     return synthetic(30_000, items, 30) if items else gowalla()
 
