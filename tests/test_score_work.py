@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from recae.errors import ConfigError, OutputError
 from recae.ids import IdMap
-from recae.models import Popularity
+from recae.models import Popularity, SigmoidAutoencoder
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, every_user, rejects
 from recae.scoring.file import OneFile
@@ -92,6 +93,11 @@ def test_the_block_is_bounded_and_does_not_ask_the_machine() -> None:
     )
     assert make_work(recommender, every_user(recommender), 20).block_users == 16
     assert make_work(recommender, every_user(recommender), items).block_users == 1
+    codes, one = np.zeros((items, 1), np.float32), np.zeros(1, np.float32)
+    biases = {"encoder_bias": one, "decoder_bias": np.zeros(items, np.float32)}
+    arrays = {"encoder": codes, "decoder": codes, **biases}
+    tiled = replace(recommender, model=SigmoidAutoencoder.from_arrays({"input_power": 0.5}, arrays, items))
+    assert make_work(tiled, every_user(tiled), 1).block_users == 2**31 // items  # no array of users × items
     with pytest.raises(ConfigError, match="n must be at least 1, but is 0"):
         make_work(recommender, every_user(recommender), 0)
 

@@ -1,4 +1,4 @@
-"""What a batch job will take, said before it begins: from the first block, computed twice for the clock."""
+"""What a batch job will take, said before it begins: from the first block, computed for memory and the clock."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from recae.scoring.work import Work
 # a margin.
 _BYTES_A_ROW = 400
 _COPIES_OF_TEXT = 4
+_FIRST = 64  # users for whom everything is loaded and compiled, before the clock runs
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Preflight:
 
 
 def look_ahead(work: Work) -> Preflight:
-    """Compute the first block, and once more for the clock.
+    """Compute the first block, after a few of its users.
 
     It needs as much memory as any block, so that the most that this process has held until then, and what is being
     written, bound the whole job, however many users there are.
@@ -41,7 +42,9 @@ def look_ahead(work: Work) -> Preflight:
     rows = min(work.block_users, users)
     seconds = row_bytes = 0.0
     if users:
-        work.batch(0, rows)  # compiles, loads and prepares what the first call must, and no other
+        work.batch(
+            0, min(rows, _FIRST)
+        )  # compiles, loads and prepares what the first call must, and no other
         started = time.perf_counter()
         batch = work.batch(0, rows)
         seconds = (time.perf_counter() - started) * users / rows

@@ -20,6 +20,9 @@ from recae.scoring.schema import SCHEMA
 # What one recommendation takes beside the scores, in float32 numbers: its rank, score, row numbers and both
 # ids, in all the arrays that exist at one time. It bounds long lists over few items.
 _NUMBERS_PER_RECOMMENDATION = 32
+# Scores of a block at most, though they need not be in memory at one time: it is done in seconds, so that progress
+# shows, a worker that dies loses little, and what a job takes is known soon.
+_SCORES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,5 +112,5 @@ def make_work(
     n_items = max(1, recommender.model.n_items)
     length = min(n, n_items)  # no list is longer, and an absurd n allocates nothing
     numbers = numbers_for(recommender.model, length) + _NUMBERS_PER_RECOMMENDATION * length
-    rows = rows_per_block(numbers)
+    rows = max(1, min(rows_per_block(numbers), _SCORES // n_items))
     return Work(recommender, audience, length, recommender.excludes_owned(exclude_owned), barred, rows)
