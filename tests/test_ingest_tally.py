@@ -1,84 +1,86 @@
-"""Counting pairs of users and items a word at a time."""
+"""Counting pairs of users and items a word at a time, beside counting them one by one."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from recae.ingest import runs, tally
-from recae.ingest.narrow import Narrow
-from recae.ingest.pairs import Layout, gather
-from recae.ingest.runs import Runs
+from recae.ingest import tally
+from recae.ingest.tally import PairCounts
+
+Pairs = Counter[tuple[int, int]]
 
 
-def counted(found: list[tally.Tally], users: np.ndarray) -> Counter[tuple[int, int]]:
-    """The counts of all pairs, the items by rank."""
-    counts: Counter[tuple[int, int]] = Counter()
-    for part in found:
-        owners = np.repeat(users[part.start : part.stop], part.lengths)
-        for user, item, count in zip(owners, part.items, part.counts, strict=True):
-            assert (user, item) not in counts
-            counts[int(user), int(item)] = int(count)
-    return counts
+def counted(held: PairCounts, users: np.ndarray, rank: np.ndarray) -> Pairs:
+    """The counts of all pairs, by the numbers of both, once their order has been looked at."""
+    lengths, items, counts = held.pairs(users, rank)
+    assert (items.dtype, counts.dtype) == (np.int32, np.int32)
+    for mine in np.split(items, np.cumsum(lengths)[:-1]):
+        assert (np.diff(mine) > 0).all()
+    number = np.argsort(rank)
+    found = zip(np.repeat(users, lengths).tolist(), number[items].tolist(), strict=True)
+    return Pairs(dict(zip(found, counts.tolist(), strict=True)))
 
 
-@pytest.mark.parametrize("seed", range(12))
+def filled(
+    rng: np.random.Generator, n_users: int, n_items: int, rows: int, parts: int
+) -> tuple[PairCounts, Pairs]:
+    """Rows of which many repeat, in some parts; users that come late are among them."""
+    held, expected = PairCounts(), Pairs()
+    for part in range(parts):
+        known = max(1, n_users * (part + 1) // parts)
+        users = np.minimum(rng.geometric(min(1, 4 / n_users), rows), known).astype(np.int32) - 1
+        items = (rng.integers(0, min(n_items, 9), rows) * max(1, n_items // 9) % n_items).astype(np.int32)
+        held.add(users, items)
+        expected.update(zip(users.tolist(), items.tolist(), strict=True))
+    return held, expected
+
+
+@pytest.mark.parametrize("seed", range(16))
 def test_pairs_are_counted_in_the_order_asked_for(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    # With a small limit some runs are folded, so that their counts take bits of their own.
-    for name, size in (("_BUFFER", 30), ("_PENDING", [10**9, 100][seed % 2]), ("_BLOCK", 25)):
-        monkeypatch.setattr(runs, name, size)
-    n_items = [1, 7, 300, 70_000][seed % 4]
-    held, expected = Runs(0), Counter[tuple[int, int]]()
-    rank = rng.permutation(n_items).astype(np.int32)
-    for _ in range(20):
-        users = np.minimum(rng.geometric(0.2, 20), 15).astype(np.int32) - 1
-        items = rng.integers(0, min(n_items, 9), 20).astype(np.int32) * (n_items // 10 or 1) % n_items
-        held.add(users, items, [])
-        expected.update(zip(users.tolist(), rank[items].tolist(), strict=True))
-    order = rng.permutation(np.array(sorted({user for user, _ in expected})))
-    assert held.rows_of_users(15).sum() >= len(expected)
-    found = held.tallies(order, rank)
-    assert found is not None
-    parts = list(found)
-    assert counted(parts, order) == expected
-    for part in parts:
-        for items in np.split(part.items, np.cumsum(part.lengths)[:-1]):
-            assert (np.diff(items) > 0).all()
-    assert not held.rows_of_users(15).any()  # their memory is given back
+    # With a small limit some runs are folded, more than once.
+    for name, size in (
+        ("_BUFFER", 300),
+        ("_PENDING", [10**9, 400][seed % 2]),
+        ("_ROWS", [50, 10**6][seed % 3 == 0]),
+    ):
+        monkeypatch.setattr(tally, name, size)
+    n_users, n_items = [1, 15, 700, 3000][seed % 4], [1, 7, 300, 70_000, 20_000_000][seed % 5]
+    held, expected = filled(rng, n_users, n_items, 250, 12)
+    user, item = next(iter(expected))
+    assert held.count_of(user=user) == sum(count for (who, _), count in expected.items() if who == user)
+    assert held.count_of(item=item) == sum(count for (_, what), count in expected.items() if what == item)
+    assert held.count_of(user=n_users + 5000) == held.count_of(item=n_items) == 0
+    everyone = max(user for user, _ in expected) + 1  # some of whom may have nothing
+    assert counted(held, rng.permutation(everyone), rng.permutation(n_items).astype(np.int32)) == expected
+    assert held.count_of(user=user) == 0  # the rows are gone, and so is their memory
 
 
-def test_words_are_as_narrow_as_they_can_be() -> None:
-    # 17 bits of items, 14 of users and 2 of counts are more than 32; without the counts they are not
-    rng = np.random.default_rng(0)
-    users, items = np.arange(10_000), rng.integers(0, 2**17, 10_000)
-    for most in (1, 3):
-        counts = rng.integers(1, most + 1, 10_000)
-        counts[:2] = 1, most
-        run = tally.Grouped(np.arange(1, 10_001), Narrow.of(items), Narrow.of(counts))
-        found = tally.tallies([run], [(0, 10_000, 10_000)], users, np.arange(2**17, dtype=np.int32))
-        assert found is not None
-        assert counted(list(found), users) == dict(
-            zip(zip(users.tolist(), items.tolist(), strict=True), counts.tolist(), strict=True)
-        )
+@pytest.mark.parametrize("bits", [64, 30, 10])
+def test_counts_beside_the_words_where_these_are_full(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    monkeypatch.setattr(tally, "_BUFFER", 200)
+    monkeypatch.setattr(tally, "_PENDING", 500)
+    monkeypatch.setattr(tally, "_WORD", bits)
+    rng = np.random.default_rng(bits)
+    held, expected = filled(rng, 700, 300, 150, 20)
+    assert held._folded  # so that there are counts before the last time
+    assert counted(held, np.arange(700), np.arange(300, dtype=np.int32)) == expected
 
 
-def test_what_takes_more_than_a_word_is_sorted_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, rank = Runs(0), np.array([2, 0, 1], dtype=np.int32)
-    held.add(np.array([0, 1, 0, 1], np.int32), np.array([2, 0, 2, 1], np.int32), [])
-    held._group_all()
-    run = held._runs[0]
-    run.columns[-1] = Narrow.of(np.array([1, 2**62, 1, 1]))
-    assert held.tallies(np.array([1, 0]), rank) is None
-    run.columns[-1] = Narrow(4, 1, None)
-    monkeypatch.setattr(runs, "tallies", lambda *given: None)
-    found = gather(held, Layout(False, False, False), np.array([1, 0]), rank, None, with_rows=False)
-    assert found.matrix.toarray().tolist() == [[1, 0, 1], [0, 1, 0]]
-    assert found.counts.tolist() == [1, 1, 2]
+def test_rows_that_occur_very_often_take_words_of_64_bits() -> None:
+    held = PairCounts()
+    users, items = np.array([0, 1], np.int32), np.array([2**23, 3], np.int32)
+    for _ in range(3):
+        held.add(users, items)
+    held._fold()
+    (run,) = held._runs
+    assert (run.words.dtype, run.more is not None and run.more.tolist()) == (np.uint32, [2, 2])
+    held._runs = [tally._Run(run.ends, run.words, np.array([2**20, 5], np.uint32))]
+    rank = np.arange(2**23 + 1, dtype=np.int32)
+    assert counted(held, np.arange(2), rank) == {(0, 2**23): 2**20 + 1, (1, 3): 6}
 
 
-def test_rows_with_more_columns_are_not_tallied() -> None:
-    held = Runs(1)
-    held.add(np.array([0], np.int32), np.array([0], np.int32), [np.array([5])])
-    assert held.tallies(np.array([0]), np.zeros(1, np.int32)) is None
-    assert Runs(0).tallies(np.zeros(0, np.int64), np.zeros(0, np.int32)) is None
+def test_nothing() -> None:
+    lengths, items, counts = PairCounts().pairs(np.zeros(0, np.int64), np.zeros(0, np.int32))
+    assert lengths.size == items.size == counts.size == 0

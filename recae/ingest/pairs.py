@@ -21,7 +21,7 @@ from recae.ingest.names import Names
 from recae.ingest.narrow import Column, sort_rows
 from recae.ingest.quantities import from_tokens
 from recae.ingest.runs import Runs, starts_of
-from recae.ingest.tally import Tally
+from recae.ingest.tally import PairCounts
 from recae.ingest.times import Times
 from recae.interactions import NO_TIME
 
@@ -122,9 +122,6 @@ def gather(
             their rows and columns.
     """
     total = int(runs.rows_of_users(users.size).sum())
-    tallies = None if row_filter is not None else runs.tallies(users, item_rank)
-    if tallies is not None:
-        return _of_tallies(tallies, total, users.size, item_rank.size)
     # No more pairs than rows; the memory is given out only as it is written to.
     indices = np.empty(total, dtype=np.int32)
     counts = np.empty(total, dtype=np.int32)
@@ -166,19 +163,11 @@ def gather(
     return Gathered(matrix, last, counts, duplicates, names, kept, filtered, first_and_last, amounts)
 
 
-def _of_tallies(tallies: Iterator[Tally], most: int, n_users: int, n_items: int) -> Gathered:
-    """Return what is counted of rows that are nothing but pairs, `most` at most."""
-    indices, counts = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
-    lengths = np.zeros(n_users, dtype=np.int64)
-    done = 0
-    for tally in tallies:
-        after = done + tally.items.size
-        indices[done:after], counts[done:after] = tally.items, tally.counts
-        lengths[tally.start : tally.stop] = tally.lengths
-        done = after
-    for array in (indices, counts):
-        array.resize(done, refcheck=False)
-    return Gathered(_pattern(indices, lengths, n_items), None, counts, 0, None, None, None, None, None)
+def gather_pairs(pairs: PairCounts, users: NDArray[np.int64], item_rank: NDArray[np.int32]) -> Gathered:
+    """Gather rows that are nothing but a user and an item, as `gather` does; they leave ``pairs``."""
+    lengths, indices, counts = pairs.pairs(users, item_rank)
+    matrix = _pattern(indices, lengths, item_rank.size)
+    return Gathered(matrix, None, counts, 0, None, None, None, None, None)
 
 
 def _pattern(indices: NDArray[np.int32], lengths: Column, n_items: int) -> sp.csr_matrix[np.float32]:

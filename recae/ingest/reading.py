@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -21,15 +22,16 @@ from recae.ingest.codes import as_text, field_texts, not_blank, without_blanks, 
 from recae.ingest.columns import Columns
 from recae.ingest.dictionary import Dictionary
 from recae.ingest.filtering import RowFilter, apply_filters, check_period
-from recae.ingest.pairs import Layout, gather, text_order
+from recae.ingest.pairs import Layout, gather, gather_pairs, text_order
 from recae.ingest.quantities import quantity_tokens, read_quantities
 from recae.ingest.report import IngestReport
 from recae.ingest.runs import Runs
+from recae.ingest.tally import PairCounts
 from recae.ingest.times import Times
 from recae.ingest.watching import KEPT, Watcher, fate_of
 from recae.interactions import Interactions
 from recae.sources import Source
-from recae.sources.fields import Fields
+from recae.sources.fields import HELD, Fields
 
 _LOOKS_MISSING: Final = pa.array(
     ["nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "NA", "<NA>", "\\N", "#N/A"], type=pa.large_string()
@@ -69,11 +71,20 @@ class Reading:
             columns.time is not None, columns.name is not None, columns.basket is not None, with_quantities
         )
         self._runs = Runs(self._layout.keys, self._layout.with_first)
+        only_pairs = not self._layout.keys and self._filters is None
+        self._pairs = PairCounts() if only_pairs else None  # in place of runs, at half the cost
         self._kept = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recae-items")
+        # each dictionary takes the blocks in their order
+        self._threads = [
+            ThreadPoolExecutor(1, thread_name_prefix=f"recae-{what}") for what in ("users", "items")
+        ]
+        self._coming: deque[
+            tuple[Future[NDArray[np.int32]], Future[NDArray[np.int32]], list[NDArray[Any]]]
+        ] = deque()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the usable rows of a batch."""
+        self._settle(0)
         columns = self._columns
         users, items = self._ids(batch, columns.user), self._ids(batch, columns.item)
         quantities = None if columns.quantity is None else batch.column(columns.quantity)
@@ -95,9 +106,14 @@ class Reading:
         keep, bought = self._usable(users, items, quantities)
         kept = fields if keep.all() else fields.where(keep)
         keys = self._keys(lambda name: field_texts(kept, name), bought)
-        item_codes = self._thread.submit(self._items.encode_fields, *kept.column(columns.item))
-        user_codes = self._users.encode_fields(*kept.column(columns.user))
-        self._take(user_codes, item_codes.result(), keys)
+        self._settle(HELD)
+        user_codes, item_codes = (
+            thread.submit(known.encode_fields, *kept.column(column))
+            for thread, known, column in zip(
+                self._threads, (self._users, self._items), (columns.user, columns.item), strict=True
+            )
+        )
+        self._coming.append((user_codes, item_codes, keys))
 
     def _usable(
         self,
@@ -111,6 +127,9 @@ class Reading:
         Returns:
             which rows are kept, shape (rows,), and the quantities of those.
         """
+        if quantities is None and batch is None and with_user.all() and with_item.all():
+            self._rows += with_user.size
+            return with_user, None
         fates = np.full(with_user.size, KEPT)
         self._rows += fates.size
         self._drop(why.NO_USER, fates, with_user)
@@ -145,15 +164,25 @@ class Reading:
                 keys.append(dictionary.encode(without_blanks(as_text(column(name), name))))
         return keys
 
+    def _settle(self, most: int) -> None:
+        """Take the rows of the blocks whose ids are being numbered, until fewer than so many are left."""
+        while len(self._coming) > max(most - 1, 0):
+            users, items, keys = self._coming.popleft()
+            self._take(users.result(), items.result(), keys)
+
     def _take(self, users: NDArray[np.int32], items: NDArray[np.int32], keys: list[NDArray[Any]]) -> None:
         """Take the kept rows of a batch."""
-        self._runs.add(users, items, keys, self._kept)
+        if self._pairs is not None:
+            self._pairs.add(users, items)
+        else:
+            self._runs.add(users, items, keys, self._kept)
         self._kept += users.size
 
     def finish(
         self, time_is_given: bool, with_events: bool
     ) -> tuple[Interactions, Events | None, IngestReport]:
         """Put the rows together."""
+        self._settle(0)
         user_order, _, users = self._id_map(self._users, self._columns.user, "user")
         _, item_rank, items = self._id_map(self._items, self._columns.item, "item")
         self._check_enough(users, items)
@@ -164,7 +193,10 @@ class Reading:
             row_filter = RowFilter.of(filters, items, self._columns.item, self._notes)
         # What is not needed for the rest makes room.
         self._users = self._items = Dictionary()
-        found = gather(self._runs, self._layout, user_order, item_rank, times, with_events, row_filter)
+        if self._pairs is not None:
+            found = gather_pairs(self._pairs, user_order, item_rank)
+        else:
+            found = gather(self._runs, self._layout, user_order, item_rank, times, with_events, row_filter)
         if found.duplicates:
             self._dropped[why.DUPLICATE] = found.duplicates
         item_names = None if found.names is None else found.names.best(self._names.texts())
@@ -235,7 +267,9 @@ class Reading:
         elif self._whole_floats.get(name) and len(texts):
             self._notes.append(f"{name}: a column of floats, read as whole numbers ({texts[0]})")
         for text in texts.filter(pc.is_in(texts, value_set=_LOOKS_MISSING)).to_pylist():
-            count = self._runs.count_of(**{role: pc.index(texts, text).as_py()})
+            count = (self._runs if self._pairs is None else self._pairs).count_of(
+                **{role: pc.index(texts, text).as_py()}
+            )
             self._notes.append(f"{name}: {text!r} is taken as an id like any other, in {count:,} rows")
         return text_order(texts)
 

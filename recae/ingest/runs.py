@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from recae.compiled import Ints
 from recae.ingest.narrow import Column, Growing, Narrow, joined, order_of, pack, repeat, sort_rows, unpack
-from recae.ingest.tally import Grouped, Tally, tallies
 
 _BUFFER = 1 << 20  # rows that wait to be grouped by user, at least
 _PENDING = 1 << 25  # rows grouped but not folded, at least, before they are
@@ -50,7 +49,6 @@ class Runs:
     Rows wait in a buffer, are grouped by user when it is full, and folded with those folded before whenever as many are
     pending as there are folded ones, 32 million at least. So memory is at most twice that of the distinct rows and a
     constant, and each row is sorted a few times at most. The columns are held in the bytes that they need.
-    Rows of nothing but a user and an item are grouped by counting, and counted when they are asked for.
 
     Args:
         keys: how many columns beside the user and the item tell rows apart.
@@ -60,8 +58,6 @@ class Runs:
     def __init__(self, keys: int, with_first: bool = False) -> None:
         self._keys = keys
         self._with_first = with_first
-        self._plain = not keys and not with_first  # nothing but pairs
-        self._pairs: list[tuple[Ints, Ints]] = []
         self._buffer: list[list[Narrow]] = []
         self._buffered = self._users = 0
         self._runs: list[_Run] = []
@@ -78,13 +74,10 @@ class Runs:
             keys: the further columns, each of shape (rows,).
             first: the number of the first row, the next ones follow; only kept ``with_first``.
         """
-        if self._plain:
-            self._pairs.append((users, items))
-        else:
-            numbers = [np.arange(first, first + users.size)] if self._with_first else []
-            columns = [Narrow.of(column) for column in (users, items, *keys, *numbers)]
-            columns.append(Narrow(users.size, 1, None))
-            self._buffer.append(columns)
+        numbers = [np.arange(first, first + users.size)] if self._with_first else []
+        columns = [Narrow.of(column) for column in (users, items, *keys, *numbers)]
+        columns.append(Narrow(users.size, 1, None))
+        self._buffer.append(columns)
         self._buffered += users.size
         self._users = max(self._users, int(users.max(initial=-1)) + 1)
         # Where its users begin and end must not take more than the rows themselves.
@@ -141,23 +134,6 @@ class Runs:
                 at = after
             yield start, stop, columns
 
-    def tallies(self, users: NDArray[np.int64], rank: NDArray[np.int32]) -> Iterator[Tally] | None:
-        """Count the pairs of users and items in the order given, the items by their rank.
-
-        Returns:
-            None where rows are more than pairs, or take too many bits; `blocks` gives them then. Otherwise no rows are
-            held here afterwards, and their memory is free after the last of the tallies.
-        """
-        self._group_all()
-        if not self._plain or not self._runs:
-            return None
-        found = tallies(
-            [Grouped(run.ends, *run.columns) for run in self._runs], list(self._spans(users)), users, rank
-        )
-        if found is not None:
-            self._runs = []
-        return found
-
     def _spans(self, users: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
         """Divide users, in the order given, into blocks: first place, the one after the last, rows."""
         ends = np.cumsum(self.rows_of_users(int(users.max(initial=-1)) + 1)[users])
@@ -172,11 +148,8 @@ class Runs:
         """Begin to turn the buffer into a run, after the last one, while more rows come."""
         self._wait()
         if self._buffered:
-            if self._plain:
-                self._coming = self._thread.submit(self._run_of_pairs, self._pairs, self._users)
-            else:
-                self._coming = self._thread.submit(self._run_of, self._buffer)
-            self._buffer, self._pairs, self._buffered = [], [], 0
+            self._coming = self._thread.submit(self._run_of, self._buffer)
+            self._buffer, self._buffered = [], 0
 
     def _wait(self) -> None:
         """Take the run that is being made."""
@@ -190,11 +163,6 @@ class Runs:
         """Bring all rows into runs."""
         self._group()
         self._wait()
-
-    def _run_of_pairs(self, pairs: list[tuple[Ints, Ints]], n_users: int) -> _Run:
-        """Return pairs grouped by user, each counted once."""
-        grouped = Grouped.of(pairs, n_users)
-        return _Run(grouped.ends, [grouped.items, grouped.counts])
 
     def _run_of(self, buffer: list[list[Narrow]]) -> _Run:
         """Return rows grouped by user; folded where they fit into words, which makes it cheap."""

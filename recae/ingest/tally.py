@@ -1,4 +1,4 @@
-"""Rows of nothing but a user and an item: grouped by counting, counted by sorting words."""
+"""Rows of nothing but a user and an item, counted: grouped by block of users as they come, sorted at the end."""
 
 from __future__ import annotations
 
@@ -9,193 +9,249 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from recae.compiled import Ints, prefetch
-from recae.ingest.narrow import Column, Narrow
+from recae.compiled import Ints
+from recae.ingest.narrow import Column, Growing, Narrow
+from recae.ingest.words import LOW, count_blocks, fill, place_rows, scatter, sum_words
 
-_WORKERS: Final = 2  # each holds a block of words
-_SOON: Final = 16  # users ahead of the one being copied, whose place is fetched; half of it, whose rows are
+_BUFFER = 1 << 20  # rows that wait to be grouped, at least
+_PENDING = 1 << 25  # rows grouped but not folded, at least, before they are
+_ROWS = 1 << 17  # sorted at a time, unless a block has more
+_WORD = 64  # bits of what is sorted at most
+_WORKERS: Final = 2  # each holds that many rows
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How often each of some users occurs with each item.
+class _Run:
+    """Rows grouped by block of users: those of block b are at ``ends[b - 1]`` to ``ends[b]``; blocks beyond have none.
 
     Attributes:
-        start, stop: the place of the first of the users, and the one after the last.
-        lengths: how many items each has, int64 of shape (users,).
-        items, counts: user by user, the items rising; int32 of shape (pairs,).
+        ends: shape (blocks,).
+        words: the item, and in the lowest bits the user within the block, uint32 or uint64 of shape (rows,).
+        more: how often beyond once each occurs, unsigned, shape (rows,); None where all occur once.
+    """
+
+    ends: Column
+    words: Ints
+    more: Ints | None
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Ints, Ints]], n_users: int) -> _Run:
+        """Group rows: users and items, not negative, int32, each of shape (rows,)."""
+        places = np.zeros(_blocks(n_users) + 1, dtype=np.int64)
+        for users, _ in parts:
+            count_blocks(users, places[1:])
+        np.cumsum(places, out=places)
+        top = max(int(items.max(initial=0)) for _, items in parts)
+        kind: type[np.unsignedinteger[Any]] = np.uint64 if top >> (32 - LOW) else np.uint32
+        words = np.empty(int(places[-1]), dtype=kind)
+        for users, items in parts:
+            scatter(users, items, places, words)
+        return cls(places[:-1], words, None)  # each place has moved to where its block ends
+
+    def rows_of(self, start: int, stop: int) -> slice:
+        """Return where the rows of some blocks are."""
+        edges = np.append(0, self.ends)
+        return slice(*(int(edges[min(block, edges.size - 1)]) for block in (start, stop)))
+
+    def more_of(self, rows: slice) -> Column:
+        """Return how often beyond once some rows occur; empty where all occur once."""
+        return np.zeros(0, dtype=np.int64) if self.more is None else self.more[rows].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """How often each user of some blocks occurs with each item.
+
+    Attributes:
+        start: the first of the users, by number.
+        lengths: how many items each has, shape (users,).
+        items, counts: user by user, the items rising; shape (pairs,).
     """
 
     start: int
-    stop: int
     lengths: Column
-    items: NDArray[np.int32]
-    counts: NDArray[np.int32]
+    items: Column
+    counts: Column
 
 
-@dataclass(frozen=True)
-class Grouped:
-    """Rows grouped by user.
+class PairCounts:
+    """Rows of a user and an item, each pair in the end once with a count; memory grows with the distinct ones.
 
-    Attributes:
-        ends: where those of each user end, int32 or int64 of shape (users,).
-        items, counts: of the rows, shape (rows,).
+    Rows wait in a buffer, are grouped by block of users when it is full, and folded together with those folded before
+    whenever as many are pending as there are folded ones, 32 million at least. So memory is at most twice that of the
+    distinct rows and a constant, and each row is sorted a few times at most.
     """
 
-    ends: NDArray[np.int32] | NDArray[np.int64]
-    items: Narrow
-    counts: Narrow
+    def __init__(self) -> None:
+        self._buffer: list[tuple[Ints, Ints]] = []
+        self._buffered = self._users = self._pending = self._folded = 0
+        self._runs: list[_Run] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recae-group")
+        self._coming: Future[_Run] | None = None
 
-    @classmethod
-    def of(cls, parts: Sequence[tuple[Ints, Ints]], n_users: int) -> Grouped:
-        """Group rows, each counted once.
+    def add(self, users: Ints, items: Ints) -> None:
+        """Append rows: their numbers, not negative, int32, each of shape (rows,)."""
+        self._buffer.append((users, items))
+        self._buffered += users.size
+        self._users = max(self._users, int(users.max(initial=-1)) + 1)
+        # The blocks of a run must have some rows each, or it takes longer to find them than to read them.
+        if self._buffered >= max(_BUFFER, self._users // 4):
+            self._group()
+        if self._pending >= max(_PENDING, self._folded):
+            self._fold()
+
+    def count_of(self, user: int | None = None, item: int | None = None) -> int:
+        """Return how many rows were added of a user, or of an item."""
+        self._group_all()
+        low, total = 2**LOW - 1, 0
+        for run in self._runs:
+            rows = slice(None) if user is None else run.rows_of(user >> LOW, (user >> LOW) + 1)
+            words = run.words[rows]
+            found = words >> LOW == item if user is None else words & low == user & low
+            total += int(found.sum()) + (0 if run.more is None else int(run.more[rows][found].sum()))
+        return total
+
+    def pairs(
+        self, users: NDArray[np.int64], rank: NDArray[np.int32]
+    ) -> tuple[Column, NDArray[np.int32], NDArray[np.int32]]:
+        """Return the pairs by user, then by item; no rows are held here afterwards.
 
         Args:
-            parts: users and items, not negative, each of shape (rows,); fewer than 2**31 rows together.
-            n_users: more than any user.
+            users: every user, in the order of the result, shape (users,).
+            rank: the number by which each item goes in the result, shape (items,).
+
+        Returns:
+            how many items each user has, shape (users,); the items and the counts, both of shape (pairs,).
         """
-        rows = sum(users.size for users, _ in parts)
-        lengths = np.zeros(n_users, dtype=np.int32)
-        for users, _ in parts:
-            _count(users, lengths)
-        moving = (
-            np.cumsum(lengths, dtype=np.int32) - lengths
-        )  # from where each user's rows begin to where they end
-        items = np.empty(rows, dtype=np.min_scalar_type(max(int(part.max(initial=0)) for _, part in parts)))
-        for part in parts:
-            _scatter(*part, moving, items)
-        return cls(moving, Narrow(rows, 0, items), Narrow(rows, 1, None))
+        self._group_all()
+        by_number = np.zeros(_blocks(users.size) << LOW, dtype=np.int64)
+        # in one array each: the memory of many small ones would not be free again for the result
+        found = [Growing(sum(run.words.size for run in self._runs), base) for base in (0, 1)]
+        for tally in self._tallies(rank):
+            by_number[tally.start : tally.start + tally.lengths.size] = tally.lengths
+            found[0].append(tally.items)
+            found[1].append(tally.counts)
+        self._runs = []
+        lengths = by_number[users]
+        starts = np.zeros_like(by_number)
+        starts[users] = np.cumsum(lengths) - lengths
+        with ThreadPoolExecutor(len(found), thread_name_prefix="recae-place") as threads:
+            items, counts = threads.map(lambda column: _placed(column.finish(), by_number, starts), found)
+        return lengths, items, counts
 
+    def _group(self) -> None:
+        """Begin to turn the buffer into a run, after the last one, while more rows come."""
+        self._wait()
+        if self._buffered:
+            self._coming = self._thread.submit(_Run.of, self._buffer, self._users)
+            self._buffer, self._buffered = [], 0
 
-def tallies(
-    runs: Sequence[Grouped], blocks: Sequence[tuple[int, int, int]], users: Column, rank: Ints
-) -> Iterator[Tally] | None:
-    """Count how often users occur with items, a block of users at a time, in the order of the blocks.
+    def _wait(self) -> None:
+        """Take the run that is being made."""
+        if self._coming is not None:
+            run = self._coming.result()
+            self._runs.append(run)
+            self._pending += run.words.size
+            self._coming = None
 
-    Args:
-        blocks: one at least: the first place in ``users``, the one after its last, and how many rows they have.
-        users: who, in this order, shape (users,).
-        rank: the number by which each item goes in the result.
+    def _group_all(self) -> None:
+        """Bring all rows into runs."""
+        self._group()
+        self._wait()
 
-    Returns:
-        None where a user's place in the block, an item and a count take more than a word of 64 bits.
-    """
-    owner_bits = max(stop - start - 1 for start, stop, _ in blocks).bit_length()
-    item_bits = int(rank.max(initial=0)).bit_length()
-    count_bits = max(run.counts.base - 1 + _top(run.counts) for run in runs).bit_length()
-    bits = owner_bits + item_bits + count_bits
-    kind: np.dtype[np.unsignedinteger[Any]] = np.dtype(np.uint32 if bits <= 32 else np.uint64)
-
-    def tally(start: int, stop: int, rows: int) -> Tally:
-        words = np.empty(rows, dtype=kind)
+    def _fold(self) -> None:
+        """Turn all runs into one in which no pair occurs twice."""
+        self._group_all()
+        n_items = 1 + max(int(run.words.max(initial=0)) >> LOW for run in self._runs)
+        size = sum(run.words.size for run in self._runs)
+        # The memory is given out only as it is written to.
+        words = np.empty(size, dtype=np.result_type(*(run.words for run in self._runs)))
+        more = Growing(size, 0)
+        lengths = np.zeros(_blocks(self._users) << LOW, dtype=np.int64)
         done = 0
-        for run in runs:
-            done = _fill(
-                words, done, users[start:stop], run.ends,
-                _above(run.items), run.items.base, _above(run.counts), run.counts.base - 1,
-                rank, item_bits, count_bits,
-            )  # fmt: skip
-        words.sort()
-        items, counts = np.empty(rows, dtype=np.int32), np.empty(rows, dtype=np.int32)
-        lengths = np.zeros(stop - start, dtype=np.int64)
-        pairs = _fold(words, item_bits, count_bits, lengths, items, counts)
-        return Tally(start, stop, lengths, items[:pairs], counts[:pairs])
+        for tally in self._tallies(np.arange(n_items, dtype=np.int32)):
+            after = done + tally.items.size
+            lengths[tally.start : tally.start + tally.lengths.size] = tally.lengths
+            low = np.repeat(np.arange(tally.lengths.size) & (2**LOW - 1), tally.lengths)
+            words[done:after] = tally.items << LOW | low
+            more.append(tally.counts - 1)
+            done = after
+        words.resize(done, refcheck=False)
+        ends = np.cumsum(lengths.reshape(-1, 2**LOW).sum(axis=1))
+        self._runs, self._folded, self._pending = [_Run(ends, words, more.finish().above)], done, 0
 
-    return _in_order(tally, blocks) if bits <= 64 else None
+    def _tallies(self, rank: NDArray[np.int32]) -> Iterator[_Tally]:
+        """Count the pairs of all runs, some blocks of users at a time, in their order; the items by their rank."""
+        spans = list(self._spans())
+        owner_bits = max(((((stop - start) << LOW) - 1).bit_length() for start, stop in spans), default=0)
+        item_bits = int(rank.max(initial=0)).bit_length()
+        most = max((int(run.more.max(initial=0)) for run in self._runs if run.more is not None), default=0)
+        bits = owner_bits + item_bits + most.bit_length()
+        beside = bits > _WORD  # the counts are not in the words
+        count_bits = 0 if beside else most.bit_length()
+        kind: type[np.unsignedinteger[Any]] = np.uint32 if bits <= 32 else np.uint64
 
+        def tally(span: tuple[int, int]) -> _Tally:
+            start, stop = span
+            parts = [(run, run.rows_of(start, stop)) for run in self._runs]
+            words = np.empty(sum(rows.stop - rows.start for _, rows in parts), dtype=kind)
+            more = np.zeros(words.size if beside else 0, dtype=np.int64)
+            done = 0
+            for run, rows in parts:
+                extra = run.more_of(rows)
+                if beside:
+                    more[done : done + extra.size] = extra
+                    extra = extra[:0]
+                done = fill(words, done, run.words, run.ends, start, stop, extra, rank, item_bits, count_bits)
+            if beside:
+                order = np.argsort(words)
+                words, more = words[order], more[order]
+            else:
+                words.sort()
+            lengths = np.zeros((stop - start) << LOW, dtype=np.int64)
+            items, counts = (np.empty(words.size, dtype=np.int64) for _ in range(2))
+            pairs = sum_words(words, more, item_bits, count_bits, lengths, items, counts)
+            return _Tally(start << LOW, lengths, items[:pairs], counts[:pairs])
 
-def _in_order(tally: Any, blocks: Sequence[tuple[int, int, int]]) -> Iterator[Tally]:
-    """Yield what is made of the blocks, some of which are in work at a time."""
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="recae-tally") as threads:
-        coming: deque[Future[Tally]] = deque()
-        for block in blocks:
-            coming.append(threads.submit(tally, *block))
-            if len(coming) > _WORKERS:
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="recae-tally") as threads:
+            coming: deque[Future[_Tally]] = deque()
+            for span in spans:
+                coming.append(threads.submit(tally, span))
+                if len(coming) > _WORKERS:
+                    yield coming.popleft().result()
+            while coming:
                 yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """Divide the blocks of users: the first of each part, and the one after its last."""
+        rows = np.zeros(max((run.ends.size for run in self._runs), default=0), dtype=np.int64)
+        for run in self._runs:
+            rows[: run.ends.size] += np.diff(run.ends, prepend=0)
+        ends = np.cumsum(rows)
+        start = 0
+        while start < ends.size:
+            done = int(ends[start - 1]) if start else 0
+            stop = max(int(np.searchsorted(ends, done + _ROWS, side="right")), start + 1)
+            yield start, stop
+            start = stop
 
 
-def _above(column: Narrow) -> NDArray[np.unsignedinteger[Any]]:
-    """Return a column's distances from its smallest value; empty where all are zero."""
-    return np.zeros(0, dtype=np.uint8) if column.above is None else column.above
+def _blocks(n_users: int) -> int:
+    """How many blocks users with numbers below that are in."""
+    return -(-n_users >> LOW)
 
 
-def _top(column: Narrow) -> int:
-    """Return the largest distance from the smallest value."""
-    return int(_above(column).max(initial=0))
-
-
-@njit(nogil=True, cache=True)
-def _count(users: Ints, lengths: Ints) -> None:
-    for row in range(users.size):
-        lengths[users[row]] += 1
-
-
-@njit(nogil=True, cache=True)
-def _scatter(users: Ints, items: Ints, places: Ints, grouped: Ints) -> None:
-    """Write each item to the next place of its user."""
-    for row in range(users.size):
-        place = places[users[row]]
-        grouped[place] = items[row]
-        places[users[row]] = place + 1
-
-
-@njit(nogil=True, cache=True)
-def _fill(
-    words: Ints,
-    done: int,
-    users: Column,
-    ends: Ints,
-    items: Ints,
-    first_item: int,
-    more: Ints,
-    least_more: int,
-    rank: Ints,
-    item_bits: int,
-    count_bits: int,
-) -> int:
-    """Write a word for each row of some users from words[done] on; returns how many there are then.
-
-    The place of the user is in its highest bits, then the rank of the item, then how often beyond once it occurs.
-    """
-    lines = ends.reshape((ends.size, 1))
-    columns = items.reshape((items.size, 1))
-    for k in range(users.size):
-        if k + _SOON < users.size and users[k + _SOON] < ends.size:
-            prefetch(lines, users[k + _SOON], 0)
-        if k + _SOON // 2 < users.size and users[k + _SOON // 2] < ends.size and items.size:
-            prefetch(columns, np.int64(ends[users[k + _SOON // 2]]) - 1, 0)
-        user = users[k]
-        if user >= ends.size:
-            continue
-        owner = k << item_bits
-        for row in range(ends[user - 1] if user else 0, ends[user]):
-            item = first_item + (np.int64(items[row]) if items.size else 0)
-            count = least_more + (np.int64(more[row]) if more.size else 0)
-            words[done] = ((owner | np.int64(rank[item])) << count_bits) | count
-            done += 1
-    return done
-
-
-@njit(nogil=True, cache=True)
-def _fold(words: Ints, item_bits: int, count_bits: int, lengths: Column, items: Ints, counts: Ints) -> int:
-    """Add up the counts of sorted words, one pair after the other; returns how many pairs there are."""
-    pairs = 0
-    last = np.int64(-1)
-    for place in range(words.size):
-        word = np.int64(words[place])
-        pair = word >> count_bits
-        count = 1 + (word & ((1 << count_bits) - 1))
-        if pair != last:
-            items[pairs] = pair & ((1 << item_bits) - 1)
-            counts[pairs] = count
-            lengths[pair >> item_bits] += 1
-            pairs += 1
-            last = pair
-        else:
-            counts[pairs - 1] += count
-    return pairs
+def _placed(column: Narrow, lengths: Column, starts: Column) -> NDArray[np.int32]:
+    """Return what belongs to each user, `lengths` values one user after the other, where it `starts`."""
+    out = np.empty(column.size, dtype=np.int32)
+    ends = np.cumsum(lengths)
+    first = 0
+    while first < ends.size:
+        done = int(ends[first - 1]) if first else 0
+        stop = max(int(np.searchsorted(ends, done + _ROWS, side="right")), first + 1)
+        values = column.take(slice(done, int(ends[stop - 1])))
+        place_rows(values, lengths[first:stop], starts[first:stop], out)
+        first = stop
+    return out

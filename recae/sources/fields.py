@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+HELD: Final = 2
+"""How many more fields may be asked for while some are in use."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fields:
     """Rows of text; an empty field stands for null, the others are ASCII and begin with neither a blank nor a control.
 
-    They are good until the next ones are asked for, whose bytes may take the place of theirs.
+    They are good until `HELD` more and then the next ones are asked for, whose bytes may take the place of theirs.
 
     Attributes:
         names: of the columns.

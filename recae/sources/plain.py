@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from recae.compiled import Ints, lowest_bit, word_at
-from recae.sources.fields import Fields
+from recae.sources.fields import HELD, Fields
 
 _LF: Final = 10
 _CR: Final = 13
@@ -44,15 +44,16 @@ def plain_blocks(
         names: of each column of the text, None for one that is not asked for.
 
     Yields:
-        the fields of a block, good until the one after the next is begun; or its bytes, where a field asked for is not
+        the fields of a block, good until `HELD` + 2 more are begun; or its bytes, where a field asked for is not
         plain. Where a row has another number of fields than there are names, is too long, or is quoted in another
         way: how many bytes there are before it, and no more.
     """
     wanted = [name for name in names if name is not None]
     slots = np.array([-1 if name is None else wanted.index(name) for name in names])
-    # Two sets of buffers in turn: the one whose fields are in use, and the one that is filled meanwhile.
-    datas = [np.zeros(size + 1 + _PADDING, dtype=np.uint8) for _ in range(2)]
-    places = [np.empty((2, len(wanted), size // (2 * slots.size) + 1), dtype=np.int32) for _ in range(2)]
+    # Sets of buffers in turn: those whose fields are in use, the one that waits, and the one that is filled meanwhile.
+    sets = HELD + 2
+    datas = [np.zeros(size + 1 + _PADDING, dtype=np.uint8) for _ in range(sets)]
+    places = [np.empty((2, len(wanted), size // (2 * slots.size) + 1), dtype=np.int32) for _ in range(sets)]
     rest, done, ended, turn = datas[0][:0], 0, False, 0
     while not ended or rest.size:
         data, (begins, ends) = datas[turn], places[turn]
@@ -73,7 +74,7 @@ def plain_blocks(
             yield data[:used].tobytes()
         elif rows:
             yield Fields(wanted, shown, begins[:, :rows], ends[:, :rows])
-            turn = 1 - turn
+            turn = (turn + 1) % sets
         rest, done = data[used:stop], done + used
         if broken or (not rows and (rest.size >= size or (ended and rest.size))):
             yield done
@@ -103,7 +104,10 @@ def _scan(
         start = p
         for column in range(slots.size):
             high, doubled = np.uint64(0), False  # bits of bytes beyond ASCII
-            if data[p] == _QUOTE:
+            byte = data[
+                np.uint64(p)
+            ]  # a place without a sign need not be looked at for being one from the end
+            if byte == _QUOTE:
                 p += 1
                 begin = p
                 while True:
@@ -116,6 +120,7 @@ def _scan(
                     p += 2
                 end = p
                 p += 1
+                byte = data[np.uint64(p)]
             else:
                 begin = p
                 while True:
@@ -125,19 +130,21 @@ def _scan(
                     high |= word & _HIGHS & (small - np.uint64(1)) & ~small
                     p += lowest_bit(small) >> 3
                     if small:
-                        if data[p] == delimiter or data[p] == _LF or data[p] == _CR:
+                        byte = data[np.uint64(p)]
+                        if byte in (delimiter, _LF, _CR):
                             break
                         p += 1
                 end = p
             if p >= stop:
                 return row, start, odd, False
-            ends_row = data[p] == _LF or data[p] == _CR
-            if ends_row != (column == last) or (not ends_row and data[p] != delimiter):
+            ends_row = byte in (_LF, _CR)
+            if ends_row != (column == last) or (not ends_row and byte != delimiter):
                 return row, start, odd, True
             slot = slots[column]
             if slot >= 0:
                 begins[slot, row], ends[slot, row] = begin, end
-                if high or doubled or (end > begin and (data[begin] <= _SPACE or data[begin] == _DELETE)):
+                opening = data[np.uint64(begin)]
+                if high or doubled or (end > begin and (opening <= _SPACE or opening == _DELETE)):
                     odd = True
             p += 1
     return begins.shape[1], p, odd, False
