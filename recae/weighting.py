@@ -96,6 +96,10 @@ class Weighting:
         days = [] if self.half_life is None else [f"--half-life {self.half_life:g}"]
         return " ".join([*days, *["--quantity-as-confidence"][: self.quantity_as_confidence]])
 
+    def reading(self) -> dict[str, Any]:
+        """What has to be read for it, as arguments of `recae.ingest.read_with_report`."""
+        return {"times": self.half_life is not None, "quantities": self.quantity_as_confidence}
+
     def identity(self, weights: NDArray[np.float32] | None) -> dict[str, Any]:
         """What must be the same for a training to go on, by dotted names; empty where nothing is asked for.
 

@@ -116,7 +116,11 @@ def test_a_wrong_table_of_weights(shop: Path, table: str, part: str) -> None:
 def test_what_is_asked_for_is_checked_before_or_while_reading(shop: Path) -> None:
     Path("bare.csv").write_text("user,item\na,x\na,y\nb,x\n")
     train = ("train", "bare.csv", *EASE)
-    refused_after_reading(recae(*train, "--half-life", "9"), "--half-life needs the time", "--time-column")
+    for command in (train, ("evaluate", "bare.csv")):
+        refused(
+            recae(*command, "--half-life", "9"),
+            *("bare.csv", "--half-life needs the time", "--time-column", "found: 'user', 'item'"),
+        )
     refused(
         recae(*train, "--quantity-as-confidence"), "bare.csv", "--quantity-column", "found: 'user', 'item'"
     )

@@ -51,6 +51,7 @@ def read_with_report(
     strict: bool = False,
     rejects: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
+    times: bool = False,
     quantities: bool = False,
 ) -> tuple[Interactions, IngestReport]:
     """Read a table of purchases.
@@ -77,6 +78,7 @@ def read_with_report(
             leave out; also written where the purchases are refused then. It takes a temporary copy of the columns, in
             ``$TMPDIR``.
         watchers: are told of every batch.
+        times: refuse a table that has no column of times.
         quantities: keep how much of each item a user bought, 4 bytes a pair more, and without times those of each
             different row; see `Interactions.quantities`.
 
@@ -87,7 +89,7 @@ def read_with_report(
         SourceError: the source cannot be read to its end.
         ConfigError: a query or table is given for something else than a database, or both.
         ColumnError: the columns are not the ones needed, or of types that cannot be used; a period is asked for, and
-            there are no times; quantities are asked for, and there is no column of them.
+            there are no times; times or quantities are asked for, and there is no column of them.
         DataError: fewer than two users or two items are left, or ``strict`` refuses them.
         OutputError: the rejects cannot be written.
     """
@@ -99,7 +101,9 @@ def read_with_report(
         "name": name_column,
     }
     opened = open_source(source, query=query, table=table)
-    interactions, _, report = _read(opened, given, strict, rejects, watchers, filters, quantities=quantities)
+    interactions, _, report = _read(
+        opened, given, strict, rejects, watchers, filters, times=times, quantities=quantities
+    )
     return interactions, report
 
 
@@ -118,6 +122,7 @@ def read_events(
     strict: bool = False,
     rejects: str | Path | None = None,
     watchers: Sequence[Watcher] = (),
+    times: bool = False,
     quantities: bool = False,
     **columns: str | None,
 ) -> tuple[Interactions, Events, IngestReport]:
@@ -132,7 +137,7 @@ def read_events(
         source, query, table: as for `read_with_report`.
         basket_column: exact name of the basket column; by default the first of `BASKET_NAMES`, and only where
             there is no time column; "" says that there is none.
-        filters, strict, rejects, watchers, quantities, columns: as for `read_with_report`.
+        filters, strict, rejects, watchers, times, quantities, columns: as for `read_with_report`.
 
     Returns:
         the interactions, the purchases by basket with the same users and items, and the report.
@@ -149,7 +154,7 @@ def read_events(
     opened = open_source(source, query=query, table=table)
     roles_and_basket = {**given, "basket": basket_column}
     interactions, events, report = _read(
-        opened, roles_and_basket, strict, rejects, watchers, filters, quantities=quantities
+        opened, roles_and_basket, strict, rejects, watchers, filters, times=times, quantities=quantities
     )
     assert events is not None  # noqa: S101  # a basket was asked for
     return interactions, events, report
@@ -190,6 +195,7 @@ def _read(
     watchers: Sequence[Watcher],
     filters: Filters | None = None,
     fewest: int = 2,
+    times: bool = False,
     quantities: bool = False,
 ) -> tuple[Interactions, Events | None, IngestReport]:
     """Read a table; the events only where ``given`` has the role ``basket``."""
@@ -203,12 +209,11 @@ def _read(
             )
         if filters is not None:
             check_period(filters, columns.time, columns.time is not None)
+        if times and columns.time is None:
+            raise _lacking("--half-life needs the time of each purchase", "times", "time", "half-life", table)
         if quantities and columns.quantity is None:
-            found = ", ".join(map(repr, table.column_names[:30]))
-            raise ColumnError(
-                "--quantity-as-confidence needs how much of each item was bought, but no column of quantities is "
-                f"recognised; name it with --quantity-column, or leave --quantity-as-confidence out; found: {found}"
-            )
+            needs = "--quantity-as-confidence needs how much of each item was bought"
+            raise _lacking(needs, "quantities", "quantity", "quantity-as-confidence", table)
         kept = None if rejects is None else Rejects(Path(rejects), columns)
         watching = [*watchers, *([] if kept is None else [kept])]
         reading = Reading(table, columns, watching, fewest, filters, quantities)
@@ -235,3 +240,12 @@ def _read(
     if strict:
         report.check_strict()
     return interactions, events, report
+
+
+def _lacking(needs: str, what: str, role: str, option: str, table: Source) -> ColumnError:
+    """Say that an option needs a column that a table does not have, or that nobody has named."""
+    found = ", ".join(map(repr, table.column_names[:30]))
+    return ColumnError(
+        f"{needs}, but no column of {what} is recognised; name it with --{role}-column, or leave --{option} out; "
+        f"found: {found}"
+    )

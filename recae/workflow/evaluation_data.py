@@ -175,7 +175,7 @@ def read_material(
     plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
     plain = reading_options(source, plain, filters)
     test_columns = dict(plain)
-    plain["quantities"] = weighting is not None and weighting.quantity_as_confidence
+    plain |= (weighting or Weighting()).reading()
     opened = open_source(source, **{name: columns.get(name) for name in _OF_DATABASES})
     name = Path(opened.name).name or opened.name
 

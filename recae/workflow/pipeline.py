@@ -200,8 +200,7 @@ def _read(
     if isinstance(source, Interactions):
         interactions = source
     else:
-        quantities = weighting.quantity_as_confidence
-        interactions, report = read_with_report(source, **columns, quantities=quantities)
+        interactions, report = read_with_report(source, **columns, **weighting.reading())
         progress.on_report(report)
     held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
@@ -224,7 +223,7 @@ def _read_repeats(
         raise ConfigError(
             "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
         )
-    interactions, events, report = read_events(source, **columns, quantities=weighting.quantity_as_confidence)
+    interactions, events, report = read_events(source, **columns, **weighting.reading())
     progress.on_report(report)
     decay = None
     if kind == "frequency":
