@@ -10,6 +10,9 @@ import pytest
 
 MEMORY = 80 * 2**20  # of each node's object store, in bytes: little, since /dev/shm is small in a container
 
+LOOKS = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+"""A node that is gone is dead after three seconds instead of fifteen; one that is slow to answer, after 30."""
+
 
 @contextmanager
 def cluster(nodes: int = 2) -> Iterator[Any]:
@@ -23,7 +26,12 @@ def cluster(nodes: int = 2) -> Iterator[Any]:
         patch.setenv("RAY_worker_niceness", "0")
         made = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+            head_node_args={
+                "num_cpus": 0,
+                "object_store_memory": MEMORY,
+                "include_dashboard": False,
+                "_system_config": LOOKS,
+            },
         )
         try:
             for _ in range(nodes):

@@ -259,7 +259,7 @@ def test_all_nodes_die(
 def test_the_driver_dies(number: int, code: int, made: Any, tmp_path: Path) -> None:
     save(long_shop(), tmp_path / "m.recae")
     recs = tmp_path / "recs"
-    options = ("--model", tmp_path / "m.recae", "--shard-users", "5", "-n", "3")
+    options = ("--model", tmp_path / "m.recae", "--shard-users", "15", "-n", "3")
     there = ("--engine", "ray", "--address", made.address)
     process = start("score", "--out", recs, *options, *there, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: finished(recs) >= 3 or process.poll() is not None)
@@ -267,12 +267,12 @@ def test_the_driver_dies(number: int, code: int, made: Any, tmp_path: Path) -> N
     _, stderr = process.communicate(timeout=SECONDS)
     assert process.returncode == code, stderr
     said = [line for line in stderr.splitlines() if not line.startswith("scoring users: ")]
-    assert said[0].startswith("1,200 users, 20,000 items, 240 files of at most 5 users, 2 workers")
+    assert said[0].startswith("1,200 users, 20,000 items, 80 files of at most 15 users, 2 workers")
     if number == signal.SIGKILL:
         assert len(said) == 1
     else:
         assert re.fullmatch(
-            r"interrupted: \d+ of 240 files are finished in '.*recs', and --resume goes on there",
+            r"interrupted: \d+ of 80 files are finished in '.*recs', and --resume goes on there",
             "\n".join(said[1:]),
         )
     assert MANIFEST not in contents(recs)
@@ -282,7 +282,7 @@ def test_the_driver_dies(number: int, code: int, made: Any, tmp_path: Path) -> N
     assert [row[:3] for row in read_folder(recs)] == [
         (user, *item) for user in map(str, range(MANY)) for item in best_three()
     ]
-    assert sorted(contents(recs)) == [MANIFEST, *(f"part-{n:05d}.parquet" for n in range(240))]
+    assert sorted(contents(recs)) == [MANIFEST, *(f"part-{n:05d}.parquet" for n in range(80))]
 
 
 def best_three() -> list[tuple[str, int]]:

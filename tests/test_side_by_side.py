@@ -130,7 +130,7 @@ def test_results_are_those_of_one_after_the_other(monkeypatch: pytest.MonkeyPatc
     def runs(together: int) -> list[Any]:
         monkeypatch.setattr(comparing, "at_once", lambda *arguments: together)
         return compare(
-            tasks("k-fold", folds=3), ["blend", "sigmoid"], ["popularity"], trials=2, settings=QUICK
+            tasks("k-fold", folds=2), ["blend", "sigmoid"], ["popularity"], trials=2, settings=QUICK
         )
 
     for one, other in zip(runs(1), runs(3), strict=True):

@@ -122,28 +122,34 @@ def test_only_the_columns_asked_for(tmp_path: Path) -> None:
 GOOD = '{"user": "12", "item": 34}'
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "jsonl.bz2"])
+BAD: list[tuple[str | bytes, str]] = [
+    ('{"user": "4', "line 70000 of .* ends in the middle of an object"),
+    ('{"user": "4"', "line 70000 of .* ends in the middle of an object"),
+    ('{"user": 4', "line 70000 of .* ends in the middle of an object"),
+    ('{"user": 4,', "line 70000 of .* ends in the middle of an object"),
+    ('{"user": 4}, ', r"line 70000 of .* is not JSON \(Extra data, column 12\)"),
+    ("user,item", "line 70000 of .* is not JSON"),
+    ("[1, 2]", "line 70000 of .* is JSON, but no object"),
+    ("5", "line 70000 of .* is JSON, but no object"),
+    (b'{"user": "\xff"}', "line 70000 of .* is not UTF-8"),
+    ('{"user": "a\0"}', "line 70000 of .* is not JSON .*control character"),
+    ('{"user": "\\ud800"}', "line 70000 of .*: 'user' holds what is not UTF-8"),
+    ('{"user": [1]}', "line 70000 of .*: 'user' holds a list"),
+    ('{"item": {"id": 1}}', "line 70000 of .*: 'item' holds an object"),
+    ('{"item": ' + "9" * 5000 + "}", "line 70000 of .* is not JSON .*limit"),
+    (
+        '{"user": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        r"line 70000 of .* is not JSON \(nested too deeply\)",
+    ),
+]
+
+
+# the line is in the second block that is read; how the file is packed makes no difference to what a line holds
 @pytest.mark.parametrize(
-    ("bad", "message"),
+    ("ending", "bad", "message"),
     [
-        ('{"user": "4', "line 70000 of .* ends in the middle of an object"),
-        ('{"user": "4"', "line 70000 of .* ends in the middle of an object"),
-        ('{"user": 4', "line 70000 of .* ends in the middle of an object"),
-        ('{"user": 4,', "line 70000 of .* ends in the middle of an object"),
-        ('{"user": 4}, ', r"line 70000 of .* is not JSON \(Extra data, column 12\)"),
-        ("user,item", "line 70000 of .* is not JSON"),
-        ("[1, 2]", "line 70000 of .* is JSON, but no object"),
-        ("5", "line 70000 of .* is JSON, but no object"),
-        (b'{"user": "\xff"}', "line 70000 of .* is not UTF-8"),
-        ('{"user": "a\0"}', "line 70000 of .* is not JSON .*control character"),
-        ('{"user": "\\ud800"}', "line 70000 of .*: 'user' holds what is not UTF-8"),
-        ('{"user": [1]}', "line 70000 of .*: 'user' holds a list"),
-        ('{"item": {"id": 1}}', "line 70000 of .*: 'item' holds an object"),
-        ('{"item": ' + "9" * 5000 + "}", "line 70000 of .* is not JSON .*limit"),
-        (
-            '{"user": ' + "[" * 100_000 + "]" * 100_000 + "}",
-            r"line 70000 of .* is not JSON \(nested too deeply\)",
-        ),
+        *(("jsonl", *case) for case in BAD),
+        *((f"jsonl.{packed}", *case) for packed in ("gz", "zst", "bz2") for case in (BAD[0], BAD[8])),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, ending: str, bad: str | bytes, message: str) -> None:

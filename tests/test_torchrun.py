@@ -157,7 +157,7 @@ def test_torchrun_starts_again_from_the_checkpoint(tmp_path: Path) -> None:
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"),
             *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
-            *("-m", "recae", "train", str(SAMPLE), *OPTIONS, "--epochs", "60", "--patience", "60"),
+            *("-m", "recae", "train", str(SAMPLE), *OPTIONS, "--epochs", "15", "--patience", "15"),
             *("--checkpoint", "c"),
         ],
         cwd=tmp_path,
