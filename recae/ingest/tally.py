@@ -52,8 +52,8 @@ class _Run:
 
     def rows_of(self, start: int, stop: int) -> slice:
         """Return where the rows of some blocks are."""
-        edges = np.append(0, self.ends)
-        return slice(*(int(edges[min(block, edges.size - 1)]) for block in (start, stop)))
+        known = (min(block, self.ends.size) for block in (start, stop))
+        return slice(*(int(self.ends[block - 1]) if block else 0 for block in known))
 
     def more_of(self, rows: slice) -> Column:
         """Return how often beyond once some rows occur; empty where all occur once."""
