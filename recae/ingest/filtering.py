@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recae.compiled import Ints
 from recae.cores import Core, core_of
 from recae.errors import ColumnError, DataError
 from recae.events import Events
@@ -68,7 +69,7 @@ class RowFilter:
                 )
         return cls(excluded, filters.start, filters.end)
 
-    def fates(self, items: Column, seconds: Column | None) -> NDArray[np.uint8]:
+    def fates(self, items: Ints, seconds: Column | None) -> NDArray[np.uint8]:
         """Return the fate of each purchase, (rows,).
 
         Args:

@@ -163,11 +163,24 @@ def gather(
     return Gathered(matrix, last, counts, duplicates, names, kept, filtered, first_and_last, amounts)
 
 
-def gather_pairs(pairs: PairCounts, users: NDArray[np.int64], item_rank: NDArray[np.int32]) -> Gathered:
+def gather_pairs(
+    pairs: PairCounts,
+    users: NDArray[np.int64],
+    item_rank: NDArray[np.int32],
+    row_filter: RowFilter | None = None,
+) -> Gathered:
     """Gather rows that are nothing but a user and an item, as `gather` does; they leave ``pairs``."""
     lengths, indices, counts = pairs.pairs(users, item_rank)
+    filtered = None if row_filter is None else np.zeros(FATES, dtype=np.int64)
+    if row_filter is not None and row_filter.excluded is not None:
+        fates = row_filter.fates(indices, None)
+        out, kept = fates > 0, fates == 0
+        filtered = np.bincount(fates[out], weights=counts[out], minlength=FATES).astype(np.int64)
+        pointers = row_pointers(lengths)
+        lengths = np.diff(np.append(0, np.cumsum(kept))[pointers])
+        indices, counts = indices[kept], counts[kept]
     matrix = _pattern(indices, lengths, item_rank.size)
-    return Gathered(matrix, None, counts, 0, None, None, None, None, None)
+    return Gathered(matrix, None, counts, 0, None, None, filtered, None, None)
 
 
 def _pattern(indices: NDArray[np.int32], lengths: Column, n_items: int) -> sp.csr_matrix[np.float32]:

@@ -71,8 +71,7 @@ class Reading:
             columns.time is not None, columns.name is not None, columns.basket is not None, with_quantities
         )
         self._runs = Runs(self._layout.keys, self._layout.with_first)
-        only_pairs = not self._layout.keys and self._filters is None
-        self._pairs = PairCounts() if only_pairs else None  # in place of runs, at half the cost
+        self._pairs = None if self._layout.keys else PairCounts()  # in place of runs, at half the cost
         self._kept = 0
         # each dictionary takes the blocks in their order
         self._threads = [
@@ -194,7 +193,7 @@ class Reading:
         # What is not needed for the rest makes room.
         self._users = self._items = Dictionary()
         if self._pairs is not None:
-            found = gather_pairs(self._pairs, user_order, item_rank)
+            found = gather_pairs(self._pairs, user_order, item_rank, row_filter)
         else:
             found = gather(self._runs, self._layout, user_order, item_rank, times, with_events, row_filter)
         if found.duplicates:
