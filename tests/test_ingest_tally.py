@@ -1,11 +1,13 @@
 """Counting pairs of users and items a word at a time, beside counting them one by one."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recae.ingest import tally
+from recae.filters import Filters
+from recae.ingest import read_with_report, tally
 from recae.ingest.tally import PairCounts
 
 Pairs = Counter[tuple[int, int]]
@@ -84,3 +86,26 @@ def test_rows_that_occur_very_often_take_words_of_64_bits() -> None:
 def test_nothing() -> None:
     lengths, items, counts = PairCounts().pairs(np.zeros(0, np.int64), np.zeros(0, np.int32))
     assert lengths.size == items.size == counts.size == 0
+
+
+def test_what_filters_leave_of_pairs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"u{u}", f"i{i}") for u, i in zip(rng.integers(0, 40, 500), rng.integers(0, 25, 500), strict=True)
+    ]
+    path = tmp_path / "p.csv"
+    path.write_text("user,item\n" + "".join(f"{user},{item}\n" for user, item in rows))
+    out = {"i3", "i7"}
+    left = Counter(row for row in rows if row[1] not in out)
+    owned = Counter(user for user, _ in left)
+    expected = {row: count for row, count in left.items() if owned[row[0]] >= 6}
+    found, report = read_with_report(path, filters=Filters(exclude_items=[*out, "i99"], min_user_purchases=6))
+    matrix = found.matrix.tocoo()
+    users, items = list(found.users), list(found.items)
+    pairs = ((users[row], items[column]) for row, column in zip(matrix.row, matrix.col, strict=True))
+    assert dict(zip(pairs, found.counts.tolist(), strict=True)) == expected
+    assert report.filtered == {
+        "excluded item": sum(item in out for _, item in rows),
+        "user of too few items": left.total() - sum(expected.values()),
+    }
+    assert 0 < len(expected) < len(left)
