@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -172,14 +174,11 @@ def _compact_dates(values: NDArray[np.float64]) -> NDArray[np.int64] | None:
 
 
 def _arrow_seconds(column: pa.Array) -> NDArray[np.int64]:
-    """Return the seconds of Arrow dates and timestamps, rounded down; null has no time."""
+    """Return the seconds of Arrow dates and timestamps, rounded down, one by one; null has no time."""
     kind = column.type
-    if pa.types.is_date32(kind):
-        counts, per_day, per_second = column.cast(pa.int32()).cast(pa.int64()), 86_400, 1
-    elif pa.types.is_date64(kind):
-        counts, per_day, per_second = column.cast(pa.int64()), 1, 1_000
+    if pa.types.is_date(kind):
+        unit = Fraction(86_400) if pa.types.is_date32(kind) else Fraction(1, 1_000)
     else:
-        counts, per_day, per_second = column.cast(pa.int64()), 1, _PER_SECOND[kind.unit]
-    missing = counts.is_null().to_numpy(zero_copy_only=False)
-    numbers = pc.fill_null(counts, 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.where(missing, NO_TIME, numbers * per_day // per_second)
+        unit = Fraction(1, _PER_SECOND[kind.unit])
+    found = [NO_TIME if not value.is_valid else math.floor(value.value * unit) for value in column]
+    return np.array(found, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""A small SQLite database, what is read from a database, and what a refusal to read looks like."""
+"""A small SQLite database, what is read from a source of text, and what a refusal to read looks like."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def sqlite_shop(folder: Path) -> str:
     return f"sqlite:///{folder}/shop.db"
 
 
-def read(url: str, columns: list[str] | None = None, **what: str) -> dict[str, list[object]]:
+def read(where: str | Path, columns: list[str] | None = None, **what: str) -> dict[str, list[object]]:
     """Every column and its values; all columns are text."""
-    source = open_source(url, **what)
+    source = open_source(where, **what)
     columns = source.column_names if columns is None else columns
     found: dict[str, list[object]] = {column: [] for column in columns}
     for batch in source.batches(columns):

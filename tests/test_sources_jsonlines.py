@@ -13,20 +13,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from querying import read
 
 from recae.errors import ColumnError, SourceError
 from recae.sources import jsonlines, open_source
-
-
-def read(path: Path, columns: list[str] | None = None) -> dict[str, list[object]]:
-    source = open_source(path)
-    columns = source.column_names if columns is None else columns
-    found: dict[str, list[object]] = {column: [] for column in columns}
-    for batch in source.batches(columns):
-        assert batch.schema == pa.schema([(column, pa.string()) for column in columns])
-        for column in columns:
-            found[column] += batch.column(column).to_pylist()
-    return found
 
 
 def write(path: Path, *lines: str | bytes, end: bytes = b"\n") -> Path:
