@@ -130,7 +130,7 @@ def test_mysql_is_asked_to_refuse_writing(kind: str, monkeypatch: pytest.MonkeyP
             said.append("closed")
 
     driver = type(sys)("pymysql")
-    driver.paramstyle, driver.Error = "pyformat", Exception  # type: ignore[attr-defined]
+    vars(driver).update(paramstyle="pyformat", Error=Exception)
     monkeypatch.setitem(sys.modules, "pymysql", driver)
     database = Database(f"{kind}://u:secret@host/shop")
     monkeypatch.setattr(database, "engine", type("Engine", (), {"connect": lambda self: Connection()})())

@@ -105,7 +105,7 @@ class Reading:
         keep, bought = self._usable(users, items, quantities)
         kept = fields if keep.all() else fields.where(keep)
         keys = self._keys(lambda name: field_texts(kept, name), bought)
-        self._settle(HELD)
+        self._settle(HELD - 1)
         user_codes, item_codes = (
             thread.submit(known.encode_fields, *kept.column(column))
             for thread, known, column in zip(
@@ -163,9 +163,9 @@ class Reading:
                 keys.append(dictionary.encode(without_blanks(as_text(column(name), name))))
         return keys
 
-    def _settle(self, most: int) -> None:
-        """Take the rows of the blocks whose ids are being numbered, until fewer than so many are left."""
-        while len(self._coming) > max(most - 1, 0):
+    def _settle(self, left: int) -> None:
+        """Take the rows of the blocks whose ids are being numbered, until no more than so many are left."""
+        while len(self._coming) > left:
             users, items, keys = self._coming.popleft()
             self._take(users.result(), items.result(), keys)
 
@@ -266,9 +266,8 @@ class Reading:
         elif self._whole_floats.get(name) and len(texts):
             self._notes.append(f"{name}: a column of floats, read as whole numbers ({texts[0]})")
         for text in texts.filter(pc.is_in(texts, value_set=_LOOKS_MISSING)).to_pylist():
-            count = (self._runs if self._pairs is None else self._pairs).count_of(
-                **{role: pc.index(texts, text).as_py()}
-            )
+            rows = self._runs if self._pairs is None else self._pairs
+            count = rows.count_of(**{role: pc.index(texts, text).as_py()})
             self._notes.append(f"{name}: {text!r} is taken as an id like any other, in {count:,} rows")
         return text_order(texts)
 
