@@ -8,17 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recae.confidence import Weighting as Weighting
     from recae.errors import RecaeError as RecaeError
     from recae.filters import Filters as Filters
     from recae.ingest import read_interactions as read_interactions
     from recae.interactions import Interactions as Interactions
     from recae.modelfile import load as load
     from recae.modelfile import save as save
+    from recae.pipeline import train as train
     from recae.recommender import Recommendation as Recommendation
     from recae.recommender import Recommender as Recommender
     from recae.scoring import score as score
-    from recae.weighting import Weighting as Weighting
-    from recae.workflow import train as train
 
 _HOMES = {
     "Filters": "recae.filters",
@@ -26,12 +26,12 @@ _HOMES = {
     "RecaeError": "recae.errors",
     "Recommendation": "recae.recommender",
     "Recommender": "recae.recommender",
-    "Weighting": "recae.weighting",
+    "Weighting": "recae.confidence",
     "load": "recae.modelfile",
     "read_interactions": "recae.ingest",
     "save": "recae.modelfile",
     "score": "recae.scoring",
-    "train": "recae.workflow",
+    "train": "recae.pipeline",
 }
 
 __all__ = sorted(_HOMES)

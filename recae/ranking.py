@@ -7,8 +7,10 @@ threads, and the kernel runs without the interpreter's lock.
 """
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +27,14 @@ DEFAULT_BLOCK_BYTES = 64 * 2**20
 _CHUNK = 64
 # Below this many scores a second thread costs more to start than it saves.
 _SCORES_PER_THREAD = 2**18
+
+
+class Scorer(Protocol):
+    """What ranking needs of a model: scores of all items for some histories."""
+
+    @property
+    def n_items(self) -> int: ...
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]: ...
 
 
 def rows_per_block(n_items: int, block_bytes: int = DEFAULT_BLOCK_BYTES) -> int:
@@ -130,6 +140,50 @@ def top_k(
         for job in jobs:
             job.result()
     return items, values
+
+
+def rank_histories(
+    model: Scorer,
+    histories: sp.csr_matrix,
+    k: int,
+    *,
+    exclude_owned: bool = True,
+    block_bytes: int = DEFAULT_BLOCK_BYTES,
+    threads: int | None = None,
+) -> NDArray[np.int32]:
+    """The k best items for each history, as they are evaluated; what `measure` and the slices are computed from.
+
+    At any time the scores of one block of users are held.
+
+    Returns
+    -------
+    int32 ndarray of shape (B, k)
+        Item numbers, best first; among equal scores the lower number comes first. -1 where there are fewer than k items
+        to rank: k exceeds those not owned, or the model has no score (NaN) for some.
+
+    Raises
+    ------
+    ConfigError
+        `k`, `block_bytes` or `threads` is less than 1.
+    DataError
+        The histories do not have the model's items.
+    """
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, but is {k}; ask for one item or more")
+    ranked = np.empty((histories.shape[0], k), dtype=np.int32)
+    for block in user_blocks(np.arange(histories.shape[0]), model.n_items, block_bytes):
+        history = histories[block]
+        ranked[block], _ = top_k(
+            model.score(history), k, exclude=history if exclude_owned else None, threads=threads
+        )
+    return ranked
+
+
+def user_blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Iterator[NDArray[np.int64]]:
+    """The users in parts whose scores fit into a block."""
+    step = rows_per_block(n_items, block_bytes)
+    for start in range(0, users.size, step):
+        yield users[start : start + step]
 
 
 def processors() -> int:

@@ -68,9 +68,9 @@ def fit(
     name: str, digits: Floats, settings: dict[str, Any], epochs: int | None, seed: int
 ) -> DeepAutoencoder:
     """The deep autoencoder of digits (n, 64)."""
-    from recae.training.deep import fit_deep
-    from recae.training.deep_config import DeepConfig
-    from recae.training.hooks import Hooks
+    from recae.training.callbacks import Hooks
+    from recae.training.kinds.deep import fit_deep
+    from recae.training.kinds.deep_config import DeepConfig
 
     given = {
         **settings,

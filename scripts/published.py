@@ -54,10 +54,10 @@ from recae.cli.output import print_table
 from recae.errors import ConfigError, RecaeError
 from recae.evaluation import bootstrap_mean, evaluate
 from recae.models import Model
-from recae.training.hooks import Hooks
-from recae.training.settings import choose_kind
-from recae.workflow.fitting import CONFIGS, fit_config, make_config
-from recae.workflow.rivals import parse_assignments
+from recae.selection.baselines import parse_assignments
+from recae.selection.fit import CONFIGS, fit_config, make_config
+from recae.settings import choose_kind
+from recae.training.callbacks import Hooks
 
 HEAD = ["model", "published as", "metric", "ours", "95 %", "published", "difference", "covered", "source"]
 FITTABLE = {kind: config for kind, config in CONFIGS.items() if kind not in ("auto", "frequency")}

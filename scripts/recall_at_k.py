@@ -57,11 +57,11 @@ from recall_data import FRACTION, Task, check_task, read_task, say
 from recae.errors import ConfigError, RecaeError
 from recae.evaluation import Evaluation, evaluate
 from recae.evaluation.intervals import bootstrap_mean
-from recae.splits import fold_in_split
-from recae.training import Epoch
-from recae.training.hooks import Hooks
-from recae.training.settings import build_config, choose_kind, parse_settings
-from recae.workflow import CONFIGS, fit_config
+from recae.selection.fit import CONFIGS, fit_config
+from recae.settings import build_config, choose_kind, parse_settings
+from recae.splits.parts import fold_in_split
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Epoch
 
 KINDS = {
     kind: config for kind, config in CONFIGS.items() if kind != "auto"

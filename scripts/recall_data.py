@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from recae.errors import ConfigError, DataError
 from recae.ingest import read_with_report
 from recae.sources.matrix import read_matrix as read_npz
-from recae.splits import fold_in_split, hold_out_users, leave_last_out, split_by_time
+from recae.splits.parts import fold_in_split, hold_out_users, leave_last_out, split_by_time
 
 FRACTION = 0.2  # of the users or of a user's items, held out for testing
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from shops import purchases_of, random_shop
 
+from recae.evaluation.comparison import Run
 from recae.evaluation.evaluate import rank
-from recae.evaluation.protocols import ProtocolOptions, make_tasks
-from recae.evaluation.runs import Run
-from recae.evaluation.tasks import Task
 from recae.ranking import top_k
-from recae.workflow.fitting import fit_kind
+from recae.selection.fit import fit_kind
+from recae.splits.protocols import ProtocolOptions, make_tasks
+from recae.splits.tasks import Task
 
 LENGTH = 25
 KINDS: dict[str, tuple[str, bool, dict[str, Any]]] = {

@@ -4,16 +4,17 @@ from collections.abc import Callable
 
 import scipy.sparse as sp
 
+from recae.kinds import fit
 from recae.models import Blend, Frequency, ItemKNN, Model, Popularity
 from recae.models.blend import Part
-from recae.training import SigmoidConfig, train_sigmoid
-from recae.training.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
-from recae.training.deep import fit_deep
-from recae.training.deep_config import DeepConfig
-from recae.training.hooks import Hooks
-from recae.training.kinds import fit
-from recae.training.linear_config import EaseConfig, EdlaeConfig, SparseLinearConfig
-from recae.training.vae_config import MultVaeConfig, RecVaeConfig
+from recae.training.callbacks import Hooks
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
+from recae.training.kinds.deep import fit_deep
+from recae.training.kinds.deep_config import DeepConfig
+from recae.training.kinds.linear import EaseConfig, EdlaeConfig, SparseLinearConfig
+from recae.training.kinds.sigmoid import train_sigmoid
+from recae.training.kinds.vae_config import MultVaeConfig, RecVaeConfig
 
 MULTVAE = MultVaeConfig(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
 RECVAE = RecVaeConfig(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from recae.training.group import Group
+from recae.training.exact.group import Group
 
 
 def together(size: int, *roles: Callable[[Group], Any], minutes: float = 1) -> list[Any]:

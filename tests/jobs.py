@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recae.evaluation.protocols import ProtocolOptions, Purchases, Task, make_tasks
 from recae.ids import IdMap
 from recae.interactions import Interactions
+from recae.splits.protocols import ProtocolOptions, Purchases, Task, make_tasks
 
 USERS, ITEMS = 60, 24
 

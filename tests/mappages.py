@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recae.insight.mappage import map_page
+from recae.insight.map import map_page
 
 
 def products(n: int = 60, **changes: Any) -> dict[str, Any]:

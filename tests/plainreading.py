@@ -10,7 +10,6 @@ from plaincolumns import Codes, Times
 from plainpurchases import Purchases, duplicates, in_text_order, to_interactions
 
 from recae.errors import ColumnError
-from recae.events import Events
 from recae.ids import IdMap
 from recae.ingest import Columns, IngestReport
 from recae.ingest import quantities as quantities_module
@@ -20,7 +19,7 @@ from recae.ingest.baskets import to_events
 from recae.ingest.codes import as_text, without_point_zero
 from recae.ingest.quantities import read_quantities
 from recae.ingest.watching import KEPT
-from recae.interactions import NO_TIME, Interactions
+from recae.interactions import NO_TIME, Events, Interactions
 from recae.sources import Source
 
 

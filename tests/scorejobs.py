@@ -17,11 +17,9 @@ from recae.ids import IdMap
 from recae.models import ItemKNN
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, every_user
-from recae.scoring.file import OneFile
-from recae.scoring.folder import Folder
+from recae.scoring.folder import Folder, OneFile
 from recae.scoring.manifest import settings_of
-from recae.scoring.schema import SCHEMA
-from recae.scoring.work import Work, make_work
+from recae.scoring.work import SCHEMA, Work, make_work
 
 USERS, ITEMS = 57, 40
 ODD_IDS = ["007", "7", "a,b", 'say "x"', "two\nlines", " space ", "é漢"]  # text that no format may change

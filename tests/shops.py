@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from recae.evaluation.protocols import Purchases
-from recae.events import Events
 from recae.ids import IdMap
-from recae.interactions import NO_TIME, Interactions
+from recae.interactions import NO_TIME, Events, Interactions
+from recae.splits.protocols import Purchases
 
 Row = tuple[str, str, int]
 START = 1_300_000_000  # seconds: March 2011

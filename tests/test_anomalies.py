@@ -19,11 +19,10 @@ from recae import read_interactions
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.insight.anomalies import PurchaseAnomalies, UserAnomalies, purchase_anomalies, user_anomalies
-from recae.insight.calibrate import standardised, upper_tails
-from recae.insight.heldout_ranks import heldout_ranks
+from recae.insight.calibrate import heldout_ranks, standardised, upper_tails
 from recae.models import ItemKNN, Popularity
+from recae.pipeline import train
 from recae.recommender import Recommender
-from recae.workflow import train
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from make_sample import bots
@@ -351,7 +350,7 @@ def test_the_planted_bots_are_found_by_item_knn(shop: Recommender) -> None:
 
 
 def test_the_planted_bots_are_found_by_what_train_makes_by_default() -> None:
-    from recae.workflow import learners_of
+    from recae.splits.held_out import learners_of
 
     model = train(read_interactions(SAMPLE))
     assert model.users is not None

@@ -12,13 +12,14 @@ import scipy.sparse as sp
 from known import MATRIX, PAIR, USERS, Known
 
 from recae.errors import TrainingError
+from recae.files import json_text
 from recae.models import Model
 from recae.models.blend import Blend
-from recae.tensorfile import json_text
-from recae.training import Epoch
-from recae.training.hooks import Hooks
-from recae.workflow import CONFIGS, fit_config, make_config, search
-from recae.workflow.auto import AutoConfig, fit_auto
+from recae.selection import auto as search
+from recae.selection.auto import AutoConfig, fit_auto
+from recae.selection.fit import CONFIGS, fit_config, make_config
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Epoch
 
 
 class Clock:

@@ -10,13 +10,11 @@ import scipy.sparse as sp
 from known import ITEMS, MATRIX, PAIR, Known
 
 from recae.errors import ConfigError
-from recae.training import Checkpoints
-from recae.training.hooks import Hooks
-from recae.workflow import CONFIGS
-from recae.workflow.auto import AutoConfig, fit_auto
-from recae.workflow.auto_config import seconds_of
-from recae.workflow.choosing import Trial, choose
-from recae.workflow.costs import Size, seconds_for
+from recae.kinds import Size, seconds_for
+from recae.selection.auto import AutoConfig, Trial, choose, fit_auto, seconds_of
+from recae.selection.fit import CONFIGS
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Checkpoints
 
 # the choice
 

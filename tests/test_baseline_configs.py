@@ -5,8 +5,10 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError
+from recae.kinds import KINDS_OF_TRAINING, fit
 from recae.models import KINDS, ItemKNN, Popularity
-from recae.training.baselines import (
+from recae.training.callbacks import Hooks
+from recae.training.kinds.baselines import (
     NEIGHBOURS,
     AlsConfig,
     BprConfig,
@@ -18,8 +20,6 @@ from recae.training.baselines import (
     resolve_als,
     resolve_bpr,
 )
-from recae.training.hooks import Hooks
-from recae.training.kinds import KINDS_OF_TRAINING, fit
 
 CONFIGS = {"popularity": PopularityConfig, "itemknn": ItemKNNConfig, "als": AlsConfig, "bpr": BprConfig}
 

@@ -17,12 +17,13 @@ from recae.modelfile import load, save
 from recae.models import Blend, ItemKNN, Model, Popularity, find_encoder
 from recae.models.blend import Part
 from recae.recommender import Recommender
-from recae.training import Checkpoints, SigmoidConfig, train_sigmoid
-from recae.training.hooks import Hooks
-from recae.workflow import blend as fitting
-from recae.workflow import fit_kind, make_config
-from recae.workflow.blend import BlendConfig, choose_components, fit_blend
-from recae.workflow.weights import Candidates, fit_spread
+from recae.selection import blend as fitting
+from recae.selection.blend import BlendConfig, Candidates, choose_components, fit_blend, fit_spread
+from recae.selection.fit import fit_kind, make_config
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Checkpoints
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import train_sigmoid
 
 QUICK = {"components": "sigmoid,itemknn", "sigmoid.factors": 8, "sigmoid.epochs": 4, "itemknn.k": 5}
 
@@ -38,7 +39,7 @@ def purchases(n_users: int = 120, n_items: int = 40, seed: int = 0) -> sp.csr_ma
 
 
 def pair(seed: int = 5) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    from recae.splits import fold_in_split
+    from recae.splits.parts import fold_in_split
 
     return fold_in_split(purchases(60, seed=seed), 0.3, rng=np.random.default_rng(seed))
 

@@ -22,9 +22,9 @@ from recae.errors import ConfigError, DataError
 from recae.models import Blend, Model
 from recae.models.base import Additive, Factored
 from recae.models.blend import Part
-from recae.scoring import catalogue as catalogues
+from recae.scoring import tiles as catalogues
 from recae.scoring.block import best_items, numbers_for
-from recae.scoring.catalogue import catalogue
+from recae.scoring.tiles import catalogue
 
 USERS, ITEMS = 70, 150
 PATHS = ["plain", "float32", "bfloat16"]

@@ -9,13 +9,13 @@ import scipy.sparse as sp
 import torch
 
 from recae.errors import ConfigError, TrainingError
-from recae.training import SigmoidConfig, train_sigmoid
-from recae.training.block_math import users_together
-from recae.training.blocks import BlockTrainer
-from recae.training.config import resolve
-from recae.training.device_blocks import DeviceBlockTrainer
-from recae.training.parameters import first_parameters
-from recae.training.per_user import PerUserTrainer
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.exact.blocks import BlockTrainer
+from recae.training.exact.cuda import DeviceBlockTrainer
+from recae.training.exact.parameters import first_parameters
+from recae.training.exact.per_user import PerUserTrainer
+from recae.training.exact.steps import users_together
+from recae.training.kinds.sigmoid import train_sigmoid
 from recae.training.trainer import Trainer
 
 

@@ -17,15 +17,16 @@ import scipy.sparse as sp
 from safetensors import safe_open
 
 from recae.errors import CheckpointError, ConfigError, TrainingError
-from recae.files import atomic_path
+from recae.files import atomic_path, write_tensors
 from recae.modelfile import save
 from recae.models.sigmoid import SigmoidAutoencoder
-from recae.tensorfile import write_tensors
-from recae.training import Checkpoints, Epoch, SigmoidConfig, train_sigmoid
-from recae.training.checkpoint import KEY
-from recae.training.signals import held_signals
+from recae.pipeline import train
+from recae.training.callbacks import Progress
+from recae.training.checkpoint import KEY, Checkpoints, Epoch
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import train_sigmoid
+from recae.training.loop import held_signals
 from recae.training.trainer import Trainer
-from recae.workflow import Progress, train
 
 SMALL = SigmoidConfig(
     factors=8, epochs=5, learning_rate=0.3, purchase_weight=4.0, decoder_scale=0.3, fold_every=70, seed=3

@@ -19,13 +19,13 @@ from modelfiles import popular, recommender, saved
 from recae.errors import DataError
 from recae.ids import IdMap
 from recae.ingest import read_with_report
-from recae.insight.anomalies import purchase_anomalies, user_anomalies
-from recae.insight.anomaly_tables import purchase_batches, user_batches
+from recae.insight.anomalies import purchase_anomalies, purchase_batches, user_anomalies, user_batches
 from recae.modelfile import load, save
 from recae.models import Popularity
+from recae.pipeline import train
 from recae.recommender import Recommender
-from recae.training import loop
-from recae.workflow import learners_of, train
+from recae.splits.held_out import learners_of
+from recae.training.kinds import sigmoid
 
 USERS = "rank,user_id,n_items,score,tail_probability,worst_item_1,worst_item_2,worst_item_3"
 PURCHASES = "rank,user_id,item_id,name,owners,above,score,tail_probability"
@@ -174,7 +174,7 @@ def test_tables_come_in_batches_and_need_names_no_more_than_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shop = popular(item_names=None)
-    monkeypatch.setattr("recae.insight.anomaly_tables._BATCH_ROWS", 3)
+    monkeypatch.setattr("recae.insight.anomalies._BATCH_ROWS", 3)
     batches = list(purchase_batches(shop, purchase_anomalies(shop)))
     assert [batch.num_rows for batch in batches] == [3, 3, 2]
     entries = [entry for batch in batches for entry in batch.to_pylist()]
@@ -191,13 +191,13 @@ def test_tables_come_in_batches_and_need_names_no_more_than_there_are(
 def test_the_learners_are_those_that_training_saw(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     purchases, _ = read_with_report(folder.parent / "purchases.csv")
     seen: list[sp.csr_matrix] = []
-    original = loop.fit_sigmoid
+    original = sigmoid.fit_sigmoid
 
     def watched(matrix: sp.csr_matrix, *arguments: Any, **options: Any) -> Any:
         seen.append(matrix)
         return original(matrix, *arguments, **options)
 
-    monkeypatch.setattr(loop, "fit_sigmoid", watched)
+    monkeypatch.setattr(sigmoid, "fit_sigmoid", watched)
     model = train(purchases, seed=3, factors=4, epochs=1)
     learners = learners_of(model)
     assert learners is not None

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from commands import SAMPLE, names, recae, start
 
-from recae.cli.inspect_settings import print_auto, settings_toml, with_parts
+from recae.cli.inspect import print_auto, settings_toml, with_parts
 from recae.modelfile import describe, load
 
 QUICK = ("--kind", "auto", "--set", "sigmoid.factors=4", "--set", "sigmoid.epochs=2", "--seed", "1")

@@ -20,8 +20,7 @@ from jobs import interactions
 from reports import full_report
 
 from recae.modelfile import describe
-from recae.workflow import evaluate_purchases
-from recae.workflow.evaluating import EVALUATED
+from recae.selection.evaluate import EVALUATED, evaluate_purchases
 
 CHEAP = ("--kind", "itemknn", "--baselines", "popularity", "--trials", "2")
 DAY = 86_400

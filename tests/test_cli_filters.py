@@ -12,14 +12,14 @@ import pytest
 from commands import TINY, names, recae, refused
 
 import recae as package
-from recae.cli.inspect_settings import with_few_ids
+from recae.cli.inspect import with_few_ids
 from recae.errors import ConfigError
-from recae.evaluation.protocols import PROTOCOLS, ProtocolOptions
 from recae.filters import Filters
 from recae.ingest import read_with_report
 from recae.modelfile import load
-from recae.training.settings import toml_filters
-from recae.workflow.evaluation_data import filters_for, read_material
+from recae.selection.evaluate import filters_for, read_material
+from recae.settings import toml_filters
+from recae.splits.protocols import PROTOCOLS, ProtocolOptions
 
 POPULARITY = ("--kind", "popularity")
 ASKED = (

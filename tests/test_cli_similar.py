@@ -19,7 +19,8 @@ from recae.ingest import read_with_report
 from recae.insight.neighbours import METRIC_ITEMS, METRIC_USERS, BoughtTogether, similar_items, similar_users
 from recae.modelfile import save
 from recae.recommender import Recommender
-from recae.training import SigmoidConfig, train_sigmoid
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import train_sigmoid
 
 N = 4
 

@@ -13,10 +13,10 @@ from commands import TINY, names, recae, refused
 
 from recae.cli import main
 from recae.cli.kinds import ABOUT
-from recae.cli.train_settings import SHORTCUTS
+from recae.cli.train import SHORTCUTS
 from recae.modelfile import describe
-from recae.training.fields import settings_of
-from recae.workflow import CONFIGS
+from recae.selection.fit import CONFIGS
+from recae.settings import settings_of
 
 
 def config_of(*arguments: str | Path) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_repeats_reach_the_training(folder: Path, monkeypatch: pytest.MonkeyPatc
         given.update(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recae.workflow.train", spy)
+    monkeypatch.setattr("recae.pipeline.train", spy)
     assert recae("train", "../purchases.csv", "--repeats").exit_code == 130
     assert (given["repeats"], given["kind"]) == (True, "blend")
     assert recae("train", "../purchases.csv", "--repeats", "--kind", "frequency").exit_code == 130
@@ -206,7 +206,7 @@ def test_recae_settings() -> None:
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: Path) -> None:
-    from recae.training.settings import build_config, read_toml, toml_kind
+    from recae.settings import build_config, read_toml, toml_kind
 
     Path("s.toml").write_text(recae("settings", kind, "--toml").stdout)
     assert toml_kind(Path("s.toml")) == kind

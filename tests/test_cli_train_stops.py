@@ -95,7 +95,7 @@ def test_a_signal_while_it_trains(number: int, code: int, line: bytes, folder: P
 def test_a_failure_while_it_writes(
     failure: BaseException, code: int, line: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recae.modelfile import write
+    from recae import modelfile as write
 
     def half(file: Any, *_: object) -> None:
         file.write(b"half of it")

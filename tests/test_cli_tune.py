@@ -15,11 +15,11 @@ from click.testing import Result
 from commands import names, recae, refused, start
 from jobs import interactions
 
-from recae.cli import tune_display
-from recae.cli.tune_display import TuneDisplay, trial_line
+from recae.cli import tune as tune_display
+from recae.cli.tune import TuneDisplay, trial_line
 from recae.modelfile import describe
 from recae.plots import plot_trials
-from recae.workflow.tuned import TunedTrial
+from recae.selection.space import TunedTrial
 
 CHEAP = ("--kind", "edlae", "--trials", "4")
 LONG = ("--kind", "sigmoid", "--set", "factors=4", "--set", "epochs=100000", "--set", "patience=100000")
@@ -215,7 +215,7 @@ def test_a_line_a_trial() -> None:
 
 
 def test_on_a_terminal_the_epoch_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from recae.training import Epoch
+    from recae.training.checkpoint import Epoch
 
     monkeypatch.setattr(tune_display, "is_terminal", lambda stream: True)
     one = TunedTrial(1, "complete", 0.25, {"factors": 64}, 4, 1.0)

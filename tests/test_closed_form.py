@@ -6,10 +6,19 @@ import scipy.sparse as sp
 
 from recae.errors import ConfigError, TrainingError
 from recae.models import Ease, Edlae
-from recae.training import closed_form
-from recae.training.closed_form import fit_ease, fit_edlae, from_items, from_users, plan
-from recae.training.hooks import Hooks
-from recae.training.linear_config import EaseConfig, EdlaeConfig, SparseLinearConfig, resolve
+from recae.training.callbacks import Hooks
+from recae.training.kinds import linear as closed_form
+from recae.training.kinds.linear import (
+    EaseConfig,
+    EdlaeConfig,
+    SparseLinearConfig,
+    fit_ease,
+    fit_edlae,
+    from_items,
+    from_users,
+    plan,
+    resolve,
+)
 
 
 def purchases(n_users: int, n_items: int, share: float = 0.2, seed: int = 0) -> sp.csr_matrix:

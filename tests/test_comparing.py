@@ -15,12 +15,20 @@ from jobs import task, tasks
 from recae.errors import ConfigError, OutputError
 from recae.evaluation import rank
 from recae.models import ItemKNN, Popularity
-from recae.workflow import comparing, kept, rivals
-from recae.workflow.comparing import compare
-from recae.workflow.jobs import Inputs, Job
-from recae.workflow.kept import Kept, default_folder
-from recae.workflow.rivals import BASELINES, choose_baselines, choose_kinds, make_trials, parse_assignments
-from recae.workflow.worker import work
+from recae.selection import baselines as rivals
+from recae.selection import cache as kept
+from recae.selection import compare as comparing
+from recae.selection.baselines import (
+    BASELINES,
+    choose_baselines,
+    choose_kinds,
+    make_trials,
+    parse_assignments,
+)
+from recae.selection.cache import Kept, default_folder
+from recae.selection.compare import compare
+from recae.selection.jobs import Inputs, Job
+from recae.selection.worker import work
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +183,7 @@ def test_fresh_takes_nothing_and_keeps(tmp_path: Path, in_this_process: list[Job
 def test_what_the_time_did_not_suffice_for_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recae.workflow import worker
+    from recae.selection import worker
 
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(worker.time, "monotonic", lambda: float(next(clock)))

@@ -12,11 +12,10 @@ from comparisons import FAILED, LENGTH, comparison
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation import bootstrap_mean, paired_difference
-from recae.evaluation.comparison import CURVE_KS, Comparison, Measured, compare_runs, split_metric
-from recae.evaluation.runs import Run
+from recae.evaluation.comparison import CURVE_KS, Comparison, Measured, Run, compare_runs, split_metric
 from recae.evaluation.sets import set_figures
-from recae.evaluation.tasks import Task
 from recae.evaluation.verdict import holm
+from recae.splits.tasks import Task
 
 
 def of(found: Comparison, name: str) -> Measured:

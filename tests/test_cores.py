@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from shops import peeled
 
 from recae.cores import FEW_ITEMS, FEW_USERS, KEPT, core_of
-from recae.events import Events
 from recae.ids import IdMap
-from recae.interactions import Interactions
+from recae.interactions import Events, Interactions
 
 Pairs = set[tuple[int, int]]
 

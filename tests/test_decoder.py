@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recae.training.decoder import MAX_PENDING, FactoredDecoder, smallest_direction
+from recae.training.exact.decoder import MAX_PENDING, FactoredDecoder, smallest_direction
 
 
 def shrunk(dtype: str, directions: int, seed: int = 0) -> tuple[FactoredDecoder, np.ndarray]:

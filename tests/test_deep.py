@@ -11,14 +11,14 @@ import torch
 from recae.errors import ConfigError, DataError, ModelFileError
 from recae.models import DeepAutoencoder, Encoder, Model
 from recae.models.deep import ACTIVATIONS
-from recae.training import deep
 from recae.training.batches import Batch, make_batch
+from recae.training.callbacks import Hooks
 from recae.training.config import ResolvedConfig
-from recae.training.deep import DeepNetwork, _network, activate, fit_deep, make_deep_trainer
-from recae.training.deep_config import DeepConfig, resolve_deep
-from recae.training.hooks import Hooks
-from recae.training.minibatch import MinibatchTrainer
-from recae.training.start import first_encoder
+from recae.training.exact.parameters import first_encoder
+from recae.training.kinds import deep
+from recae.training.kinds.deep import DeepNetwork, _network, activate, fit_deep, make_deep_trainer
+from recae.training.kinds.deep_config import DeepConfig, resolve_deep
+from recae.training.minibatch.trainer import MinibatchTrainer
 
 SMALL = DeepConfig(
     layers="6,3", epochs=2, batch_size=8, output_learning_rate=0.1, purchase_weight=3.0, seed=5

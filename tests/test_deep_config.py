@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError
-from recae.training.deep_config import DeepConfig, half_of, resolve_deep
+from recae.training.kinds.deep_config import DeepConfig, half_of, resolve_deep
 
 SMALL = DeepConfig(
     layers="6,3", epochs=2, batch_size=8, output_learning_rate=0.1, purchase_weight=3.0, seed=5

@@ -7,10 +7,11 @@ import scipy.sparse as sp
 import torch
 
 from recae.errors import ConfigError, DeviceError, TrainingError
-from recae.training import SigmoidConfig, choice, device
-from recae.training.choice import make_trainer
-from recae.training.config import resolve
+from recae.training import device
+from recae.training.config import SigmoidConfig, resolve
 from recae.training.device import choose_device, device_name, memory_left
+from recae.training.kinds import sigmoid as choice
+from recae.training.kinds.sigmoid import make_trainer
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_what_is_seen_is_enlarged_as_in_training() -> None:
 
 
 def test_the_codes_have_the_sizes_that_are_said() -> None:
-    from recae.training.deep_config import DeepConfig
+    from recae.training.kinds.deep_config import DeepConfig
 
     for size, settings in {**script.SETTINGS, "denoising": script.DENOISING}.items():
         assert DeepConfig(**settings).sizes[-1] == (49 if size == "denoising" else size)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings import real_data
 
-from recae.cli import doctor_display
+from recae.cli import doctor as doctor_display
 from recae.doctor import Severity, examine
 from recae.errors import ColumnError, SourceError
 from recae.ingest import read_with_report

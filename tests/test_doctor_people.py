@@ -18,8 +18,8 @@ from recae.doctor.outlook import outlook_of
 from recae.doctor.people import Figures
 from recae.ids import IdMap
 from recae.interactions import Interactions
-from recae.splits import number_held_out
-from recae.workflow.holdout import hold_out
+from recae.splits.held_out import hold_out
+from recae.splits.parts import number_held_out
 
 
 def row(user: str, item: str, time: str = "2022-04-01 12:00:00") -> Row:

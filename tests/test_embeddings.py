@@ -30,7 +30,8 @@ from recae.insight.embeddings import (
 )
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
-from recae.training import SigmoidConfig, train_sigmoid
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import train_sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent
 FACTORS = 3

@@ -11,7 +11,7 @@ from recae.errors import ConfigError, DataError
 from recae.evaluation import METRICS, evaluate, measure, rank
 from recae.metrics import capped_recall, ndcg, recall
 from recae.models import ItemKNN, Popularity
-from recae.splits import fold_in_split
+from recae.splits.parts import fold_in_split
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recae.errors import ConfigError, DataError
-from recae.events import Events
-from recae.splits import last_basket_out
+from recae.interactions import Events
+from recae.splits.parts import last_basket_out
 
 USERS, ITEMS = 5, 6
 ROWS = st.lists(

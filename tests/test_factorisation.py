@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from recae.errors import ModelFileError, TrainingError
 from recae.models import ALS, BPR
 from recae.models.base import pattern
-from recae.training.baselines import AlsConfig, BprConfig, fit_als, fit_bpr, sample_by_popularity
-from recae.training.hooks import Hooks
+from recae.training.callbacks import Hooks
+from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr, sample_by_popularity
 
 N_USERS, N_ITEMS = 40, 30
 

@@ -7,11 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, ModelFileError
+from recae.kinds import KINDS_OF_TRAINING, fit
 from recae.models import KINDS, Frequency
 from recae.models.base import reads_values
-from recae.training.frequency import POPULARITIES, FrequencyConfig, fit_frequency, resolve
-from recae.training.hooks import Hooks
-from recae.training.kinds import KINDS_OF_TRAINING, fit
+from recae.training.callbacks import Hooks
+from recae.training.kinds.baselines import POPULARITIES, FrequencyConfig, fit_frequency, resolve
 
 MATRIX = sp.csr_matrix(np.array([[1, 1, 0, 0], [1, 0, 0, 3], [2, 0, 0, 1], [1, 1, 0, 0]], dtype=np.float32))
 SHARES = [1.0, 0.5, 0.0, 0.5]  # of the users who own it, whatever the values

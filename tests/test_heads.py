@@ -10,8 +10,8 @@ from torch import Tensor
 
 from recae.errors import CheckpointError
 from recae.training.batches import Batch, make_batch
-from recae.training.device_rows import DeviceRows
-from recae.training.heads import ExactHead
+from recae.training.exact.cuda import DeviceRows
+from recae.training.exact.head import ExactHead
 
 B, I, D = 40, 17, 5  # noqa: E741
 

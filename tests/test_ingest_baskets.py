@@ -8,7 +8,6 @@ import pytest
 from pyarrow import parquet
 
 from recae.errors import ColumnError
-from recae.events import Events
 from recae.ingest import (
     BASKET_NAMES,
     KNOWN_NAMES,
@@ -17,7 +16,7 @@ from recae.ingest import (
     read_events,
     read_with_report,
 )
-from recae.interactions import Interactions
+from recae.interactions import Events, Interactions
 
 Read = tuple[Interactions, Events, IngestReport]
 

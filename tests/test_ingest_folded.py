@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from plainreading import PlainReading
 
 from recae.errors import RecaeError
-from recae.events import Events
 from recae.ingest import IngestReport, choose_columns, runs
 from recae.ingest.codes import field_texts
 from recae.ingest.reading import Reading
-from recae.interactions import Interactions
+from recae.interactions import Events, Interactions
 from recae.sources import csv as csv_module
 from recae.sources.csv import CsvSource
 from recae.sources.fields import Fields

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recae.confidence import Facts
 from recae.errors import ColumnError, DataError
 from recae.ingest import read_events, read_interactions
 from recae.ingest.quantities import from_tokens, quantity_tokens, read_quantities
 from recae.interactions import Interactions
-from recae.weighting import Facts
 
 QUANTITIES = {"1": 1.0, "2": 2.0, "2.0": 2.0, '"1,5"': 1.5, "0.1": 0.1, "": 1.0, "80995": 80995.0, "3": 3.0}
 TIMES = ["2011-03-01", "2011-03-02", "2011-03-03", ""]

@@ -19,9 +19,10 @@ from jobs import interactions, task
 from recae.errors import TrainingError
 from recae.evaluation import evaluate, rank
 from recae.models import ItemKNN, Popularity
-from recae.workflow import processes, worker
-from recae.workflow.jobs import Inputs, Job, Outcome
-from recae.workflow.processes import run_job
+from recae.selection import process as processes
+from recae.selection import worker
+from recae.selection.jobs import Inputs, Job, Outcome
+from recae.selection.process import run_job
 
 
 def job(kind: str = "popularity", *trials: dict[str, Any], length: int = 10) -> Job:

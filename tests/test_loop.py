@@ -8,11 +8,12 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, TrainingError
-from recae.training import Epoch, SigmoidConfig, train_sigmoid
-from recae.training.config import resolve
-from recae.training.decoder import MAX_DRIFT, MAX_HASTE, FactoredDecoder
-from recae.training.device_blocks import DeviceBlockTrainer
-from recae.training.per_user import PerUserTrainer
+from recae.training.checkpoint import Epoch
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.exact.cuda import DeviceBlockTrainer
+from recae.training.exact.decoder import MAX_DRIFT, MAX_HASTE, FactoredDecoder
+from recae.training.exact.per_user import PerUserTrainer
+from recae.training.kinds.sigmoid import train_sigmoid
 
 
 def purchases(n_users: int = 300, n_items: int = 60, seed: int = 0) -> sp.csr_matrix:
@@ -133,7 +134,7 @@ def test_haste_divides_the_interval_between_folds(batch_size: int, monkeypatch: 
     train_sigmoid(purchases(), config)
     seldom = len(folds)
     folds.clear()
-    monkeypatch.setattr("recae.training.decoder.MAX_DRIFT", 0.0)
+    monkeypatch.setattr("recae.training.exact.decoder.MAX_DRIFT", 0.0)
     train_sigmoid(purchases(), config)
     assert len(folds) > 2 * seldom
 
@@ -149,7 +150,7 @@ def test_haste_divides_the_interval_on_a_device_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(DeviceBlockTrainer, "_fold", counted)
     numbers = []
     for limit in (MAX_DRIFT, 0.0):
-        monkeypatch.setattr("recae.training.device_blocks.MAX_DRIFT", limit)
+        monkeypatch.setattr("recae.training.exact.cuda.MAX_DRIFT", limit)
         trainer = DeviceBlockTrainer(
             purchases(), replace(SMALL, fold_every=128, batch_size=32, learning_rate=0.01, epochs=8), "cpu"
         )

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recae.training import losses
 from recae.training.batches import Batch, make_batch
-from recae.training.losses import logistic_loss, multinomial_loss, squared_loss
+from recae.training.minibatch import losses
+from recae.training.minibatch.losses import logistic_loss, multinomial_loss, squared_loss
 
 B, I, D = 9, 17, 4  # noqa: E741
 ALPHA = 3.0

@@ -11,8 +11,7 @@ from modelfiles import HISTORIES, ITEMS, METADATA, USERS, popular
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
-from recae.insight.map import STEPS, default_method, layout
-from recae.insight.mappage import choose_points, map_data, point_vectors
+from recae.insight.map import STEPS, choose_points, default_method, layout, map_data, point_vectors
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
 
@@ -154,7 +153,7 @@ def test_users_are_mapped_by_their_codes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert points.rows.tolist() == [0, 3, 2]  # three, three and two items; user 1 owns nothing
     assert points.empty == 1
     whole = shop.model.encode(shop.histories)  # type: ignore[attr-defined]
-    monkeypatch.setattr("recae.insight.mappage.rows_per_block", lambda n: 2)
+    monkeypatch.setattr("recae.insight.map.rows_per_block", lambda n: 2)
     np.testing.assert_allclose(point_vectors(shop, points), whole[[0, 3, 2]], rtol=1e-6)
     data = map_data(shop, points, np.zeros((3, 2), np.float32))
     assert data["item_id"] == ["42", "Zoë", " a b "]

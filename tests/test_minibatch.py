@@ -14,15 +14,14 @@ import torch
 from recae.errors import ConfigError, TrainingError
 from recae.models import DeepAutoencoder, Model
 from recae.training.batches import Batch, make_batch
+from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.deep import _network, fit_deep
-from recae.training.deep_config import DeepConfig, resolve_deep
-from recae.training.hooks import Hooks
+from recae.training.kinds.deep import _network, fit_deep
+from recae.training.kinds.deep_config import DeepConfig, resolve_deep
 from recae.training.loop import train
-from recae.training.minibatch import MinibatchTrainer
-from recae.training.minibatch_settings import Settings
-from recae.training.networks import Context, FirstLayer, Network, Phase, to_numpy
-from recae.training.optim import EPSILON
+from recae.training.minibatch.networks import Context, FirstLayer, Network, Phase, to_numpy
+from recae.training.minibatch.optimisers import EPSILON
+from recae.training.minibatch.trainer import MinibatchTrainer, Settings
 
 SMALL = DeepConfig(
     layers="6,3",

@@ -16,9 +16,10 @@ import safetensors.numpy
 import scipy.sparse as sp
 from modelfiles import HISTORIES, ITEMS, METADATA, NAMES, USERS, pack, parts, popular, recommender, saved
 
+from recae import modelfile as write
 from recae.errors import ConfigError, DataError, ModelFileError, OutputError
 from recae.ids import IdMap
-from recae.modelfile import describe, load, save, write
+from recae.modelfile import describe, load, save
 from recae.models import Frequency
 from recae.recommender import Recommender
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import DataError
-from recae.evaluation.moments import check_times, check_units, cut_for, moment
 from recae.interactions import NO_TIME
+from recae.splits.time import check_times, check_units, cut_for, moment
 
 SPRING = 1_300_000_000  # seconds: March 2011
 

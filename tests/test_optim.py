@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from recae.training.optim import EPSILON, Optimiser
+from recae.training.minibatch.optimisers import EPSILON, Optimiser
 
 
 def test_row_wise_adagrad_touches_only_the_rows_of_a_step() -> None:

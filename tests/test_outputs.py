@@ -8,11 +8,16 @@ import pytest
 import torch
 from test_minibatch import SMALL, purchases, trainer_of
 
-from recae.training import outputs
 from recae.training.batches import make_batch
-from recae.training.deep import fit_deep
-from recae.training.hooks import Hooks
-from recae.training.outputs import BLOCK_BYTES, SampledOutput, _cheaper_with_outputs, plain_squared_loss
+from recae.training.callbacks import Hooks
+from recae.training.kinds.deep import fit_deep
+from recae.training.minibatch import outputs
+from recae.training.minibatch.outputs import (
+    BLOCK_BYTES,
+    SampledOutput,
+    _cheaper_with_outputs,
+    plain_squared_loss,
+)
 
 
 @pytest.mark.parametrize("loss", ["multinomial", "logistic"])

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, TrainingError
-from recae.training import SigmoidConfig, train_sigmoid
-from recae.training.config import resolve
-from recae.training.kernels import train_users
-from recae.training.parameters import first_parameters
-from recae.training.per_user import PerUserTrainer
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.exact.kernels import train_users
+from recae.training.exact.parameters import first_parameters
+from recae.training.exact.per_user import PerUserTrainer
+from recae.training.kinds.sigmoid import train_sigmoid
 
 
 def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:

@@ -7,11 +7,12 @@ import pytest
 import scipy.sparse as sp
 from shops import START, Row, owner, pairs_of, peeled, purchases_of, random_shop, rows_of
 
-from recae.evaluation import itemwise, userwise
-from recae.evaluation.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks
-from recae.evaluation.tasks import Pair
 from recae.ids import IdMap
-from recae.splits import fold_in_split
+from recae.splits import items as itemwise
+from recae.splits import users as userwise
+from recae.splits.parts import fold_in_split
+from recae.splits.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks
+from recae.splits.tasks import Pair
 
 CUT = START + 60 * 24 * 6  # two thirds of the moments lie before it
 

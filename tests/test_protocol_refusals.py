@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from shops import START, Row, purchases_of, random_shop
 
 from recae.errors import ConfigError, DataError
-from recae.evaluation.protocols import ProtocolOptions, Purchases, Task, make_tasks, pair_of_matrices
 from recae.filters import Filters
 from recae.ingest import read_events
 from recae.interactions import NO_TIME
+from recae.splits.protocols import ProtocolOptions, Purchases, Task, make_tasks, pair_of_matrices
 
 ROWS = random_shop(0)
 

@@ -9,18 +9,10 @@ from shops import START, Row, pairs_of, purchases_of, random_shop, rows_of
 
 from recae.errors import DataError
 from recae.evaluation import evaluate
-from recae.evaluation.decay import DECAY
-from recae.evaluation.protocols import (
-    PROTOCOLS,
-    ProtocolOptions,
-    Task,
-    make_tasks,
-    pair_of_matrices,
-)
 from recae.interactions import NO_TIME
 from recae.models import Popularity
-from recae.workflow.holdout import HELD_OUT_AT_MOST, hold_out
-from recae.workflow.repeats import hold_out_repeats
+from recae.splits.held_out import DECAY, HELD_OUT_AT_MOST, hold_out, hold_out_repeats
+from recae.splits.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks, pair_of_matrices
 
 ROWS = random_shop(0)
 SINGLE = random_shop(1, basket=1)  # no two of a user's purchases at one time

@@ -28,7 +28,7 @@ from recalls import popularity, sets, slow
 from recae.errors import TrainingError
 from recae.evaluation import bootstrap_mean, evaluate
 from recae.models import Ease, Popularity
-from recae.workflow.fitting import fit_kind
+from recae.selection.fit import fit_kind
 
 ROWS = ratings()
 ARCHIVE = ratings_csv(ROWS)

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from publishedfiles import of, published, published_data, published_tables, results
 
-from recae.workflow.fitting import make_config
+from recae.selection.fit import make_config
 
 
 @pytest.mark.parametrize("name", published_tables.DATASETS)

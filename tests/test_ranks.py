@@ -16,16 +16,17 @@ from groups import together
 from test_blocks import SMALL, purchases, run_epoch
 
 from recae.errors import CheckpointError, ConfigError, RankLostError, TrainingError
-from recae.training import Checkpoints, SigmoidConfig, choice
-from recae.training.blocks import BlockTrainer
-from recae.training.engines import check_kind
-from recae.training.group import Group
-from recae.training.hooks import Hooks
-from recae.training.leading import LeadingTrainer, follow, leading
+from recae.pipeline import train as train_on
+from recae.training.callbacks import Hooks, check_kind
+from recae.training.checkpoint import Checkpoints
+from recae.training.config import SigmoidConfig
+from recae.training.distributed.torchrun import LeadingTrainer, follow, leading
+from recae.training.exact.blocks import BlockTrainer
+from recae.training.exact.group import Group
+from recae.training.exact.ranks import ALONE, ROWS, Ranks
+from recae.training.exact.shards import cut
+from recae.training.kinds import sigmoid as choice
 from recae.training.loop import train
-from recae.training.ranks import ALONE, ROWS, Ranks
-from recae.training.shares import cut
-from recae.workflow import train as train_on
 
 EPOCHS = 3
 

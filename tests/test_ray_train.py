@@ -20,11 +20,12 @@ from recae.errors import CheckpointError, ClusterError, ConfigError
 from recae.evaluation import evaluate
 from recae.ingest import read_with_report
 from recae.modelfile import load
-from recae.training import Checkpoints, Epoch, SigmoidConfig, train_sigmoid
-from recae.training.hooks import Hooks
-from recae.training.on_ray import MAX_FAILURES, OnRay, _Said
-from recae.training.ray_worker import Office
-from recae.workflow.holdout import hold_out
+from recae.splits.held_out import hold_out
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.config import SigmoidConfig
+from recae.training.distributed.ray import MAX_FAILURES, Office, OnRay, _Said
+from recae.training.kinds.sigmoid import train_sigmoid
 
 CONFIG = SigmoidConfig(factors=16, batch_size=64, epochs=8, patience=8, encoder_start="random", seed=1)
 

@@ -26,9 +26,9 @@ from recalls import (
 )
 
 from recae.models import ItemKNN
-from recae.training import SigmoidConfig, train_sigmoid
-from recae.training.config import resolve
-from recae.workflow import CONFIGS
+from recae.selection.fit import CONFIGS
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.kinds.sigmoid import train_sigmoid
 
 
 @pytest.fixture

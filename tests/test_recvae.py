@@ -12,12 +12,12 @@ from test_vae import MATRIX, N_ITEMS, USERS, dense_inputs, generator, groups, lo
 
 from recae.errors import ConfigError, ModelFileError
 from recae.models import RecVAE
+from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.hooks import Hooks
-from recae.training.losses import multinomial_loss
-from recae.training.networks import Context
-from recae.training.recvae import RecVaeNetwork, fit_recvae, log_composite, log_normal
-from recae.training.vae_config import RecVaeConfig, resolve_recvae
+from recae.training.kinds.recvae import RecVaeNetwork, fit_recvae, log_composite, log_normal
+from recae.training.kinds.vae_config import RecVaeConfig, resolve_recvae
+from recae.training.minibatch.losses import multinomial_loss
+from recae.training.minibatch.networks import Context
 
 CONTEXT = Context(epochs=8, steps=2, n_users=7)
 

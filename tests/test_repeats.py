@@ -12,14 +12,15 @@ from commands import recae
 
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
-from recae.events import Events
 from recae.ids import IdMap
 from recae.insight.explain import explain
+from recae.interactions import Events
 from recae.modelfile import load, save
 from recae.models import Frequency, ItemKNN, Popularity
+from recae.pipeline import FIGURES, METADATA, measure_repeats
 from recae.recommender import Recommender
 from recae.scoring import score
-from recae.workflow.repeats import DECAY, DECAYS, FIGURES, METADATA, hold_out_repeats, measure_repeats
+from recae.splits.held_out import DECAY, DECAYS, hold_out_repeats
 
 USERS, ITEMS = 40, 12
 

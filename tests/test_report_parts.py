@@ -19,8 +19,8 @@ from recae.evaluation import html_words as words
 from recae.evaluation.html import report_html
 from recae.evaluation.html_elements import Markup, element, escape, join
 from recae.evaluation.html_view import AHEAD, BEHIND, EVEN, make_view
-from recae.evaluation.protocols import PROTOCOLS
 from recae.evaluation.svg import Line, Point, interval_plot, line_chart, shorten, tick_text, ticks
+from recae.splits.protocols import PROTOCOLS
 
 
 def small_report() -> dict[str, Any]:

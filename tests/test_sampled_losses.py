@@ -8,8 +8,13 @@ from torch import Tensor
 
 from recae.errors import ConfigError
 from recae.training.batches import Batch, make_batch
-from recae.training.losses import logistic_loss, multinomial_loss
-from recae.training.sampled import Sampler, sampled_logistic_loss, sampled_multinomial_loss
+from recae.training.minibatch.losses import (
+    Sampler,
+    logistic_loss,
+    multinomial_loss,
+    sampled_logistic_loss,
+    sampled_multinomial_loss,
+)
 
 B, I, D = 3, 40, 3  # noqa: E741
 POPULARITY = np.linspace(30, 0, I).round()

@@ -20,8 +20,7 @@ from scorejobs import ITEMS, USERS, assert_same, by_hand, run, shop, work_of
 from recae.errors import ConfigError, OutputError
 from recae.ids import IdMap
 from recae.scoring import database
-from recae.scoring.database import ResultTable
-from recae.scoring.results import RUNS
+from recae.scoring.database import RUNS, ResultTable
 from recae.scoring.work import Work
 
 READ = "select user_id, item_id, rank, score from {} "

@@ -273,7 +273,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_an_older_file(small_disk: Path) -> None:
-    from recae.scoring.file import OneFile
+    from recae.scoring.folder import OneFile
 
     (small_disk / "r.jsonl").write_text("older")
     (small_disk / "ballast").write_bytes(bytes(200_000))

@@ -30,12 +30,10 @@ from recae.ids import IdMap
 from recae.modelfile import save
 from recae.models import Popularity
 from recae.recommender import Recommender
-from recae.scoring import cluster_job
-from recae.scoring.cluster_job import Cluster, spread
-from recae.scoring.cluster_worker import Order, Worker
-from recae.scoring.file import OneFile
-from recae.scoring.folder import Folder
+from recae.scoring import ray as cluster_job
+from recae.scoring.folder import Folder, OneFile
 from recae.scoring.manifest import MANIFEST, PLAN, Shard, settings_of
+from recae.scoring.ray import Cluster, Order, Worker, spread
 from recae.scoring.work import Work
 
 ray = pytest.importorskip("ray", reason="needs pip install 'recae[ray]'")

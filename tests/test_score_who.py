@@ -30,12 +30,12 @@ from recae.scoring.audience import (
     every_user,
     fold_in,
     new_histories,
+    read_ids,
     rejects,
     some_users,
 )
-from recae.scoring.idlists import read_ids
 from recae.scoring.rules import barred_items
-from recae.scoring.schema import SCHEMA
+from recae.scoring.work import SCHEMA
 
 
 def owned(audience: Audience, recommender: recae.Recommender) -> dict[str, dict[str, float]]:

@@ -23,8 +23,7 @@ from recae.ids import IdMap
 from recae.models import Popularity, SigmoidAutoencoder
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, every_user, rejects
-from recae.scoring.file import OneFile
-from recae.scoring.preflight import look_ahead
+from recae.scoring.folder import OneFile, look_ahead
 from recae.scoring.work import Work, make_work
 
 NAMES = ["r.parquet", "r.pq", "R.PARQUET", "r.csv", "r.jsonl", "r.ndjson"]
@@ -150,7 +149,7 @@ def test_what_a_model_raises_is_passed_on(taken: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recae.scoring.file.GROUP_ROWS", 60)
+    monkeypatch.setattr("recae.scoring.folder.GROUP_ROWS", 60)
     work = work_of()
     expected = rows_of(table_of(work))
     assert run(work, OneFile(tmp_path / name)) == len(expected)
@@ -174,7 +173,7 @@ def test_nobody_to_score(name: str, tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(
     name: str, failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recae.scoring.file.GROUP_ROWS", 1)  # so that something is written before
+    monkeypatch.setattr("recae.scoring.folder.GROUP_ROWS", 1)  # so that something is written before
     (tmp_path / name).write_text("older")
     told: list[int] = []
 

@@ -13,10 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import ConfigError
+from recae.selection.fit import CONFIGS
+from recae.settings import (
+    build_config,
+    choose_kind,
+    parse_settings,
+    read_toml,
+    settings_of,
+    to_toml,
+    toml_kind,
+)
 from recae.training.config import SigmoidConfig, check_range
-from recae.training.fields import settings_of
-from recae.training.settings import build_config, choose_kind, parse_settings, read_toml, to_toml, toml_kind
-from recae.workflow import CONFIGS
 
 
 @dataclass(frozen=True)

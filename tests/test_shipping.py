@@ -12,10 +12,9 @@ import pytest
 from fitting import FIT
 from scorejobs import ITEMS, USERS, purchases, rows_of, shop, work_of
 
-from recae.scoring.cluster_worker import stream_of
+from recae.scoring.folder import write_shard
 from recae.scoring.manifest import sha256_of
-from recae.scoring.shards import write_shard
-from recae.scoring.shipping import Common, Part
+from recae.scoring.ray import Common, Part, stream_of
 from recae.scoring.work import Work
 
 

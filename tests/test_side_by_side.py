@@ -14,10 +14,10 @@ import pytest
 from jobs import task, tasks
 
 from recae.errors import TrainingError
-from recae.workflow import comparing, side_by_side
-from recae.workflow.comparing import compare
-from recae.workflow.processes import Running
-from recae.workflow.side_by_side import Clock, at_once, run_all
+from recae.selection import compare as comparing
+from recae.selection import process as side_by_side
+from recae.selection.compare import compare
+from recae.selection.process import Clock, Running, at_once, run_all
 
 QUICK = {"sigmoid": {"factors": 4, "epochs": 2}, "blend": {"sigmoid.factors": 4, "sigmoid.epochs": 2}}
 
@@ -95,7 +95,7 @@ def test_a_process_that_begins_too_late_is_ended() -> None:
 
 
 def test_a_process_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from recae.workflow import processes
+    from recae.selection import process as processes
 
     monkeypatch.setattr(processes, "_TO_END", 0.2)
     deaf = subprocess.Popen(

@@ -13,12 +13,12 @@ from test_models import HELD_OUT, HISTORIES
 from recae.errors import ConfigError, ModelFileError, TrainingError
 from recae.models import Encoder, SigmoidAutoencoder
 from recae.ranking import top_k
-from recae.training import Checkpoints, SigmoidConfig, train_sigmoid
 from recae.training.batches import make_batch
-from recae.training.choice import make_trainer
-from recae.training.config import resolve
-from recae.training.minibatch import MinibatchTrainer
-from recae.training.per_user import PerUserTrainer
+from recae.training.checkpoint import Checkpoints
+from recae.training.config import SigmoidConfig, resolve
+from recae.training.exact.per_user import PerUserTrainer
+from recae.training.kinds.sigmoid import make_trainer, train_sigmoid
+from recae.training.minibatch.trainer import MinibatchTrainer
 
 SMALL = SigmoidConfig(factors=16, epochs=40, batch_size=8, noise=0.2, seed=1)
 VARIANTS: list[dict[str, Any]] = [

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from recae.errors import ConfigError, DataError
 from recae.evaluation import Slice, slices
 from recae.evaluation.slices import popularity_classes
-from recae.evaluation.tasks import Task
 from recae.ids import IdMap
 from recae.metrics import METRICS
+from recae.splits.tasks import Task
 
 
 def matrix(rows, n_items: int) -> sp.csr_matrix:

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from recae.errors import ConfigError
-from recae.workflow.fitting import CONFIGS, make_config
-from recae.workflow.spaces import DIGITS, REACH, Dimension, space, trials
+from recae.selection.fit import CONFIGS, make_config
+from recae.selection.space import DIGITS, REACH, Dimension, space, trials
 
 SEARCHED = [kind for kind in CONFIGS if kind not in ("auto", "popularity")]
 

@@ -8,11 +8,10 @@ import scipy.sparse as sp
 
 from recae.errors import TrainingError
 from recae.models import SparseLinear
-from recae.training import sparse_linear
-from recae.training.closed_form import fit_edlae
-from recae.training.hooks import Hooks
-from recae.training.linear_config import EdlaeConfig, SparseLinearConfig
-from recae.training.sparse_linear import fit_sparse_linear, solve_neighbours
+from recae.training.callbacks import Hooks
+from recae.training.kinds import sparse_linear
+from recae.training.kinds.linear import EdlaeConfig, SparseLinearConfig, fit_edlae
+from recae.training.kinds.sparse_linear import fit_sparse_linear, solve_neighbours
 
 
 def purchases(n_users: int, n_items: int, share: float = 0.15, seed: int = 0) -> sp.csr_matrix:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recae.training import SigmoidConfig, start
-from recae.training.choice import memory_needed
-from recae.training.config import SVD_ITEMS_AT_MOST, ResolvedConfig, resolve
-from recae.training.start import DEVIATION, first_encoder, start_memory
+from recae.training.config import SVD_ITEMS_AT_MOST, ResolvedConfig, SigmoidConfig, resolve
+from recae.training.exact import parameters as start
+from recae.training.exact.parameters import DEVIATION, first_encoder, start_memory
+from recae.training.kinds.sigmoid import memory_needed
 
 
 def purchases(n_users: int = 90, n_items: int = 50) -> sp.csr_matrix:

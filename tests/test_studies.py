@@ -12,10 +12,9 @@ import pytest
 from jobs import interactions
 
 from recae.errors import CheckpointError, ConfigError, OutputError
-from recae.workflow.studies import RANDOM_TRIALS, UNPRUNED_TRIALS
-from recae.workflow.study_files import check_optuna, check_study, open_study
-from recae.workflow.tuned import TunedTrial
-from recae.workflow.tuning import tune
+from recae.selection.space import TunedTrial
+from recae.selection.study import RANDOM_TRIALS, UNPRUNED_TRIALS, check_optuna, check_study, open_study
+from recae.selection.tune import tune
 
 IDENTITY = {"kind": "edlae", "seed": 0, "searched": "l2 2 to 5"}
 

@@ -13,8 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recae.scoring import tile_kernels, tiles
-from recae.scoring.catalogue import catalogue, rounded_up, to_bfloat16
-from recae.scoring.tiles import best_of_tiles, has_bfloat16_units
+from recae.scoring.tiles import best_of_tiles, catalogue, has_bfloat16_units, rounded_up, to_bfloat16
 
 
 class Given:

@@ -19,12 +19,12 @@ from safetensors.numpy import load_file
 from test_blocks import SMALL, purchases
 from torch.distributed import HashStore
 
-import recae.training.torchrun
+import recae.training.distributed.torchrun
 from recae.errors import DataError, RankLostError, TrainingError
 from recae.machine import launched, restarts
 from recae.modelfile import load
-from recae.training.hooks import Hooks
-from recae.training.torchrun import Torchrun
+from recae.training.callbacks import Hooks
+from recae.training.distributed.torchrun import Torchrun
 
 OPTIONS = ("--kind", "sigmoid", "--factors", "8", "--batch-size", "64", "--seed", "1")
 
@@ -190,7 +190,7 @@ def test_which_of_several_processes_this_is(monkeypatch: pytest.MonkeyPatch) -> 
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A store that both reach; the signals are as before in the end."""
     shared = HashStore()
-    monkeypatch.setattr(recae.training.torchrun, "_store", lambda: shared)
+    monkeypatch.setattr(recae.training.distributed.torchrun, "_store", lambda: shared)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -203,14 +203,14 @@ def beside(lead: Callable[[Torchrun], Any]) -> tuple[Any, int]:
 
     def run() -> None:
         try:
-            with recae.training.torchrun.launched(2) as engine:
+            with recae.training.distributed.torchrun.launched(2) as engine:
                 found.append(lead(engine))
         except Exception as error:
             found.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
-    code = recae.training.torchrun.take_part(1, 2)
+    code = recae.training.distributed.torchrun.take_part(1, 2)
     thread.join()
     return found[0], code
 
@@ -250,7 +250,7 @@ def test_what_goes_wrong_in_process_1_is_said_by_process_0(
     def fail(group: Any) -> None:
         raise error
 
-    monkeypatch.setattr(recae.training.torchrun, "follow", fail)
+    monkeypatch.setattr(recae.training.distributed.torchrun, "follow", fail)
     found, code = beside(fit)
     assert isinstance(found, TrainingError)
     assert str(found) == f"process 1 of 2 failed: {said}"
@@ -264,7 +264,7 @@ def test_a_connection_that_breaks_is_said_by_both(monkeypatch: pytest.MonkeyPatc
         group.close()
         raise RankLostError("gone")
 
-    monkeypatch.setattr(recae.training.torchrun, "follow", leave)
+    monkeypatch.setattr(recae.training.distributed.torchrun, "follow", leave)
     found, code = beside(fit)
     assert isinstance(found, RankLostError)
     assert code == 2
@@ -274,8 +274,8 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise RuntimeError("connection refused")
 
-    monkeypatch.setattr(recae.training.torchrun, "_store", none)
-    assert recae.training.torchrun.take_part(1, 2) == 2
+    monkeypatch.setattr(recae.training.distributed.torchrun, "_store", none)
+    assert recae.training.distributed.torchrun.take_part(1, 2) == 2
 
 
 def test_only_what_torchrun_starts_counts_restarts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,13 +19,14 @@ from recae.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recae.evaluation import evaluate
 from recae.ids import IdMap
 from recae.interactions import Interactions
-from recae.training.settings import read_toml, toml_kind
-from recae.workflow import train, tuning_trials
-from recae.workflow.fitting import CONFIGS, fit_kind
-from recae.workflow.tuned import TunedTrial, best_of
-from recae.workflow.tuning import tune
-from recae.workflow.tuning_data import TuningData
-from recae.workflow.tuning_trials import TuningProgress, parse_metric
+from recae.pipeline import train
+from recae.selection import trials as tuning_trials
+from recae.selection.fit import CONFIGS, fit_kind
+from recae.selection.space import TunedTrial, best_of
+from recae.selection.trials import TuningProgress, parse_metric
+from recae.selection.tune import tune
+from recae.selection.tuning_data import TuningData
+from recae.settings import read_toml, toml_kind
 
 
 def plain(tuned: Any) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from recae.errors import ConfigError, ModelFileError
 from recae.models import MultVAE, model_class
 from recae.models.vae import parse_layers
 from recae.training.batches import make_batch
-from recae.training.hooks import Hooks
-from recae.training.losses import multinomial_loss
-from recae.training.vae import MultVaeNetwork, fit_multvae, normal_divergence, sample
-from recae.training.vae_config import MultVaeConfig, RecVaeConfig, resolve_multvae, resolve_recvae
+from recae.training.callbacks import Hooks
+from recae.training.kinds.vae import MultVaeNetwork, fit_multvae, normal_divergence, sample
+from recae.training.kinds.vae_config import MultVaeConfig, RecVaeConfig, resolve_multvae, resolve_recvae
+from recae.training.minibatch.losses import multinomial_loss
 
 N_ITEMS = 11
 MATRIX = sp.random(7, N_ITEMS, 0.4, format="csr", random_state=1, dtype=np.float32)

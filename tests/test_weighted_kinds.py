@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recae.confidence import Weighting
 from recae.errors import ConfigError
+from recae.kinds import KINDS_OF_TRAINING, fit
 from recae.models import ItemKNN, Popularity
-from recae.training.baselines import AlsConfig, ItemKNNConfig, PopularityConfig
-from recae.training.hooks import Hooks
-from recae.training.kinds import KINDS_OF_TRAINING, fit
-from recae.training.linear_config import EdlaeConfig, SparseLinearConfig
-from recae.weighting import Weighting
-from recae.workflow.fitting import check_weighting, fit_config, make_config, weighs
+from recae.selection.fit import check_weighting, fit_config, make_config, weighs
+from recae.training.callbacks import Hooks
+from recae.training.kinds.baselines import AlsConfig, ItemKNNConfig, PopularityConfig
+from recae.training.kinds.linear import EdlaeConfig, SparseLinearConfig
 
 
 def shop(n_users: int = 60, n_items: int = 25, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from shops import START, Row, owner, purchases_of, random_shop, rows_of
 
+from recae.confidence import Facts, Weighting
 from recae.errors import ColumnError
-from recae.evaluation.drawing import VALIDATION_SHARE
-from recae.evaluation.moments import cut_for
-from recae.evaluation.protocols import ProtocolOptions, Purchases, make_tasks
-from recae.events import Events
-from recae.weighting import Facts, Weighting
-from recae.workflow.jobs import Inputs
+from recae.interactions import Events
+from recae.selection.jobs import Inputs
+from recae.splits.held_out import VALIDATION_SHARE
+from recae.splits.protocols import ProtocolOptions, Purchases, make_tasks
+from recae.splits.time import cut_for
 
 BOTH = Weighting(half_life=0.02, quantity_as_confidence=True)  # of a shop of some hours
 CUT = START + 60 * 24 * 6

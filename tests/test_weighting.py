@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recae
+from recae.confidence import LARGEST, Facts, Weighting, places_of
 from recae.errors import ColumnError, ConfigError
-from recae.events import Events
-from recae.interactions import NO_TIME
-from recae.weighting import LARGEST, Facts, Weighting, places_of
+from recae.interactions import NO_TIME, Events
 
 DAY = 86_400
 
@@ -160,7 +159,7 @@ def test_weights_are_of_the_learners_alone_and_the_histories_stay_as_they_are(tm
 
     options = {"kind": "ease", "weights": recae.Weighting(half_life=50)}
     model = recae.train(shop(rows), **options)
-    from recae.workflow.holdout import learners_of
+    from recae.splits.held_out import learners_of
 
     learners = learners_of(model)
     assert learners is not None

@@ -90,10 +90,16 @@ def anomalies(
 
         check_output(out, model_path)
 
-    from recae.insight.anomalies import purchase_anomalies, user_anomalies
-    from recae.insight.anomaly_tables import PURCHASE_SCHEMA, USER_SCHEMA, purchase_batches, user_batches
+    from recae.insight.anomalies import (
+        PURCHASE_SCHEMA,
+        USER_SCHEMA,
+        purchase_anomalies,
+        purchase_batches,
+        user_anomalies,
+        user_batches,
+    )
     from recae.modelfile import load
-    from recae.workflow import learners_of
+    from recae.splits.held_out import learners_of
 
     recommender = load(model_path)
     learners = learners_of(recommender)
@@ -144,7 +150,7 @@ def _users(number: int) -> str:
 
 def _give_reasons(recommender: Recommender, found: UserAnomalies, entries: list[dict[str, Any]]) -> None:
     """Put each user's worst items with their names and scores in the place of the columns of ids."""
-    from recae.insight.anomaly_tables import WORST
+    from recae.insight.anomalies import WORST
 
     names, purchases, worst = recommender.item_names, found.purchases, found.worst(WORST)
     for entry, place in zip(entries, found.ranked(), strict=False):

@@ -12,7 +12,7 @@ from recae.cli.output import message, print_json, progress
 from recae.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from recae.insight.mappage import Points
+    from recae.insight.map import Points
 
 
 @click.command("map")
@@ -95,7 +95,7 @@ def map_command(
     check_method(method)
 
     from recae.insight.categories import read_categories
-    from recae.insight.mappage import choose_points, map_data, map_page, point_vectors
+    from recae.insight.map import choose_points, map_data, map_page, point_vectors
     from recae.modelfile import load
 
     started = time.perf_counter()

@@ -1,15 +1,25 @@
 """Options that several commands share."""
 
+from __future__ import annotations
+
 import csv
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recae.errors import ConfigError, OutputError
+from recae.cli.output import message
+from recae.errors import ConfigError, OutputError, SourceError
+
+if TYPE_CHECKING:
+    from recae.confidence import Weighting
+    from recae.filters import Filters
+    from recae.scoring.ray import Cluster
+    from recae.training.callbacks import Engine
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -74,3 +84,342 @@ def owned_option(function: _Function) -> _Function:
         help="Leave out what the user or basket has already, or keep it in.  "
         "[default: --exclude-owned, unless the model was trained with --repeats]",
     )(function)
+
+
+_COLUMNS = {
+    "user": "The column of users.  [default: by its name]",
+    "item": "The column of items.  [default: by its name]",
+    "time": "The column of times, '' for none.  [default: by its name]",
+    "quantity": "The column of quantities, '' for none.  [default: by its name]",
+    "name": "The column of item names, '' for none.  [default: by its name]",
+    "basket": "With --repeats: the column that numbers the orders.  [default: by its name, where there is no time]",
+}
+
+
+def weighting_options(function: _Function) -> _Function:
+    """Add --half-life and --quantity-as-confidence; `read_weighting` takes them."""
+    function = click.option(
+        "--quantity-as-confidence",
+        is_flag=True,
+        help="Purchases weigh more in training the more of an item was bought: 1 + log(1 + quantity).",
+    )(function)
+    return click.option(
+        "--half-life",
+        metavar="DAYS",
+        help="Purchases weigh half in training when they are so many days older.  [default: age does not matter]",
+    )(function)
+
+
+def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> Weighting:
+    """What purchases weigh; takes what `weighting_options` added out of `options`. ConfigError for no days.
+
+    Args:
+        base: what holds where an option is not given.
+    """
+    from recae.confidence import Weighting
+
+    text, quantity = options.pop("half_life"), options.pop("quantity_as_confidence")
+    days = None
+    if text is not None:
+        try:
+            days = float(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"--half-life is a number of days above 0, such as 90, found '{text}': give one"
+            ) from error
+    asked = {"half_life": days, "quantity_as_confidence": quantity or None}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return Weighting.of({**({} if base is None else base.as_dict()), **given})
+
+
+def column_options(function: _Function) -> _Function:
+    """Add --user-column and the others, as `user_column` and so on: what `recae.ingest.read_events` takes."""
+    for role, text in reversed(_COLUMNS.items()):
+        function = click.option(f"--{role}-column", metavar="NAME", help=text)(function)
+    return function
+
+
+_NAMES = ("since", "until", "min_user_purchases", "min_item_purchases", "exclude_items")
+
+
+def filter_options(function: _Function) -> _Function:
+    """Add --since and the others, each as the text, number or tuple of texts that `read_filters` takes."""
+    for option in (
+        click.option(
+            "--exclude-items",
+            metavar="ITEMS",
+            multiple=True,
+            help="Leave out these items: a file as for recae score, or ids separated by commas.  [repeatable]",
+        ),
+        click.option(
+            "--min-item-purchases",
+            type=int,
+            metavar="N",
+            help="Leave out items of fewer users, again and again with the users, until none is left out.",
+        ),
+        click.option(
+            "--min-user-purchases",
+            type=int,
+            metavar="N",
+            help="Leave out users of fewer items; repeat purchases of an item count once.",
+        ),
+        click.option(
+            "--until",
+            metavar="DATE",
+            help="Leave out purchases from this moment on: 2011-12-01 leaves out that day, too.",
+        ),
+        click.option(
+            "--since",
+            metavar="DATE",
+            help="Leave out purchases before this moment, such as 2010-12-01 or 2010-12-01T12:00; UTC unless it "
+            "says otherwise.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def read_filters(options: dict[str, Any], base: Filters | None = None) -> Filters:
+    """Return the filters that were asked for; takes what `filter_options` added out of `options`.
+
+    Args:
+        base: what holds where an option is not given.
+
+    Raises:
+        ConfigError: a value is none, or two do not go together.
+        SourceError, ColumnError: a file of ids cannot be used.
+    """
+    from recae.filters import Filters
+
+    given = {name: options.pop(name) for name in _NAMES}
+    given["exclude_items"] = item_ids("--exclude-items", given["exclude_items"])
+    asked = {name: value for name, value in given.items() if value is not None}
+    return Filters.of({**({} if base is None else base.as_dict()), **asked})
+
+
+def files_of_filters(options: dict[str, Any]) -> list[str]:
+    """Return the files that --exclude-items names, which no result may replace."""
+    return [value for value in options["exclude_items"] if os.path.isfile(value)]  # noqa: PTH113  # never raises
+
+
+def source_argument(function: _Function) -> _Function:
+    """Add PURCHASES as `source`, a text, and --query and --table: what `recae.ingest.read_events` takes."""
+    for name, metavar, text in (
+        ("--table", "NAME", "The table or view of a database to read, such as purchases or shop.purchases."),
+        ("--query", "SQL", "A SELECT to read from a database instead of a table."),
+    ):
+        function = click.option(name, metavar=metavar, help=text)(function)
+    return click.argument("source", metavar="PURCHASES", callback=_checked)(function)
+
+
+def reading_options(function: _Function) -> _Function:
+    """Add --strict and --rejects, as `strict` and `rejects` (a path or None): what `recae.ingest.read_events` takes."""
+    function = click.option(
+        "--rejects",
+        metavar="PATH",
+        callback=_rejects,
+        help="Keep every dropped row, with its number and the reason: .csv, .parquet or .pq.",
+    )(function)
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse purchases of which a row is dropped or a value is in doubt.",
+    )(function)
+
+
+def check_outputs(sources: Sequence[str], paths: Mapping[str, Path | None]) -> None:
+    """Raise OutputError, before any work, for what cannot be written and for two results in one file.
+
+    Args:
+        sources: what is read, which no result may replace.
+        paths: option to where it writes; None where it is not given.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is None:
+            continue
+        for source in sources:
+            check_not_read(path, source)
+        if other := seen.get(path.resolve()):
+            raise OutputError(f"{other} and {option} are both '{path}': give each a path of its own")
+        seen[path.resolve()] = option
+
+
+def check_not_read(path: Path, source: str) -> None:
+    """Raise OutputError where a result would replace a file that is read, and as `recae.files.check_writable`."""
+    from recae.files import check_writable
+    from recae.sources import local_files
+
+    check_writable(path)
+    if path.exists():
+        for file in filter(os.path.exists, local_files(source)):  # which, unlike Path's, never raises
+            if path.samefile(file):
+                check_writable(path, file)
+
+
+def _rejects(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """Return the path of a table that can be written."""
+    if value is None:
+        return None
+    from recae.tables import check_output
+
+    path = output_path(ctx, parameter, value)
+    check_output(path)
+    return path
+
+
+def warn_of_password(text: str) -> None:
+    """Warn where a password stands on the command line."""
+    from recae.sources import shows_password
+
+    if shows_password(text):
+        message(
+            "everybody on this machine can see the password in the command line; put the URL into an environment "
+            "variable and give env:NAME, or use PGPASSWORD or ~/.pgpass for PostgreSQL"
+        )
+
+
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    warn_of_password(value)
+    return value
+
+
+ENGINE = ("engine", "address", "workers", "cpus_per_worker")
+"""Names of the options' values."""
+
+
+def engine_options(needs: str = "") -> Callable[[_Function], _Function]:
+    """Add --engine and what goes with it; `needs` says what else has to be given with ray."""
+
+    def add(function: _Function) -> _Function:
+        for option in (
+            click.option(
+                "--cpus-per-worker",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="With ray: processors, and threads, of each worker.  [default: 1]",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="With ray: workers at most.  [default: as many as the cluster has processors for]",
+            ),
+            click.option(
+                "--address",
+                metavar="HOST:PORT",
+                help="With ray: the cluster's head node, or auto.  [default: RAY_ADDRESS, else this machine alone]",
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(["local", "ray"]),
+                default="local",
+                show_default=True,
+                help=f"Compute in this process, or on a Ray cluster{needs}.",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def check_engine(engine: str, address: str | None, workers: int | None, cpus_per_worker: int | None) -> None:
+    """Raise ConfigError for an option that goes with --engine ray where that is not given."""
+    given = {"--address": address, "--workers": workers, "--cpus-per-worker": cpus_per_worker}
+    for option, value in given.items():
+        if engine != "ray" and value is not None:
+            raise ConfigError(f"{option} goes with --engine ray; give that, too, or leave it out")
+
+
+@contextmanager
+def scoring_cluster(
+    engine: str, address: str | None, workers: int | None, cpus_per_worker: int | None
+) -> Iterator[Cluster | None]:
+    """Connect to the cluster that the options name, and give its workers; None for --engine local.
+
+    Raises:
+        ConfigError: as `check_engine`.
+        ClusterError: the cluster cannot be used.
+    """
+    check_engine(engine, address, workers, cpus_per_worker)
+    if engine != "ray":
+        yield None
+        return
+    from recae.cluster import connected
+    from recae.scoring.ray import Cluster
+
+    with connected(address) as ray:
+        yield Cluster.of(ray, workers, cpus_per_worker or 1)
+
+
+@contextmanager
+def training_engine(
+    place: tuple[int, int] | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    cpus_per_worker: int | None,
+) -> Iterator[Engine | None]:
+    """Yield the other processes that train; None where this one trains by itself.
+
+    Args:
+        place: number of this process and how many torchrun has started; None without it.
+
+    Raises:
+        ClusterError: the cluster cannot be used.
+    """
+    if engine == "ray":
+        from recae.cluster import connected
+        from recae.training.distributed.ray import OnRay
+
+        with connected(address) as ray:
+            yield OnRay(ray, workers, cpus_per_worker or 1)
+    elif place is not None:
+        from recae.training.distributed.torchrun import launched
+
+        with launched(place[1]) as others:
+            yield others
+    else:
+        yield None
+
+
+def item_ids(option: str, values: Sequence[str]) -> Any:
+    """Return the ids that the values of an option name, files among them read; None without values.
+
+    Raises:
+        SourceError, ColumnError: a file cannot be used; so, too, where what is named as files are is not there.
+        ConfigError: ids are not CSV.
+    """
+    from recae.scoring.audience import read_ids
+    from recae.sources import is_file_name
+
+    ids: list[str] = []
+    for value in values:
+        if os.path.isfile(value):  # noqa: PTH113  # which, unlike Path's, never raises
+            ids += read_ids(value, "item").to_pylist()
+        elif is_file_name(value):
+            raise SourceError(
+                f"there is no file '{value}' for {option}; check the path, or, if it is the id of an item, put it into "
+                "a file with one id a line"
+            )
+        else:
+            ids += split(option, [value])
+    return ids if values else None
+
+
+def split(option: str, texts: Sequence[str]) -> list[str]:
+    """Return the fields of texts as CSV, those between quotes with their commas; ConfigError if one is not closed."""
+    try:
+        return [
+            field
+            for text in texts
+            for fields in csv.reader(io.StringIO(text, newline=""), strict=True)
+            for field in fields
+            if field
+        ]
+    except csv.Error as error:
+        raise ConfigError(
+            f"{option} {', '.join(texts)!r:.80} cannot be read as CSV ({error}); close every quotation mark that an id "
+            "begins with, and double those inside it"
+        ) from error

@@ -43,9 +43,8 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
             print_table(["kind", "what it is"], [[name, about] for name, about in ABOUT.items()])
         return
 
-    from recae.training.fields import settings_of
-    from recae.training.settings import choose_kind
-    from recae.workflow import CONFIGS
+    from recae.selection.fit import CONFIGS
+    from recae.settings import choose_kind, settings_of
 
     found = settings_of(CONFIGS[choose_kind(kind, CONFIGS)]).values()
     if as_toml:
@@ -64,7 +63,7 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
 
 def toml_line(name: str, value: Any) -> str:
     """Return the line of a TOML file that sets one value."""
-    from recae.training.settings import to_toml
+    from recae.settings import to_toml
 
     return to_toml("", {name: value}).splitlines()[1]
 

@@ -4,28 +4,186 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recae.cli.columns import column_options, read_weighting, weighting_options
-from recae.cli.engine import ENGINE, check_engine, engine_options, training_engine
-from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
-from recae.cli.options import DEFAULT_MODEL, output_path
-from recae.cli.output import message, print_json, print_metrics, silence
-from recae.cli.sources import check_not_read, check_outputs, reading_options, source_argument
-from recae.cli.train_display import Display
-from recae.cli.train_settings import SHORTCUTS, read_settings, settings_options
+from recae.cli.options import (
+    DEFAULT_MODEL,
+    ENGINE,
+    check_engine,
+    check_not_read,
+    check_outputs,
+    column_options,
+    engine_options,
+    files_of_filters,
+    filter_options,
+    output_path,
+    read_filters,
+    read_weighting,
+    reading_options,
+    source_argument,
+    training_engine,
+    weighting_options,
+)
+from recae.cli.output import clean, is_terminal, message, print_json, print_metrics, silence
 from recae.errors import ConfigError, OutputError
 from recae.machine import launched, restarts
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
-    from recae.training import Checkpoints
+    from recae.training.checkpoint import Checkpoints, Epoch
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+SHORTCUTS = {
+    "factors": ("N", "Size of the code."),
+    "layers": ("N,N,…", "Sizes of the hidden layers, down to the code."),
+    "epochs": ("N", "Passes over the users, at most."),
+    "learning_rate": ("X", "Step of the decoder."),
+    "encoder_learning_rate": ("X", "Step of the encoder, before AdaGrad."),
+    "purchase_weight": ("X", "α: weight of a purchase's error, 1 or more."),
+    "input_power": ("X", "p: a history of m items enters as x/m^p, 0 to 1."),
+    "dropout": ("X", "Share of each history hidden from the encoder."),
+    "fold_every": ("N", "Users between two folds, at most."),
+    "patience": ("N", "Epochs without a better validation recall@20 before it stops."),
+    "batch_size": (
+        "N",
+        "Users whose codes are computed together; sigmoid with 1: one after the other, the exact per-user step.",
+    ),
+    "seed": ("N", "Of everything random; the same seed gives the same model."),
+    "budget": ("TIME", "With --kind auto: 90s, 10m, 1h; what does not fit is not tried.  [default: 10m]"),
+}
+"""Settings with an option of their own: what stands for the value, and the help."""
+
+
+def settings_options(function: _Function) -> _Function:
+    """Add an option for each of `SHORTCUTS`, and --kind, --set and --config."""
+    for name, (metavar, text) in reversed(SHORTCUTS.items()):
+        function = click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=text)(function)
+    function = click.option(
+        "--config",
+        "config_path",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help='TOML file: kind = "deep" and settings; options win over it.',
+    )(function)
+    function = click.option(
+        "--set",
+        "assignments",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Any setting of the kind; repeatable. `recae settings KIND` lists them.",
+    )(function)
+    return click.option("--kind", metavar="NAME", help="The model, see below.  [default: blend]")(function)
+
+
+def read_settings(
+    kind: str | None,
+    config_path: Path | None,
+    assignments: Sequence[str],
+    options: dict[str, str | None],
+) -> tuple[str, dict[str, Any]]:
+    """The kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
+    from recae.selection.fit import CONFIGS, DEFAULT_KIND
+    from recae.settings import build_config, choose_kind, parse_settings, read_toml, toml_kind
+
+    if kind is None and config_path is not None:
+        kind = toml_kind(config_path)
+    kind = choose_kind(DEFAULT_KIND if kind is None else kind, CONFIGS)
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    explicit = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
+    values = {} if config_path is None else read_toml(config_path, kind, CONFIGS[kind], kinds=CONFIGS)
+    values |= explicit
+    build_config(kind, CONFIGS[kind], values, kinds=CONFIGS)
+    return kind, values
+
+
+class Display:
+    """How far the training is, on stderr: a bar on a terminal, else a line an epoch."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._epochs, self._epoch, self._n_users = 0, 0, 0
+        self._figures = ""  # of the last epoch
+        # when this session's first users were done, and how many that were
+        self._first: tuple[float, int] | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def start(self, epochs: int, n_users: int) -> None:
+        """A training begins, which may follow another: a blend has several."""
+        self._close()
+        self._epochs, self._n_users, self._epoch, self._figures, self._first = epochs, n_users, 0, "", None
+        self.say(f"training on {n_users:,} users, at most {epochs} epochs")
+        if is_terminal(sys.stderr):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TimeRemainingColumn(),
+                console=Console(file=sys.stderr),
+                transient=True,
+            )
+            self._task = self._bar.add_task("epoch 1", total=epochs * n_users)
+            self._bar.start()
+
+    def users(self, done: int) -> None:
+        """So many users of the epoch are done."""
+        done += self._epoch * self._n_users
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        if self._bar is not None and now - self._shown >= 0.1:
+            self._shown = now
+            speed = (done - self._first[1]) / max(now - self._first[0], 1e-9)
+            text = f"epoch {self._epoch + 1}/{self._epochs}{self._figures}, {speed:,.0f} users/s"
+            self._bar.update(self._task, completed=done, description=text)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+        self._epoch = epoch.epoch
+        recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
+        self._figures = f": loss {epoch.loss:.2f}{recall}"
+        speed = f"{epoch.users_per_second:,.0f} users/s"
+        if self._bar is None:
+            self.say(f"epoch {epoch.epoch}/{self._epochs}{self._figures}, {speed}{self._left()}")
+
+    def _left(self) -> str:
+        """How long it will take at most, judged by this session; nothing after the last epoch or before the first."""
+        if self._first is None or self._epoch == self._epochs:
+            return ""
+        began, before = self._first
+        done, total = self._epoch * self._n_users, self._epochs * self._n_users
+        seconds = (time.monotonic() - began) * (total - done) / max(done - before, 1)
+        return f", at most {timedelta(seconds=round(seconds))} left"
+
+    def say(self, text: str) -> None:
+        """A line for people, above the bar."""
+        if self._bar is not None and self._epoch:
+            self._close()  # training is over: what comes next are messages
+        if self._bar is None:
+            message(text)
+        else:
+            self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Train(click.Command):
@@ -141,7 +299,7 @@ def train(
 
     place = launched()
     if place is not None and place[0] > 0:
-        from recae.training.torchrun import take_part
+        from recae.training.distributed.torchrun import take_part
 
         raise click.exceptions.Exit(take_part(*place))
     where = {name: options.pop(name) for name in ENGINE}
@@ -165,10 +323,10 @@ def train(
         check_outputs(sources, {"the checkpoint": checkpoints.path, "--rejects": rejects})
 
     from recae.modelfile import save
-    from recae.training.settings import toml_filters, toml_weights
-    from recae.workflow import Progress
-    from recae.workflow import train as run
-    from recae.workflow.auto import refuse_checkpoints
+    from recae.pipeline import train as run
+    from recae.selection.auto import refuse_checkpoints
+    from recae.settings import toml_filters, toml_weights
+    from recae.training.callbacks import Progress
 
     filters = read_filters(options, None if config_path is None else toml_filters(config_path))
     weighting = read_weighting(options, None if config_path is None else toml_weights(config_path))
@@ -225,7 +383,7 @@ def train(
 
 def _checkpoints(source: str, out: Path, given: str | None, every: int | None, resume: bool) -> Checkpoints:
     """Return where checkpoints go; OutputError when they cannot be written there."""
-    from recae.training import Checkpoints
+    from recae.training.checkpoint import Checkpoints
 
     path = out.with_name(f"{out.name}.checkpoint")
     if given is not None:

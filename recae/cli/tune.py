@@ -2,23 +2,92 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recae.cli.columns import column_options, read_weighting, weighting_options
-from recae.cli.filters import files_of_filters, filter_options, read_filters
 from recae.cli.kinds import kinds_text
-from recae.cli.options import output_path
-from recae.cli.output import message, print_json, print_table
+from recae.cli.options import (
+    check_outputs,
+    column_options,
+    files_of_filters,
+    filter_options,
+    output_path,
+    read_filters,
+    read_weighting,
+    reading_options,
+    source_argument,
+    weighting_options,
+)
+from recae.cli.output import clean, is_terminal, message, print_json, print_table
 from recae.cli.settings import text_of
-from recae.cli.sources import check_outputs, reading_options, source_argument
-from recae.cli.tune_display import TuneDisplay
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
-    from recae.workflow.tuned import Tuned
+    from recae.selection.space import Tuned, TunedTrial
+    from recae.training.checkpoint import Epoch
+
+
+class TuneDisplay:
+    """A line for each trial that ends; `metric` is what its value is of."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._status: Any = None
+        self._next, self._epochs = 1, 0
+
+    def __enter__(self) -> TuneDisplay:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def start(self, epochs: int, n_users: int) -> None:
+        """A training of so many epochs begins."""
+        self._epochs = epochs
+        if is_terminal(sys.stderr) and self._status is None:
+            from rich.console import Console
+
+            self._status = Console(file=sys.stderr).status(f"trial {self._next}")
+            self._status.start()
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch ended."""
+        if self._status is not None:
+            recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
+            self._status.update(f"trial {self._next}, epoch {epoch.epoch}/{self._epochs}{recall}")
+
+    def trial(self, ended: TunedTrial, best: TunedTrial | None, trials: int) -> None:
+        """A trial ended; `best` is the best so far."""
+        self._next = ended.number + 1
+        self.say(trial_line(ended, best, trials, self._metric))
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if self._status is None:
+            message(text)
+        else:
+            self._status.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def trial_line(ended: TunedTrial, best: TunedTrial | None, trials: int, metric: str) -> str:
+    """Such as "trial 3/30: ndcg@20 0.2288 in 1.0 s, best 0.2418 of trial 2; factors 306, dropout 0.557"."""
+    so_far = "" if best is None else f", best {best.value:.4f} of trial {best.number}"
+    if ended.value is None:
+        what = "failed"
+    else:
+        pruned = f" after {ended.epochs} epochs, pruned" if ended.state == "pruned" else ""
+        what = f"{metric} {ended.value:.4f}{pruned}"
+    reason = f": {ended.reason}" if ended.reason else ""
+    took = f"{ended.seconds:.1f} s"
+    return f"trial {ended.number}/{trials}: {what} in {took}{so_far}; {ended.settings_in_words()}{reason}"
 
 
 def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
@@ -124,11 +193,11 @@ def tune(
        "seconds": 34.5,                                        of all trials, all sessions
        "out": "best.toml", "study": null}                      null for what is not there
     """
-    from recae.training.settings import choose_kind, parse_settings
-    from recae.workflow import CONFIGS, DEFAULT_KIND
-    from recae.workflow.study_files import check_study
-    from recae.workflow.tuning import tune as run
-    from recae.workflow.tuning_trials import TuningProgress
+    from recae.selection.fit import CONFIGS, DEFAULT_KIND
+    from recae.selection.study import check_study
+    from recae.selection.trials import TuningProgress
+    from recae.selection.tune import tune as run
+    from recae.settings import choose_kind, parse_settings
 
     kind = choose_kind(kind or DEFAULT_KIND, CONFIGS)
     given = [] if seed is None else [f"seed={seed}"]

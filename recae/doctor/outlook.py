@@ -8,7 +8,7 @@ from typing import Any, Final
 from recae.doctor.findings import counted, percent
 from recae.doctor.people import Figures
 from recae.doctor.times import DAY, day
-from recae.splits import number_held_out
+from recae.splits.parts import number_held_out
 
 _SHORT, _LONG = 3, 10  # items of the middle user
 _MANY_USERS: Final = 1_000

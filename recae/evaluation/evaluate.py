@@ -1,6 +1,6 @@
 """One model on one set of histories and held-out items, block by block, never users × items at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.metrics import METRICS, check_metrics, compute
 from recae.models import Model
-from recae.ranking import DEFAULT_BLOCK_BYTES, rows_per_block, top_k
+from recae.ranking import DEFAULT_BLOCK_BYTES, top_k, user_blocks
+from recae.ranking import rank_histories as rank
 
 __all__ = ["METRICS", "Evaluation", "evaluate", "measure", "part_by_history", "rank"]
 
@@ -106,7 +107,7 @@ def evaluate(
     _check_same_shape(histories, held_out)
     users = _with_held_out(held_out)
     values = _no_values(histories.shape[0], lengths, metrics, exclude_owned)
-    for block in _blocks(users, model.n_items, block_bytes):
+    for block in user_blocks(users, model.n_items, block_bytes):
         history, wanted = histories[block], held_out[block]
         ranked, _ = top_k(
             model.score(history), lengths[-1], exclude=history if exclude_owned else None, threads=threads
@@ -115,43 +116,6 @@ def evaluate(
         for name, found in measured.items():
             values[name][block] = found
     return Evaluation(lengths, values)
-
-
-def rank(
-    model: Model,
-    histories: sp.csr_matrix,
-    k: int,
-    *,
-    exclude_owned: bool = True,
-    block_bytes: int = DEFAULT_BLOCK_BYTES,
-    threads: int | None = None,
-) -> NDArray[np.int32]:
-    """The k best items for each history, as `evaluate` ranks them; what `measure` and the slices are computed from.
-
-    Parameters as for `evaluate`. At any time the scores of one block of users are held.
-
-    Returns
-    -------
-    int32 ndarray of shape (B, k)
-        Item numbers, best first; among equal scores the lower number comes first. -1 where there are fewer than k items
-        to rank: k exceeds those not owned, or the model has no score (NaN) for some.
-
-    Raises
-    ------
-    ConfigError
-        `k`, `block_bytes` or `threads` is less than 1.
-    DataError
-        The histories do not have the model's items.
-    """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, but is {k}; ask for one item or more")
-    ranked = np.empty((histories.shape[0], k), dtype=np.int32)
-    for block in _blocks(np.arange(histories.shape[0]), model.n_items, block_bytes):
-        history = histories[block]
-        ranked[block], _ = top_k(
-            model.score(history), k, exclude=history if exclude_owned else None, threads=threads
-        )
-    return ranked
 
 
 def measure(
@@ -245,13 +209,6 @@ def _no_values(
     """What `_values` gives, in its order, for users who have none."""
     names = [*metrics, *(() if exclude_owned else ("recall_repeat", "recall_new"))]
     return {f"{name}@{k}": np.full(n_users, np.nan) for name in names for k in ks}
-
-
-def _blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Iterator[NDArray[np.int64]]:
-    """The users in parts whose scores fit into a block."""
-    step = rows_per_block(n_items, block_bytes)
-    for start in range(0, users.size, step):
-        yield users[start : start + step]
 
 
 def _check_asked(ks: Sequence[int], metrics: Sequence[str]) -> tuple[int, ...]:

@@ -9,9 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.evaluation.runs import Run
-from recae.evaluation.tasks import Task
+from recae.evaluation.comparison import Run
 from recae.ids import IdMap
+from recae.splits.tasks import Task
 
 PLACES: Final = (0.1, 0.5, 0.9)
 """Where the users shown stand among all by the length of their histories: a short, a middle and a long one."""

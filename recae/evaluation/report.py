@@ -8,13 +8,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from recae.evaluation.comparison import Comparison, Measured, SliceMean, compare_runs
+from recae.evaluation.comparison import Comparison, Measured, Run, SliceMean, compare_runs
 from recae.evaluation.examples import examples
 from recae.evaluation.html_view import make_view
 from recae.evaluation.intervals import Interval
-from recae.evaluation.runs import Run
-from recae.evaluation.tasks import Task
 from recae.evaluation.verdict import verdict, verdict_on
+from recae.splits.tasks import Task
 
 FORMAT_VERSION: Final = 1
 

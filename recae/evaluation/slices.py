@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError
 from recae.evaluation.evaluate import part_by_history, part_of
-from recae.evaluation.tasks import Task
 from recae.metrics import compute
+from recae.splits.tasks import Task
 
 CLASSES = ("head", "torso", "tail")
 """Classes of items by popularity, see `popularity_classes`."""

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from recae.errors import ColumnError, DataError
-from recae.events import Events
 from recae.filters import Filters
 from recae.ingest.columns import BASKET_NAMES, KNOWN_NAMES, Columns, choose_columns
 from recae.ingest.filtering import check_period
@@ -18,7 +17,7 @@ from recae.ingest.reading import Reading
 from recae.ingest.rejects import Rejects
 from recae.ingest.report import DUPLICATE, IngestReport
 from recae.ingest.watching import Watcher
-from recae.interactions import Interactions
+from recae.interactions import Events, Interactions
 from recae.sources import Source, open_source
 from recae.sources.base import Table
 from recae.sources.fields import Fields

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recae.errors import ColumnError
-from recae.events import Events
 from recae.ingest.codes import without_point_zero
+from recae.interactions import Events
 
 
 @dataclass(frozen=True)

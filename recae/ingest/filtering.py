@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from recae.compiled import Ints
 from recae.cores import Core, core_of
 from recae.errors import ColumnError, DataError
-from recae.events import Events
 from recae.filters import Filters
 from recae.ids import IdMap, shown
 from recae.ingest import report as why
 from recae.ingest.narrow import Column
 from recae.ingest.report import Settled
-from recae.interactions import NO_TIME, Interactions
+from recae.interactions import NO_TIME, Events, Interactions
 
 FATES: Final = 1 + len(why.FILTERED)
 """Fates of a purchase: 0 if it counts, else 1 and the place of the reason in `FILTERED`."""

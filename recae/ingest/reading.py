@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recae.errors import ColumnError, DataError
-from recae.events import Events
 from recae.filters import Filters
 from recae.ids import IdMap, shown
 from recae.ingest import report as why
@@ -29,7 +28,7 @@ from recae.ingest.runs import Runs
 from recae.ingest.tally import PairCounts
 from recae.ingest.times import Times
 from recae.ingest.watching import KEPT, Watcher, fate_of
-from recae.interactions import Interactions
+from recae.interactions import Events, Interactions
 from recae.sources import Source
 from recae.sources.fields import HELD, Fields
 

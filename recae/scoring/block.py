@@ -3,21 +3,71 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from recae.errors import ConfigError, DataError
 from recae.models.base import Model, check_histories
 from recae.models.few import FEW
 from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block, top_k
-from recae.scoring.catalogue import Catalogue, catalogue
-from recae.scoring.threads import one_blas_thread, one_torch_thread
-from recae.scoring.tiles import BLOCK, best_of_tiles, capacity, has_bfloat16_units, numbers_per_user
+from recae.scoring.tiles import (
+    BLOCK,
+    Catalogue,
+    best_of_tiles,
+    capacity,
+    catalogue,
+    has_bfloat16_units,
+    numbers_per_user,
+)
+
+_blas_lock, _torch_lock = threading.Lock(), threading.Lock()
+# Threads that hold torch down at this time, and its thread count before the first of them.
+_torch_inside, _torch_before = 0, 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """A product of BLAS takes one thread, in the whole process.
+
+    Where another thread holds it down already, this does nothing: two that put back what they found, at overlapping
+    times, would leave one thread for good.
+    """
+    if not _blas_lock.acquire(blocking=False):
+        yield
+        return
+    try:
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        _blas_lock.release()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """A product of torch takes one thread, if the calling thread starts it."""
+    import torch
+
+    global _torch_inside, _torch_before
+    with _torch_lock:
+        if _torch_inside == 0:
+            _torch_before = torch.get_num_threads()
+        _torch_inside += 1
+        torch.set_num_threads(1)  # of this thread, and of those to come
+    try:
+        yield
+    finally:
+        with _torch_lock:
+            _torch_inside -= 1
+            torch.set_num_threads(_torch_before)
+
 
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 

@@ -4,18 +4,109 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from recae.errors import OutputError
 from recae.files import check_writable
+from recae.machine import peak_memory
 from recae.models import JSON
 from recae.scoring.manifest import MANIFEST, PLAN, Shard, differences, read_state, sha256_of, write_state
-from recae.scoring.shards import Writer, one_after_another
-from recae.scoring.work import Work
+from recae.scoring.work import SCHEMA, Work
+from recae.tables import check_output, write_table
+
+GROUP_ROWS = 128 * 1024
+"""Rows written together: a Parquet row group of a common size, and some ten megabytes."""
+
+
+def write_part(
+    work: Work,
+    path: Path,
+    start: int = 0,
+    stop: int | None = None,
+    on_users: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Write the lists of the users from ``start`` to before ``stop`` to one file, which appears at the end.
+
+    The columns are ``user_id``, ``item_id`` (text), ``rank`` (int32, from 1) and ``score`` (float32). The form is the
+    one of `recae.tables.write_table`: a score of a text file has the fewest digits that read back as the same float32.
+
+    Args:
+        path: where to; an existing file is replaced once the new one is complete.
+        start, stop: by default all users.
+        on_users: told after each block how many users are done, counted from the first user of all.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        OutputError: `recae.tables.check_output` refuses the path, or writing fails later.
+    """
+
+    def told() -> Iterator[pa.RecordBatch]:
+        for done, batch in work.batches(start, stop):
+            yield batch
+            on_users(done)
+
+    return write_table(path, SCHEMA, told(), GROUP_ROWS)
+
+
+@dataclass(frozen=True)
+class OneFile:
+    """A destination: one file for everybody."""
+
+    path: Path
+
+    def check(self, model: Path) -> None:
+        """Raise OutputError, before any work, where the file cannot be written or is the model's."""
+        check_output(self.path, model)
+
+    def describe(self, work: Work) -> str:
+        """Return what will be written, for a message."""
+        return "one file"
+
+    def settings(self, work: Work) -> dict[str, JSON]:
+        """Return what the bytes depend on beside the work."""
+        return {}
+
+    def complete(self, work: Work, settings: Mapping[str, JSON]) -> str | None:
+        """Return None: a file does not say what it holds, and is written anew."""
+        return None
+
+    def write(self, work: Work, settings: Mapping[str, JSON], on_users: Callable[[int], None]) -> int:
+        """Write the file, and return its rows."""
+        return write_part(work, self.path, on_users=on_users)
+
+
+Bounds = Mapping[str, tuple[int, int]]
+"""Names of shards, and from which to before which user each goes."""
+
+Writer = Callable[[Work, Path, Bounds, Callable[[int], None]], Iterator[Shard]]
+"""Writes shards into a folder and yields each as it is finished, in any order; tells how many users are done."""
+
+
+def write_shard(
+    work: Work, path: Path, start: int, stop: int, on_users: Callable[[int], None] = lambda done: None
+) -> Shard:
+    """Write the lists of the users from ``start`` to before ``stop``; arguments and errors as for `write_part`."""
+    rows = write_part(work, path, start, stop, on_users)
+    return Shard(path.name, stop - start, rows, path.stat().st_size, sha256_of(path))
+
+
+def one_after_another(
+    work: Work, folder: Path, bounds: Bounds, on_users: Callable[[int], None]
+) -> Iterator[Shard]:
+    """Write shards in this process: a `Writer`."""
+    for name, (start, stop) in bounds.items():
+        yield write_shard(work, folder / name, start, stop, on_users)
+        on_users(stop)
+
 
 FORMATS: Final = {"parquet": ".parquet", "csv": ".csv", "jsonl": ".jsonl"}
 """The formats of shards and the endings of their names."""
@@ -206,3 +297,50 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
     return OutputError(
         f"cannot write to the folder '{folder}': {error.strerror or error}; choose another path"
     )
+
+
+# What a row that is being written takes beside its text, in all the forms that exist at one time; measured, with
+# a margin.
+_BYTES_A_ROW = 400
+_COPIES_OF_TEXT = 4
+_FIRST = 64  # users for whom everything is loaded and compiled, before the clock runs
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a job is and will take.
+
+    Attributes:
+        users, items: how many are scored, and over how many.
+        memory: the most bytes that the process is expected to hold, with the model.
+        seconds: an estimate, of the computation alone.
+    """
+
+    users: int
+    items: int
+    memory: int
+    seconds: float
+
+
+def look_ahead(work: Work) -> Preflight:
+    """Compute the first block, after a few of its users.
+
+    It needs as much memory as any block, so that the most that this process has held until then, and what is being
+    written, bound the whole job, however many users there are.
+    """
+    users = len(work.audience)
+    rows = min(work.block_users, users)
+    seconds = row_bytes = 0.0
+    if users:
+        work.batch(
+            0, min(rows, _FIRST)
+        )  # compiles, loads and prepares what the first call must, and no other
+        started = time.perf_counter()
+        batch = work.batch(0, rows)
+        seconds = (time.perf_counter() - started) * users / rows
+        row_bytes = batch.nbytes / max(1, batch.num_rows)
+    gathered = min(
+        GROUP_ROWS + rows * work.n, users * work.n
+    )  # a group is full with a block, which is never cut
+    written = (_BYTES_A_ROW + _COPIES_OF_TEXT * row_bytes) * gathered
+    return Preflight(users, len(work.recommender.items), peak_memory() + int(written), seconds)

@@ -28,9 +28,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from recae.errors import CheckpointError, OutputError, RecaeError
-from recae.files import atomic_path
+from recae.files import atomic_path, json_text, write_tensors
 from recae.models import Model
-from recae.tensorfile import json_text, write_tensors
 from recae.training.config import check_range
 from recae.training.trainer import Trainer
 

@@ -1,58 +1,53 @@
 """The training loop: epochs of steps, validation after each, early stopping, checkpoints on the way."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from recae.errors import TrainingError
-from recae.models import Model, SigmoidAutoencoder
+from recae.models import Model
+from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch, Progress
-from recae.training.choice import make_trainer
-from recae.training.config import SigmoidConfig
-from recae.training.hooks import Hooks
-from recae.training.signals import held_signals
 from recae.training.trainer import Trainer
 
 
-def train_sigmoid(
-    matrix: sp.csr_matrix,
-    config: SigmoidConfig | None = None,
-    *,
-    device: str = "cpu",
-    validate: Callable[[SigmoidAutoencoder], float] | None = None,
-    checkpoints: Checkpoints | None = None,
-    on_start: Callable[[int, int], None] | None = None,
-    on_users: Callable[[int], None] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-    """Trains on the rows of `matrix` ((U, I) CSR pattern) and returns the best model and the history of its epochs.
+@contextmanager
+def held_signals() -> Iterator[Callable[[], bool]]:
+    """Lets SIGINT and SIGTERM wait until the block has ended; yields a function that says whether one is waiting.
 
-    The other arguments are those of `Hooks`, with what `train` says of them. Raises TrainingError when there is nothing
-    to learn from or the loss becomes non-finite, CheckpointError when there is no checkpoint to resume or it belongs to
-    another training.
+    Whoever handles them otherwise is called at the end. A second signal is not held. Outside the main thread, which
+    alone receives signals, nothing is held.
     """
-    hooks = Hooks(
-        device=device,
-        validate=cast("Callable[[Model], float] | None", validate),
-        checkpoints=checkpoints,
-        on_start=on_start,
-        on_users=on_users,
-        on_epoch=on_epoch,
-    )
-    return fit_sigmoid(matrix, config or SigmoidConfig(), hooks)
+    waiting: list[int] = []
+    before: dict[int, Any] = {}
 
+    def release() -> None:
+        while before:
+            number, handler = before.popitem()
+            signal.signal(number, handler)
 
-def fit_sigmoid(
-    matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
-) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-    """`train_sigmoid` as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
-    if hooks.engine is not None:
-        return hooks.engine.fit(matrix, config, hooks)
-    model, history = train(make_trainer(matrix, config, hooks.device, hooks.weights), hooks)
-    return cast(SigmoidAutoencoder, model), history
+    def hold(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+        release()
+
+    if threading.current_thread() is threading.main_thread():
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(kind)
+            if handler not in (signal.SIG_IGN, None):  # None: it is not Python's to take and give back
+                before[kind] = handler
+                signal.signal(kind, hold)
+    try:
+        yield lambda: bool(waiting)
+    finally:
+        release()
+    for number in waiting:
+        signal.raise_signal(number)
 
 
 def train(trainer: Trainer, hooks: Hooks) -> tuple[Model, list[Epoch]]:

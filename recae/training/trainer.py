@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, TrainingError
 from recae.models import Model
+from recae.training.config import ResolvedConfig
 
 
 class Configuration(Protocol):
@@ -139,3 +140,29 @@ class Trainer(ABC):
 
     def _shuffled(self) -> Any:
         return np.random.default_rng([self.config.seed, self.epoch]).permutation(self._users)
+
+
+def largest_of(weights: NDArray[np.float32] | None) -> float:
+    """The largest weight of a purchase, 1 where none are given."""
+    return 1.0 if weights is None else float(weights.max(initial=1.0))
+
+
+class SigmoidTrainer(Trainer):
+    """Per-user SGD of the sigmoid autoencoder, whose decoder takes exact sparse steps."""
+
+    config: ResolvedConfig
+    weights = ("encoder", "encoder_bias", "V", "U", "U_inv", "Q")
+
+    def settings_to_lower(self) -> str:
+        """The two learning rates."""
+        config = self.config
+        return (
+            f"learning_rate ({config.learning_rate:g}) or encoder_learning_rate "
+            f"({config.encoder_learning_rate:g})"
+        )
+
+    def _draw(self) -> tuple[Any, Any]:
+        """The users of the next block, and of each of their purchases, in order, whether the encoder sees it."""
+        users = self._order[self.done : self.done + self._block]
+        lengths = self.matrix.indptr[users + 1] - self.matrix.indptr[users]
+        return users, self._numbers().random(int(lengths.sum()), dtype=np.float32) >= self.config.dropout

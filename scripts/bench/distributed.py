@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 from common import gowalla, peak_mib, report, synthetic
 
-from recae.training import SigmoidConfig
-from recae.training.blocks import BlockTrainer
-from recae.training.group import Group
-from recae.training.leading import LeadingTrainer, follow, leading
+from recae.training.config import SigmoidConfig
+from recae.training.distributed.torchrun import LeadingTrainer, follow, leading
+from recae.training.exact.blocks import BlockTrainer
+from recae.training.exact.group import Group
 
 
 @click.command()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from recae.evaluation import METRICS, evaluate, measure, rank, set_figures
 from recae.models import SigmoidAutoencoder
 from recae.ranking import rows_per_block, top_k
-from recae.splits import fold_in_split
+from recae.splits.parts import fold_in_split
 
 KS = (10, 20, 50)
 

@@ -14,8 +14,8 @@ import click
 import torch
 from common import report, synthetic
 
-from recae.training import SigmoidConfig
-from recae.training.choice import make_trainer
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import make_trainer
 
 
 def measure(

@@ -23,9 +23,9 @@ from recae.ids import IdMap
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
 from recae.scoring.audience import every_user
-from recae.scoring.cluster_job import Cluster, spread
 from recae.scoring.folder import Folder
 from recae.scoring.manifest import settings_of
+from recae.scoring.ray import Cluster, spread
 from recae.scoring.work import Work, make_work
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from common import gowalla, report, seconds, synthetic
 
-from recae.training import SigmoidConfig
-from recae.training.choice import make_trainer
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import make_trainer
 
 
 def dense_loop(matrix, factors: int, batch: int, batches: int) -> float:

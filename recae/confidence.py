@@ -1,0 +1,235 @@
+"""How much each purchase counts in training: by how long ago it was made, and by how much of the item was bought."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ColumnError, ConfigError
+from recae.interactions import NO_TIME, Events, Interactions
+
+LARGEST: Final = 10.0
+"""What a purchase weighs at most, where all weigh 1 in the mean: a step of training stays stable, and a single wrong
+date or quantity cannot outweigh everything else."""
+
+HALF_LIVES: Final = 10.0
+"""Half-lives after which a purchase grows no older: it still weighs 1/1024 of the newest, not nothing."""
+
+QUANTITY: Final = 1e4
+"""Quantity of a pair beyond which more says nothing more."""
+
+_DAY: Final = 86_400.0
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """What a purchase, one (user, item) pair, weighs in the loss; without either field all weigh 1.
+
+    recency     ½^(age / half_life), with the age of the pair's last purchase at the moment of the latest of all, in
+                days; the mean of the others for a pair without a known time, 1 where no time is known
+    confidence  1 + log(1 + q) of the quantity q that the user bought in all, the logarithmic form of Hu, Koren and
+                Volinsky 2008, "Collaborative filtering for implicit feedback datasets", section 4, with α = ε = 1
+
+    The weight is their product, scaled so that the purchases that are learned from weigh 1 in the mean and none more
+    than `LARGEST`: settings that suit purchases of weight 1 go on to suit them.
+
+    Attributes:
+        half_life: days after which a purchase weighs half; None: time does not matter.
+        quantity_as_confidence: whether quantities matter.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    half_life: float | None = None
+    quantity_as_confidence: bool = False
+
+    def __post_init__(self) -> None:
+        days = self.half_life
+        if days is not None and (
+            isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= 1e6
+        ):
+            raise ConfigError(
+                f"half_life is a number of days above 0 to 1e+06, found {days!r}: give one, such as 90"
+            )
+        if not isinstance(self.quantity_as_confidence, bool):
+            raise ConfigError(
+                f"quantity_as_confidence is true or false, found {self.quantity_as_confidence!r}: give one"
+            )
+
+    def __bool__(self) -> bool:
+        """Whether purchases weigh anything but 1."""
+        return self.half_life is not None or self.quantity_as_confidence
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is asked for, as JSON values; empty where nothing is."""
+        found: dict[str, Any] = {}
+        if self.half_life is not None:
+            found["half_life"] = float(self.half_life)
+        if self.quantity_as_confidence:
+            found["quantity_as_confidence"] = True
+        return found
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the weighting of these values by name; ConfigError for an unknown name, or as `Weighting`."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"weights have no '{name}'; choose one of {', '.join(known)}")
+        return cls(**values)
+
+    def in_words(self) -> str:
+        """Such as "half-life 90 days, quantity as confidence"; empty where nothing is asked for."""
+        words = [] if self.half_life is None else [f"half-life {self.half_life:g} days"]
+        return ", ".join([*words, *["quantity as confidence"][: self.quantity_as_confidence]])
+
+    def options(self) -> str:
+        """As `recae train` takes it; empty where nothing is asked for."""
+        days = [] if self.half_life is None else [f"--half-life {self.half_life:g}"]
+        return " ".join([*days, *["--quantity-as-confidence"][: self.quantity_as_confidence]])
+
+    def reading(self) -> dict[str, Any]:
+        """What has to be read for it, as arguments of `recae.ingest.read_with_report`."""
+        return {"times": self.half_life is not None, "quantities": self.quantity_as_confidence}
+
+    def identity(self, weights: NDArray[np.float32] | None) -> dict[str, Any]:
+        """What must be the same for a training to go on, by dotted names; empty where nothing is asked for.
+
+        ``weights`` are those that it gave: the fingerprint of purchases by basket knows neither times nor quantities.
+        """
+        if weights is None:
+            return {}
+        digest = hashlib.sha256(np.ascontiguousarray(weights, dtype="<f4").data).hexdigest()
+        return {
+            **{f"weights.{name}": value for name, value in self.as_dict().items()},
+            "data.weights": digest,
+        }
+
+    def check(self, facts: Facts) -> None:
+        """Raise ColumnError where what the weights are made of was not read."""
+        if self.half_life is not None and facts.times is None:
+            raise ColumnError(
+                "--half-life needs the time of each purchase, but the purchases have none: name the column of times "
+                "with --time-column, or leave --half-life out"
+            )
+        if self.quantity_as_confidence and facts.quantities is None:
+            raise ColumnError(
+                "--quantity-as-confidence needs how much of each item was bought, but the purchases hold no "
+                "quantities: name their column with --quantity-column, or leave --quantity-as-confidence out"
+            )
+
+    def weights(self, facts: Facts) -> NDArray[np.float32] | None:
+        """What each of the pairs weighs that are learned from, and which ``facts`` are of and of no others.
+
+        Returns:
+            float32 of shape (pairs,), 1 in the mean, above 0 to `LARGEST`; None where nothing is asked for.
+
+        Raises:
+            ColumnError: times or quantities are asked for that were not read.
+        """
+        if not self:
+            return None
+        self.check(facts)
+        found = np.ones(facts.matrix.nnz)
+        if self.half_life is not None and facts.times is not None:
+            found *= _recency(facts.times, float(self.half_life))
+        if self.quantity_as_confidence and facts.quantities is not None:
+            found *= 1 + np.log1p(np.minimum(facts.quantities.astype(np.float64), QUANTITY))
+        return _scaled(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """When pairs were bought, and how much of them.
+
+    Attributes:
+        matrix: pattern of the pairs, sorted columns, no duplicates; its rows are users.
+        times: int64 of shape (pairs,), seconds of the last purchase, `NO_TIME` where unknown; None: not read.
+        quantities: of shape (pairs,), what was bought in all; None: not read.
+    """
+
+    matrix: sp.csr_matrix[Any]
+    times: NDArray[np.int64] | None
+    quantities: NDArray[np.floating[Any]] | None
+
+    @classmethod
+    def of(cls, interactions: Interactions, users: NDArray[np.int64] | None = None) -> Self:
+        """Return those of interactions, or of some of their users in this order."""
+        if users is not None:
+            interactions = interactions.users_subset(users)
+        return cls(interactions.matrix, interactions.times, interactions.quantities)
+
+    @classmethod
+    def of_events(cls, events: Events) -> Self:
+        """Return those of purchases by basket: the last time and the sum of each pair."""
+        keys = events.user.astype(np.int64) * events.n_items + events.item
+        pairs, place = np.unique(keys, return_inverse=True)
+        users, items = np.divmod(pairs, max(events.n_items, 1))
+        indptr = np.searchsorted(users, np.arange(events.n_users + 1))
+        matrix = sp.csr_matrix(
+            (np.ones(pairs.size, dtype=np.float32), items, indptr), shape=(events.n_users, events.n_items)
+        )
+        times: NDArray[np.int64] | None = None
+        quantities: NDArray[np.float64] | None = None
+        if events.time is not None:
+            times = np.full(pairs.size, NO_TIME)
+            np.maximum.at(times, place, events.time)
+        if events.quantity is not None:
+            quantities = np.bincount(place, events.quantity, pairs.size).astype(np.float64)
+        return cls(matrix, times, quantities)
+
+    def at(self, part: sp.csr_matrix[Any], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Facts:
+        """Return those of the stored entries of a matrix of fewer pairs.
+
+        Args:
+            part: (n, m), sorted columns, every entry a pair of ``matrix``.
+            rows: (n,) the row of ``matrix`` that each of its rows is of.
+            columns: (m,) likewise its columns.
+        """
+        users = np.repeat(rows, np.diff(part.indptr))
+        places = places_of(self.matrix, users, columns[part.indices])
+        return Facts(
+            part,
+            None if self.times is None else self.times[places],
+            None if self.quantities is None else self.quantities[places],
+        )
+
+
+def places_of(
+    matrix: sp.csr_matrix[Any], users: NDArray[np.int64], items: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Return where the pairs (n,), all of them stored, lie among the entries of a matrix with sorted columns."""
+    width = matrix.shape[1]
+    keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * width
+    keys += matrix.indices
+    return np.searchsorted(keys, users * width + items)
+
+
+def _recency(times: NDArray[np.int64], half_life: float) -> NDArray[np.float64]:
+    known = times != NO_TIME
+    if not known.any():
+        return np.ones(times.size)
+    ages = (times[known].max() - times[known]) / (_DAY * half_life)
+    factors = 0.5 ** np.minimum(ages, HALF_LIVES)
+    found = np.full(times.size, factors.mean())
+    found[known] = factors
+    return found
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """min(s · values, LARGEST) with the s for which the mean is 1; (n,) values above 0."""
+    n = values.size
+    falling = np.sort(values)[::-1]
+    rest = np.cumsum(falling[::-1])[::-1]  # of those from here on
+    # with the first k at the largest, the others have to make up for n − k · LARGEST
+    scales = (n - LARGEST * np.arange(n)) / rest
+    fits = scales * falling <= LARGEST
+    scale = float(scales[np.argmax(fits)]) if n else 1.0
+    return np.minimum(scale * values, LARGEST).astype(np.float32)

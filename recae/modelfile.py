@@ -1,0 +1,388 @@
+"""The ``.recae`` model file: one self-contained safetensors file, written whole, read with suspicion.
+
+Format, version 1
+-----------------
+The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
+
+=============  ==========================================================================================
+bytes          what
+=============  ==========================================================================================
+0 .. 7         unsigned 64-bit length N of the header
+8 .. 7 + N     header: UTF-8 JSON, padded with spaces so that the data begin at a multiple of 8. It maps
+               ``__metadata__`` to ``{"recae": text}`` and each tensor's name to its ``dtype``, ``shape`` and
+               ``data_offsets`` ``[begin, end)``, counted from the end of the header
+8 + N .. end   the tensors, C-contiguous, without gaps, by falling size of their elements and then by name
+=============  ==========================================================================================
+
+The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
+
+* ``format_version``: 1. A reader refuses a greater one.
+* ``kind``: the model's name in the registry; ``config``: its configuration, an object.
+* ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
+* every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
+
+Tensors, for U users and I items; a list of text is its UTF-8 bytes end to end and where each begins:
+
+=======================  ======  ========  ================================================================
+name                     dtype   shape     what
+=======================  ======  ========  ================================================================
+``items.data``           U8      (bytes)   item ids, distinct, in the model's order
+``items.offsets``        I64     (I + 1)   first 0, never falling, last = number of bytes
+``names.data``           U8      (bytes)   item names
+``names.offsets``        I64     (I + 1)   likewise; the three ``names`` tensors are all there or none is
+``names.valid``          U8      (I)       1 where the item has a name, 0 where it has none
+``users.data``           U8      (bytes)   user ids, distinct; absent if the histories were left out
+``users.offsets``        I64     (U + 1)   likewise
+``histories.indptr``     I64     (U + 1)   first 0, never falling, last = number of indices
+``histories.indices``    I32     (pairs)   items of user u at ``indptr[u] .. indptr[u + 1]``, rising
+``histories.values``     F32     (pairs)   how often and lately u bought each, finite, above 0; there where the
+                                           model reads the values of a history, and only there
+``model.<name>``         any     any       the model's parameters, finite
+=======================  ======  ========  ================================================================
+
+There is no other tensor. The same recommender gives the same bytes. Nothing in a file is ever executed, and
+no number in it decides about memory before it has been checked against the file's size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
+from recae.files import DTYPES, atomic_path, json_text, write_tensors
+from recae.ids import IdMap
+from recae.models import KINDS, Model
+from recae.models.base import reads_values
+from recae.recommender import Recommender
+
+FORMAT_VERSION = 1
+KEY = "recae"
+OWN_KEYS = ("config", "format_version", "kind", "n_items", "n_users")
+FIXED = {
+    "items.data": "U8", "items.offsets": "I64",
+    "names.data": "U8", "names.offsets": "I64", "names.valid": "U8",
+    "users.data": "U8", "users.offsets": "I64",
+    "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
+}  # fmt: skip
+VALUES = "histories.values"  # the only one that the rest of its group does without
+
+
+def load(path: Path | str) -> Recommender:
+    """Read a recommender; `save` is its inverse.
+
+    Raises:
+        ModelFileError: there is no such file, or it is not a whole, consistent recae model of this version.
+    """
+    with _opened(path) as file:
+        metadata = _read_metadata(file)
+        names = _check_names(file)
+        items = _read_ids(file, "items", metadata["n_items"])
+        users = _read_ids(file, "users", metadata["n_users"]) if "users.data" in names else None
+        if users is None and metadata["n_users"] is not None:
+            raise _damaged("its metadata counts users, but it holds no user ids")
+        item_names = _read_names(file, len(items)) if "names.data" in names else None
+        histories = None
+        if users is not None and "histories.indptr" in names:
+            histories = _read_histories(file, len(users), len(items), VALUES in names)
+        parameters = {
+            name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
+        }
+        model = _build_model(metadata, parameters, len(items))
+        if histories is not None and reads_values(model) and VALUES not in names:
+            raise _damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
+        if VALUES in names and not reads_values(model):
+            raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
+        own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
+        return Recommender(model, users, items, item_names, histories, own)
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """Return what a model file says of itself, without reading its weights.
+
+    Returns:
+        ``path``: text; ``bytes``: the file's size; ``metadata``: the JSON object under ``recae``;
+        ``tensors``: a list by name of ``name``, ``dtype`` (as in the format), ``shape`` and ``bytes``.
+
+    Raises:
+        ModelFileError: as `load`, as far as the header tells.
+    """
+    with _opened(path) as file:
+        metadata = _read_metadata(file)
+        tensors = []
+        for name in _check_names(file):
+            view = file.get_slice(name)
+            shape, code = list(view.get_shape()), view.get_dtype()
+            size = math.prod(shape) * np.dtype(DTYPES[code]).itemsize
+            tensors.append({"name": name, "dtype": code, "shape": shape, "bytes": size})
+        return {
+            "path": str(path),
+            "bytes": Path(path).stat().st_size,
+            "metadata": metadata,
+            "tensors": tensors,
+        }
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
+    """Open a model file; whatever is wrong with it leaves as one ModelFileError that names the path."""
+    path = Path(path)
+    wanted = "train one with 'recae train' or give the path of another"
+    try:
+        if not path.exists():
+            raise FileNotFoundError
+        if not path.is_file():  # a pipe would block, a folder cannot be mapped
+            raise ModelFileError(f"the model file '{path}' is not a regular file; {wanted}")
+        file = safe_open(path, framework="numpy")
+    except FileNotFoundError as error:
+        raise ModelFileError(f"there is no model file '{path}'; {wanted}") from error
+    except OSError as error:
+        reason = _one_line(error.strerror or error)
+        raise ModelFileError(f"cannot open the model file '{path}': {reason}; {wanted}") from error
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"the model file '{path}' is empty, truncated, damaged or of another kind "
+            f"({_one_line(error)}); {wanted}"
+        ) from error
+    with file:
+        try:
+            yield file
+        except RecaeError as error:
+            raise ModelFileError(f"cannot use the model file '{path}': {_one_line(error, 500)}") from error
+
+
+def _read_metadata(file: Any) -> dict[str, Any]:
+    """Return the checked JSON object of the key `recae`."""
+    text = (file.metadata() or {}).get(KEY)
+    if text is None:
+        raise ModelFileError(
+            "it is a safetensors file without the metadata key 'recae', so recae did not write it; "
+            "give the path of a model that 'recae train' wrote"
+        )
+    try:
+        metadata = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(f"its metadata is not valid JSON ({_one_line(error)})") from error
+    if not isinstance(metadata, dict):
+        raise _damaged("its metadata is not a JSON object")
+    version: Any = metadata.get("format_version")
+    if not _is_count(version) or version < 1:
+        raise _damaged(f"its format_version is {_short(version)}, not a whole number from 1")
+    if version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"it has format version {_short(version)}, but this recae reads versions up to {FORMAT_VERSION}; "
+            "update recae or train the model again"
+        )
+    kind, config = metadata.get("kind"), metadata.get("config")
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        raise _damaged("its metadata lacks the model's kind or configuration")
+    if kind not in KINDS:
+        raise ModelFileError(
+            f"it holds a model of kind {_short(kind)}, but this recae knows {', '.join(sorted(KINDS))}; "
+            "update recae or train the model again"
+        )
+    if not _is_count(metadata.get("n_items")):
+        raise _damaged(f"n_items is {_short(metadata.get('n_items'))}, not a whole number")
+    if not (metadata.get("n_users", ...) is None or _is_count(metadata.get("n_users"))):
+        raise _damaged(f"n_users is {_short(metadata.get('n_users'))}, not a whole number")
+    return metadata
+
+
+def _check_names(file: Any) -> list[str]:
+    """Return the tensors' names in order; a foreign, missing or wrongly typed tensor is a ModelFileError."""
+    names = sorted(file.keys())
+    for name in names:
+        code = file.get_slice(name).get_dtype()
+        if name not in FIXED and not name.startswith("model."):
+            raise _damaged(f"it holds an unknown tensor {_short(name)}")
+        if code not in DTYPES or FIXED.get(name, code) != code:
+            wanted = FIXED.get(name, "a plain number type")
+            raise _damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
+    optional = {VALUES} if "histories.indptr" in names else set()
+    for group in ("items", "names", "users", "histories"):
+        whole = {name for name in FIXED if name.startswith(group)}
+        missing = sorted(whole.difference(names, optional))
+        if missing and (group == "items" or len(missing) < len(whole)):
+            raise _damaged(f"tensor '{missing[0]}' is missing")
+    if "histories.indptr" in names and "users.data" not in names:
+        raise _damaged("it holds histories without user ids")
+    return names
+
+
+def _take(file: Any, name: str) -> NDArray[Any]:
+    """Return a tensor; the file has the bytes for it, as safetensors has checked."""
+    try:
+        array: NDArray[Any] = file.get_tensor(name)
+    except (OverflowError, SafetensorError, ValueError) as error:  # an empty shape such as (0, 2^63)
+        raise _damaged(f"tensor {_short(name)} cannot be read ({_one_line(error)})") from error
+    if name in FIXED and array.ndim != 1:
+        raise _damaged(f"tensor '{name}' should have one axis, but has {array.ndim}")
+    if array.dtype.kind == "f":
+        flat, step = array.reshape(-1), 2**22  # in pieces: the mask of all weights would be a quarter of them
+        if not all(np.isfinite(flat[i : i + step]).all() for i in range(0, flat.size, step)):
+            raise _damaged(f"tensor {_short(name)} holds numbers that are not finite")
+    return array
+
+
+def _check_offsets(name: str, offsets: NDArray[np.int64], n: int, end: int) -> None:
+    # Compared, not subtracted: a difference of two hostile 64-bit numbers can wrap around to a positive one.
+    if offsets.size != n + 1 or offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
+        raise _damaged(f"'{name}' does not rise from 0 to {end:,} in {n:,} steps")
+
+
+def _read_ids(file: Any, what: str, n: int | None) -> IdMap:
+    data, offsets = _take(file, f"{what}.data"), _take(file, f"{what}.offsets")
+    if n != offsets.size - 1:
+        said = "no" if n is None else _short(n)
+        raise _damaged(f"its metadata counts {said} {what}, but '{what}.offsets' holds {offsets.size:,}")
+    _check_offsets(f"{what}.offsets", offsets, n, data.size)
+    try:
+        return IdMap.from_arrays(data, offsets)
+    except DataError as error:
+        raise _damaged(f"its {what} cannot be used: {_one_line(error)}") from error
+
+
+def _read_names(file: Any, n_items: int) -> pa.LargeStringArray:
+    data, offsets, valid = (_take(file, f"names.{part}") for part in ("data", "offsets", "valid"))
+    _check_offsets("names.offsets", offsets, n_items, data.size)
+    if valid.size != n_items or (valid > 1).any():
+        raise _damaged(f"'names.valid' does not hold a 0 or 1 for each of {n_items:,} items")
+    buffers = [pa.py_buffer(part) for part in (np.packbits(valid, bitorder="little"), offsets, data)]
+    names = pa.LargeStringArray.from_buffers(n_items, buffers[1], buffers[2], buffers[0])
+    try:
+        names.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise _damaged(f"its item names are not valid UTF-8 ({_one_line(error)})") from error
+    return names
+
+
+def _read_histories(file: Any, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
+    indptr, indices = _take(file, "histories.indptr"), _take(file, "histories.indices")
+    _check_offsets("histories.indptr", indptr, n_users, indices.size)
+    if indices.size and not 0 <= indices.min() <= indices.max() < n_items:
+        raise _damaged(f"'histories.indices' holds items outside 0 .. {n_items - 1}")
+    rises = indices[1:] > indices[:-1]
+    begins = indptr[1:-1]
+    rises[begins[(begins > 0) & (begins < indices.size)] - 1] = True  # a new user may begin lower
+    if not rises.all():
+        raise _damaged("'histories.indices' does not rise within each user")
+    values = _take(file, VALUES) if with_values else np.ones(indices.size, dtype=np.float32)
+    if values.size != indices.size or not (values > 0).all():
+        raise _damaged(f"'{VALUES}' does not hold a number above 0 for each of {indices.size:,} purchases")
+    histories = sp.csr_matrix((values, indices, indptr), shape=(n_users, n_items))
+    histories.has_canonical_format = True
+    return histories
+
+
+def _build_model(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_items: int) -> Model:
+    try:
+        return KINDS[metadata["kind"]].from_arrays(metadata["config"], arrays, n_items)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A configuration of the wrong types is the file's fault, however a model stumbles over it.
+        raise _damaged(f"its configuration does not describe a model ({_one_line(error)})") from error
+
+
+def _damaged(what: str) -> ModelFileError:
+    return ModelFileError(f"{what}; the file is damaged, restore it from a copy or train the model again")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _one_line(value: object, at_most: int = 200) -> str:
+    return " ".join(str(value).split())[:at_most]
+
+
+def _short(value: object) -> str:
+    """Return a value from the file as text that cannot flood an error message."""
+    return repr(value)[:80]
+
+
+def save(recommender: Recommender, path: Path | str, *, histories: bool = True) -> None:
+    """Write a recommender to one file; the file appears whole or not at all.
+
+    Args:
+        recommender: what to write.
+        path: where to; an existing file is replaced.
+        histories: False leaves out the histories and with them the user ids, which are personal data and of
+            no use without them; the model then answers for baskets only.
+
+    Raises:
+        OutputError: the file cannot be written.
+        ConfigError: the metadata or configuration is not JSON, or the metadata uses a key of the format.
+        DataError: the model reads the values of histories, and one is not finite and above 0 in float32.
+    """
+    users = recommender.users if histories else None
+    text = _metadata_text(recommender, users)
+    tensors = _tensors(recommender, users, histories)
+    with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+        write_tensors(file, tensors, KEY, text)
+
+
+def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
+    taken = sorted(set(recommender.metadata) & set(OWN_KEYS))
+    if taken:
+        raise ConfigError(
+            f"the metadata key '{taken[0]}' belongs to the model file's format; use another name"
+        )
+    content = {
+        **recommender.metadata,
+        "format_version": FORMAT_VERSION,
+        "kind": recommender.model.kind,
+        "config": recommender.model.config(),
+        "n_items": len(recommender.items),
+        "n_users": None if users is None else len(users),
+    }
+    return json_text(content, "metadata")
+
+
+def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> dict[str, NDArray[Any]]:
+    tensors = {f"model.{name}": array for name, array in recommender.model.arrays().items()}
+    tensors["items.data"], tensors["items.offsets"] = recommender.items.to_arrays()
+    if users is not None:
+        tensors["users.data"], tensors["users.offsets"] = users.to_arrays()
+    if recommender.item_names is not None:
+        names = recommender.item_names.to_pylist()
+        encoded = [(name or "").encode() for name in names]
+        tensors["names.data"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        tensors["names.offsets"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        tensors["names.valid"] = np.array([name is not None for name in names], dtype=np.uint8)
+    if histories and recommender.histories is not None:
+        canonical = recommender.histories
+        if not canonical.has_canonical_format:
+            canonical = canonical.copy()  # the caller's matrix stays as it is
+            canonical.sum_duplicates()
+        tensors["histories.indptr"] = canonical.indptr.astype(np.int64)
+        tensors["histories.indices"] = canonical.indices.astype(np.int32)
+        if reads_values(recommender.model):
+            tensors[VALUES] = _values(canonical)
+    return tensors
+
+
+def _values(histories: sp.csr_matrix) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what overflows is refused
+        values = histories.data.astype(np.float32)
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise DataError(
+            "the values of the histories must be finite and above 0, but one is not; "
+            "weight them with Events.weights, or give ones"
+        )
+    return values
+
+
+__all__ = ["FORMAT_VERSION", "describe", "load", "save"]

@@ -1,0 +1,323 @@
+"""From purchases to a model: hold users out, fit, compare with baselines, put everything together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.confidence import Weighting
+from recae.errors import ConfigError
+from recae.evaluation import evaluate
+from recae.files import check_writable
+from recae.filters import Filters
+from recae.ingest import read_events, read_with_report
+from recae.interactions import Interactions
+from recae.models import ItemKNN, Model, Popularity
+from recae.recommender import Recommender
+from recae.selection.fit import DEFAULT_KIND, batch_size_of, check_weighting, fit_config, make_config
+from recae.splits.held_out import HELD_OUT_AT_MOST, HeldOut, hold_out, hold_out_repeats, weights_of
+from recae.splits.protocols import reading_options
+from recae.training.callbacks import Engine, Hooks, Progress, check_kind
+from recae.training.checkpoint import Checkpoints
+from recae.training.device import choose_device, device_name
+
+KS = (10, 20, 50)
+"""List lengths of the table."""
+
+
+def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
+    """The table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values."""
+    if held_out.test is None or held_out.validation is None:
+        raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
+    rows, n_users = [], 0
+    for name, model in models.items():
+        result = evaluate(model, *held_out.test, KS)
+        n_users = result.n_users
+        figures = {metric: result.mean(metric) for metric in (*(f"recall@{k}" for k in KS), "ndcg@20")}
+        rows.append({"model": name, **figures})
+    return {
+        "n_users": n_users,
+        "validation_users": held_out.validation[0].shape[0],
+        "ks": list(KS),
+        "rows": rows,
+    }
+
+
+METADATA = {"repeats": True}
+"""What marks a recommender as one whose owned items stay recommendable; see `Recommender.repeats`."""
+
+FIGURES = (*(f"recall@{k}" for k in KS), "ndcg@20", "recall_repeat@20", "recall_new@20")
+"""Columns of the table, beside the model's name."""
+
+
+def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
+    """The table of `FIGURES` on the last baskets of the held-out test users, owned items in the lists; JSON values.
+
+    `recall_repeat@20` is the mean over the `repeat_users`, who bought something again, of the share of these items that
+    was found; `recall_new@20` likewise over the `new_users`, who bought something new. None where there are none.
+    Raises ConfigError when nobody is held out.
+    """
+    if held_out.test is None or held_out.validation is None:
+        raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
+    rows: list[dict[str, Any]] = []
+    counts = {"n_users": 0, "repeat_users": 0, "new_users": 0}
+    for name, model in models.items():
+        result = evaluate(model, *held_out.test, KS, exclude_owned=False)
+        means = {figure: result.mean(figure) for figure in FIGURES}
+        rows.append({"model": name, **{k: None if math.isnan(v) else v for k, v in means.items()}})
+        having = {
+            f"{part}_users": int(np.isfinite(result.values[f"recall_{part}@20"]).sum())
+            for part in ("repeat", "new")
+        }
+        counts = {"n_users": result.n_users, **having}
+    return {
+        **counts,
+        "validation_users": held_out.validation[0].shape[0],
+        "ks": list(KS),
+        "repeats": True,
+        "rows": rows,
+    }
+
+
+NEIGHBOURS = (5, 10, 20, 50, 100, 200)
+"""Sizes of neighbourhood tried for the item-kNN baseline on the validation users."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Purchases:
+    """What was read, and who is held out of it.
+
+    matrix     (U, I) pattern of the learners
+    histories  (all users, I): what goes into the model file
+    decay      with which the histories' values are weighted; None where they are a pattern
+    weights    what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
+    """
+
+    interactions: Interactions
+    fingerprint: str
+    held_out: HeldOut
+    matrix: sp.csr_matrix
+    histories: sp.csr_matrix
+    decay: float | None = None
+    weights: NDArray[np.float32] | None = None
+
+
+def train(
+    source: Interactions | str | Path,
+    *,
+    kind: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    columns: dict[str, Any] | None = None,
+    filters: Filters | None = None,
+    checkpoints: Checkpoints | None = None,
+    repeats: bool = False,
+    weights: Weighting | None = None,
+    engine: Engine | None = None,
+    **settings: Any,
+) -> Recommender:
+    """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
+
+    source    Interactions, or a table of purchases as `recae.sources.open_source` takes it: a path, a folder, a
+              pattern, "-", or the URL of a database
+    columns   options of `recae.ingest.read_with_report`: names of columns, and what to read of a database
+    filters   which of the purchases of a table count, as `read_with_report` applies them; None: all
+    kind      name of the model, one of `recae.selection.fit.CONFIGS`; None: `DEFAULT_KIND`
+    device    "auto", "cpu" or "cuda"
+    checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
+    repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
+              model goes on to recommend owned items; `columns` are then those of `recae.ingest.read_events`
+    weights   what purchases weigh in training, by their age and quantity; None: all alike. The baselines of the table
+               learn from the same weights but for personal frequency; histories and figures are not weighted
+    engine    several processes that train together, as `recae.training.distributed.torchrun` and `.ray` have them:
+              the kind sigmoid with a batch_size of 2 or more; None: this process alone
+    settings  fields of the kind's configuration, such as factors, epochs or seed
+
+    The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
+    `filters` (where the purchases were filtered while they were read, here or before; see `Filters.as_dict`),
+    `held_out` (the seed by which users were held out), `weights` where they are asked for, and `versions`; no times, so
+    that the same seed gives the same model file.
+
+    Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, when Interactions
+    are to be filtered, and for a weighting that the kind cannot take, ColumnError for one of times or quantities that
+    there are not, DeviceError when there is no such device, DataError for purchases that cannot be used, and
+    TrainingError when training fails.
+    """
+    progress = progress or Progress()
+    kind, weighting = kind or DEFAULT_KIND, weights or Weighting()
+    config = make_config(kind, settings)
+    if kind == "frequency" and not repeats:
+        raise ConfigError(
+            "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
+            "(repeats=True), or train another kind"
+        )
+    check_weighting(kind, config, weighting, repeats)
+    if engine is not None:
+        check_kind(kind, config, device, weighted=bool(weighting))
+        device = "cpu"
+    chosen = choose_device(device, batch_size_of(config))
+    if checkpoints is not None:
+        check_writable(checkpoints.path)  # before the training, not in the middle of it
+    reader = _read_repeats if repeats else _read
+    options = reading_options(source, columns, filters)
+    purchases = reader(source, options, kind, config, weighting, progress)
+    asked = purchases.interactions.filters
+    if purchases.decay is not None:
+        config = _with_decay(kind, config, purchases.decay)
+    held_out, matrix = purchases.held_out, purchases.matrix
+    if held_out.validation is None:
+        least = "users with two baskets" if repeats else "users with two items"
+        progress.on_message(f"too few {least} or more to hold any out: nothing is measured")
+    if checkpoints is not None:
+        identity = {
+            **checkpoints.identity,
+            "data.fingerprint": purchases.fingerprint,
+            **weighting.identity(purchases.weights),
+        }
+        if asked is not None:
+            identity |= asked.identity()
+        checkpoints.identity, checkpoints.on_message = identity, progress.on_message
+    where = f"training on {device_name(chosen)}"
+    progress.on_message(where if engine is None else f"training by {engine.describe()}")
+    hooks = Hooks(
+        device=chosen,
+        checkpoints=checkpoints,
+        on_start=progress.on_start,
+        on_users=progress.on_users,
+        on_epoch=progress.on_epoch,
+        on_message=progress.on_message,
+        weights=purchases.weights,
+        engine=engine,
+    )
+    fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
+    metrics = None
+    if held_out.test is not None:
+        n_users = held_out.test[0].shape[0]
+        names = "popularity, item-kNN and frequency" if repeats else "popularity and item-kNN"
+        progress.on_message(f"measuring it beside {names} on {n_users:,} held-out users")
+        rivals = {fitted.model.kind: fitted.model, **_baselines(purchases, repeats)}
+        metrics = (measure_repeats if repeats else measure)(rivals, held_out)
+    return Recommender(
+        model=fitted.model,
+        users=purchases.interactions.users,
+        items=purchases.interactions.items,
+        item_names=purchases.interactions.item_names,
+        histories=purchases.histories,
+        metadata={
+            "fingerprint": purchases.fingerprint,
+            **({} if asked is None else {"filters": asked.as_dict()}),
+            "held_out": {"seed": config.seed},
+            "metrics": metrics,
+            "history": [
+                {"epoch": epoch.epoch, "loss": epoch.loss, "recall@20": epoch.recall, "drift": epoch.drift}
+                for epoch in fitted.epochs
+            ],
+            **fitted.report,
+            **(METADATA if repeats else {}),
+            **({"weights": weighting.as_dict()} if weighting else {}),
+            "versions": _versions(),
+        },
+    )
+
+
+def _read(
+    source: Interactions | str | Path,
+    columns: Mapping[str, Any],
+    kind: str,
+    config: Any,
+    weighting: Weighting,
+    progress: Progress,
+) -> _Purchases:
+    """Reads purchases and holds items of some users out."""
+    columns = dict(columns)
+    if columns.pop("basket_column", None):
+        raise ConfigError(
+            "baskets are told apart only where people rebuy: add --repeats, or leave out --basket-column"
+        )
+    if isinstance(source, Interactions):
+        interactions = source
+    else:
+        interactions, report = read_with_report(source, **columns, **weighting.reading())
+        progress.on_report(report)
+    held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
+    matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
+    weights = weights_of(weighting, interactions, held_out.learners)
+    return _Purchases(
+        interactions, interactions.fingerprint, held_out, matrix, interactions.matrix, weights=weights
+    )
+
+
+def _read_repeats(
+    source: Interactions | str | Path,
+    columns: Mapping[str, Any],
+    kind: str,
+    config: Any,
+    weighting: Weighting,
+    progress: Progress,
+) -> _Purchases:
+    """Reads purchases with their baskets and holds the last baskets of some users out."""
+    if isinstance(source, Interactions):
+        raise ConfigError(
+            "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
+        )
+    interactions, events, report = read_events(source, **columns, **weighting.reading())
+    progress.on_report(report)
+    decay = None
+    if kind == "frequency":
+        decay = config.decay
+    elif kind in ("blend", "auto"):
+        decay = config.parts.get("frequency.decay")
+    held_out = hold_out_repeats(events, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]), decay)
+    matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
+    histories = events.weights(held_out.decay)
+    weights = weights_of(weighting, interactions, held_out.learners)
+    return _Purchases(interactions, events.fingerprint, held_out, matrix, histories, held_out.decay, weights)
+
+
+def _with_decay(kind: str, config: Any, decay: float) -> Any:
+    """The configuration with the decay that the histories are weighted with, where the kind has a use for it."""
+    if kind == "frequency":
+        return replace(config, decay=decay)
+    chosen = kind == "blend" and (config.components is None or "frequency" in config.components)
+    if chosen or (kind == "auto" and "frequency" in config.kinds()):
+        return replace(config, parts={**config.parts, "frequency.decay": decay})
+    return config
+
+
+def _baselines(purchases: _Purchases, repeats: bool) -> dict[str, Model]:
+    """Simple models fitted to the same purchases and weights, by name, item-kNN's k chosen on the validation users."""
+    matrix, validation, weights = purchases.matrix, purchases.held_out.validation, purchases.weights
+
+    def recall(model: Model) -> float:
+        if validation is None:
+            return 0.0
+        return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
+
+    k = max(NEIGHBOURS, key=lambda k: recall(ItemKNN.fit(matrix, k=k, weights=weights)))
+    found: dict[str, Model] = {
+        "popularity": Popularity.fit(matrix, weights),
+        f"item-kNN (tf-idf, k={k})": ItemKNN.fit(matrix, k=k, weights=weights),
+    }
+    if repeats and purchases.decay is not None:
+        config = make_config("frequency", {"decay": purchases.decay})
+        found["frequency"] = fit_config("frequency", config, matrix, None, Hooks(validate=recall)).model
+    return found
+
+
+def _versions() -> dict[str, str | None]:
+    """Of recae and what decides about a model's bits; null for what is imported without being installed."""
+    versions: dict[str, str | None] = {}
+    for name in ("recae", "numpy", "scipy", "numba", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions

@@ -1,0 +1,1 @@
+"""Choosing models: blends, budgets, tuning, and comparisons of tuned models with baselines."""

@@ -1,0 +1,487 @@
+"""Choosing the kind of model on validation users, within a time budget."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError, RecaeError, TrainingError
+from recae.evaluation import evaluate
+from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference
+from recae.kinds import KINDS_OF_TRAINING, Size, seconds_for
+from recae.models import Model
+from recae.models.blend import Blend, Part
+from recae.selection.blend import Candidates, fit_spread
+from recae.settings import build_config
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.config import check_range
+
+ALWAYS = ("popularity", "itemknn")
+"""What is tried however short the budget is."""
+
+DEFAULT = (*ALWAYS, "frequency", "ease", "sparse-linear", "sigmoid", "blend", "multvae")
+"""What is tried when nothing is named; what does not suit the data is passed over."""
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class AutoConfig:
+    """What is tried, and for how long.
+
+    budget      time for all of it: seconds, or such as 90s, 10m, 1h
+    candidates  kinds to try, joined by commas, besides popularity and itemknn; None: ease or sparse-linear, sigmoid,
+                blend and multvae, and frequency where people rebuy
+    parts       settings of the candidates, by dotted names: "sigmoid.factors" → 256
+    seed        of everything random, the candidates' included
+    """
+
+    budget: float | str = "10m"
+    candidates: str | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        seconds_of(self.budget)
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+        kinds = self.kinds()
+        for name in self.parts:
+            kind = name.partition(".")[0]
+            if kind not in kinds:
+                raise ConfigError(
+                    f"the candidates are {', '.join(kinds)}, so that '{name}' sets nothing: leave it out, or name "
+                    "that kind in candidates"
+                )
+        for kind in kinds:
+            if kind in KINDS_OF_TRAINING:
+                build_config(kind, KINDS_OF_TRAINING[kind].config, self.settings(kind))
+
+    def kinds(self) -> tuple[str, ...]:
+        """What is tried, in no order; ConfigError for a name that no kind has."""
+        known = (*KINDS_OF_TRAINING, "blend")
+        if self.candidates is None:
+            return tuple(kind for kind in DEFAULT if kind in known)
+        named = [part.strip() for part in self.candidates.split(",") if part.strip()]
+        for kind in named:
+            if kind not in known:
+                near = difflib.get_close_matches(kind, known, n=1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise ConfigError(
+                    f"candidates are some of {', '.join(known)} joined by commas, found '{kind}': "
+                    f"{hint or 'choose among these'}".rstrip()
+                )
+        always = [kind for kind in ALWAYS if kind in known]
+        return tuple(dict.fromkeys([*always, *named]))
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        """The settings of a candidate, without the part of the name before the dot."""
+        own = {n.removeprefix(f"{kind}."): v for n, v in self.parts.items() if n.startswith(f"{kind}.")}
+        return {"seed": self.seed} | own
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+def seconds_of(budget: float | str) -> float:
+    """A budget in seconds: 90, "90", "90s", "10m" or "1h"; ConfigError for anything else, and beyond 30 days."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", str(budget).strip().lower())
+    seconds = float(found[1]) * _UNITS[found[2]] if found else math.nan
+    if isinstance(budget, bool) or not 1 <= seconds <= 30 * 86_400:
+        raise ConfigError(
+            f"budget is a time from 1s to 720h, such as 90s, 10m or 1h, found {budget!r}: give one"
+        )
+    return seconds
+
+
+CLOSE = 0.005
+"""Share of the best mean that a cheaper model may lack at most."""
+
+BYTES_PER_SECOND = 10e6
+"""What is stored weighs as much as the time to fit: 10 MB a second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A model that was fitted and measured.
+
+    name      what it is called, its kind
+    settings  what it was fitted with, apart from the defaults
+    values    NDCG@20 of each validation user, (B,), NaN for those without anything held out
+    cost      seconds that fitting it takes by the rule of thumb, the same each time
+    note      what else is to be said of it
+    """
+
+    name: str
+    model: Model
+    epochs: list[Epoch]
+    settings: Mapping[str, Any]
+    values: NDArray[np.float64]
+    cost: float
+    note: str = ""
+    interval: Interval = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interval", bootstrap_mean(self.values))
+
+    @property
+    def mean(self) -> float:
+        """Mean NDCG@20 over the users."""
+        return self.interval.mean
+
+    @property
+    def bytes(self) -> int:
+        """Of the model's parameters."""
+        return sum(array.nbytes for array in self.model.arrays().values())
+
+    def in_words(self) -> str:
+        """Such as "sigmoid 0.2391 [0.2300, 0.2520]"."""
+        return f"{self.name} {self.mean:.4f}{_bounds(self.interval)}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The trial that was chosen, why, and how far each falls short of the best (in the order of the trials)."""
+
+    chosen: Trial
+    why: str
+    behind: tuple[Paired, ...]
+
+
+def choose(trials: Sequence[Trial]) -> Choice:
+    """The trial of the best mean, or the cheapest of those that cannot be told from it and lack at most `CLOSE` of it.
+
+    Two trials cannot be told apart where the 95 % interval of the paired difference over the users holds 0, or is not
+    known, as with a single user. Cheap is what takes little time to fit and little place to store.
+    """
+    best = max(trials, key=lambda trial: (trial.mean, -_price(trial)))
+    behind = tuple(paired_difference(best.values, trial.values) for trial in trials)
+    same = [
+        trial
+        for trial, gap in zip(trials, behind, strict=True)
+        if trial is not best and not gap.low > 0  # NaN: one user tells nothing
+    ]
+    close = [trial for trial in same if trial.mean >= (1 - CLOSE) * best.mean]
+    chosen = min([best, *close], key=_price)
+    return Choice(chosen, _why(trials, behind, best, same, chosen), behind)
+
+
+def _why(
+    trials: Sequence[Trial], behind: Sequence[Paired], best: Trial, same: Sequence[Trial], chosen: Trial
+) -> str:
+    others = sorted((t for t in trials if t is not best), key=lambda t: -t.mean)
+    if chosen is not best:
+        return (
+            f"{best.in_words()}; {chosen.name} {chosen.mean:.4f}: not distinguishable, "
+            f"chosen because it is {_cheaper(chosen, best)}"
+        )
+    if not others:
+        return f"{best.in_words()} is chosen, since nothing else could be tried"
+    if not same:
+        gap = behind[list(trials).index(others[0])]
+        return (
+            f"{best.in_words()} is chosen, the best; {others[0].name} {others[0].mean:.4f} comes next, "
+            f"{gap.mean:.4f}{_bounds(gap)} behind"
+        )
+    listed = ", ".join(f"{trial.name} {trial.mean:.4f}" for trial in sorted(same, key=lambda t: -t.mean))
+    return (
+        f"{best.in_words()} is chosen, the best; not distinguishable from it, but more than "
+        f"{CLOSE:.1%} lower or no cheaper: {listed}"
+    )
+
+
+def _price(trial: Trial) -> float:
+    return trial.cost + trial.bytes / BYTES_PER_SECOND
+
+
+def _cheaper(trial: Trial, than: Trial) -> str:
+    smaller, faster = trial.bytes < than.bytes, trial.cost < than.cost
+    return "smaller and faster to fit" if smaller and faster else "smaller" if smaller else "faster to fit"
+
+
+def _bounds(interval: Interval | Paired) -> str:
+    return "" if math.isnan(interval.low) else f" [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+PARTS_AT_MOST = 3
+"""Models that are blended: the best of those tried."""
+
+TRUST = 10.0
+"""Seconds for which the rule of thumb is believed before what ran corrects it."""
+
+_VALUE = {
+    "ease": 3.0,
+    "edlae": 3.0,
+    "sparse-linear": 2.0,
+    "sigmoid": 3.0,
+}  # what may be hoped for; of others 1
+_LAST = {"blend": 1, "multvae": 2, "deep": 2, "recvae": 3}
+
+
+Fit = Callable[
+    [str, Mapping[str, Any], sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix] | None, Hooks],
+    tuple[Model, list[Epoch]],
+]
+"""Fits a kind with settings to purchases (U, I), with validation users; the model and its epochs."""
+
+
+class _OutOfTimeError(Exception):
+    """The budget ended within a training."""
+
+
+class Search:
+    """The candidates tried so far, and the time that is left."""
+
+    def __init__(
+        self,
+        matrix: sp.csr_matrix,
+        config: AutoConfig,
+        validation: tuple[sp.csr_matrix, sp.csr_matrix],
+        hooks: Hooks,
+        exclude_owned: bool,
+        fit: Fit,
+    ) -> None:
+        self.fit = fit
+        self.matrix, self.config, self.validation, self.hooks = matrix, config, validation, hooks
+        self.exclude_owned = exclude_owned
+        self.budget = seconds_of(config.budget)
+        self.deadline = time.monotonic() + self.budget
+        self.size = Size.of(matrix, validation[0].shape[0])
+        self.trials: list[Trial] = []
+        self.skipped: dict[str, str] = {}
+        self._took, self._cost = (
+            TRUST,
+            TRUST,
+        )  # seconds that were taken, and that were expected by the rule of thumb
+
+    def run(self) -> None:
+        """Tries one candidate after the other."""
+        queue = self._order()
+        n_users = self.validation[0].shape[0]
+        self.hooks.on_message(
+            f"trying {', '.join(queue)} within {_time(self.budget)}, comparing NDCG@20 on {n_users:,} users"
+        )
+        for kind in queue:
+            reason = self._reason_to_skip(kind)
+            if reason is None:
+                reason = self._try(kind)
+            if reason is not None:
+                self.skipped[kind] = reason
+                self.hooks.on_message(f"{kind} is left out: {reason}")
+
+    def report(self, choice: Choice) -> dict[str, Any]:
+        """What was tried and why one was chosen, as JSON values; no times taken, which would differ each time."""
+        return {
+            "metric": "ndcg@20",
+            "n_users": int(np.isfinite(choice.chosen.values).sum()),
+            "budget": self.config.budget,
+            "tried": [
+                {
+                    "kind": trial.name,
+                    "settings": dict(trial.settings if trial.name == "blend" else trial.model.config()),
+                    "ndcg@20": trial.mean,
+                    "interval": _finite(trial.interval.low, trial.interval.high),
+                    "behind_the_best": _finite(gap.mean, gap.low, gap.high),
+                    "bytes": trial.bytes,
+                    "note": trial.note,
+                }
+                for trial, gap in zip(self.trials, choice.behind, strict=True)
+            ],
+            "skipped": [{"kind": kind, "reason": reason} for kind, reason in self.skipped.items()],
+            "chosen": choice.chosen.name,
+            "why": choice.why,
+        }
+
+    def _order(self) -> list[str]:
+        """The cheap ones that are always tried, then by what may be hoped for per second."""
+        unfit = {"frequency"} if self.exclude_owned and self.config.candidates is None else set()
+        kinds = [kind for kind in self.config.kinds() if kind not in unfit]
+        rest = [kind for kind in kinds if kind not in ALWAYS]
+        rest.sort(key=lambda k: (_LAST.get(k, 0), seconds_for(k, self.size) / _VALUE.get(k, 1.0)))
+        return [*(kind for kind in ALWAYS if kind in kinds), *rest]
+
+    def _expected(self, kind: str) -> float:
+        """Seconds, by the rule of thumb and how fast this machine was so far."""
+        return self._took / self._cost * seconds_for(kind, self.size)
+
+    def _reason_to_skip(self, kind: str) -> str | None:
+        if kind in ALWAYS:
+            return None
+        if kind == "frequency" and self.exclude_owned:
+            return "it ranks what a user owns, which is left out unless people rebuy (--repeats)"
+        if kind == "blend" and len(self._blendable()) < 2:
+            return "it needs two models to blend, besides popularity"
+        left, expected = self.deadline - time.monotonic(), self._expected(kind)
+        if expected > left:
+            return f"it takes about {_time(expected)}, and of {_time(self.budget)} {_time(max(left, 0))} are left"
+        fits = any(trial.name == "ease" for trial in self.trials)
+        if kind == "sparse-linear" and self.config.candidates is None and fits:
+            return "ease fits, of which it is an approximation"
+        return None
+
+    def _try(self, kind: str) -> str | None:
+        """Fits and measures a candidate; why it could not be done, None if it could."""
+        started = time.monotonic()
+        cost = seconds_for(kind, self.size)
+        try:
+            if kind == "blend":
+                self.trials.append(self._blend(cost))
+            else:
+                self.trials.append(self._trial(kind, self.config.settings(kind), cost))
+        except _OutOfTimeError:
+            return "it had not finished an epoch when the budget ended"
+        except MemoryError:
+            return "there is not enough memory for it"
+        except RecaeError as error:
+            return str(error)
+        took, trial = time.monotonic() - started, self.trials[-1]
+        if not trial.note.startswith("stopped"):
+            self._took, self._cost = self._took + max(took - 1, 0), self._cost + cost  # a second for imports
+        self.hooks.on_message(
+            f"{trial.in_words()} in {_time(took)}, {trial.bytes / 2**20:,.1f} MiB{trial.note and ', ' + trial.note}"
+        )
+        return None
+
+    def _trial(self, kind: str, settings: dict[str, Any], cost: float) -> Trial:
+        """A candidate that is fitted; the best of its epochs so far when the budget ends within it."""
+        best: list[tuple[float, Model]] = []
+        epochs: list[Epoch] = []
+
+        def validate(model: Model) -> float:
+            recall = float(self._measure(model, "recall@20").mean())
+            if not best or recall > best[0][0]:
+                best[:] = [(recall, model)]
+            if kind in ALWAYS:  # which tries one number of neighbours after the other
+                stop_in_time()
+            return recall
+
+        def stop_in_time() -> None:
+            if time.monotonic() > self.deadline:
+                raise _OutOfTimeError
+
+        def on_users(done: int) -> None:
+            stop_in_time()
+            if self.hooks.on_users is not None:
+                self.hooks.on_users(done)
+
+        def on_epoch(epoch: Epoch) -> None:
+            epochs.append(epoch)
+            if self.hooks.on_epoch is not None:
+                self.hooks.on_epoch(epoch)
+
+        weights = None if kind == "frequency" else self.hooks.weights  # which has its own decay
+        hooks = replace(self.hooks, validate=validate, on_users=on_users, on_epoch=on_epoch, weights=weights)
+        note = ""
+        try:
+            model, epochs = self.fit(kind, settings, self.matrix, self.validation, hooks)
+        except _OutOfTimeError:
+            if not best:
+                raise
+            model = best[0][1]
+            note = f"stopped {f'after epoch {len(epochs)} ' if epochs else ''}by the end of the budget"
+        return Trial(
+            kind, model, epochs, settings, self._measure(model, "ndcg@20", all_users=True), cost, note
+        )
+
+    def _blendable(self) -> list[Trial]:
+        """What a blend is made of: the best of those tried."""
+        found = [trial for trial in self.trials if trial.name not in ("popularity", "blend")]
+        return sorted(found, key=lambda trial: -trial.mean)[:PARTS_AT_MOST]
+
+    def _blend(self, cost: float) -> Trial:
+        """A blend of models that are there already; only the weights are chosen."""
+        of = self._blendable()
+        histories = self.validation[0]
+        spreads = [fit_spread(trial.model, histories) for trial in of]
+        unit = [Blend((Part(t.model, 1.0, s),), {}) for t, s in zip(of, spreads, strict=True)]
+        weights = Candidates.of(unit, self.validation, exclude_owned=self.exclude_owned).search()
+        used = [(t, float(w), s) for t, w, s in zip(of, weights, spreads, strict=True) if w > 0]
+        if len(used) < 2:
+            raise TrainingError(f"nothing is gained by blending: all weight goes to {used[0][0].name}")
+        names = ",".join(trial.name for trial, _, _ in used)
+        model = Blend(
+            tuple(Part(trial.model, weight, spread) for trial, weight, spread in used),
+            {"components": names, "seed": self.config.seed},
+        )
+        epochs = next((trial.epochs for trial, _, _ in used if trial.epochs), [])
+        note = " + ".join(f"{weight:.2f} {trial.name}" for trial, weight, _ in used)
+        values = self._measure(model, "ndcg@20", all_users=True)
+        return Trial(
+            "blend",
+            model,
+            epochs,
+            {"components": names},
+            values,
+            cost + sum(t.cost for t, _, _ in used),
+            note,
+        )
+
+    def _measure(self, model: Model, metric: str, *, all_users: bool = False) -> Any:
+        """A metric of each validation user, float64 (B,); only of those with something held out unless `all_users`."""
+        values = evaluate(model, *self.validation, (20,), exclude_owned=self.exclude_owned).values[metric]
+        return values if all_users else values[np.isfinite(values)]
+
+
+def _finite(*numbers: float) -> list[float | None]:
+    return [number if math.isfinite(number) else None for number in numbers]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.3g} h"
+
+
+__all__ = ["AutoConfig", "fit_auto", "refuse_checkpoints"]
+
+
+def fit_auto(
+    matrix: sp.csr_matrix,
+    config: AutoConfig,
+    validation: tuple[sp.csr_matrix, sp.csr_matrix] | None,
+    hooks: Hooks,
+    *,
+    exclude_owned: bool = True,
+    fit: Fit,
+) -> tuple[Model, list[Epoch], dict[str, Any]]:
+    """Tries the candidates on `matrix` ((U, I) CSR) and chooses by NDCG@20 on the validation users (`choosing.choose`).
+
+    The most is tried that the budget allows, what promises most for its time first. A candidate is passed over when it
+    is expected to take longer than is left, or says that memory is short; one that is trained in epochs is stopped at
+    the end of the budget, and its best epoch counts. Returns the model, its epochs, and under "auto" what was tried,
+    what was not and why, and why this one was chosen, as JSON values. Without validation users it trains the
+    sigmoid autoencoder. Raises ConfigError for checkpoints, TrainingError when nothing could be fitted.
+    """
+    refuse_checkpoints(hooks.checkpoints)
+    if validation is None or not validation[1].nnz:
+        why = "nobody is held out whom the kinds could be compared on"
+        hooks.on_message(f"{why}: training sigmoid")
+        model, epochs = fit("sigmoid", config.settings("sigmoid"), matrix, None, hooks)
+        return model, epochs, {"auto": {"tried": [], "skipped": [], "chosen": "sigmoid", "why": why}}
+    search = Search(matrix, config, validation, hooks, exclude_owned, fit)
+    search.run()
+    if not search.trials:
+        reasons = "; ".join(f"{kind}: {reason}" for kind, reason in search.skipped.items())
+        raise TrainingError(f"none of the candidates could be fitted ({reasons}): name others in candidates")
+    choice = choose(search.trials)
+    report = search.report(choice)
+    hooks.on_message(f"auto: {report['why']}")
+    return choice.chosen.model, choice.chosen.epochs, {"auto": report}
+
+
+def refuse_checkpoints(checkpoints: Checkpoints | None) -> None:
+    """ConfigError when checkpoints are asked for."""
+    if checkpoints is not None:
+        raise ConfigError(
+            "a checkpoint holds one training, and auto tries several: train it without checkpoints, or train one kind"
+        )

@@ -1,0 +1,174 @@
+"""Which models a comparison is of: what they are called, which baselines suit, and which settings each tries."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from recae.errors import ConfigError, TrainingError
+from recae.kinds import Size, seconds_for
+from recae.selection.fit import CONFIGS, make_config
+from recae.selection.space import trials as spread_trials
+from recae.settings import choose_kind, parse_settings
+from recae.splits.tasks import Task
+
+NAMES: Final[Mapping[str, str]] = {
+    "popularity": "popularity",
+    "frequency": "personal frequency",
+    "itemknn": "item-kNN",
+    "als": "ALS",
+    "bpr": "BPR",
+    "ease": "EASE",
+    "edlae": "EDLAE",
+    "multvae": "Mult-VAE",
+    "recvae": "RecVAE",
+}
+"""Kind → what tables call it; the others are called as they are."""
+
+BASELINES: Final = ("popularity", "frequency", "itemknn", "als", "bpr", "ease")
+"""In the order in which they are run."""
+
+EASE_SECONDS: Final = 300.0
+"""Longest that EASE, which nobody asked for, may be expected to take with all its trials."""
+
+Given = Mapping[str, Mapping[str, Any]]
+"""Kind → its settings that somebody has chosen."""
+
+
+def choose_kinds(kinds: Sequence[str], repeats: bool) -> list[str]:
+    """The kinds named, each once; ConfigError for an unknown one, with the nearest, and for one that does not suit."""
+    found = list(dict.fromkeys(choose_kind(kind, CONFIGS) for kind in kinds))
+    if "frequency" in found and not repeats:
+        raise ConfigError(_NEEDS_REPEATS)
+    return found
+
+
+def choose_baselines(
+    asked: str | Sequence[str] | None, kinds: Sequence[str], tasks: Sequence[Task], trials: int
+) -> tuple[list[str], list[str]]:
+    """The baselines to run beside the kinds, and a sentence on each that is left out although it would suit.
+
+    asked   names of `BASELINES`, or these joined by commas; "none": none; None: all that suit and fit
+    kinds   what is compared with them; a kind is no baseline of itself
+    trials  of each
+
+    Raises ConfigError for an unknown name, with the nearest, and for one that does not suit.
+    """
+    repeats = not tasks[0].exclude_owned
+    if asked is not None:
+        named = check_baselines(asked, repeats)
+        return [kind for kind in BASELINES if kind in named and kind not in kinds], []
+    suiting = [kind for kind in BASELINES if kind not in kinds and (repeats or kind != "frequency")]
+    reason = _why_not_ease(tasks, trials) if "ease" in suiting else None
+    if reason is None:
+        return suiting, []
+    suiting.remove("ease")
+    return suiting, [f"EASE is left out: {reason}; --baselines …,ease asks for it all the same"]
+
+
+def check_baselines(asked: str | Sequence[str], repeats: bool) -> list[str]:
+    """The names in `asked`; ConfigError as `choose_baselines`."""
+    named = asked.split(",") if isinstance(asked, str) else asked
+    found = [name.strip() for name in named if name.strip()]
+    if found == ["none"]:
+        return []
+    for name in found:
+        if name not in BASELINES:
+            near = difflib.get_close_matches(name, [*BASELINES, "none"], n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise ConfigError(
+                f"there is no baseline '{name}'; {hint}choose some of {', '.join(BASELINES)} joined by commas, or none"
+            )
+    if not found:
+        raise ConfigError(
+            f"no baseline is named; choose some of {', '.join(BASELINES)} joined by commas, or none"
+        )
+    if "frequency" in found and not repeats:
+        raise ConfigError(_NEEDS_REPEATS)
+    return list(dict.fromkeys(found))
+
+
+_NEEDS_REPEATS = (
+    "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats (repeats=True) "
+    "with the protocol time or next-basket, or leave frequency out"
+)
+
+
+def _why_not_ease(tasks: Sequence[Task], trials: int) -> str | None:
+    """Why the solve of items × items, or users × users, is too much; None where it is not."""
+    fit = max((task.fit for task in tasks), key=lambda matrix: matrix.shape[1])
+    expected = len(tasks) * trials * seconds_for("ease", Size.of(fit, 0))
+    if expected > EASE_SECONDS:
+        return f"its {len(tasks) * trials} fits to {fit.shape[1]:,} items would take about {expected / 60:,.0f} minutes"
+    if fit.shape[1] < 4096:  # the weights of 64 MiB fit anywhere
+        return None
+    from recae.training.device import memory_left
+    from recae.training.kinds.linear import plan  # which brings torch
+
+    try:
+        plan(*fit.shape, fit.nnz, memory_left("cpu"))
+    except TrainingError as error:
+        return str(error)
+    return None
+
+
+def parse_assignments(assignments: Iterable[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """{kind: {key: value}} of texts "kind.key=value". Raises ConfigError for anything else, and for other kinds."""
+    texts: dict[str, list[str]] = {}
+    for assignment in assignments:
+        kind, dot, rest = assignment.partition(".")
+        if not dot or "=" in kind:
+            raise ConfigError(
+                f"a setting is given as kind.key=value, as in sigmoid.factors=256, found '{assignment}'"
+            )
+        kind = choose_kind(kind.strip(), CONFIGS)
+        if kind not in kinds:
+            raise ConfigError(
+                f"'{assignment}' sets nothing, since {kind} is not among what is evaluated ({', '.join(kinds)}): "
+                f"add --kind {kind}, or leave it out"
+            )
+        texts.setdefault(kind, []).append(rest)
+    return {kind: parse_settings(CONFIGS[kind], kind, found, kinds=CONFIGS) for kind, found in texts.items()}
+
+
+def make_trials(
+    kind: str,
+    n: int,
+    given: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    decay: float | None = None,
+    choose: bool = True,
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Up to `n` settings that a kind tries: what is varied, and all of them as `make_config` takes them.
+
+    given   settings that are not varied; the first trial is otherwise the defaults
+    decay   with which the task's histories are weighted; None where they are not
+    choose  whether there are users to choose on; without them only the first trial makes sense
+
+    Raises ConfigError for a setting or value that the kind does not have, before anything is fitted.
+    """
+    fixed: dict[str, Any] = {"seed": seed}
+    components = given.get("components") or "frequency"
+    decayed = {"frequency": "decay", "blend": "frequency.decay"}.get(kind)
+    if decayed is not None and decayed in given:
+        raise ConfigError(
+            f"the histories are weighted by the protocol's decay, so that {kind}.{decayed} cannot be set apart: "
+            "give --decay instead"
+        )
+    if decay is not None and decayed is not None and "frequency" in components:
+        fixed[decayed] = decay
+    fixed |= given
+    make_config(kind, fixed)
+    varied: list[dict[str, Any]] = []
+    # more are drawn than needed, since some differ in nothing but what is given
+    drawn = spread_trials(kind, 8 * n, seed) if choose and n > 1 and kind != "auto" else [{}]
+    for settings in drawn:
+        left = {key: value for key, value in settings.items() if key not in fixed}
+        if left not in varied and len(varied) < n:
+            varied.append(left)
+    found = [(left, {**left, **fixed}) for left in varied]
+    for _, settings in found:
+        make_config(kind, settings)
+    return found

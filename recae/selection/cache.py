@@ -1,0 +1,107 @@
+"""Results of finished jobs in a folder, so that an evaluation that was interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import recae
+from recae.errors import OutputError
+from recae.files import atomic_path, check_writable
+from recae.ranking import processors
+from recae.selection.jobs import Job, Outcome
+
+DAYS = 30
+"""Days that a result stays in the default folder after it was used last."""
+
+_LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
+
+
+def default_folder() -> Path:
+    """Where results are kept if no other folder is named: recae/evaluate in the user's folder of caches."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        base = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "recae" / "evaluate"
+
+
+class Kept:
+    """The results in a folder, each under a key of everything that it depends on.
+
+    The key is made of the job (kind, settings, seed, length of the lists), the fingerprint of the matrices that it was
+    given (and so of data, protocol and split), the number of processors, the versions of recae and of its libraries,
+    and the text of recae itself.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        """`fresh`: nothing is taken from the folder, results are only put there. OutputError for one unusable."""
+        self.folder, self.fresh = folder, fresh
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep results in '{folder}': {error.strerror or error}; name another folder with --keep"
+            ) from error
+        check_writable(folder / "result.npz")
+
+    def path(self, job: Job, inputs: str, threads: int | None) -> Path:
+        """Where the result of a job belongs; `inputs` is the fingerprint of what it is given."""
+        identity = {
+            "job": job.as_dict(),
+            "inputs": inputs,
+            "processors": min(threads or processors(), processors()),
+            "versions": _versions(),
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{job.kind}-{digest[:20]}.npz"
+
+    def get(self, path: Path) -> Outcome | None:
+        """The result that is kept there; None where there is none, or it cannot be read."""
+        if self.fresh:
+            return None
+        try:
+            found = Outcome.read(path)
+            os.utime(path)  # so that it stays
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def put(self, path: Path, outcome: Outcome) -> None:
+        """Keeps a result, whole or not at all; one that the time did not suffice for is not kept."""
+        if outcome.cut is None:
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                outcome.write(file)
+
+    def forget_old(self, days: float = DAYS) -> None:
+        """Removes results that were not used for so many days."""
+        for path in self.folder.glob("*-*.npz"):
+            with suppress(OSError):
+                if path.stat().st_mtime < time.time() - 86_400 * days:
+                    path.unlink()
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    """What decides about a result's bits: versions, and the text of recae, which may be newer than its version."""
+    found: dict[str, str | None] = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    digest = hashlib.sha256()
+    root = Path(recae.__file__).resolve().parent
+    for path in sorted(root.rglob("*.py")):
+        if path.relative_to(root).parts[0] not in ("cli", "serving", "insight", "scoring"):
+            digest.update(path.read_bytes())
+    return {**found, "source": digest.hexdigest()}

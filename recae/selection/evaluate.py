@@ -1,0 +1,482 @@
+"""From purchases to the answer whether a model is worth it: read, part, run models and baselines, compare, report."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from recae.confidence import Weighting
+from recae.errors import ColumnError, ConfigError
+from recae.evaluation.comparison import Comparison, Run, compare_runs, split_metric
+from recae.evaluation.report import build_report
+from recae.filters import Filters
+from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
+from recae.interactions import Interactions
+from recae.selection.auto import seconds_of
+from recae.selection.baselines import BASELINES, NAMES, Given, check_baselines, choose_baselines, choose_kinds
+from recae.selection.cache import Kept
+from recae.selection.compare import TRIALS, Tell, compare
+from recae.selection.fit import DEFAULT_KIND, check_weighting, make_config, weighs
+from recae.sources import Source as Opened
+from recae.sources import open_source
+from recae.sources.matrix import read_matrix
+from recae.splits.protocols import (
+    ProtocolOptions,
+    Purchases,
+    Task,
+    check_protocol,
+    make_tasks,
+    pair_of_matrices,
+    reading_options,
+)
+from recae.splits.tasks import counted
+from recae.splits.time import check_times
+from recae.training.config import check_range
+
+BY_BASKET = ("time", "next-basket")
+"""The protocols that need every purchase with its time or basket, and not only the pairs."""
+
+_OF_DATABASES = ("query", "table")
+
+Source = Purchases | Interactions | str | Path
+Columns = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Purchases as a protocol needs them, and what the report says of them: names, and lines of what was dropped.
+
+    filters  which of them count; None where those that they were read with before say so
+    """
+
+    purchases: Purchases
+    source: str
+    lines: list[str] = field(default_factory=list)
+    filters: Filters | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The report's "data"."""
+        own, test = self.purchases.interactions, self.purchases.test
+        fingerprint = own.fingerprint
+        if test is not None:
+            fingerprint = hashlib.sha256((fingerprint + test.fingerprint).encode()).hexdigest()
+        return {
+            "source": self.source,
+            "fingerprint": fingerprint,
+            "n_users": own.n_users,
+            "n_items": own.n_items,
+            "n_interactions": own.n_interactions + (0 if test is None else test.n_interactions),
+            "filters": (self.filters or own.filters or Filters()).as_dict(),
+            "report": self.lines,
+        }
+
+    def name_of(self, item: str) -> str | None:
+        """The name of an item, if it has one."""
+        own = self.purchases.interactions
+        name: str | None = None if own.item_names is None else own.item_names[own.items.row(item)].as_py()
+        return name
+
+
+def check_source(source: Source, test: str | Path | None, protocol: str) -> None:
+    """ConfigError, before anything is read, for a source that the protocol cannot take."""
+    if test is not None and protocol != "pair":
+        raise ConfigError(
+            f"a test part is for the protocol pair, but the protocol is {protocol}; add --protocol pair, or leave "
+            "--test out"
+        )
+    if not isinstance(source, str | Path):
+        return
+    path = Path(source)
+    if not is_matrix(path):
+        if protocol == "pair" and test is None:
+            raise ConfigError(
+                "the protocol pair needs a test part beside the training part: give it with --test, or a folder "
+                "with train.npz and test.npz"
+            )
+        if test is not None and is_matrix(Path(test)):
+            raise ConfigError(f"'{source}' is a table and '{test}' a matrix; give two of a kind")
+    elif protocol != "pair":
+        raise ConfigError(
+            f"'{source}' is {'a folder of matrices' if path.is_dir() else 'a matrix'}, which has neither ids nor "
+            f"times, and the protocol is {protocol}; add --protocol pair, or give a table of purchases"
+        )
+    elif path.is_dir() and test is not None:
+        raise ConfigError(f"'{source}' is a folder that holds both parts; leave --test out")
+    elif not path.is_dir() and test is None:
+        raise ConfigError(f"'{source}' is the training part; give the test part with --test, another .npz")
+    elif test is not None and not is_matrix(Path(test)):
+        raise ConfigError(f"'{source}' is a matrix and '{test}' a table; give two of a kind")
+
+
+def filters_for(
+    filters: Filters | None, source: Source, protocol: str, options: ProtocolOptions
+) -> tuple[Filters | None, ProtocolOptions]:
+    """The filters to read with, and the options of the protocol, which gets the minimums where it alone may apply them.
+
+    To count what a user or item has from the cut on would let the models know of it. A protocol that holds out by lot,
+    or the last that a user bought, parts what is left of all purchases, as published ones do.
+
+    Raises ConfigError for minimums of a given pair, whose parts would not fit together any more, and for filters of
+    matrices and of what was read already.
+    """
+    if not filters:
+        return None, options
+    if isinstance(source, str | Path) and is_matrix(Path(source)):
+        raise ConfigError(
+            f"filters ({filters}) are for tables of purchases, but matrices are given; leave them out"
+        )
+    reading_options(source, None, filters)
+    if not filters.has_minimum or protocol not in ("pair", "time"):
+        return filters, options
+    if protocol == "pair":
+        raise ConfigError(
+            "minimum purchases would leave other users and items of a given test part than of its training part: "
+            "filter before they are parted, and leave --min-user-purchases and --min-item-purchases out"
+        )
+    return filters.of_rows(), replace(
+        options,
+        min_user_purchases=filters.min_user_purchases,
+        min_item_purchases=filters.min_item_purchases,
+    )
+
+
+def is_matrix(path: Path) -> bool:
+    """Whether a path is taken for a matrix: an .npz file, or a folder with train.npz in it."""
+    return path.suffix.lower() == ".npz" or (path / "train.npz").is_file()
+
+
+def read_material(
+    source: Source,
+    *,
+    test: str | Path | None,
+    protocol: str,
+    columns: Columns,
+    filters: Filters | None = None,
+    on_report: Callable[[IngestReport], None] = lambda report: None,
+    on_message: Callable[[str], None] = lambda text: None,
+    weighting: Weighting | None = None,
+) -> Material:
+    """Reads what a protocol needs, and what purchases are weighted by; see `check_source`, which should find nothing.
+
+    Raises SourceError, ColumnError and DataError for what cannot be used, DataError for a protocol by time where there
+    is no time column, ConfigError for columns that a matrix does not have and for baskets that the protocol does not
+    look at.
+    """
+    if isinstance(source, Purchases):
+        return Material(source, "purchases")
+    if isinstance(source, Interactions):
+        return Material(Purchases(source), "interactions")
+    named = [name for name, value in columns.items() if value]
+    if is_matrix(Path(source)):
+        if weighting:
+            raise ConfigError(
+                f"{weighting.options()} needs times or quantities, which matrices do not hold; leave it out, or give "
+                "tables of purchases"
+            )
+        if named:
+            raise ConfigError(
+                f"--{named[0].replace('_', '-')} is for tables of purchases, but matrices are given; leave it out"
+            )
+        return _read_matrices(Path(source), test, on_message)
+    if protocol not in BY_BASKET and columns.get("basket_column"):
+        raise ConfigError(
+            f"baskets are told apart with the protocols {' and '.join(BY_BASKET)}, but the protocol is {protocol}; "
+            "leave --basket-column out"
+        )
+    lines: list[str] = []
+    plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
+    plain = reading_options(source, plain, filters)
+    test_columns = dict(plain)
+    plain |= (weighting or Weighting()).reading()
+    opened = open_source(source, **{name: columns.get(name) for name in _OF_DATABASES})
+    name = Path(opened.name).name or opened.name
+
+    def report(found: IngestReport) -> None:
+        lines.extend(found.lines())
+        on_report(found)
+
+    if protocol in BY_BASKET:
+        if protocol == "time":
+            _check_time_column(opened, plain)
+        interactions, events, found = read_events(opened, **plain, basket_column=columns.get("basket_column"))
+        report(found)
+        return Material(Purchases(interactions, events), name, lines)
+    interactions, found = read_with_report(opened, **plain)
+    report(found)
+    if test is None:
+        return Material(Purchases(interactions), name, lines)
+    if rejects := plain.get("rejects"):
+        test_columns["rejects"] = rejects_of_test(Path(rejects))
+    other, found = read_with_report(test, **test_columns)
+    report(found)
+    return Material(Purchases(interactions, None, other), f"{name}, {Path(test).name}", lines)
+
+
+def rejects_of_test(path: Path) -> Path:
+    """Where the rows that are dropped of a test part go, beside those of the training part."""
+    return path.with_name(f"{path.stem}.test{path.suffix}")
+
+
+def _check_time_column(table: Opened, columns: Columns) -> None:
+    """DataError where a table has no column of times; reading it would ask for one of baskets, too."""
+    given = {
+        name.removesuffix("_column"): value for name, value in columns.items() if name.endswith("_column")
+    }
+    try:
+        found = choose_columns(table.column_names, given)
+    except ColumnError as error:
+        raise ColumnError(f"'{table.name}': {error}") from error
+    if found.time is None:
+        check_times(None)
+
+
+def _read_matrices(source: Path, test: str | Path | None, on_message: Callable[[str], None]) -> Material:
+    paths = (source / "train.npz", source / "test.npz") if test is None else (source, Path(test))
+    matrices = []
+    for path in paths:
+        matrix, binary = read_matrix(path)
+        matrices.append(matrix)
+        if not binary:
+            on_message(f"'{path}' holds values other than 1; each that is not 0 is taken as one interaction")
+    lines = [
+        f"read {m.nnz:,} interactions of {m.shape[0]:,} users × {m.shape[1]:,} items from {path}"
+        for path, m in zip(paths, matrices, strict=True)
+    ]
+    for line in lines:
+        on_message(line)
+    name = source.name if test is None else f"{source.name}, {Path(test).name}"
+    return Material(pair_of_matrices(*matrices), name, lines)
+
+
+EVALUATED: Final = (DEFAULT_KIND, "sigmoid")
+"""Kinds that are evaluated where none is named: what `train` trains, and the autoencoder in it alone."""
+
+LONGEST: Final = 10_000
+"""Longest list that is measured."""
+
+_LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """What a caller may want to be told; each defaults to silence.
+
+    on_report   what reading dropped
+    on_message  what is parted and run, in words
+    tell        how far each model is; see `comparing.Tell`
+    """
+
+    on_report: Callable[[IngestReport], None] = lambda report: None
+    on_message: Callable[[str], None] = lambda text: None
+    tell: Tell = lambda name, event: None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What was measured: the report as `recae evaluate --json` prints it, and what it is made of."""
+
+    report: dict[str, Any]
+    comparison: Comparison
+    tasks: list[Task]
+    runs: list[Run]
+
+
+def evaluate_purchases(
+    source: Source,
+    *,
+    test: str | Path | None = None,
+    protocol: str = "strong",
+    options: ProtocolOptions | None = None,
+    kinds: Sequence[str] = (),
+    baselines: str | Sequence[str] | None = None,
+    settings: Given | None = None,
+    trials: int = TRIALS,
+    ks: Sequence[int] = (10, 20, 50),
+    metric: str | None = None,
+    seed: int = 0,
+    columns: Columns | None = None,
+    filters: Filters | None = None,
+    keep: Path | Kept | None = None,
+    threads: int | None = None,
+    budget: float | str | None = None,
+    command: str = "recae.selection.evaluate.evaluate_purchases",
+    progress: EvaluationProgress | None = None,
+) -> Evaluated:
+    """Compares kinds of model with tuned baselines on purchases that none of them has seen; as `recae evaluate`.
+
+    Parameters
+    ----------
+    source
+        A table of purchases as `recae.sources.open_source` takes it; for the protocol "pair" its training part, the
+        path of a matrix (users, items) in an .npz file, or of a folder with train.npz and test.npz. Or what was read
+        already.
+    test
+        The test part of the protocol "pair".
+    protocol, options
+        How the purchases are parted; see `recae.splits.protocols`.
+    kinds
+        Of model; none: `EVALUATED`.
+    baselines
+        Names, as a sequence or joined by commas, or "none"; None: all that suit the protocol and fit.
+    settings
+        {kind: {setting: value}} of what is not to be tuned.
+    trials
+        Settings that each model and baseline tries on the same validation users, the defaults first.
+    ks
+        List lengths that are measured, 1 to 10,000.
+    metric
+        What is judged by, a name of `METRICS` and one of `ks`; None: ndcg@20, or ndcg at the first of `ks`.
+    seed
+        Of who is held out, of the settings tried, of every model and of the bootstrap.
+    columns
+        Options of `recae.ingest.read_events`: names of columns, and what to read of a database.
+    filters
+        Which of the purchases of a table count. With the protocol "time" the minimums apply to what was bought before
+        the cut; with the others, but not with "pair", to all purchases, before anything is held out.
+    keep, threads, budget
+        As for `comparing.compare`; the budget in seconds or such as "10m".
+    command
+        What the report says it was made by.
+
+    Raises
+    ------
+    ConfigError
+        Before anything is read, for what is unknown, out of range, or does not go together.
+    DataError
+        The purchases cannot be read, or the protocol leaves nothing to learn from or nobody to test.
+    """
+    progress = progress or EvaluationProgress()
+    options = options or ProtocolOptions()
+    check_protocol(protocol, options, seed)
+    check_source(source, test, protocol)
+    of_rows, options = filters_for(filters, source, protocol, options)
+    ks, metric = check_lengths(ks, metric)
+    check_range("trials", trials, 1, 10_000, whole=True)
+    seconds = None if budget is None else seconds_of(budget)
+    kinds = choose_kinds(kinds or EVALUATED, options.repeats)
+    named = BASELINES if baselines is None else check_baselines(baselines, options.repeats)
+    for kind, values in (settings or {}).items():
+        if kind not in (*kinds, *named):
+            raise ConfigError(
+                f"settings are given for {kind}, which is not evaluated; name it in kinds, or leave them"
+            )
+        made = make_config(kind, values)
+        if kind in ("blend", "auto"):
+            check_weighting(kind, made, options.weighting, options.repeats)
+
+    material = read_material(
+        source,
+        test=test,
+        protocol=protocol,
+        columns=columns or {},
+        filters=of_rows,
+        on_report=progress.on_report,
+        on_message=progress.on_message,
+        weighting=options.weighting,
+    )
+    material = replace(material, filters=filters)
+    tasks = make_tasks(material.purchases, protocol, options, seed)
+    progress.on_message(f"{tasks[0].rule}{'; the other parts alike' if len(tasks) > 1 else ''}")
+    rivals, left_out = choose_baselines(baselines, kinds, tasks, trials)
+    cuts: list[str] = []
+
+    def tell(name: str, event: Mapping[str, Any]) -> None:
+        if event["event"] == "cut":
+            cuts.append(f"{name}: {event['text']}")
+        progress.tell(name, event)
+
+    said = budget_in_words(tasks, trials, budget)
+    if options.weighting:
+        left_out.append(weighting_sentence(options.weighting, [*rivals, *kinds]))
+    for text in (said, *left_out):
+        progress.on_message(text)
+    runs = compare(
+        tasks,
+        kinds,
+        rivals,
+        trials=trials,
+        ks=ks,
+        seed=seed,
+        settings=settings,
+        keep=keep,
+        threads=threads,
+        budget=seconds,
+        tell=tell,
+    )
+    progress.on_message(f"measuring the lists of {counted(len(runs), 'model')}")
+    comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)
+    report = build_report(
+        tasks,
+        runs,
+        ks=ks,
+        metric=metric,
+        command=command,
+        versions=versions(),
+        data=material.facts,
+        seed=seed,
+        budget={
+            "trials_per_model": trials if tasks[0].validation is not None else None,
+            "text": " ".join(f"{text.rstrip('.')}." for text in (said, *left_out, *cuts)),
+        },
+        names=material.name_of,
+        comparison=comparison,
+    )
+    return Evaluated(report, comparison, tasks, runs)
+
+
+def weighting_sentence(weighting: Weighting, kinds: Sequence[str]) -> str:
+    """What purchases weigh and for whom not, in a sentence without a full stop."""
+    others = [NAMES.get(kind, kind) for kind in kinds if not weighs(kind)]
+    but = f", but for {' and '.join(others)}, which cannot weigh them" if others else ""
+    return (
+        f"purchases that are learned from are weighted ({weighting.in_words()}){but}; what is measured is not"
+    )
+
+
+def check_lengths(ks: Sequence[int], metric: str | None) -> tuple[tuple[int, ...], str]:
+    """The list lengths, ascending, and what is judged by; ConfigError for one out of range, or not measured."""
+    if not ks:
+        raise ConfigError("no list length k is given, and something has to be measured: give one, such as 20")
+    for k in ks:
+        check_range("k", k, 1, LONGEST, whole=True)
+    if metric is None:
+        return tuple(sorted(set(ks))), f"ndcg@{20 if 20 in ks else ks[0]}"
+    _, k = split_metric(metric)
+    if k not in ks:
+        raise ConfigError(
+            f"'{metric}' is not measured, since the list lengths are {', '.join(map(str, ks))}; add {k} to -k, or "
+            "judge by another metric"
+        )
+    return tuple(sorted(set(ks))), metric
+
+
+def budget_in_words(tasks: Sequence[Task], trials: int, budget: float | str | None) -> str:
+    """What each model is given, in a sentence without a full stop."""
+    total = (
+        "" if budget is None else f", within {budget}{' s' if isinstance(budget, int | float) else ''} in all"
+    )
+    pair = tasks[0].validation
+    if pair is None:
+        return f"nobody is held out to choose on, so that every model has its default settings{total}"
+    return (
+        f"every model and baseline tries up to {counted(trials, 'setting')}, the defaults first, and is chosen by "
+        f"NDCG@20 on the same {counted(pair[0].shape[0], 'validation user')}"
+        f"{' of each fold' if len(tasks) > 1 else ''}{total}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of recae, Python, and the libraries that decide about the figures."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"recae": found.pop("recae", "not installed"), **found}

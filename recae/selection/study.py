@@ -1,0 +1,328 @@
+"""The study of a tuning: Optuna proposes settings, and keeps what every trial came to.
+
+What Optuna proposes depends on the trials that ended and on the number of the next one, not on how often the tuning was
+interrupted: the random numbers begin anew with each trial.
+
+The file of a study: an Optuna journal that is begun, gone on with, checked and never shared.
+
+The journal (`optuna.storages.journal.JournalFileBackend`) is one JSON object a line, written at its end only, so that
+whatever stops a tuning leaves all trials that ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from recae.errors import CheckpointError, ConfigError, OutputError
+from recae.files import check_writable
+from recae.selection.space import Dimension, State, TunedTrial
+
+if TYPE_CHECKING:
+    import optuna
+
+RANDOM_TRIALS = 8
+"""Trials before proposals follow what did well, and before an importance of settings is given."""
+
+UNPRUNED_TRIALS = 4
+"""Trials that must be complete before another is held against their median."""
+
+
+class Study:
+    """Trials that ended, and what to try next; in memory, or kept in a file."""
+
+    def __init__(self, study: optuna.Study, path: Path | None) -> None:
+        self._study, self._path = study, path
+
+    @property
+    def trials(self) -> list[TunedTrial]:
+        """Those that ended, in their order; what was interrupted is not among them."""
+        from optuna.trial import TrialState
+
+        states: dict[TrialState, State] = {
+            TrialState.COMPLETE: "complete",
+            TrialState.PRUNED: "pruned",
+            TrialState.FAIL: "failed",
+        }
+        found: list[TunedTrial] = []
+        for trial in self._study.get_trials(deepcopy=False):
+            kept = trial.user_attrs
+            failed = trial.state == TrialState.FAIL
+            if trial.state not in states or "reason" not in kept or (failed and not kept["reason"]):
+                continue
+            value = None if failed or trial.value is None else float(trial.value)
+            found.append(
+                TunedTrial(
+                    len(found) + 1,
+                    states[trial.state],
+                    value,
+                    kept["settings"],
+                    kept["epochs"],
+                    kept["seconds"],
+                    kept["reason"],
+                )
+            )
+        return found
+
+    def add(
+        self,
+        ended: TunedTrial,
+        dimensions: Sequence[Dimension],
+        params: Mapping[str, Any],
+        by_epoch: Mapping[int, float],
+    ) -> None:
+        """Keeps a trial that was not proposed here: the defaults, with values for all dimensions."""
+        from optuna.trial import create_trial
+
+        known = ended.state != "failed"
+        with self._writing():
+            self._study.add_trial(
+                create_trial(
+                    state=_state(ended.state),
+                    value=ended.value,
+                    params=dict(params) if known else {},
+                    distributions={d.name: _distribution(d) for d in dimensions} if known else {},
+                    user_attrs=_attributes(ended),
+                    intermediate_values=dict(by_epoch),
+                )
+            )
+
+    def ask(self, dimensions: Sequence[Dimension], number: int, seed: int) -> optuna.Trial:
+        """Proposes the values of a trial, its parameters: by chance at first, later by TPE (Bergstra et al. 2011)."""
+        from optuna.samplers import TPESampler
+
+        drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        self._study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=drawn, constant_liar=False)
+        with self._writing():
+            return self._study.ask({d.name: _distribution(d) for d in dimensions})
+
+    def lags(self, trial: optuna.Trial, value: float, epoch: int, epochs: int) -> bool:
+        """Keeps the value after an epoch; whether the trial is to be stopped, since the best of its epochs so far is
+        below the median that the complete trials had at this epoch. Not in the first third of the epochs.
+        """
+        from optuna.pruners import MedianPruner
+
+        self._study.pruner = MedianPruner(n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=epochs // 3)
+        with self._writing():
+            trial.report(value, epoch)
+            return trial.should_prune()
+
+    def finish(self, trial: optuna.Trial, ended: TunedTrial) -> None:
+        """Keeps what a proposed trial came to."""
+        with self._writing():
+            for name, value in _attributes(ended).items():
+                trial.set_user_attr(name, value)
+            complete = ended.state == "complete"
+            self._study.tell(trial, ended.value if complete else None, state=_state(ended.state))
+
+    def importance(self) -> dict[str, float]:
+        """Setting → share of how much it decides which trials do well, the greatest first (PED-ANOVA, Watanabe et al.
+        2023, arXiv:2304.10255); empty before there are `RANDOM_TRIALS` complete trials that differ.
+        """
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        values = [trial.value for trial in self.trials if trial.state == "complete"]
+        if len(values) < RANDOM_TRIALS or len(set(values)) < 2:
+            return {}
+        found = get_param_importances(
+            self._study, evaluator=PedAnovaImportanceEvaluator(target_quantile=1 / 3)
+        )
+        return {name: float(share) for name, share in found.items()}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the study '{self._path}': {error.strerror or error}; free some space, or choose "
+                "another path with --study"
+            ) from error
+
+
+def _state(state: State) -> Any:
+    from optuna.trial import TrialState
+
+    return {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[state]
+
+
+def _attributes(ended: TunedTrial) -> dict[str, Any]:
+    return {
+        "settings": dict(ended.settings),
+        "epochs": ended.epochs,
+        "seconds": ended.seconds,
+        "reason": ended.reason,
+    }
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if dimension.scale == "choice":
+        return CategoricalDistribution(dimension.choices)
+    if dimension.whole:
+        return IntDistribution(round(dimension.low), round(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+_NAME = "recae"
+_IDENTITY = "identity"
+
+SEARCHED = "searched"
+"""Entry of a study's identity that says in words what is searched, between which bounds."""
+
+
+def check_optuna() -> None:
+    """Raises ConfigError where Optuna is missing, with the command that installs it."""
+    try:
+        import optuna  # noqa: F401  (asked for here, used below)
+    except ImportError as error:
+        raise ConfigError("tuning needs Optuna, which is not installed: pip install 'recae[tune]'") from error
+
+
+def check_study(path: Path, resume: bool) -> None:
+    """Makes sure, before any work, that a study can be begun, or with `resume` gone on with, in this file.
+
+    Raises OutputError when it cannot be written to or, to begin, is there already, CheckpointError when there is none.
+    """
+    if resume and not path.exists():
+        raise CheckpointError(
+            f"there is no study '{path}' to go on from; tune without --resume, or name one with --study"
+        )
+    check_writable(path)
+    if not resume and path.exists():
+        raise OutputError(
+            f"cannot begin a study in '{path}': the file is there already; go on from it with --resume, remove it, or "
+            "choose another path with --study"
+        )
+
+
+@contextmanager
+def open_study(path: Path | None, resume: bool, identity: Mapping[str, Any]) -> Iterator[Study]:
+    """A new study, or with `resume` the one in the file; with no path it is in memory only.
+
+    Nobody else goes on with the file meanwhile. A file that holds no complete trial at the end is removed.
+    Raises what `check_study` raises, and CheckpointError when the file is no study, damaged or in use, or belongs to
+    another `identity`, with the list of what differs.
+    """
+    import optuna
+
+    told = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is to be said is said here
+    try:
+        if path is None:
+            yield Study(_new(optuna.storages.InMemoryStorage(), identity), None)
+            return
+        check_study(path, resume)
+        if resume:
+            _trim(path)
+        with path.open("ab") as held:
+            _hold(held, path)
+            study = (_load if resume else _begin)(path, identity)
+            try:
+                yield study
+            finally:
+                if not any(trial.state == "complete" for trial in study.trials):
+                    path.unlink(missing_ok=True)
+    finally:
+        optuna.logging.set_verbosity(told)
+
+
+def _begin(path: Path, identity: Mapping[str, Any]) -> Study:
+    return Study(_new(_storage(path), identity), path)
+
+
+def _new(storage: Any, identity: Mapping[str, Any]) -> optuna.Study:
+    import optuna
+
+    study = optuna.create_study(storage=storage, study_name=_NAME, direction="maximize")
+    study.set_user_attr(_IDENTITY, dict(identity))
+    return study
+
+
+def _load(path: Path, identity: Mapping[str, Any]) -> Study:
+    import optuna
+    from optuna.trial import TrialState
+
+    try:
+        study = optuna.load_study(
+            study_name=_NAME, storage=_storage(path), sampler=optuna.samplers.RandomSampler()
+        )
+        was = dict(study.user_attrs[_IDENTITY])
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)  # what an interruption left
+        found = Study(study, path)
+        found.trials  # noqa: B018  reads them all, so that damage is found here
+    except OSError:
+        raise
+    except Exception as error:  # Optuna raises whatever a damaged line leads to
+        raise _damaged(path, error) from error
+    _compare(path, was, identity)
+    return found
+
+
+def _storage(path: Path) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _trim(path: Path) -> None:
+    """Takes off the line that was being written when the power went; only of a file that is a study."""
+    try:
+        content = path.read_bytes()
+        lines = content[: content.rfind(b"\n") + 1].splitlines()
+        for line in lines:
+            if "op_code" not in json.loads(line):
+                raise ValueError("a line is no entry of a study")
+        if not lines:
+            raise ValueError("it has no complete line")
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the study '{path}': {error.strerror or error}; name another one with --study"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise _damaged(path, error) from error
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _hold(held: IO[bytes], path: Path) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise CheckpointError(
+            f"the study '{path}' is in use by another tuning: wait for its end, or name another one with --study"
+        ) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"cannot go on from '{path}': it is empty, damaged or no study of recae tune "
+        f"({' '.join(str(error).split())[:200]}); name another one with --study, or tune without --resume"
+    )
+
+
+def _compare(path: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    now = json.loads(json.dumps(now))  # as the file has it
+    names = [*now, *(name for name in was if name not in now)]
+    differ = [name for name in names if name not in was or name not in now or was[name] != now[name]]
+    differ = [name for name in differ if name != SEARCHED] or differ  # which follows from the others
+    if differ:
+        listed = "; ".join(f"{name}: was {_shown(was, name)}, is {_shown(now, name)}" for name in differ)
+        raise CheckpointError(
+            f"cannot go on from '{path}': it belongs to other data or other settings ({listed}); give the same, or "
+            "tune without --resume and with another --study"
+        )
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return str(values[name])[:60] if name in values else "not there"

@@ -1,0 +1,124 @@
+"""What tuning learns from: the purchases, of which the same users are held out as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.confidence import Weighting
+from recae.errors import ConfigError, DataError
+from recae.filters import Filters
+from recae.ingest import IngestReport, read_events, read_with_report
+from recae.interactions import Events, Interactions
+from recae.splits.held_out import HELD_OUT_AT_MOST, HeldOut, hold_out, hold_out_repeats, weights_of
+from recae.splits.protocols import reading_options
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a trial is fitted and measured on.
+
+    matrix      (U, I) pattern of the learners
+    validation  histories and held-out items of the validation users, (B, I) each
+    set_aside   number of test users, of whom nothing else is here
+    decay       with which the histories' values are weighted; None where they are a pattern
+    weights     what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
+    """
+
+    matrix: sp.csr_matrix
+    validation: tuple[sp.csr_matrix, sp.csr_matrix]
+    set_aside: int
+    decay: float | None = None
+    weights: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TuningData:
+    """Purchases, of which the same users are held out as `train` with the same seed holds out.
+
+    events  the purchases by basket where people rebuy, else None
+    weighting  what purchases weigh in training
+    """
+
+    interactions: Interactions
+    events: Events | None
+    seed: int
+    weighting: Weighting = field(default_factory=Weighting)
+    _kept: dict[float | None, Seen] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the purchases, and where people rebuy of their order."""
+        return self.interactions.fingerprint if self.events is None else self.events.fingerprint
+
+    def seen(self, decay: float | None = None) -> Seen:
+        """What trials see whose histories are weighted with `decay`; None: with the one that `train` would choose.
+
+        Raises DataError when there are too few users to hold any out, ConfigError for a decay out of range.
+        """
+        decay = None if self.events is None else decay
+        if decay not in self._kept:
+            if len(self._kept) > 1:  # the decay of the defaults is asked for most often
+                self._kept.pop(next(found for found in self._kept if found is not None))
+            self._kept[decay] = self._hold_out(decay)
+        return self._kept[decay]
+
+    def _hold_out(self, decay: float | None) -> Seen:
+        rng = np.random.default_rng([self.seed, HELD_OUT_AT_MOST])
+        held_out: HeldOut
+        if self.events is None:
+            held_out, chosen = hold_out(self.interactions, rng), None
+        else:
+            held_out = hold_out_repeats(self.events, rng, decay)
+            chosen = held_out.decay
+        if held_out.validation is None or held_out.test is None:
+            of_two = "baskets" if self.events is not None else "items"
+            raise DataError(
+                f"tuning needs three users with two {of_two} or more, to choose on, to set aside and to learn from, "
+                f"found fewer among {self.interactions.n_users:,} users: use more purchases, or train with the defaults"
+            )
+        matrix = sp.csr_matrix(self.interactions.matrix[held_out.learners])
+        weights = weights_of(self.weighting, self.interactions, held_out.learners)
+        return Seen(matrix, held_out.validation, held_out.test[0].shape[0], chosen, weights)
+
+
+def read_tuning_data(
+    source: Interactions | str | Path,
+    columns: Mapping[str, Any],
+    seed: int,
+    repeats: bool,
+    on_report: Callable[[IngestReport], None],
+    filters: Filters | None = None,
+    weighting: Weighting | None = None,
+) -> TuningData:
+    """Reads purchases as `train` does.
+
+    Raises SourceError, ColumnError and DataError for purchases that cannot be used, ConfigError for repeats without
+    baskets, for baskets without repeats and for filters of Interactions.
+    """
+    weighting = weighting or Weighting()
+    columns = reading_options(source, columns, filters)
+    columns["quantities"] = weighting.quantity_as_confidence
+    if repeats:
+        if isinstance(source, Interactions):
+            raise ConfigError(
+                "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
+            )
+        interactions, events, report = read_events(source, **columns)
+        on_report(report)
+        return TuningData(interactions, events, seed, weighting)
+    if columns.pop("basket_column", None):
+        raise ConfigError(
+            "baskets are told apart only where people rebuy: add --repeats, or leave out --basket-column"
+        )
+    if isinstance(source, Interactions):
+        return TuningData(source, None, seed, weighting)
+    interactions, report = read_with_report(source, **columns)
+    on_report(report)
+    return TuningData(interactions, None, seed, weighting)

@@ -1,0 +1,1 @@
+"""Who and what is held out, by every protocol."""

@@ -1,0 +1,176 @@
+"""Protocols that hold out items of users who are learned from: weak generalisation, leave-last-out, a given pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError, DataError
+from recae.ids import IdMap, shown
+from recae.interactions import Interactions
+from recae.models.base import pattern
+from recae.splits.held_out import draw_validation, generator
+from recae.splits.parts import fold_in_split, last_bought, part, without
+from recae.splits.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
+from recae.splits.time import check_times
+
+_SHOWN = 3  # examples in a message
+
+
+def weak(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """Of every user with enough items some, drawn at random, are to be found from the rest, which is learned from."""
+    interactions = purchases.interactions
+    matrix = interactions.matrix
+    eligible = _large_enough(matrix, options)
+    held_out = _only(matrix, eligible)
+    _, held_out = fold_in_split(held_out, options.held_out, rng=generator(seed, 1))
+    train = without(matrix, held_out)
+    fit, validation = _fold_in_validation(train, interactions.n_users, options, seed)
+    parts = Parts(
+        held=f"{options.percent} of the items of {{users}} ({{interactions}}), drawn at random, are to be found "
+        "from their other items, which are learned from",
+        chosen="of whose other items as many are taken out",
+        train=train,
+        fit=fit,
+        validation=validation,
+        users=eligible,
+        histories=sp.csr_matrix(train[eligible]),
+        held_out=sp.csr_matrix(held_out[eligible]),
+        not_tested=_too_few(interactions.n_users - eligible.size, options),
+    )
+    return [make_task("weak", interactions, parts, options)]
+
+
+def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """The item that each user bought last is to be found from the earlier ones, which are learned from.
+
+    The time of a pair is its last purchase, as in `splits.leave_last_out`. To choose on, the item that was last before
+    the one held out is taken out of the histories of some users.
+    """
+    interactions = purchases.interactions
+    matrix = interactions.matrix
+    check_times(interactions.times)
+    times: NDArray[np.int64] = np.asarray(interactions.times)
+    eligible = _large_enough(matrix, options)
+    held = last_bought(matrix, times) & _of(matrix, eligible)
+    train = part(matrix, ~held)
+    enough = _large_enough(train, options)
+    chosen = draw_validation(interactions.n_users, enough, options, generator(seed, 2), spare=0)
+    second = last_bought(train, times[~held]) & _of(train, chosen)
+    taken = part(train, second)
+    parts = Parts(
+        held="the item that each of {users} bought last ({interactions}) is to be found from the earlier ones, which "
+        "are learned from",
+        chosen="the last of whose earlier items are taken out",
+        train=train,
+        fit=part(train, ~second),
+        validation=(sp.csr_matrix(part(train, ~second)[chosen]), sp.csr_matrix(taken[chosen])),
+        users=eligible,
+        histories=sp.csr_matrix(train[eligible]),
+        held_out=sp.csr_matrix(part(matrix, held)[eligible]),
+        not_tested=_too_few(interactions.n_users - eligible.size, options),
+    )
+    return [make_task("last-out", interactions, parts, options)]
+
+
+def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """The pairs of a given test part are to be found from the given training part, all of which is learned from.
+
+    To choose on, some items of some users are taken out of the training part, unless `options.validation_users` is 0.
+    """
+    interactions, test = purchases.interactions, purchases.test
+    if test is None:
+        raise ConfigError("the protocol 'pair' needs a test part beside the training part: give both")
+    held_out = _in_ids_of(interactions, test)
+    train = interactions.matrix
+    fit, validation = _fold_in_validation(train, interactions.n_users, options, seed)
+    users = np.flatnonzero(np.diff(held_out.indptr))
+    parts = Parts(
+        held="the given test part of {users} ({interactions}) is to be found from the given training part",
+        chosen=f"{options.percent} of whose training items are taken out",
+        train=train,
+        fit=fit,
+        validation=validation,
+        users=users,
+        histories=sp.csr_matrix(train[users]),
+        held_out=sp.csr_matrix(held_out[users]),
+    )
+    return [make_task("pair", interactions, parts, options)]
+
+
+def pair_of_matrices(train: sp.csr_matrix, test: sp.csr_matrix) -> Purchases:
+    """A given pair of sparse matrices (users, items); what is not zero is an interaction.
+
+    The ids are the numbers of the rows and columns. A test matrix may have fewer of them than the training matrix;
+    where it has purchases outside of it, `make_tasks` raises DataError. DataError, too, for values that are not finite.
+    """
+    return Purchases(_numbered(train, "training"), None, _numbered(test, "test"))
+
+
+def _numbered(matrix: sp.csr_matrix, which: str) -> Interactions:
+    """A matrix as interactions whose ids are row and column numbers."""
+    own = sp.csr_matrix(matrix, copy=True)
+    if not np.isfinite(own.data).all():
+        raise DataError(f"the {which} matrix holds values that are not finite; what is bought should be 1")
+    own.sum_duplicates()
+    own.eliminate_zeros()
+    own.sort_indices()
+    users, items = (IdMap(map(str, range(size))) for size in own.shape)
+    return Interactions(pattern(own), users, items, None, np.ones(own.nnz, dtype=np.int32))
+
+
+def _in_ids_of(train: Interactions, test: Interactions) -> sp.csr_matrix:
+    """The test part with the rows and columns of the training part; DataError for purchases of ids that it lacks."""
+    own = test.matrix.tocoo()
+    where = [mine.rows(theirs.ids(np.arange(len(theirs)))) for mine, theirs in
+             ((train.users, test.users), (train.items, test.items))]  # fmt: skip
+    unknown = []
+    for what, rows, used, ids in (
+        ("users", where[0], own.row, test.users),
+        ("items", where[1], own.col, test.items),
+    ):
+        occurring = np.unique(used)
+        lacking = occurring[rows[occurring] < 0]
+        if lacking.size:
+            examples = ", ".join(shown(text) for text in ids.ids(lacking[:_SHOWN]).to_pylist())
+            unknown.append(f"{lacking.size:,} of its {occurring.size:,} {what}, such as {examples},")
+    if unknown:
+        raise DataError(
+            f"the test part must have the ids of the training part, but {' and '.join(unknown)} are not in it; "
+            "number both alike, or leave them out of the test part"
+        )
+    return sp.csr_matrix((own.data, (where[0][own.row], where[1][own.col])), shape=train.matrix.shape)
+
+
+def _fold_in_validation(
+    train: sp.csr_matrix, n_users: int, options: ProtocolOptions, seed: int
+) -> tuple[sp.csr_matrix, Pair | None]:
+    """The training side without what is taken out of some users' histories to choose on, and these histories."""
+    chosen = draw_validation(n_users, _large_enough(train, options), options, generator(seed, 2), spare=0)
+    if not chosen.size:
+        return train, None
+    histories, held_out = fold_in_split(_only(train, chosen), options.held_out, rng=generator(seed, 3))
+    return without(train, held_out), (sp.csr_matrix(histories[chosen]), sp.csr_matrix(held_out[chosen]))
+
+
+def _large_enough(matrix: sp.csr_matrix, options: ProtocolOptions) -> NDArray[np.int64]:
+    """Rows with at least `options.min_items` items, (n,)."""
+    return np.flatnonzero(np.diff(matrix.indptr) >= options.min_items)
+
+
+def _of(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which stored entries are of these users, (nnz,)."""
+    chosen = np.zeros(matrix.shape[0], dtype=np.bool_)
+    chosen[users] = True
+    return chosen.repeat(np.diff(matrix.indptr))
+
+
+def _only(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> sp.csr_matrix:
+    """The matrix, (B, I), with the rows of all other users empty."""
+    return part(matrix, _of(matrix, users))
+
+
+def _too_few(number: int, options: ProtocolOptions) -> tuple[str, ...]:
+    """The count of users who only learn, for the rule."""
+    return (f"{counted(number, 'user')} of fewer than {options.min_items} items",) if number else ()

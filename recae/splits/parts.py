@@ -1,0 +1,224 @@
+"""Who and what is held out: users for strong generalisation, items for weak generalisation.
+
+Every split takes its random generator from the caller, gives disjoint parts that add up to what went in, and
+leaves its input as it was.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError, DataError
+from recae.interactions import NO_TIME, Events, Interactions
+
+
+def number_held_out(n_users: int, n_divisible: int, fraction: float = 0.1, at_most: int = 10_000) -> int:
+    """How many users a training holds out to choose on, and how many more to measure on.
+
+    `fraction` of the users, rounded, at least one and no more than `at_most`. Only those with two items or more can be
+    held out: no more than a third of them, of whom there are `n_divisible`, and so nobody where there are fewer than
+    three.
+    """
+    return min(max(1, round(fraction * n_users)), at_most, n_divisible // 3)
+
+
+def hold_out_users(
+    n_users: int, fraction: float = 0.1, at_most: int = 10_000, *, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Row numbers of randomly chosen users to hold out, in ascending order; at least one and never all.
+
+    Their number is `fraction` of the users, rounded, and no more than `at_most`.
+
+    Returns
+    -------
+    int64 ndarray of shape (number held out,)
+
+    Raises
+    ------
+    ConfigError
+        `fraction` is not between 0 and 1, or `at_most` is less than 1.
+    DataError
+        There are fewer than two users, so that none can be held out with one left to learn from.
+    """
+    _check_fraction(fraction, "users")
+    if at_most < 1:
+        raise ConfigError(f"at_most must be at least 1, but is {at_most}; allow one user or more")
+    if n_users < 2:
+        raise DataError(
+            f"holding users out needs at least 2 users, but there is {n_users}; use more purchases"
+        )
+    number = min(max(1, round(fraction * n_users)), at_most, n_users - 1)
+    return np.sort(rng.choice(n_users, size=number, replace=False)).astype(np.int64)
+
+
+def fold_in_split(
+    histories: sp.csr_matrix, fraction_held_out: float = 0.2, *, rng: np.random.Generator
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Parts each user's items at random into a history to fold in and items held out to be found.
+
+    A user with n ≥ 2 items has `fraction_held_out` of n, rounded, held out, at least 1 and at most n - 1.
+    A user with fewer keeps everything in the history and has nothing held out.
+
+    Parameters
+    ----------
+    histories : csr_matrix of shape (B, I)
+        Without duplicate entries.
+
+    Returns
+    -------
+    history, held_out : csr_matrix of shape (B, I)
+        Disjoint, values and dtype as in `histories`, sorted indices.
+
+    Raises
+    ------
+    ConfigError
+        `fraction_held_out` is not between 0 and 1.
+    """
+    _check_fraction(fraction_held_out, "each user's items")
+    sizes = np.diff(histories.indptr).astype(np.int64)
+    # the upper bound wins where it is below the lower one: nothing is held out of a single item
+    n_held = np.clip(np.rint(fraction_held_out * sizes), 1, np.maximum(sizes - 1, 0)).astype(np.int64)
+    users = _users(histories)
+    shuffled = np.lexsort((rng.random(users.size), users))  # each user's entries in random order
+    place = np.arange(users.size) - np.repeat(histories.indptr[:-1].astype(np.int64), sizes)
+    held = np.zeros(users.size, dtype=np.bool_)
+    held[shuffled] = place < n_held[users]
+    return part(histories, ~held), part(histories, held)
+
+
+def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Holds out the item that each user bought last; everything else stays in the history.
+
+    The time of a pair is its last purchase. Among items of the same last moment the highest item number is
+    held out. Users with fewer than two items, or without a single known time, keep everything in the history.
+
+    Returns
+    -------
+    history, held_out : csr_matrix of shape (n_users, n_items)
+
+    Raises
+    ------
+    DataError
+        The interactions carry no times.
+    """
+    held = last_bought(interactions.matrix, _times(interactions))
+    return part(interactions.matrix, ~held), part(interactions.matrix, held)
+
+
+def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Marks the stored entry that each user bought last, as `leave_last_out` holds it out; of shape (nnz,).
+
+    Parameters
+    ----------
+    matrix : csr_matrix of shape (B, I)
+    times : int64 ndarray of shape (nnz,)
+        The last purchase of each entry in seconds, `NO_TIME` where unknown.
+    """
+    users = _users(matrix)
+    by_time = np.lexsort((matrix.indices, times, users))  # by user, then time, then item
+    ends = matrix.indptr[1:][np.diff(matrix.indptr) >= 2].astype(np.int64)
+    last = by_time[ends - 1]
+    held = np.zeros(users.size, dtype=np.bool_)
+    held[last[times[last] != NO_TIME]] = True
+    return held
+
+
+def last_basket_out(events: Events, decay: float = 1.0) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Holds out each user's last basket; the baskets before it are the history, owned items among both.
+
+    The history's values are the personal frequencies of `Events.weights`, counted without the last basket: the
+    basket before it is the one that weighs most. A user with one basket keeps it and has nothing held out.
+
+    Parameters
+    ----------
+    decay : float
+        In (0, 1]; what a purchase still weighs one basket later. 1: the number of baskets with the item.
+
+    Returns
+    -------
+    history : csr_matrix of shape (n_users, n_items)
+        float32 above 0.
+    held_out : csr_matrix of shape (n_users, n_items)
+        float32 ones: what the last basket holds, whether the history holds it or not.
+
+    Raises
+    ------
+    ConfigError
+        `decay` is out of range.
+    """
+    return events.before_last().weights(decay), events.last_baskets()
+
+
+def split_by_time(interactions: Interactions, cut: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Parts the pairs at a moment: those last bought before `cut` are the history, the others are held out.
+
+    Pairs without a known time stay in the history. A pair bought both before and after `cut` is held out,
+    because its time is its last purchase; nothing from `cut` on is in the history.
+
+    Parameters
+    ----------
+    cut : int
+        Seconds since 1970 UTC.
+
+    Returns
+    -------
+    history, held_out : csr_matrix of shape (n_users, n_items)
+
+    Raises
+    ------
+    DataError
+        The interactions carry no times, or all of them lie on one side of `cut`.
+    """
+    times = _times(interactions)
+    held = times >= cut  # NO_TIME is below every cut
+    if held.all() or not held.any():
+        known = times[times != NO_TIME]
+        span = f"from {known.min()} to {known.max()}" if known.size else "all unknown"
+        raise DataError(
+            f"splitting at time {cut} leaves one side empty: the times are {span} (seconds since 1970); "
+            "choose a cut inside"
+        )
+    return part(interactions.matrix, ~held), part(interactions.matrix, held)
+
+
+def without(matrix: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
+    """The stored entries of `matrix` (B, I) that `other` (B, I) does not store; both without duplicate entries."""
+    places = [_users(m) * m.shape[1] + m.indices for m in (matrix, other)]
+    return part(matrix, ~np.isin(places[0], places[1]))
+
+
+def keep_columns(matrix: sp.csr_matrix, columns: NDArray[np.int64]) -> sp.csr_matrix:
+    """The columns (n,), rising, of a matrix (B, I): (B, n), sorted; the matrix itself where all are kept."""
+    kept = matrix if columns.size == matrix.shape[1] else sp.csr_matrix(matrix[:, columns])
+    kept.sort_indices()
+    return kept
+
+
+def part(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The stored entries marked in `chosen` (nnz,), in a matrix of the same shape that shares no memory with it."""
+    before = np.concatenate([[0], np.cumsum(chosen)])
+    taken = sp.csr_matrix(
+        (matrix.data[chosen], matrix.indices[chosen], before[matrix.indptr].astype(matrix.indptr.dtype)),
+        shape=matrix.shape,
+    )
+    taken.sort_indices()
+    return taken
+
+
+def _check_fraction(fraction: float, what: str) -> None:
+    if not 0 < fraction < 1:
+        raise ConfigError(f"the fraction of {what} to hold out must lie between 0 and 1, but is {fraction}")
+
+
+def _times(interactions: Interactions) -> NDArray[np.int64]:
+    if interactions.times is None:
+        raise DataError(
+            "a split by time needs the time of each purchase, but there is none; name a time column"
+        )
+    return interactions.times
+
+
+def _users(matrix: sp.csr_matrix) -> NDArray[np.int64]:
+    """The row number of each stored entry, (nnz,)."""
+    users: NDArray[np.int64] = np.arange(matrix.shape[0], dtype=np.int64)
+    return users.repeat(np.diff(matrix.indptr))

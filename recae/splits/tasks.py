@@ -1,0 +1,287 @@
+"""What an evaluation works on: the purchases read, the options of a protocol, and the task that it makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.confidence import Facts, Weighting
+from recae.errors import ConfigError, DataError
+from recae.ids import IdMap
+from recae.interactions import Events, Interactions
+from recae.models.base import pattern
+from recae.splits.parts import keep_columns, without
+from recae.training.config import check_choice, check_range
+
+Pair = tuple[sp.csr_matrix, sp.csr_matrix]
+"""Histories (B, I), and what is held out of them (B, I)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Purchases:
+    """What was read.
+
+    interactions  everything, or for a given pair its training part
+    events        every purchase with its time or the place of its basket, numbered as the interactions; None where
+                  they were not read. "time" and "next-basket" need them.
+    test          the test part of a given pair, with ids of its own; None otherwise
+    """
+
+    interactions: Interactions
+    events: Events | None = None
+    test: Interactions | None = None
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """How a protocol holds out.
+
+    test_users        users to test: a share (above 0, below 1; at most 10,000 users) or a number (1 or more). "strong"
+                      and "next-basket" draw that many; the other protocols test everybody who has something held out.
+    held_out          share of each test user's items that is to be found ("strong", "weak", "k-fold"); of all purchases
+                      by time, the share that lies from the cut on ("time", where no cut is given)
+    folds             parts of the users ("k-fold")
+    cut               seconds since 1970 UTC, the first moment held out ("time"); None: chosen by `held_out`
+    repeats           whether owned items stay recommendable and count when they are bought again ("time",
+                      "next-basket"). The histories then hold how often and how lately each item was bought.
+    min_items         items that a user needs to be tested, those held out among them; users with fewer learn
+    validation_users  users to choose on, a share or a number as `test_users`; 0: none, everything is learned from;
+                      None: as many as are tested ("strong", "next-basket"), or 10 %, at most 10,000. "time" holds
+                      out a period instead of users, unless this is 0.
+    min_user_purchases, min_item_purchases  items that users and users that items have before the cut at least, to a
+                      fixed point (`recae.cores`), to be learned from ("time"). The other protocols part what is left
+                      of all purchases: they are filtered while they are read (`recae.filters`).
+    decay             what a purchase still weighs one basket later, in (0, 1], with `repeats`; None: the best of
+                      `decay.DECAYS` for personal frequency on the validation users
+    weighting         what purchases weigh that are learned from; nothing else is weighted
+
+    Raises ConfigError for a value out of its range.
+    """
+
+    test_users: int | float = 0.1
+    held_out: float = 0.2
+    folds: int = 5
+    cut: int | None = None
+    repeats: bool = False
+    min_items: int = 2
+    validation_users: int | float | None = None
+    decay: float | None = None
+    min_user_purchases: int = 1
+    min_item_purchases: int = 1
+    weighting: Weighting = field(default_factory=Weighting)
+
+    def __post_init__(self) -> None:
+        _check_number_of_users("test_users", self.test_users)
+        if self.validation_users != 0:
+            _check_number_of_users("validation_users", self.validation_users)
+        check_range("held_out", self.held_out, 0, 1, open_low=True, open_high=True)
+        check_range("folds", self.folds, 2, 1000, whole=True)
+        check_range("cut", self.cut, -(2**60), 2**60, whole=True)
+        check_choice("repeats", self.repeats, (False, True))
+        check_range("min_items", self.min_items, 2, 1_000_000, whole=True)
+        check_range("decay", self.decay, 0, 1, open_low=True)
+        least = ("min_user_purchases", "min_item_purchases")
+        for name in least:
+            check_range(name, getattr(self, name), 1, 2**31 - 1, whole=True)
+        for name in ("test_users", "held_out", "folds", "min_items", *least):
+            if getattr(self, name) is None:
+                raise ConfigError(f"{name} is a number, found None: give one, or leave it out")
+
+    @property
+    def percent(self) -> str:
+        """`held_out` in words."""
+        return f"{100 * self.held_out:g} %"
+
+
+def _check_number_of_users(name: str, value: int | float | None) -> None:
+    if isinstance(value, float):
+        check_range(name, value, 0, 1, open_low=True, open_high=True)
+    else:
+        check_range(name, value, 1, 10**9, whole=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model is fitted to `fit`, chosen on `validation`, and measured on `histories` and `held_out`.
+
+    The training side is everything but the test users' held-out items and what came with them; only its items are
+    columns. Nothing here but `held_out`, `lost` and `rule` depends on what is held out.
+
+    protocol    one of `PROTOCOLS`
+    rule        one sentence with counts: who and what is held out
+    fit         csr (U, I), float32 ones: all that models may learn from; its rows are users with a purchase in it
+    validation  (histories, held out) of users to choose on, csr (V, I) each, taken from the training side and not part
+                of `fit`; None where nobody is held out to choose on
+    histories   csr (B, I) of the test users: ones, or with repeats the weights of `Events.weights`
+    held_out    csr (B, I), float32 ones; every row has one at least. Of items that the training side does not know,
+                nothing is here: they are left out, neither hits nor misses, and counted in `lost`.
+    test_users  the ids of the B rows
+    items       the ids of the I columns, in the order of the interactions': that of their texts, as tables are read
+    exclude_owned  whether lists leave out what the history holds
+    lost        held-out interactions that `held_out` cannot hold, since the training side does not know their items
+    fold        number of the part of the users that is tested, from 0; 0 where there is but one
+    train       csr (T, I), float32 ones: the whole training side, `fit` together with what `validation` takes away from
+                it, for what is counted (popularity) or fitted once more after the settings are chosen
+    decay       with which the values of the histories are weighted; None where they are ones
+    weights     what each entry of `fit` weighs in its order, by the purchases of `fit` alone, (nnz,); None: 1
+    """
+
+    protocol: str
+    rule: str
+    fit: sp.csr_matrix
+    validation: Pair | None
+    histories: sp.csr_matrix
+    held_out: sp.csr_matrix
+    test_users: tuple[str, ...]
+    items: IdMap
+    exclude_owned: bool
+    lost: int
+    fold: int
+    train: sp.csr_matrix
+    decay: float | None = None
+    weights: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Where the rows of a matrix to learn from come from.
+
+    users   (n,) the row of the interactions that each of its rows is of; None: the same
+    events  what it was made of; None: the interactions, whose times and quantities it then has
+    """
+
+    users: NDArray[np.int64] | None = None
+    events: Events | None = None
+
+    def weights(
+        self, fit: sp.csr_matrix, known: NDArray[np.int64], interactions: Interactions, weighting: Weighting
+    ) -> NDArray[np.float32] | None:
+        """What the entries weigh of the rows in use of the matrix, with its columns `known` alone."""
+        if not weighting:
+            return None
+        facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
+        weighting.check(facts)
+        rows = np.arange(interactions.n_users) if self.users is None else self.users
+        return weighting.weights(facts.at(keep_columns(fit, known), rows, known))
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a protocol parts the purchases into, all with the columns of the interactions.
+
+    held        what is held out, with "{users}" where the users' number and "{interactions}" where that of the held-out
+                interactions belongs; `learned` and `chosen` go on with what is learned from and chosen on
+    users       rows (B,) of the users who may be tested
+    not_tested, left_out  further counts for the rule
+    train_of, fit_of  where the rows of `train` and `fit` come from
+    """
+
+    held: str
+    chosen: str
+    train: sp.csr_matrix
+    fit: sp.csr_matrix
+    validation: Pair | None
+    users: NDArray[np.int64]
+    histories: sp.csr_matrix
+    held_out: sp.csr_matrix
+    decay: float | None = None
+    not_tested: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    fold: int = 0
+    train_of: Learned = field(default_factory=Learned)
+    fit_of: Learned = field(default_factory=Learned)
+
+
+def make_task(protocol: str, interactions: Interactions, parts: Parts, options: ProtocolOptions) -> Task:
+    """Keeps the items of the training side and the users who can be tested, and says so.
+
+    Raises DataError, with the counts, where nothing is left to learn from or nobody to test.
+    """
+    if not parts.fit.nnz:
+        raise DataError(
+            f"the split '{protocol}' leaves nothing to learn from: of {interactions.n_interactions:,} interactions "
+            f"{parts.train.nnz:,} are on the training side, and all of these are held out to choose on; "
+            "hold out less, or use more purchases"
+        )
+    known = np.flatnonzero(np.bincount(parts.train.indices, minlength=interactions.n_items))
+    held_out = parts.held_out if options.repeats else without(parts.held_out, parts.histories)
+    histories, found = keep_columns(parts.histories, known), keep_columns(held_out, known)
+    sizes = np.diff(histories.indptr), np.diff(found.indptr)
+    both = (sizes[0] > 0) & (sizes[1] > 0)
+    tested = np.flatnonzero(both & (sizes[0] + sizes[1] >= options.min_items))
+    lost, owned = held_out.nnz - found.nnz, parts.held_out.nnz - held_out.nnz
+    losses = _losses(parts, len(both) - len(tested), lost, owned, options.min_items)
+    if not tested.size:
+        raise DataError(
+            f"the split '{protocol}' leaves nobody to test: of {counted(len(both), 'user')} "
+            f"{int((sizes[0] > 0).sum()):,} have a history, {int((sizes[1] > 0).sum()):,} something held out, "
+            f"{int(both.sum()):,} both, and none both with {options.min_items} items or more"
+            f"{''.join(f'; {loss}' for loss in losses)}; hold out more, or use more purchases"
+        )
+    validation = _validation(parts.validation, known, options)
+    train = _rows_in_use(keep_columns(parts.train, known))
+    fit = train if validation is None else _rows_in_use(keep_columns(parts.fit, known))
+    source, matrix = (parts.train_of, parts.train) if validation is None else (parts.fit_of, parts.fit)
+    weights = source.weights(matrix, known, interactions, options.weighting)
+    held_out = sp.csr_matrix(found[tested])
+    learned = f"the models learn from {counted(fit.nnz, 'interaction')} of {counted(fit.shape[0], 'user')}"
+    chosen = "nobody is held out to choose on"
+    if validation is not None:
+        users, wanted = counted(validation[0].shape[0], "user"), counted(validation[1].nnz, "interaction")
+        chosen = f"are chosen on {users} ({wanted}), {parts.chosen}"
+    users, wanted = counted(tested.size, "user"), counted(held_out.nnz, "interaction")
+    held = parts.held.format(users=users, interactions=wanted)
+    rule = "; ".join([held[0].upper() + held[1:], f"{learned} and {chosen}", *losses])
+    return Task(
+        protocol=protocol,
+        rule=rule,
+        fit=fit,
+        validation=validation,
+        histories=sp.csr_matrix(histories[tested]),
+        held_out=held_out,
+        test_users=tuple(interactions.users.ids(parts.users[tested]).to_pylist()),
+        items=IdMap(interactions.items.ids(known)),
+        exclude_owned=not options.repeats,
+        lost=lost,
+        fold=parts.fold,
+        train=train,
+        decay=parts.decay,
+        weights=weights,
+    )
+
+
+def _losses(parts: Parts, untested: int, lost: int, owned: int, min_items: int) -> list[str]:
+    """Who is not tested and what is left out, in words with counts; only what occurs."""
+    users, what = [*parts.not_tested], [*parts.left_out]
+    if untested:
+        why = f"with no history, nothing held out or fewer than {min_items} items"
+        users.append(f"{counted(untested, 'user')} {why}")
+    if lost:
+        what.append(f"{counted(lost, 'held-out interaction')} of items that the training side does not know")
+    if owned:
+        what.append(f"{counted(owned, 'held-out interaction')} of items that are owned already")
+    named = {"not tested": users, "left out": what}
+    return [f"{name}: {', '.join(found)}" for name, found in named.items() if found]
+
+
+def counted(number: int, word: str) -> str:
+    """A number and what it counts, such as "1 user" or "1,432 users"."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _validation(pair: Pair | None, known: NDArray[np.int64], options: ProtocolOptions) -> Pair | None:
+    """The users of a pair who have a history and something held out; None where there are none."""
+    if pair is None:
+        return None
+    held_out = pair[1] if options.repeats else without(pair[1], pair[0])
+    histories, held_out = keep_columns(pair[0], known), keep_columns(held_out, known)
+    rows = np.flatnonzero((np.diff(histories.indptr) > 0) & (np.diff(held_out.indptr) > 0))
+    return (sp.csr_matrix(histories[rows]), sp.csr_matrix(held_out[rows])) if rows.size else None
+
+
+def _rows_in_use(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """The rows with an entry, as a pattern."""
+    return pattern(sp.csr_matrix(matrix[np.flatnonzero(np.diff(matrix.indptr))]))

@@ -1,0 +1,153 @@
+"""Protocols that hold out users: strong generalisation, k-fold, and the next baskets of users unseen in training."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import DataError
+from recae.models.base import pattern
+from recae.splits.held_out import choose_decay, draw_test_and_validation, draw_validation, generator
+from recae.splits.parts import fold_in_split, last_basket_out, without
+from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, make_task
+from recae.splits.time import check_times, check_units
+
+
+def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """Users who are not learned from are tested: part of each one's items is to be found from the rest.
+
+    The strong generalisation of Liang et al. 2018 (Mult-VAE, arXiv 1802.05814), where a fifth of the items of 10,000
+    (ML-20M), 40,000 (Netflix) or 50,000 (MSD) users is held out, and as many users to choose on.
+    """
+    interactions = purchases.interactions
+    matrix, rng = interactions.matrix, generator(seed)
+    test, chosen = draw_test_and_validation(
+        interactions.n_users, _large_enough(matrix, options), options, rng, _who(options)
+    )
+    learners = np.setdiff1d(np.arange(interactions.n_users), np.concatenate([test, chosen]))
+    # first the users to choose on: what is drawn for them does not depend on the test users' items
+    validation = _parted(matrix, chosen, options, rng)
+    histories, held_out = fold_in_split(sp.csr_matrix(matrix[test]), options.held_out, rng=rng)
+    parts = Parts(
+        held=f"{options.percent} of the items of {{users}} who are not learned from ({{interactions}}), drawn at "
+        "random, are to be found from their other items",
+        chosen="held out alike",
+        train=sp.csr_matrix(matrix[np.union1d(learners, chosen)]),
+        fit=sp.csr_matrix(matrix[learners]),
+        validation=validation,
+        users=test,
+        histories=histories,
+        held_out=held_out,
+        train_of=Learned(np.union1d(learners, chosen)),
+        fit_of=Learned(learners),
+    )
+    return [make_task("strong", interactions, parts, options)]
+
+
+def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """As `strong`, once for each of `options.folds` parts of the users; every user with enough items is tested once."""
+    interactions = purchases.interactions
+    matrix = interactions.matrix
+    eligible = _large_enough(matrix, options)
+    if eligible.size < options.folds:
+        raise DataError(
+            f"{options.folds} folds need as many {_who(options)}, but of {interactions.n_users:,} users "
+            f"{eligible.size:,} are such; use fewer folds, or more purchases"
+        )
+    tasks = []
+    for fold, members in enumerate(np.array_split(generator(seed).permutation(eligible), options.folds)):
+        test = np.sort(members)
+        others = np.setdiff1d(np.arange(interactions.n_users), test)
+        chosen = draw_validation(
+            interactions.n_users, np.setdiff1d(eligible, test), options, generator(seed, 1 + fold, 1), spare=1
+        )
+        learners = np.setdiff1d(others, chosen)
+        histories, held_out = fold_in_split(
+            sp.csr_matrix(matrix[test]), options.held_out, rng=generator(seed, 1 + fold, 3)
+        )
+        parts = Parts(
+            held=f"part {fold + 1} of {options.folds} of the users: {options.percent} of the items of {{users}} "
+            "who are not learned from ({interactions}), drawn at random, are to be found from their other items",
+            chosen="held out alike",
+            train=sp.csr_matrix(matrix[others]),
+            fit=sp.csr_matrix(matrix[learners]),
+            validation=_parted(matrix, chosen, options, generator(seed, 1 + fold, 2)),
+            users=test,
+            histories=histories,
+            held_out=held_out,
+            fold=fold,
+            train_of=Learned(others),
+            fit_of=Learned(learners),
+        )
+        tasks.append(make_task("k-fold", interactions, parts, options))
+    return tasks
+
+
+def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+    """Users who are not learned from are tested: their last basket is to be found from the ones before.
+
+    With `options.repeats` all of the last basket counts, without it what the user did not own. Others learn with all
+    their baskets; those with one basket always learn.
+    """
+    interactions, events = purchases.interactions, purchases.events
+    if events is None:
+        raise DataError(
+            "next baskets need to know which purchases were made together; read the table with read_events, and with "
+            "a time or a basket column"
+        )
+    if events.time is not None:
+        check_units(events.time)
+    earlier, last = last_basket_out(events)
+    wanted = last if options.repeats else without(last, earlier)
+    enough = np.diff(earlier.indptr) + np.diff(wanted.indptr) >= options.min_items
+    eligible = np.flatnonzero((events.baskets >= 2) & (np.diff(wanted.indptr) > 0) & enough)
+    who = f"users of two baskets or more{'' if options.repeats else ', something new in the last,'} and enough items"
+    if eligible.size < 2 and events.time is not None and (events.baskets < 2).all():
+        check_times(events.time)  # which says if they are all the same
+    test, chosen = draw_test_and_validation(events.n_users, eligible, options, generator(seed), who)
+    learners = np.setdiff1d(np.arange(events.n_users), np.concatenate([test, chosen]))
+    fit = sp.csr_matrix(interactions.matrix[learners])
+    before = events.before_last()
+    decay = None
+    if options.repeats:
+        decay = options.decay or choose_decay(
+            fit, lambda tried: sp.csr_matrix(before.weights(tried)[chosen]), sp.csr_matrix(last[chosen])
+        )
+    weighted = pattern(earlier) if decay is None else before.weights(decay)
+
+    def pair(users: NDArray[np.int64]) -> Pair:
+        return sp.csr_matrix(weighted[users]), sp.csr_matrix(last[users])
+
+    histories, held_out = pair(test)
+    parts = Parts(
+        held="the last baskets of {users} who are not learned from ({interactions}"
+        + (", owned items among them" if options.repeats else " of items that they did not own")
+        + ") are to be found from their earlier baskets",
+        chosen="whose last baskets are held out alike",
+        train=sp.csr_matrix(interactions.matrix[np.union1d(learners, chosen)]),
+        fit=fit,
+        validation=pair(chosen) if chosen.size else None,
+        users=test,
+        histories=histories,
+        held_out=held_out,
+        decay=decay,
+        train_of=Learned(np.union1d(learners, chosen)),
+        fit_of=Learned(learners),
+    )
+    return [make_task("next-basket", interactions, parts, options)]
+
+
+def _large_enough(matrix: sp.csr_matrix, options: ProtocolOptions) -> NDArray[np.int64]:
+    return np.flatnonzero(np.diff(matrix.indptr) >= options.min_items)
+
+
+def _who(options: ProtocolOptions) -> str:
+    return f"users of {options.min_items} items or more"
+
+
+def _parted(
+    matrix: sp.csr_matrix, users: NDArray[np.int64], options: ProtocolOptions, rng: np.random.Generator
+) -> Pair | None:
+    """The items of some users, parted as those of the test users are; None without users."""
+    return fold_in_split(sp.csr_matrix(matrix[users]), options.held_out, rng=rng) if users.size else None

@@ -1,0 +1,122 @@
+"""What fitting a model may be given besides data and configuration, and whom it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError
+from recae.models import Model
+from recae.models.sigmoid import SigmoidAutoencoder
+from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.config import SigmoidConfig
+from recae.training.trainer import largest_of
+
+if TYPE_CHECKING:
+    from recae.ingest import IngestReport
+
+
+class Engine(Protocol):
+    """Several processes that train one model."""
+
+    def describe(self) -> str:
+        """How many processes there are, and where, for people."""
+        ...
+
+    def fit(
+        self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Any
+    ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
+        """As `sigmoid.fit_sigmoid`, with `hooks` as `Hooks`."""
+        ...
+
+
+def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -> None:
+    """Raises ConfigError for what several processes do not train: all but the sigmoid autoencoder by blocks of users.
+
+    Its settings of mini-batches (tied weights among them), purchases that do not weigh alike and GPUs are refused, too.
+    """
+    remedy = "--kind sigmoid --batch-size 256"
+    if not isinstance(config, SigmoidConfig):
+        raise ConfigError(
+            f"several processes train the kind sigmoid by blocks of users, found kind {kind}: add {remedy}, or train "
+            "in one process"
+        )
+    if config.by_minibatch:
+        raise ConfigError(
+            "several processes train the plain sigmoid autoencoder, found tied, emphasis, code_penalty or pretrain: "
+            "leave these out, or train in one process"
+        )
+    if config.batch_size == 1:
+        raise ConfigError(
+            "several processes train by blocks of users, found batch_size 1, which is one user after the other: add "
+            "--batch-size 256, or train in one process"
+        )
+    if weighted:
+        raise ConfigError(
+            "several processes learn from purchases that weigh alike, found weights: leave out --half-life and "
+            "--quantity-as-confidence, or train in one process"
+        )
+    if device == "cuda":
+        raise ConfigError(
+            "several processes train on CPUs, found --device cuda: leave it out, or train in one process on the GPU"
+        )
+
+
+def check_number(processes: int, n_items: int) -> None:
+    """Raises ConfigError when there are more processes than items to share out among them."""
+    if n_items < processes:
+        raise ConfigError(
+            f"{processes:,} processes share the items out among them, and there are {n_items:,} items: start at most "
+            "as many processes"
+        )
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What fitting may be given and whom it tells; each defaults to nothing.
+
+    device       what `choose_device` gave
+    validate     quality of a model, higher is better: asked after each epoch
+    checkpoints  where and when training leaves what it can go on from
+    on_start     is told the number of epochs and of users
+    on_users     is told how many users of the epoch are done
+    on_epoch     is told what an epoch did
+    on_message   is told in words what takes long
+    engine       the processes that train a sigmoid autoencoder together, instead of this one alone
+    solved       (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not fitted
+                 again. For several fits to the same matrix and validation users
+    weights      what each purchase weighs in the loss, float32 (nnz,) in the order of the matrix's entries, 1 in the
+                 mean (see `recae.confidence`); None: all 1
+    """
+
+    device: str = "cpu"
+    validate: Callable[[Model], float] | None = None
+    checkpoints: Checkpoints | None = None
+    on_start: Callable[[int, int], None] | None = None
+    on_users: Callable[[int], None] | None = None
+    on_epoch: Callable[[Epoch], None] | None = None
+    on_message: Callable[[str], None] = lambda text: None
+    engine: Engine | None = None
+    solved: dict[tuple[str, Any], Model] | None = None
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def largest(self) -> float:
+        """The largest weight of a purchase."""
+        return largest_of(self.weights)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a caller may want to be told while training goes on; each defaults to silence."""
+
+    on_report: Callable[[IngestReport], None] = lambda report: None
+    on_start: Callable[[int, int], None] = lambda epochs, users: None
+    on_users: Callable[[int], None] = lambda done: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_message: Callable[[str], None] = lambda text: None

@@ -1,0 +1,305 @@
+"""The compiled sparse part of a block of users on the CPU: gathers and scatters rows of the items bought.
+
+A block's purchases come in two orders: by user, in `indptr`, `items` and `scale`, and by item, where `who` holds the
+users (0 … B−1, in their order) of item `distinct[g]` at places `starts[g]` to `starts[g + 1]`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recae.compiled import FAST, Floats, Ints, fetch_row
+from recae.training.exact.kernels import add_scaled, catch_up, dot
+
+AHEAD = 4
+"""Purchases between the one whose row is read and the one whose row is fetched from memory."""
+
+
+@njit(nogil=True, cache=True)
+def gather_histories(
+    users: Ints,
+    lengths: Ints,
+    indptr: Ints,
+    indices: Ints,
+    places: Ints,
+    kept: NDArray[np.bool_],
+    keep: float,
+    power: float,
+    scale: Floats,
+) -> tuple[Ints, Ints, Ints]:
+    """The purchases of `users` (B,) of a `Share` by user: (offsets (B + 1,), items (n,), who (n,)).
+
+    `lengths` (B,) are those of the whole histories, and `kept` says of each of their purchases whether the encoder sees
+    it. Fills scale (n,) with what each purchase of the share weighs in the encoder: 1/(q (m/q)^p), with m kept of the
+    whole history and q = 1 − dropout, or 0 where dropout hides it.
+    """
+    n = len(scale)
+    offsets = np.zeros(len(users) + 1, np.int64)
+    items = np.empty(n, np.int64)
+    who = np.empty(n, np.int32)
+    at, begin = 0, 0
+    for b in range(len(users)):
+        m = 0
+        for p in range(begin, begin + lengths[b]):
+            m += kept[p]
+        factor = 1.0 / (keep * (max(m, 1) / keep) ** power)
+        first, last = indptr[users[b]], indptr[users[b] + 1]
+        for p in range(last - first):
+            place = places[first + p] if len(places) else p
+            items[at + p] = indices[first + p]
+            who[at + p] = b
+            scale[at + p] = factor if kept[begin + place] else 0.0
+        at += last - first
+        begin += lengths[b]
+        offsets[b + 1] = at
+    return offsets, items, who
+
+
+def sort_by_item(items: Ints) -> tuple[Ints, Ints, Ints]:
+    """(order (n,) of the purchases by item and then by user, distinct items, starts) of items (n,) int64."""
+    # numbers alone are sorted several times as fast as by argsort
+    return group_by_item(items, np.sort(items * len(items) + np.arange(len(items))))
+
+
+@njit(nogil=True, cache=True)
+def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """What `sort_by_item` returns, from the sorted keys item · n + place."""
+    order = np.empty(len(items), np.int64)
+    for p in range(len(keys)):
+        order[p] = keys[p] % len(items)
+    starts = np.empty(len(items) + 1, np.int64)
+    groups = 0
+    for p in range(len(order)):
+        if p == 0 or items[order[p]] != items[order[p - 1]]:
+            starts[groups] = p
+            groups += 1
+    starts[groups] = len(items)
+    distinct = np.empty(groups, np.int64)
+    for g in range(groups):
+        distinct[g] = items[order[starts[g]]]
+    return order, distinct, starts[: groups + 1]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def encode(
+    first: int, last: int, offsets: Ints, items: Ints, scale: Floats, E: Floats, b: Floats, H: Floats
+) -> None:
+    """Rows `first` to `last` of H (B, D): (b + Σ scale_p E_items[p], 0)."""
+    d = E.shape[1]
+    for row in range(first, last):
+        h = H[row]
+        h[:d] = b
+        h[d] = 0
+        for p in range(offsets[row], offsets[row + 1]):
+            if p + AHEAD < offsets[last] and scale[p + AHEAD] != 0:
+                fetch_row(E, items[p + AHEAD])
+            if scale[p] != 0:
+                add_scaled(h[:d], scale[p], E[items[p]])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def squash(first: int, last: int, H: Floats) -> None:
+    """Rows `first` to `last` of the codes, from what `encode` gives: H_b = (2σ(H_b) − 1, 1)."""
+    d = H.shape[1] - 1
+    one = H.dtype.type(1)
+    two = H.dtype.type(2)
+    for row in range(first, last):
+        h = H[row]
+        for k in range(d):
+            h[k] = two / (one + np.exp(-h[k])) - one
+        h[d] = one
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def decode(
+    first: int,
+    last: int,
+    distinct: Ints,
+    starts: Ints,
+    who: Ints,
+    V: Floats,
+    applied: Ints,
+    directions: Floats,
+    factors: Floats,
+    overlaps: Floats,
+    pending: int,
+    P: Floats,
+    C: Floats,
+    alpha: Any,
+    r: Floats,
+    RV: Floats,
+    RR: Floats,
+    squares: Floats,
+) -> None:
+    """Residuals of items `first` to `last` of a block, in the order of the users; adds to RV, RR and squares.
+
+    An item's output for user b is V_j·P_b − Σ_c C_bc r_c over the earlier users c who bought it. Rescalings that the
+    item's row has not seen are applied to it.
+    """
+    one = V.dtype.type(1)
+    missed = np.empty(len(factors), V.dtype)
+    for g in range(first, last):
+        j = distinct[g]
+        row = V[j]
+        if g + 1 < last:
+            fetch_row(V, distinct[g + 1])
+        if applied[j] < pending:
+            catch_up(row, applied[j], pending, directions, factors, overlaps, missed)
+            applied[j] = pending
+        for p in range(starts[g], starts[g + 1]):
+            b = who[p]
+            o = dot(row, P[b])
+            for q in range(starts[g], p):
+                o -= C[b, who[q]] * r[q]
+            residual = (alpha - one) * (o - one) - one
+            r[p] = residual
+            squares[b] += (o - one) * (o - one)
+            for q in range(starts[g], p + 1):
+                RR[b, who[q]] += residual * r[q]
+            add_scaled(RV[b], residual, row)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def update_decoder(
+    first: int, last: int, distinct: Ints, starts: Ints, who: Ints, r: Floats, Z: Floats, V: Floats
+) -> None:
+    """V_j ← V_j − Σ_b r_bj Z_b for items `first` to `last` of a block."""
+    for g in range(first, last):
+        row = V[distinct[g]]
+        if g + 1 < last:
+            fetch_row(V, distinct[g + 1])
+        for p in range(starts[g], starts[g + 1]):
+            add_scaled(row, -r[p], Z[who[p]])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def update_encoder(
+    first: int,
+    last: int,
+    distinct: Ints,
+    starts: Ints,
+    who: Ints,
+    scale: Floats,
+    g2: Floats,
+    gradient: Floats,
+    step: Any,
+    epsilon: Any,
+    norms: Floats,
+    E: Floats,
+) -> None:
+    """E_j ← E_j − step Σ_b scale_bj g_b/√norm_j, where norm_j has grown by Σ_b scale_bj² g2_b, with g2_b = ‖g_b‖²/d."""
+    for g in range(first, last):
+        j = distinct[g]
+        norm = norms[j]
+        if g + 1 < last:
+            fetch_row(E, distinct[g + 1])
+        for p in range(starts[g], starts[g + 1]):
+            norm += scale[p] * scale[p] * g2[who[p]]
+        norms[j] = norm
+        factor = -step / (np.sqrt(norm) + epsilon)
+        for p in range(starts[g], starts[g + 1]):
+            if scale[p] != 0:
+                add_scaled(E[j], factor * scale[p], gradient[who[p]])
+
+
+BUCKETS = 32
+
+
+@dataclass
+class Segments:
+    """The purchases of one block by item; items with about as many buyers in the block lie together.
+
+    order     (n,) the purchases (numbered by user) by item, then by user
+    distinct  (G,) items; starts (G + 1,) their first places in `order`
+    buckets   on the host: of items with 2^(k−1) + 1 to 2^k buyers, how many there are
+    """
+
+    order: Tensor
+    distinct: Tensor
+    starts: Tensor
+    buckets: list[int]
+
+
+def sort_segments_by_item(block: Tensor, items: Tensor, n_items: int, n_blocks: int) -> list[Segments]:
+    """Sorts the purchases of several blocks at once, and waits for the host only once.
+
+    block, items (n,) int64: of each purchase, numbered by block and within it by user. Purchase numbers of the result
+    count within the block.
+    """
+    device = items.device
+    keys, order = torch.sort(block * n_items + items, stable=True)
+    pairs, counts = torch.unique_consecutive(keys, return_counts=True)
+    old_starts = counts.cumsum(0) - counts
+    # ⌈log₂ count⌉, exactly
+    bucket = torch.bucketize(counts, 2 ** torch.arange(BUCKETS - 1, device=device))
+    of_block = pairs // n_items
+    kinds, groups = torch.sort(of_block * BUCKETS + bucket, stable=True)
+    counts = counts[groups]
+    ends = counts.cumsum(0)
+    within = torch.arange(len(items), device=device) - torch.repeat_interleave(
+        ends - counts, counts, output_size=len(items)
+    )
+    order = order[torch.repeat_interleave(old_starts[groups], counts, output_size=len(items)) + within]
+    distinct = pairs[groups] % n_items
+    sizes = torch.bincount(kinds, minlength=n_blocks * BUCKETS).view(n_blocks, BUCKETS)
+    purchases = torch.bincount(block, minlength=n_blocks)
+    on_host = torch.cat([sizes, purchases[:, None]], dim=1).tolist()
+
+    found, group, purchase = [], 0, 0
+    starts = torch.cat([ends.new_zeros(1), ends])
+    for *buckets, n in on_host:
+        G = sum(buckets)
+        found.append(
+            Segments(
+                order[purchase : purchase + n] - purchase,
+                distinct[group : group + G],
+                starts[group : group + G + 1] - purchase,
+                buckets,
+            )
+        )
+        group, purchase = group + G, purchase + n
+    return found
+
+
+def sums(rows: Tensor, starts: Tensor) -> Tensor:
+    """Σ of rows (n, …) by segment: (G, …); each in the order of the rows, so that the same rows give the same bits."""
+    return torch.segment_reduce(rows, "sum", offsets=starts, axis=0, unsafe=True, initial=0)
+
+
+def solve_in_order(
+    o: Tensor, who: Tensor, C: Tensor, a: Tensor, x: Tensor, segments: Segments
+) -> tuple[Tensor, Tensor]:
+    """Outputs and residuals of purchases sorted by item, with a weight a and a target x each: (o (n,), r (n,)).
+
+    Within an item: o_t ← o_t − Σ_{u<t} C_tu r_u with r = (a − 1)(o − x) − x: a unit lower triangular system, solved for
+    all items with about as many buyers at once.
+    """
+    n = len(o)
+    pad = o.new_zeros(1)  # the last place takes what padding writes
+    outputs, excess = torch.cat([o, pad]), torch.cat([a - 1, pad])
+    residuals = torch.cat([(a - 1) * (o - x) - x, pad])
+    group = segments.buckets[0]
+    for k, G in enumerate(segments.buckets[1:], start=1):
+        if G == 0:
+            continue
+        first, last = segments.starts[group : group + G], segments.starts[group + 1 : group + G + 1]
+        place = first[:, None] + torch.arange(2**k, device=o.device)  # (G, K)
+        valid = place < last[:, None]
+        place = torch.where(valid, place, n)
+        b = who[place.clamp(max=n - 1)]
+        coupling = C[b[:, :, None], b[:, None, :]].tril(-1) * valid[:, :, None]  # (G, K, K)
+        r = torch.linalg.solve_triangular(
+            excess[place][:, :, None] * coupling,
+            residuals[place][:, :, None],
+            upper=False,
+            unitriangular=True,
+        )
+        outputs[place] -= (coupling @ r)[:, :, 0]
+        residuals[place] = r[:, :, 0]
+        group += G
+    return outputs[:n], residuals[:n]

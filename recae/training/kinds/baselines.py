@@ -1,0 +1,322 @@
+"""The simple rivals that every model has to beat: popularity, item-kNN, and `implicit`'s ALS and BPR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError, TrainingError
+from recae.models import Model
+from recae.models.base import pattern
+from recae.models.factorisation import ALS, BPR
+from recae.models.frequency import Frequency
+from recae.models.itemknn import ItemKNN, Weighting
+from recae.models.popularity import Popularity
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Epoch
+from recae.training.config import check_range
+
+NEIGHBOURS = (5, 10, 20, 50, 100, 200)
+"""Neighbours of item-kNN tried on validation users."""
+
+
+@dataclass(frozen=True)
+class PopularityConfig:
+    """Popularity is counted.
+
+    seed  by which users are held out to measure on; the counts do not depend on it
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ItemKNNConfig:
+    """How items are compared; None means: chosen from the data.
+
+    k          neighbours kept for each item, itself included; None: the best of 5, 10, 20, 50, 100 and 200 on the
+               validation users, and 20 where there are none
+    weighting  of the purchases before items are compared: tfidf, bm25 or cosine
+    seed       by which users are held out to choose and measure on; the model does not depend on it otherwise
+    """
+
+    k: int | None = None
+    weighting: str = "tfidf"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("k", self.k, 1, 100_000, whole=True)
+        if self.weighting not in get_args(Weighting):
+            known = ", ".join(get_args(Weighting))
+            raise ConfigError(f"weighting is one of {known}, found {self.weighting!r}: choose one of these")
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AlsConfig:
+    """How ALS is fitted (Hu, Koren and Volinsky 2008); None means: chosen from the data by `resolve_als`.
+
+    factors         length of the vectors
+    iterations      times that all users' and all items' vectors are solved for
+    regularization  λ, the weight of the vectors' squared lengths
+    alpha           confidence in a purchase, relative to 1 for a pair that was not bought
+    seed            of the first vectors
+    """
+
+    factors: int | None = None
+    iterations: int = 15
+    regularization: float | None = None
+    alpha: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("factors", self.factors, 1, 4096, whole=True)
+        check_range("iterations", self.iterations, 1, 10_000, whole=True)
+        check_range("regularization", self.regularization, 1e-6, 1e6)
+        check_range("alpha", self.alpha, 1e-3, 1e6)
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class BprConfig:
+    """How BPR is trained (Rendle et al. 2009, arXiv:1205.2618); None means: chosen from the data by `resolve_bpr`.
+
+    factors         length of the vectors
+    iterations      passes over the purchases, each with an item that its user does not own
+    learning_rate   size of a step
+    regularization  λ, the weight of the vectors' squared lengths in each step
+    others          items drawn by popularity with which the items of a history are compared to fold it in
+    seed            of everything random
+    """
+
+    factors: int | None = None
+    iterations: int = 100
+    learning_rate: float = 0.05
+    regularization: float = 0.03
+    others: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("factors", self.factors, 1, 4096, whole=True)
+        check_range("iterations", self.iterations, 1, 100_000, whole=True)
+        check_range("learning_rate", self.learning_rate, 0, 10, open_low=True)
+        check_range("regularization", self.regularization, 1e-6, 10)
+        check_range("others", self.others, 1, 1_000_000, whole=True)
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+def resolve_als(config: AlsConfig, matrix: sp.csr_matrix) -> AlsConfig:
+    """`config` with nothing left to be chosen for (U, I) purchases."""
+    return replace(
+        config,
+        factors=config.factors or min(256, max(matrix.shape[1], 1)),
+        regularization=config.regularization or 10.0,
+        alpha=config.alpha or 3.0,
+    )
+
+
+def resolve_bpr(config: BprConfig, matrix: sp.csr_matrix) -> BprConfig:
+    """`config` with nothing left to be chosen for (U, I) purchases."""
+    return replace(config, factors=config.factors or min(64, max(matrix.shape[1], 1)))
+
+
+def fit_popularity(
+    matrix: sp.csr_matrix, config: PopularityConfig, hooks: Hooks
+) -> tuple[Popularity, list[Epoch]]:
+    """Counts the owners of each item of (U, I) purchases, or adds up their weights."""
+    return replace(Popularity.fit(matrix, hooks.weights), settings=config.as_dict()), []
+
+
+def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
+    """Compares the items of (U, I) purchases; without a k, the one for which `hooks.validate` says most is taken."""
+    trials = [config.k] if config.k else list(NEIGHBOURS) if hooks.validate else [20]
+    best, most = None, -np.inf
+    for k in trials:
+        model = ItemKNN.fit(
+            matrix,
+            k=k,
+            weighting=config.weighting,  # type: ignore[arg-type]  # checked there
+            weights=hooks.weights,
+        )
+        quality = hooks.validate(model) if hooks.validate and len(trials) > 1 else 0.0
+        if best is None or quality > most:
+            best, most = replace(model, settings={**config.as_dict(), "k": k}), quality
+    if best is None:  # there is one trial at least
+        raise AssertionError
+    if len(trials) > 1:
+        hooks.on_message(f"item-kNN: k = {best.k} of {len(trials)} tried is best on the validation users")
+    return best, []
+
+
+def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
+    """Factorises (U, I) purchases with `implicit`'s ALS, on all processors; the same seed gives the same bits.
+
+    The confidence in a purchase is alpha times its weight (Hu, Koren and Volinsky 2008).
+    Raises TrainingError when there are no purchases, or a vector is not finite.
+    """
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    config = resolve_als(config, matrix)
+    purchases = _purchases(matrix, hooks.weights)
+    with _one_blas_thread():
+        solver = AlternatingLeastSquares(
+            factors=config.factors,
+            regularization=config.regularization,
+            alpha=config.alpha,
+            iterations=config.iterations,
+            random_state=config.seed,
+        )
+        factors = _fit(solver, purchases, "raise regularization")
+    return ALS(factors, float(config.regularization or 0), float(config.alpha or 0), config.as_dict()), []
+
+
+def fit_bpr(matrix: sp.csr_matrix, config: BprConfig, hooks: Hooks) -> tuple[BPR, list[Epoch]]:
+    """Trains `implicit`'s BPR on (U, I) purchases, on one thread: several race for the same vectors, so that no two
+    runs would give the same bits.
+
+    Raises TrainingError when there are no purchases, or a vector is not finite.
+    """
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    config = resolve_bpr(config, matrix)
+    purchases = _purchases(matrix)
+    with _one_blas_thread():
+        trainer = BayesianPersonalizedRanking(
+            factors=config.factors,
+            learning_rate=config.learning_rate,
+            regularization=config.regularization,
+            iterations=config.iterations,
+            num_threads=1,
+            random_state=config.seed,
+        )
+        vectors = _fit(trainer, purchases, "lower learning_rate")  # the last number of each is its constant
+    model = BPR(
+        item_factors=np.ascontiguousarray(vectors[:, :-1]),
+        item_bias=np.ascontiguousarray(vectors[:, -1]),
+        others=sample_by_popularity(purchases, config.others),
+        regularization=config.regularization,
+        settings=config.as_dict(),
+    )
+    return model, []
+
+
+def sample_by_popularity(matrix: sp.csr_matrix, number: int) -> NDArray[np.int64]:
+    """`number` items of (U, I) purchases, (number,) int64 rising: every so many purchases, sorted by item, one.
+
+    An item with a share s of the purchases is there s · number times, rounded up or down. Nothing is random about it.
+    """
+    bought = np.sort(matrix.indices)
+    places = ((np.arange(number) + 0.5) * bought.size / number).astype(np.int64)
+    return bought[places].astype(np.int64)
+
+
+def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> sp.csr_matrix:
+    """The pattern, or what each purchase weighs, as `implicit` wants it: rows sorted, arrays that may be written to."""
+    if not matrix.nnz:
+        raise TrainingError(
+            f"{matrix.shape[0]:,} users × {matrix.shape[1]:,} items hold no purchase, so there is nothing to learn: "
+            "use more data"
+        )
+    purchases = pattern(matrix)
+    if weights is not None:
+        purchases = sp.csr_matrix((weights, purchases.indices, purchases.indptr), shape=matrix.shape)
+    found: sp.csr_matrix = purchases.sorted_indices()  # a copy
+    return found
+
+
+def _fit(trainer: Any, purchases: sp.csr_matrix, advice: str) -> NDArray[np.float32]:
+    """The items' vectors after the training of one of `implicit`'s models."""
+    from implicit.recommender_base import ModelFitError
+
+    try:
+        trainer.fit(purchases, show_progress=False)
+        finite = np.isfinite(trainer.item_factors).all()
+    except ModelFitError:
+        finite = False
+    if not finite:
+        raise TrainingError(f"the items' vectors are no longer finite: {advice}")
+    return np.ascontiguousarray(trainer.item_factors, dtype=np.float32)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """`implicit` brings its own threads, and BLAS's under them make it ten times as slow."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+POPULARITIES = (0.001, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Tried on validation users where there are any; the first one only orders what the user has never bought."""
+
+
+@dataclass(frozen=True)
+class FrequencyConfig:
+    """How personal frequency is counted; None means: chosen on validation users, or else by `resolve`.
+
+    decay       what a purchase still weighs one basket later, above 0 to 1; 1: all baskets count alike. The histories
+                given to the model are weighted by it, so it is chosen where they are made
+    popularity  what an item that everybody owns scores, in purchases of the last basket; 0: none
+    seed        recorded; nothing is random
+    """
+
+    decay: float | None = None
+    popularity: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("decay", self.decay, 0, 1, open_low=True)
+        check_range("popularity", self.popularity, 0, 1e6)
+        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return asdict(self)
+
+
+def resolve(config: FrequencyConfig, matrix: sp.csr_matrix) -> FrequencyConfig:
+    """`config` with every None filled in by the defaults of `Frequency.fit`, whatever the (U, I) matrix."""
+    decay = 0.9 if config.decay is None else config.decay
+    return replace(config, decay=decay, popularity=4.0 if config.popularity is None else config.popularity)
+
+
+def fit_frequency(matrix: sp.csr_matrix, config: FrequencyConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
+    """Counts the owners of each item of `matrix` ((U, I) CSR); no epochs.
+
+    A popularity that is not given is the one of `POPULARITIES` that `hooks.validate` likes best.
+    """
+    settings = resolve(config, matrix).as_dict()
+    model = Frequency.fit(matrix, **settings)
+    if config.popularity is None and hooks.validate is not None:
+        validate, best = hooks.validate, hooks.validate(model)
+        for popularity in POPULARITIES:
+            other = Frequency(model.shares, {**settings, "popularity": popularity})
+            if (quality := validate(other)) > best:
+                model, best = other, quality
+    return model, []

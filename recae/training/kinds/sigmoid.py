@@ -1,0 +1,128 @@
+"""The sigmoid autoencoder: the trainer that its configuration and device ask for, and the fit."""
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.models import Model, SigmoidAutoencoder
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
+from recae.training.device import GROUP, check_memory
+from recae.training.exact.parameters import start_memory
+from recae.training.exact.per_user import PerUserTrainer
+from recae.training.exact.ranks import ALONE, Ranks
+from recae.training.loop import train
+from recae.training.trainer import Trainer, largest_of
+
+
+def make_trainer(
+    matrix: sp.csr_matrix,
+    config: SigmoidConfig,
+    device: str,
+    weights: NDArray[np.float32] | None = None,
+) -> Trainer:
+    """The trainer for (U, I) purchases on "cpu" or "cuda"; `weights` (nnz,) is what each purchase weighs, None: 1.
+
+    Raises TrainingError when the parameters do not fit in the device's memory, before they are allocated.
+    """
+    config = resolve(config, matrix, largest_of(weights))
+    if config.by_minibatch:
+        from recae.training.kinds.sigmoid_minibatch import make_minibatch_trainer
+
+        return make_minibatch_trainer(matrix, config, device, weights)
+    check_fits(config, matrix, device)
+    if device == "cpu" and config.batch_size == 1:
+        return PerUserTrainer(matrix, config, weights)
+    if device == "cpu":
+        from recae.training.exact.blocks import BlockTrainer  # brings torch, which takes a second
+
+        return BlockTrainer(matrix, config, weights)
+    from recae.training.exact.cuda import DeviceBlockTrainer
+
+    return DeviceBlockTrainer(matrix, config, device, weights)
+
+
+class Histories(Protocol):
+    """How many purchases there are, of how many users and items."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nnz(self) -> int: ...
+
+
+def check_fits(config: ResolvedConfig, matrix: Histories, device: str, ranks: Ranks = ALONE) -> None:
+    """Raises TrainingError when what this process will hold does not fit in the device's memory."""
+    n_users, n_items = matrix.shape
+    need = memory_needed(config, n_users, n_items, matrix.nnz, device)
+    if ranks.size > 1:
+        own = memory_needed(config, n_users, ranks.count(n_items), matrix.nnz, device)
+        model = n_items * (2 * config.factors + 2) * np.dtype(config.dtype).itemsize
+        # process 0 begins with the whole encoder where that is not random, and ends with the whole model
+        need = own + max(model, start_memory(config, n_users, n_items)) if ranks.rank == 0 else own
+    what = f"training {config.factors} factors for {n_items:,} items"
+    if ranks.size > 1:
+        what += f" in process {ranks.rank} of {ranks.size}"
+    check_memory(need, device, what)
+
+
+def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactions: int, device: str) -> int:
+    """Bytes that training takes, about: encoder and decoder, drawn and used, the small matrices, and on a GPU also
+    the purchases, those of a group of blocks while they are sorted, and the rows of the purchases of one block.
+    """
+    size = np.dtype(config.dtype).itemsize
+    D = config.factors + 1
+    parameters = n_items * (2 * D + 2) * size
+    drawing = n_items * D * size  # of the random numbers, while the decoder is made
+    small = 16 * D * D * size + 8 * min(config.batch_size, 4096) * (D + config.batch_size) * size
+    need = parameters + max(drawing, start_memory(config, n_users, n_items)) + small
+    if device == "cuda":
+        of_block = min(interactions, -(-config.batch_size * interactions // max(n_users, 1)))
+        need += (
+            interactions * 4 + n_users * 40
+        )  # item numbers; where histories begin, and the order of the users
+        need += min(interactions, of_block * GROUP) * 80  # ten whole numbers each
+        need += of_block * D * 5 * size  # rows of E and V, weighted, and their products with the codes
+    return need
+
+
+def train_sigmoid(
+    matrix: sp.csr_matrix,
+    config: SigmoidConfig | None = None,
+    *,
+    device: str = "cpu",
+    validate: Callable[[SigmoidAutoencoder], float] | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+    on_users: Callable[[int], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> tuple[SigmoidAutoencoder, list[Epoch]]:
+    """Trains on the rows of `matrix` ((U, I) CSR pattern) and returns the best model and the history of its epochs.
+
+    The other arguments are those of `Hooks`, with what `train` says of them. Raises TrainingError when there is nothing
+    to learn from or the loss becomes non-finite, CheckpointError when there is no checkpoint to resume or it belongs to
+    another training.
+    """
+    hooks = Hooks(
+        device=device,
+        validate=cast("Callable[[Model], float] | None", validate),
+        checkpoints=checkpoints,
+        on_start=on_start,
+        on_users=on_users,
+        on_epoch=on_epoch,
+    )
+    return fit_sigmoid(matrix, config or SigmoidConfig(), hooks)
+
+
+def fit_sigmoid(
+    matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
+) -> tuple[SigmoidAutoencoder, list[Epoch]]:
+    """`train_sigmoid` as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
+    if hooks.engine is not None:
+        return hooks.engine.fit(matrix, config, hooks)
+    model, history = train(make_trainer(matrix, config, hooks.device, hooks.weights), hooks)
+    return cast(SigmoidAutoencoder, model), history

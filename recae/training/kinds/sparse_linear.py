@@ -1,0 +1,279 @@
+"""The sparse linear model: each item regressed on its neighbours, so that memory grows with items × neighbours."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numba import njit
+from numpy.typing import NDArray
+
+from recae.compiled import FAST, Floats, Ints
+from recae.errors import TrainingError
+from recae.models import SparseLinear
+from recae.ranking import processors
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Epoch
+from recae.training.device import memory_left
+from recae.training.kinds.linear import (
+    SparseLinearConfig,
+    item_squares,
+    penalties,
+    resolve,
+    score_scales,
+    user_weights,
+)
+
+SAMPLE = 32
+"""Items that are solved first, to say how long all will take."""
+
+
+def fit_sparse_linear(
+    matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks
+) -> tuple[SparseLinear, list[Epoch]]:
+    """The sparse linear model of (U, I) purchases; TrainingError as `solve_neighbours`."""
+    config = resolve(config, matrix)
+    return SparseLinear(solve_neighbours(matrix, config, hooks), config.as_dict()), []
+
+
+def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks) -> sp.csr_matrix:
+    """B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S, float32 CSR (I, I); `config` resolved.
+
+    G = XᵀX of the purchases X, the users weighted; X holds the root of what a purchase weighs, as in
+    `closed_form.solve`. Where S is all other items, this is EDLAE (Steck 2020); the limited
+    S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The neighbours of j
+    are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the squared error.
+
+    Raises TrainingError, before anything is computed, when it does not fit in memory, and when a system is not positive
+    definite.
+    """
+    n_users, n_items = matrix.shape
+    k = max(min(config.neighbours, n_items - 1), 1)
+    threads = processors()
+    weights = user_weights(matrix, config.user_power)
+    squares = item_squares(matrix, weights, hooks.weights)
+    penalty = penalties(config, squares)
+    scales = score_scales(config, matrix)
+    _check_memory(n_users, n_items, matrix.nnz, k, threads)
+    roots = of_owners = None
+    if hooks.weights is not None:
+        roots = np.sqrt(hooks.weights.astype(np.float64))
+        matrix = sp.csr_matrix((roots, matrix.indices, matrix.indptr), shape=matrix.shape)
+    owners = matrix.tocsc()
+    if roots is not None:
+        of_owners = owners.data
+    neighbours = np.full((n_items, k), -1, dtype=np.int32)
+    values = np.zeros((n_items, k), dtype=np.float32)
+
+    def solve(items: NDArray[np.int64]) -> None:
+        failed = _solve_columns(
+            matrix.indptr, matrix.indices, owners.indptr, owners.indices,
+            weights, roots, of_owners, squares, penalty, scales, items, neighbours, values,
+        )  # fmt: skip
+        if failed >= 0:
+            raise TrainingError(
+                f"the weights of item row {failed} cannot be solved, since its neighbours are too much alike: "
+                "give a larger l2"
+            )
+
+    order = np.arange(n_items)
+    if n_items > 20 * SAMPLE:
+        solve(order[:1])  # compiles
+        started = time.perf_counter()
+        solve(order[:: -(-n_items // SAMPLE)].copy())  # contiguous, as the compiled loop is
+        seconds = (time.perf_counter() - started) * n_items / SAMPLE / threads
+        if seconds > 5:
+            hooks.on_message(
+                f"solving {n_items:,} items, each from {k:,} neighbours: about "
+                + (f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:,.0f} minutes")
+            )
+    bounds = np.linspace(0, n_items, min(n_items, max(8 * threads, n_items // 256)) + 1).astype(np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for _ in pool.map(solve, [order[start:stop] for start, stop in pairwise(bounds)]):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return _by_row(neighbours, values)
+
+
+def _check_memory(n_users: int, n_items: int, interactions: int, k: int, threads: int) -> None:
+    of_thread = 16 * n_items + 16 * n_users + 8 * k * k + 4 * interactions
+    need = 24 * n_items * k + 12 * interactions + threads * of_thread
+    left = memory_left("cpu")
+    if left is not None and need > left:
+        raise TrainingError(
+            f"{k:,} neighbours of {n_items:,} items need {need / 2**30:,.1f} GiB of memory, and this machine has "
+            f"{left / 2**30:,.1f} GiB left: lower neighbours, or leave out rare items"
+        )
+
+
+def _by_row(neighbours: NDArray[np.int32], values: NDArray[np.float32]) -> sp.csr_matrix:
+    """Column j's weights of its neighbours, (I, k) both, −1 where there is none, as a matrix by rows."""
+    n_items = len(neighbours)
+    found = neighbours >= 0
+    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1, dtype=np.int64))])
+    by_column = sp.csc_matrix((values[found], neighbours[found], indptr), shape=(n_items, n_items))
+    return by_column.tocsr()  # sorted, since the columns come in order
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _solve_columns(
+    indptr: Ints,
+    indices: Ints,
+    owners_indptr: Ints,
+    owners: Ints,
+    weights: Floats,  # (U,)
+    roots: Floats | None,  # (nnz,) of what purchases weigh, by user; None: 1
+    of_owners: Floats | None,  # (nnz,) likewise, by item
+    squares: Floats,  # (I,) the diagonal of G
+    penalty: Floats,  # (I,)
+    scales: Floats,  # (I,)
+    items: Ints,
+    neighbours: Ints,  # (I, k) written; −1 before
+    values: Floats,  # (I, k) written
+) -> int:
+    """Solves the columns `items`; −1, or the first whose system is not positive definite."""
+    n_users, n_items, k = weights.shape[0], penalty.shape[0], neighbours.shape[1]
+    common = np.zeros(n_items)  # G_ij of the current j
+    touched = np.empty(n_items, dtype=np.int32)
+    A, y = np.zeros((k, k)), np.zeros(k)
+    count, place = np.zeros(n_users, dtype=np.int32), np.zeros(n_users, dtype=np.int64)
+    for j in items:
+        n_touched = _co_occurrences(
+            j, indptr, indices, owners_indptr, owners, weights, roots, of_owners, common, touched
+        )
+        if k >= n_items - 1:  # all others, even those without a common owner, so that it is EDLAE's solution
+            n = n_items - 1
+            neighbours[j, :j] = np.arange(j)
+            neighbours[j, j:n] = np.arange(j + 1, n_items)
+        else:
+            n = _most_telling(touched[:n_touched], common, squares, penalty, neighbours[j])
+        S = np.sort(neighbours[j, :n])
+        neighbours[j, :n] = S
+        for a in range(n):
+            y[a] = common[S[a]]
+        for t in range(n_touched):
+            common[touched[t]] = 0
+        _gram_of(S, owners_indptr, owners, weights, of_owners, count, place, A)
+        for a in range(n):
+            A[a, a] += penalty[S[a]]
+        if not _solve_in_place(A, y, n):
+            return int(j)
+        for a in range(n):
+            values[j, a] = y[a] * scales[j]
+    return -1
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _co_occurrences(
+    j: int, indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, roots: Any,
+    of_owners: Any, common: Floats, touched: Ints,
+) -> int:  # fmt: skip
+    """common[i] ← G_ij for all other items i that an owner of j owns; their number, and they first in `touched`."""
+    n = 0
+    for p in range(owners_indptr[j], owners_indptr[j + 1]):
+        u = owners[p]
+        for q in range(indptr[u], indptr[u + 1]):
+            i = indices[q]
+            if i != j:
+                if common[i] == 0:
+                    touched[n] = i
+                    n += 1
+                if roots is None:
+                    common[i] += weights[u]
+                else:
+                    common[i] += weights[u] * of_owners[p] * roots[q]
+    return int(n)
+
+
+@njit(nogil=True, cache=True)
+def _most_telling(touched: Ints, common: Floats, squares: Floats, penalty: Floats, neighbours: Ints) -> int:
+    """The items of the largest G_ij²/(G_ii + Λ_i), as many as `neighbours` has room for; their number."""
+    k = neighbours.shape[0]
+    if touched.shape[0] <= k:
+        neighbours[: touched.shape[0]] = touched
+        return len(touched)
+    gains = np.empty(touched.shape[0])
+    for t in range(touched.shape[0]):
+        i = touched[t]
+        gains[t] = common[i] * common[i] / (squares[i] + penalty[i])
+    least = np.partition(gains, touched.shape[0] - k)[touched.shape[0] - k]
+    n = 0
+    for above in (True, False):  # those above the least, then of its equals as many as there is room for
+        for t in range(touched.shape[0]):
+            if n < k and (gains[t] > least if above else gains[t] == least):
+                neighbours[n] = touched[t]
+                n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _gram_of(
+    S: Ints,
+    owners_indptr: Ints,
+    owners: Ints,
+    weights: Floats,
+    of_owners: Floats | None,
+    count: Ints,
+    place: Ints,
+    A: Floats,
+) -> None:
+    """A ← G_SS, its lower triangle. `count` (U,) is 0 before and after, `place` (U,) scratch."""
+    n, total = S.shape[0], 0
+    for a in range(n):
+        A[a, : a + 1] = 0
+        for p in range(owners_indptr[S[a]], owners_indptr[S[a] + 1]):
+            count[owners[p]] += 1
+        total += owners_indptr[S[a] + 1] - owners_indptr[S[a]]
+    held = np.empty(total, dtype=np.int32)  # of each owner in turn, which of S it owns
+    held_roots = np.empty(0 if of_owners is None else total)  # and the root of what that weighs
+    end = 0
+    for a in range(n):
+        for p in range(owners_indptr[S[a]], owners_indptr[S[a] + 1]):
+            u = owners[p]
+            if count[u] > 0:  # seen for the first time: makes room, and counts downwards from here
+                place[u] = end
+                end += count[u]
+                count[u] = -1
+            held[place[u] - count[u] - 1] = a
+            if of_owners is None:
+                for t in range(place[u], place[u] - count[u]):
+                    A[a, held[t]] += weights[u]
+            else:
+                held_roots[place[u] - count[u] - 1] = of_owners[p]
+                for t in range(place[u], place[u] - count[u]):
+                    A[a, held[t]] += weights[u] * of_owners[p] * held_roots[t]
+            count[u] -= 1
+    for a in range(n):
+        for p in range(owners_indptr[S[a]], owners_indptr[S[a] + 1]):
+            count[owners[p]] = 0
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _solve_in_place(A: Floats, y: Floats, n: int) -> bool:
+    """y[:n] ← A⁻¹y by Cholesky's factors, which replace the lower triangle; False when A is not positive definite."""
+    for a in range(n):
+        for b in range(a):
+            total = A[a, b]
+            for c in range(b):
+                total -= A[a, c] * A[b, c]
+            A[a, b] = total / A[b, b]
+        pivot = A[a, a]
+        for c in range(a):
+            pivot -= A[a, c] * A[a, c]
+        if not pivot > 0:  # NaN included
+            return False
+        A[a, a] = np.sqrt(pivot)
+        total = y[a]
+        for c in range(a):
+            total -= A[a, c] * y[c]
+        y[a] = total / A[a, a]
+    for a in range(n - 1, -1, -1):
+        y[a] /= A[a, a]
+        for c in range(a):
+            y[c] -= A[a, c] * y[a]
+    return True
