@@ -13,8 +13,8 @@ from comparisons import FAILED, LENGTH, comparison
 from recae.errors import ConfigError, DataError
 from recae.evaluation import bootstrap_mean, paired_difference
 from recae.evaluation.comparison import CURVE_KS, Comparison, Measured, Run, compare_runs, split_metric
+from recae.evaluation.intervals import holm
 from recae.evaluation.sets import set_figures
-from recae.evaluation.verdict import holm
 from recae.splits.tasks import Task
 
 

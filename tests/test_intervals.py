@@ -1,15 +1,18 @@
-"""Bootstrap intervals: against SciPy's and a plain loop, and at the edges."""
+"""Bootstrap intervals against SciPy's and a plain loop, Holm's correction against the procedure, and the edges."""
 
 import math
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation import Interval, Paired, bootstrap_mean, intervals, paired_difference
-from recae.evaluation.intervals import bootstrap_means, paired_differences
+from recae.evaluation.intervals import bootstrap_means, holm, paired_differences
 
 NAN = float("nan")
 
@@ -240,3 +243,53 @@ def test_the_size_of_the_blocks_does_not_matter_for_many(recalls, monkeypatch):
         monkeypatch.setattr(intervals, "BLOCK_BYTES", size)
         for found, before in zip(bootstrap_means(recalls, seed=1, draws=50), whole, strict=True):
             assert astuple(found) == pytest.approx(astuple(before), abs=1e-15)
+
+
+def rejected(p_values: list[float], level: float) -> set[int]:
+    """Holm's sequentially rejective procedure, as section 3 of Holm (1979) words it, at one level.
+
+    The smallest p-value is held against level / m, the next against level / (m − 1), and so on; the first that is
+    larger ends it.
+    """
+    left = set(range(len(p_values)))
+    done: set[int] = set()
+    while left:
+        smallest = min(left, key=lambda n: p_values[n])
+        if p_values[smallest] > level / len(left):
+            break
+        left.remove(smallest)
+        done.add(smallest)
+    return done
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 1))
+def test_a_corrected_p_is_below_a_level_where_the_procedure_rejects_at_it(
+    p: list[float], level: float
+) -> None:
+    corrected = holm(p)
+    # away from the corrected values themselves, where rounding decides
+    if min(abs(corrected - level)) < 1e-9:
+        return
+    if level < 1:
+        assert {n for n, value in enumerate(corrected) if value <= level} == rejected(p, level)
+
+
+def test_holm_by_hand() -> None:
+    # p.adjust(c(.01, .04, .03, .005), "holm") of R 4: .03 .06 .06 .02
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+    assert holm([0.5, 0.9]).tolist() == [1, 1]
+    assert holm([0.03]).tolist() == [0.03]
+    assert holm([]).tolist() == []
+
+
+def test_what_was_not_compared_does_not_count() -> None:
+    found = holm([NAN, 0.01, NAN, 0.04])
+    assert found[[1, 3]] == pytest.approx([0.02, 0.04])
+    assert np.isnan(found[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("p", [[[0.1]], 0.5, [-0.1], [0.2, 1.5]])
+def test_what_are_no_p_values(p: Any) -> None:
+    with pytest.raises(DataError, match=r"p-values are numbers from 0 to 1"):
+        holm(p)

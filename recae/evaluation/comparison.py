@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation.evaluate import measure
-from recae.evaluation.intervals import Interval, Paired, bootstrap_means, paired_differences
+from recae.evaluation.intervals import Interval, Paired, bootstrap_means, holm, paired_differences
 from recae.evaluation.sets import set_figures
 from recae.evaluation.slices import Slice, slices
-from recae.evaluation.verdict import holm
 from recae.metrics import METRICS
 from recae.splits.tasks import Task
 

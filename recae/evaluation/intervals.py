@@ -91,6 +91,40 @@ def paired_differences(
     return [Paired(*f) for f in _summarise_all([_differences(a, b) for a, b in pairs], seed, level, draws)]
 
 
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Correct p-values for being several, by Holm's step-down method.
+
+    With the m values in ascending order, p_(1) ≤ … ≤ p_(m), the corrected i-th is
+
+        max_{j ≤ i}  min(1, (m − j + 1) p_(j))
+
+    (Holm 1979, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6).
+    Calling significant what is below a level then errs anywhere among the m with at most that probability, whatever
+    the dependence between the comparisons: they all share the best baseline and the users.
+
+    Args:
+        p_values: (m,) numbers from 0 to 1; NaN, where nothing was compared, stays NaN and does not count.
+
+    Returns:
+        The corrected values, float64 (m,), in the order given.
+
+    Raises:
+        DataError: For anything else.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    known = ~np.isnan(p)
+    if p.ndim != 1 or (p[known] < 0).any() or (p[known] > 1).any():
+        raise DataError(
+            f"p-values are numbers from 0 to 1, one a comparison, but got {p.tolist()}; find out where they come from"
+        )
+    corrected = np.full(p.shape, np.nan)
+    found = p[known]
+    order = np.argsort(found, kind="stable")
+    stepped = np.minimum(1, found[order] * np.arange(found.size, 0, -1))
+    corrected[np.flatnonzero(known)[order]] = np.maximum.accumulate(stepped)
+    return corrected
+
+
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     """a − b of each user, NaN where either is."""
     first, second = _users(a), _users(b)
