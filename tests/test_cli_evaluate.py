@@ -246,7 +246,7 @@ def test_every_output(shop: Path) -> None:
 def test_python(shop: Path) -> None:
     found = evaluate_purchases("shop.csv", kinds=["itemknn"], baselines="popularity", trials=2)
     report = json.loads(evaluated("shop.csv", *CHEAP, "--json").stdout)
-    for ours, theirs in zip(found.report["models"], report["models"], strict=True):
+    for ours, theirs in zip(found.report.to_json()["models"], report["models"], strict=True):
         assert ours["metrics"] == theirs["metrics"]
     assert [run.kind for run in found.runs] == ["popularity", "itemknn"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from comparisons import comparison
-from reports import HOSTILE, bare_report, full_report
+from reports import HOSTILE, bare_report, full_report, typed
 
 from recae.cli.evaluate_display import print_report
-from recae.evaluation.report import build_report
+from recae.evaluation.report.build import build_report
+from recae.evaluation.report.schema import Budget, Data
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,7 +24,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(report: dict[str, Any], capsys: Capture) -> list[str]:
-    print_report(report)
+    print_report(typed(report))
     found = capsys.readouterr()
     assert found.err == ""
     return found.out.splitlines()
@@ -167,8 +168,8 @@ def test_judged_by_recall_the_other_column_is_ndcg(capsys: Capture) -> None:
 def test_a_real_comparison(capsys: Capture) -> None:
     tasks, runs = comparison()
     report = build_report(
-        tasks, runs, ks=(20,), command="", versions={}, data={}, seed=0, budget={"text": None}
-    )
+        tasks, runs, ks=(20,), command="", versions={}, data=Data(), seed=0, budget=Budget()
+    ).to_json()
     lines = shown(report, capsys)
     assert [line.split("\t")[0] for line in lines[1:5]][-1] == "BPR"
     for model in report["models"][:3]:

@@ -1,4 +1,4 @@
-"""A report made of a real comparison: its schema, its examples, and that the page and the pictures take it."""
+"""A report made of a real comparison: its schema, its examples, and that the page and the plots take it."""
 
 # ruff: noqa: F811  (fixtures are imported, and are arguments)
 
@@ -11,19 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from browser import DESKTOP, PHONE, assert_clean, browser, count, open_page, see  # noqa: F401
 from comparisons import FAILED, comparison
 from reportpages import Page, squeeze
-from reports import full_report
+from reports import full_report, typed
 
-from recae.evaluation import html_words as words
 from recae.evaluation.comparison import compare_runs
-from recae.evaluation.examples import SHOWN, examples
-from recae.evaluation.html import report_html
-from recae.evaluation.pictures import write_plots
-from recae.evaluation.report import build_report, plain
+from recae.evaluation.report import words
+from recae.evaluation.report.build import SHOWN, build_report, examples
+from recae.evaluation.report.html import report_html
+from recae.evaluation.report.png import write_plots
+from recae.evaluation.report.schema import Budget, Data
 
 NAMES = {"i00": "Tea & <b>Pot</b>", "i01": "", "i02": "Mug"}
 
@@ -42,19 +41,19 @@ def _built(protocol: str, repeats: bool) -> str:
         metric="ndcg@20",
         command="recae evaluate shop.csv --kind sigmoid --trials 2",
         versions={"recae": "0.1.0"},
-        data={
-            "source": "shop.csv",
-            "fingerprint": "ab12",
-            "n_users": np.int64(60),
-            "n_items": 400,
-            "n_interactions": 900,
-            "report": ("901 rows read",),
-        },
+        data=Data(
+            source="shop.csv",
+            fingerprint="ab12",
+            n_users=60,
+            n_items=400,
+            n_interactions=900,
+            report=("901 rows read",),
+        ),
         seed=3,
-        budget={"trials_per_model": 2, "text": "2 trials for every model."},
+        budget=Budget(trials_per_model=2, text="2 trials for every model."),
         names=NAMES if repeats else name_of,
     )
-    return json.dumps(report, allow_nan=False)  # JSON values only, or this raises
+    return json.dumps(report.to_json(), allow_nan=False)  # JSON values only, or this raises
 
 
 def built(protocol: str = "strong", repeats: bool = False) -> dict[str, Any]:
@@ -107,8 +106,16 @@ def test_it_is_the_comparison() -> None:
         assert model["verdict"]
     given = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3)
     again = build_report(
-        tasks, runs, command="", versions={}, data={}, seed=3, budget={}, comparison=given, metric="ndcg@20"
-    )
+        tasks,
+        runs,
+        command="",
+        versions={},
+        data=Data(),
+        seed=3,
+        budget=Budget(),
+        comparison=given,
+        metric="ndcg@20",
+    ).to_json()
     assert again["models"] == report["models"]
     assert again["verdict"] == report["verdict"]
 
@@ -188,29 +195,17 @@ def test_few_users_and_short_lists() -> None:
     padded = replace(runs[0], ranked=runs[0].ranked.copy(), scores=None)
     padded.ranked[:, 2:] = -1
     (example,) = examples(tasks, [padded], places=(0.5, 0.5))
-    assert [item["score"] for item in example["recommended"]["sigmoid"]] == pytest.approx(
-        [np.nan] * 2, nan_ok=True
-    )
-    assert example["history"][0]["name"] is None
-
-
-def test_only_what_json_has() -> None:
-    value = {
-        1: np.float32(0.5),
-        "a": (np.nan, np.int8(2), [np.inf]),
-        "b": np.arange(2),
-        "c": Path("x"),
-        "d": True,
-    }
-    assert plain(value) == {"1": 0.5, "a": [None, 2, [None]], "b": [0, 1], "c": "x", "d": True}
-    assert plain(None) is None
+    assert [item.score for item in example.recommended["sigmoid"]] == [None, None]
+    assert example.history[0].name is None
 
 
 def test_everything_failed() -> None:
     tasks, _ = comparison()
-    report = build_report(tasks, [FAILED], command="", versions={}, data={}, seed=0, budget={})
-    assert report["verdict"].startswith("Nothing could be measured")
-    assert report["examples"] == [{**example, "recommended": {}} for example in plain(examples(tasks, []))]
+    report = build_report(tasks, [FAILED], command="", versions={}, data=Data(), seed=0, budget=Budget())
+    assert report.verdict is not None
+    assert report.verdict.startswith("Nothing could be measured")
+    assert report.examples == examples(tasks, [])
+    assert all(example.recommended == {} for example in report.examples)
     assert "Nothing could be measured" in report_html(report)
 
 
@@ -219,7 +214,7 @@ def test_everything_failed() -> None:
 )
 def test_the_page_has_its_figures(protocol: str, repeats: bool) -> None:
     report = built(protocol, repeats)
-    page = Page(report_html(report))
+    page = Page(report_html(typed(report)))
     text = squeeze(page.one("body")["text"])
     rows = page.table("Models by NDCG@20, with intervals and differences")
     shown = {
@@ -250,8 +245,8 @@ def test_the_page_has_its_figures(protocol: str, repeats: bool) -> None:
     ]
 
 
-def test_the_pictures(tmp_path: Path) -> None:
-    written = write_plots(built(), tmp_path)
+def test_the_plots(tmp_path: Path) -> None:
+    written = write_plots(typed(built()), tmp_path)
     assert [path.name for path in written] == ["recall-curves.png", "metrics.png", "training.png"]
 
 
@@ -261,11 +256,11 @@ def test_a_browser_shows_it(
     open_page: Callable[..., Any], tmp_path: Path, size: tuple[int, int], dark: bool
 ) -> None:
     path = tmp_path / "report.html"
-    path.write_text(report_html(built()), encoding="utf-8")
+    path.write_text(report_html(typed(built())), encoding="utf-8")
     page = open_page(path.as_uri(), size=size, dark=dark)
     see(page.get_by_role("heading", level=1))
     count(page.locator("#models tbody tr"), 4)
     count(page.locator("#examples article"), 3)
-    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert_clean(page)

@@ -16,7 +16,7 @@ from comparisons import FAILED, comparison
 from recae.cli.output import print_csv
 from recae.errors import OutputError
 from recae.evaluation.comparison import Comparison, compare_runs
-from recae.evaluation.report_csv import COLUMNS, USER_SCHEMA, csv_rows, write_csv, write_users
+from recae.evaluation.report.csv import COLUMNS, USER_SCHEMA, csv_rows, write_csv, write_users
 
 HOSTILE = 'a "quoted", name\nof two lines'
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 from reportpages import Page, at, leaves, put, squeeze
-from reports import HOSTILE, LONG, bare_report, full_report, k_fold_report
+from reports import HOSTILE, LONG, bare_report, full_report, k_fold_report, typed
 
-from recae.evaluation.html import report_html
+from recae.evaluation.report.html import report_html
 
 
 @pytest.fixture(scope="module")
 def full() -> tuple[dict[str, Any], str, Page]:
     report = full_report()
-    text = report_html(report)
+    text = report_html(typed(report))
     return report, text, Page(text)
 
 
@@ -51,8 +51,8 @@ def test_the_same_report_gives_the_same_text_and_is_left_alone(full: tuple[Any, 
     report, text, _ = full
     again = full_report()
     assert report == again
-    assert report_html(again) == text
-    assert report_html(json.loads(json.dumps(again))) == text
+    assert report_html(typed(again)) == text
+    assert report_html(typed(json.loads(json.dumps(again)))) == text
     assert text.encode("utf-8")
 
 
@@ -72,7 +72,7 @@ def test_texts_of_the_data_stay_text() -> None:
     report["models"][2]["config"] = {HOSTILE: HOSTILE, "list": [HOSTILE]}
     report["models"][2]["sets"][f"{HOSTILE}@20"] = 0.5
     report["versions"] = {HOSTILE: HOSTILE}
-    page = Page(report_html(report))
+    page = Page(report_html(typed(report)))
     assert len(page.all("script")) == 1
     assert not page.all("img")
     texts = [part["text"] for part in page.found]
@@ -87,7 +87,7 @@ def test_forbidden_characters_and_directions(full: tuple[Any, str, Page]) -> Non
     assert "\x00" not in text
     evil = [b["text"] for b in page.all("bdi") if "evil" in b["text"]]
     assert evil
-    assert set(evil) == {"\u202eevil \ufffd \ufffd"}  # kept, but apart from what stands around it
+    assert set(evil) == {"\u202eevil \ufffd \ufffd"}  # still there, but apart from what stands around it
     assert any(b["text"] == LONG for b in page.all("bdi"))
 
 
@@ -95,7 +95,7 @@ def test_the_head(full: tuple[Any, str, Page]) -> None:
     _, _, page = full
     head = page.one("header")
     assert page.one("h1")["text"] == (
-        "An autoencoder is worth it on these data: sigmoid is ahead of EASE, the best baseline"
+        "A model is worth it on these data: sigmoid is ahead of EASE, the best baseline"
     )
     assert squeeze(page.one("p", **{"class": "chip"})["text"]) == "▲ Ahead of the best baseline"
     said = squeeze(head["text"])
@@ -115,7 +115,7 @@ def test_what_was_measured(full: tuple[Any, str, Page]) -> None:
     said = squeeze(page.one("section", id="measured")["text"])
     for words in (
         "online-retail.csv.gz",
-        "Users4,339Items3,665Interactions266,790",
+        "Users4,339 Items3,665 Interactions266,790",
         *report["data"]["report"],
         report["protocol"]["rule"],
         "The test: users the models have never met",
@@ -124,7 +124,7 @@ def test_what_was_measured(full: tuple[Any, str, Page]) -> None:
         "Drawn with seed 0.",
     ):
         assert words in said, words
-    other = squeeze(Page(report_html(k_fold_report())).one("section", id="measured")["text"])
+    other = squeeze(Page(report_html(typed(k_fold_report()))).one("section", id="measured")["text"])
     assert "every user tested once" in other
     assert "5 groups." in other
     assert "may be recommended again" in other
@@ -257,7 +257,7 @@ def test_a_screen_reader_finds_its_way(full: tuple[Any, str, Page]) -> None:
 
 
 def test_one_user_has_no_interval() -> None:
-    text = report_html(bare_report())
+    text = report_html(typed(bare_report()))
     page = Page(text)
     assert page.table("Models by Recall@5, with intervals and differences") == [
         ["Model", "In words", "Recall@5mean, 95 % interval", "drawn"],
@@ -274,12 +274,12 @@ def test_one_user_has_no_interval() -> None:
 
 
 def test_nothing_measured_at_all() -> None:
-    page = Page(report_html({}))
+    page = Page(report_html(typed({})))
     assert page.one("h1")["text"] == "Nothing could be measured"
     failed = bare_report()
     failed["models"][0]["failed"] = "no memory"
     failed["verdict"] = None
-    page = Page(report_html(failed))
+    page = Page(report_html(typed(failed)))
     assert page.one("h1")["text"] == "Nothing could be measured"
     assert "sigmoid failed: no memory" in squeeze(page.one("section", id="models")["text"])
 
@@ -287,17 +287,17 @@ def test_nothing_measured_at_all() -> None:
 def test_headlines() -> None:
     report = full_report()
     report["verdict"] = "A " + "very " * 40 + "long sentence. And a second."
-    page = Page(report_html(report))
-    assert page.one("h1")["text"] == "Is an autoencoder worth it on these data?"
+    page = Page(report_html(typed(report)))
+    assert page.one("h1")["text"] == "Is a model worth it on these data?"
     assert report["verdict"] in page.one("header")["text"]
     report["verdict"] = ""
-    assert Page(report_html(report)).one("h1")["text"] == "sigmoid is first by NDCG@20"
-    even = Page(report_html(k_fold_report()))
+    assert Page(report_html(typed(report))).one("h1")["text"] == "sigmoid is first by NDCG@20"
+    even = Page(report_html(typed(k_fold_report())))
     assert (
         squeeze(even.one("p", **{"class": "chip"})["text"]) == "≈ Not distinguishable from the best baseline"
     )
     report["models"][0]["difference"] |= {"mean": -0.1, "low": -0.2, "high": -0.05, "p_corrected": 0.001}
-    behind = Page(report_html(report))
+    behind = Page(report_html(typed(report)))
     assert squeeze(behind.one("p", **{"class": "chip"})["text"]) == "▼ Behind the best baseline"
 
 
@@ -311,7 +311,7 @@ def test_trials_of_k_fold_are_chosen_group_by_group() -> None:
         {"settings": {"factors": 32}, "ndcg@20": 0.15, "fold": 2},
         {"settings": {}, "ndcg@20": None, "fold": 3},
     ]
-    page = Page(report_html(report))
+    page = Page(report_html(typed(report)))
     assert page.table("Trials of sigmoid") == [
         ["Settings", "Group", "NDCG@20validation", "chosen"],
         ["the defaults", "1", "0.3000", "chosen"],
@@ -322,13 +322,13 @@ def test_trials_of_k_fold_are_chosen_group_by_group() -> None:
         ["the defaults", "3", "–", ""],
     ]
     assert "9 epochs of the first group" in squeeze(page.one("section", id="training")["text"])
-    assert "first group" not in report_html(full_report())
+    assert "first group" not in report_html(typed(full_report()))
 
 
-def test_figures_of_the_lists_at_other_lengths_are_folded() -> None:
+def test_figures_of_the_lists_at_other_lengths_are_collapsed() -> None:
     report = full_report()
     report["models"][0]["sets"] |= {"novelty@5": 5.25, "novelty@100": 7.5, "coverage@5": 0.125}
-    page = Page(report_html(report))
+    page = Page(report_html(typed(report)))
     first = page.table("Coverage, novelty, popularity and diversity of the recommendations")
     assert [cell.partition("@20")[1] for cell in first[0]] == ["", *["@20"] * 4]
     assert page.table("The same for lists of 5")[1] == ["sigmoid", "12.5 %", "5.25 bits"]

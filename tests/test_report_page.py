@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from browser import DESKTOP, PHONE, assert_clean, browser, hidden, open_page, reads, see  # noqa: F401
-from reports import HOSTILE, bare_report, full_report, k_fold_report
+from reports import HOSTILE, bare_report, full_report, k_fold_report, typed
 
-from recae.evaluation.html import report_html
+from recae.evaluation.report.html import report_html
 
 Open = Callable[..., Any]
 REPORTS = {"full": full_report, "k-fold": k_fold_report, "bare": bare_report}
@@ -23,7 +23,7 @@ REPORTS = {"full": full_report, "k-fold": k_fold_report, "bare": bare_report}
 def show(open_page: Open, tmp_path: Path) -> Open:
     def open_one(name: str = "full", **options: Any) -> Any:
         path = tmp_path / f"{name}.html"
-        path.write_text(report_html(REPORTS[name]()), encoding="utf-8")
+        path.write_text(report_html(typed(REPORTS[name]())), encoding="utf-8")
         return open_page(path.as_uri(), **options)
 
     return open_one
@@ -50,7 +50,7 @@ def test_it_fits_every_screen_and_asks_the_network_for_nothing(
     show: Open, size: tuple[int, int], dark: bool
 ) -> None:
     page = show(size=size, dark=dark)
-    page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
     assert sideways(page) <= 0
     # nothing stands out of what it belongs to, but for what scrolls in its own box
     out = page.evaluate(
@@ -204,7 +204,7 @@ def test_the_contents_lead_there(show: Open) -> None:
     assert_clean(page)
 
 
-def test_print_shows_what_is_folded_on_white_and_fits_the_paper(show: Open, browser: Any) -> None:
+def test_print_shows_what_is_collapsed_on_white_and_fits_the_paper(show: Open, browser: Any) -> None:
     page = show(size=(688, 900), dark=True)  # A4 without its margins
     page.emulate_media(media="print")
     assert page.locator("details:not([open])").count() > 5

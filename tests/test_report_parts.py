@@ -1,30 +1,44 @@
-"""What the report's page is made of: reports with holes, escaping, numbers in words, scales, lines, colours."""
+"""What the report's page is made of: its JSON form, reports with holes, numbers in words, marks, colours."""
 
 from __future__ import annotations
 
 import copy
+import json
 import math
 import re
+import unicodedata
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reportpages import Page, at, leaves, put
-from reports import full_report
+from reports import bare_report, full_report, typed
 
-from recae.evaluation import html_words as words
-from recae.evaluation.html import report_html
-from recae.evaluation.html_elements import Markup, element, escape, join
-from recae.evaluation.html_view import AHEAD, BEHIND, EVEN, make_view
-from recae.evaluation.svg import Line, Point, interval_plot, line_chart, shorten, tick_text, ticks
+from recae.evaluation.report import words
+from recae.evaluation.report.html import report_html
+from recae.evaluation.report.marks import (
+    IntervalMark,
+    Line,
+    Point,
+    bar,
+    interval_mark,
+    line_chart,
+    tick_text,
+    ticks,
+)
+from recae.evaluation.report.schema import Estimate, Model, Report, Trial, plain
+from recae.evaluation.report.tables import make_context
+from recae.evaluation.report.verdict import Standing
 from recae.splits.protocols import PROTOCOLS
 
 
 def small_report() -> dict[str, Any]:
-    """Two models, one fold of everything, so that each kind of value can be taken away in turn."""
+    """Two models, one of everything, so that each kind of value can be taken away in turn."""
     report = full_report()
     report["models"] = [report["models"][0], report["models"][4]]
     for model in report["models"]:
@@ -45,31 +59,80 @@ def test_whatever_is_missing_or_odd_the_page_is_whole(instead: Any) -> None:
             continue
         changed = copy.deepcopy(report)
         put(changed, path, copy.deepcopy(instead))
-        text = report_html(changed)
+        text = report_html(typed(changed))
         assert "nan" not in re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.S).lower(), path
         Page(text)
 
 
 @given(st.text(), st.text())
-def test_any_text_stays_text(text: str, value: str) -> None:
-    made = element("p", text, [None, False, element("b", 7)], title=value, hidden=True, lang=None, data_x=1.5)
-    page = Page(made)
-    clean = escape(text), escape(value)
-    assert isinstance(made, Markup)
-    assert page.one("p")["attrs"].keys() == {"title", "hidden", "data-x"}
-    assert len(page.found) == 2
-    assert not {"<", ">", '"', "'"} & set(clean[0] + clean[1])
-    made.encode("utf-8")
+@settings(deadline=None)
+def test_any_text_stays_text(name: str, source: str) -> None:
+    report = bare_report()
+    model = {"name": "a", "config": {"k": "v"}, "tuned": [{"settings": {}, "recall@5": 0.25}]}
+    report["models"][0] |= model
+    plain_page = Page(report_html(typed(report)))
+    report["data"]["source"] = f"a{source}"
+    report["models"][0] |= {"name": f"a{name}", "config": {name: source}}
+    text = report_html(typed(report))
+    text.encode("utf-8")
+    page = Page(text)
+    assert [part["tag"] for part in page.found] == [part["tag"] for part in plain_page.found]
+    assert page.one("p", **{"class": "source"})["text"] == f"a{printable(source)}"
+    boxes = [box["attrs"]["aria-label"] for box in page.all("div", **{"class": "scroll"})]
+    assert f"Trials of a{printable(name)}" in boxes
+    code = page.all("code", **{"class": "settings"})
+    assert printable(f"{name} = {source}") in [part["text"].removesuffix(" ") for part in code]
 
 
-def test_elements() -> None:
-    assert (
-        element("td", "a < b", class_="x y", aria_label='"')
-        == '<td class="x y" aria-label="&quot;">a &lt; b</td>'
+def printable(text: str) -> str:
+    """The text with U+FFFD for what a page may not hold, or a file cannot."""
+    return "".join("\ufffd" if unprintable(c) else c for c in text)
+
+
+def unprintable(character: str) -> bool:
+    """Whether a page may not hold the character, or a file cannot."""
+    category = unicodedata.category(character)
+    return (category in ("Cc", "Cs") and character not in "\t\n\r") or character in "\ufffe\uffff"
+
+
+def test_the_json_form_is_read_as_it_was_written() -> None:
+    for written in (full_report(), small_report()):
+        read = Report.from_json(json.loads(json.dumps(written)))
+        assert read.to_json() == written
+        assert json.dumps(read.to_json()) == json.dumps(written)  # the order of the keys, too
+        assert Report.from_json(read.to_json()) == read
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+def test_a_field_of_another_type_is_not_known(value: Any) -> None:
+    number = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+    assert Estimate.from_json({"mean": value, "low": value}) == Estimate(
+        value if number else None, value if number else None, None
     )
-    assert element("meta", charset="utf-8") == '<meta charset="utf-8">'
-    assert join("&", element("b"), ["x", (1, None)]) == "&amp;<b></b>x1"
-    assert escape("\x00\x1b\ud800é\n") == "\ufffd\ufffd\ufffdé\n"
+    model = Model.from_json({"seconds": value, "metrics": value, "epochs": value, "curve": value})
+    assert model.seconds == (value if number else None)
+    assert (model.metrics, model.epochs, model.curve) == (None, (), None)
+    assert Report.from_json({"models": value, "data": value, "protocol": value}) == Report.from_json({})
+
+
+def test_only_what_json_has() -> None:
+    value = {
+        1: np.float32(0.5),
+        "a": (np.nan, np.int8(2), [np.inf]),
+        "b": np.arange(2),
+        "c": Path("x"),
+        "d": True,
+        "e": Trial({"k": 20}, {"ndcg@20": None}),
+    }
+    assert plain(value) == {
+        "1": 0.5,
+        "a": [None, 2, [None]],
+        "b": [0, 1],
+        "c": "x",
+        "d": True,
+        "e": {"settings": {"k": 20}, "ndcg@20": None},
+    }
+    assert plain(None) is None
 
 
 @pytest.mark.parametrize(
@@ -77,9 +140,6 @@ def test_elements() -> None:
     [
         (words.score, 0.12345, "0.1235"),
         (words.score, -0.5, "−0.5000"),
-        (words.score, math.nan, "–"),
-        (words.score, True, "–"),
-        (words.score, "0.5", "–"),
         (words.signed, 0.01, "+0.0100"),
         (words.signed, -0.01, "−0.0100"),
         (words.signed, -0.00001, "±0"),
@@ -101,11 +161,14 @@ def test_elements() -> None:
         (words.size, 1500, "2 kB"),
         (words.size, 999_600_000, "1.0 GB"),
         (words.size, 412_000_000, "412 MB"),
-        (words.size, math.inf, "–"),
         (words.p_value, 0.0009, "< 0.001"),
         (words.p_value, 0.0125, "0.013"),
         (words.p_value, 0.21, "0.21"),
+        (words.size, None, "–"),
         (words.p_value, None, "–"),
+        (words.p_equals, 0.0009, "p < 0.001"),
+        (words.p_equals, 0.21, "p = 0.21"),
+        (words.p_equals, None, None),
         (words.metric_name, "hit_rate@5", "Hit rate@5"),
         (words.metric_name, "mrr", "MRR"),
         (words.metric_name, "new_one@3", "new_one@3"),
@@ -121,8 +184,9 @@ def test_figures_of_sets_and_counts() -> None:
     assert words.set_value("diversity@20", 0.91) == "0.910"
     assert words.set_value("diversity@20", None) == "–"
     assert [words.counted(n, "user") for n in (1, 0, 1200)] == ["1 user", "0 users", "1,200 users"]
-    assert words.bounds(0.1, None) is None
-    assert words.bounds(-0.1, 0.1, words.signed) == "−0.1000 to +0.1000"
+    assert words.bounds(Estimate(0.2, 0.1, None)) is None
+    assert words.bounds(Estimate(0.2, 0.1, 0.3)) == "0.1000 to 0.3000"
+    assert words.signed_bounds(Estimate(0.0, -0.1, 0.1)) == "−0.1000 to +0.1000"
 
 
 def test_every_protocol_has_its_words() -> None:
@@ -157,99 +221,93 @@ def test_ticks_of_one_value_and_their_text() -> None:
 
 
 def test_an_interval_lies_where_its_figures_are() -> None:
-    made = interval_plot(0.5, 0.25, 0.75, (0.0, 2.0), "s3", reference=1.0)
-    page = Page(str(made))
-    whisker, dot = page.one("line", **{"class": "whisker"})["attrs"], page.one("circle")["attrs"]
-    assert (whisker["x1"], whisker["x2"], dot["cx"]) == ("12.5%", "37.5%", "25%")
-    assert page.one("line", **{"class": "reference"})["attrs"]["x1"] == "50%"
-    off = Page(str(interval_plot(-1.0, -2.0, 0.5, (0.0, 2.0), "s3")))
-    assert not off.all("circle")
-    assert not off.all("line")
-    assert off.one("path")["attrs"]["class"] == "dot"
-    alone = Page(str(interval_plot(0.5, None, None, (0.0, 2.0), "s3")))
-    assert not alone.all("line")
-    assert interval_plot(None, None, None, (0, 1), "s3") is None
+    axis = (0.0, 2.0)
+    assert interval_mark(Estimate(0.5, 0.25, 0.75), axis, "s3", 1.0) == IntervalMark(
+        "interval s3", reference="50%", whisker=("12.5%", "37.5%"), dot="25%"
+    )
+    off = interval_mark(Estimate(-1.0, -2.0, 0.5), axis, "s3")
+    assert off == IntervalMark("interval s3", reference=None, whisker=None, dot=None)
+    alone = interval_mark(Estimate(0.5, None, None), axis, "s3")
+    assert alone == IntervalMark("interval s3", reference=None, whisker=None, dot="25%")
+    assert interval_mark(Estimate(None, None, None), axis, "s3") is None
+
+
+def test_a_bar_is_as_long_as_its_share() -> None:
+    found = [bar(share, "s1") for share in (0.125, 0, 1.5)]
+    assert [mark and mark.width for mark in found] == ["12.5%", "0%", "100%"]
+    assert bar(None, "s1") is None
 
 
 def test_a_line_has_gaps_where_nothing_was_measured() -> None:
     points = [
-        Point(0, 1.0, 0.5, 1.5),
-        Point(0.5, None),
-        Point(0.75, 2.0, 1.5, 2.5),
-        Point(1, 3.0, None, None),
+        Point(0, Estimate(1.0, 0.5, 1.5)),
+        Point(0.5, Estimate(None, None, None)),
+        Point(0.75, Estimate(2.0, 1.5, 2.5)),
+        Point(1, Estimate(3.0, None, None)),
     ]
-    drawn = line_chart(
-        [Line("a", "s0", points), Line("none", "s1", [Point(0, None)])],
+    chart = line_chart(
+        [Line("a", "s0", points), Line("none", "s1", [points[1]])],
         [(0.0, "0"), (1.0, "1")],
         [0.0, 4.0],
         height=100,
         label="what it is",
         end_labels=True,
     )
-    page = Page(drawn)
-    assert page.one("path", **{"class": "line s0"})["attrs"]["d"] == "M0 75M750 50L1000 25"
-    assert (
-        page.one("path", **{"class": "band s0"})["attrs"]["d"] == ""
-    )  # no two known bounds follow each other
-    assert [c["attrs"]["cx"] for c in page.all("circle")] == ["0%", "75%", "100%"]
-    assert [t["text"] for t in page.all("text", **{"class": "end"})] == ["a"]
-    assert shorten("abcdef", 6) == "abcdef"
-    assert shorten("abcde fg", 7) == "abcde…"
+    paths = {shape.classes: shape.path for shape in chart.shapes}
+    assert paths["line s0"] == "M0 75M750 50L1000 25"
+    assert paths["band s0"] == ""  # no two known bounds follow each other
+    assert [dot.x for dot in chart.dots] == ["0%", "75%", "100%"]
+    assert chart.ends is not None
+    assert [end.text for end in chart.ends] == ["a"]
+    assert words.shorten("abcdef", 6) == "abcdef"
+    assert words.shorten("abcde fg", 7) == "abcde…"
 
 
-def test_names_at_the_ends_are_moved_apart_inside_the_drawing() -> None:
-    lines = [Line(str(n), "s0", [Point(0, 1.0), Point(1, 1.0 + n / 1000)]) for n in range(5)]
-    page = Page(line_chart(lines, [], [0.0, 1.0, 2.0], height=100, label="x", end_labels=True))
-    places = sorted(float(t["attrs"]["y"]) for t in page.all("text", **{"class": "end"}))
+def test_names_at_the_ends_are_moved_apart_inside_the_chart() -> None:
+    ends = [1.0 + n / 1000 for n in range(5)]
+    lines = [Line(str(n), "s0", [Point(1, Estimate(end, None, None))]) for n, end in enumerate(ends)]
+    chart = line_chart(lines, [], [0.0, 1.0, 2.0], height=100, label="x", end_labels=True)
+    assert chart.ends is not None
+    places = sorted(end.y for end in chart.ends)
     assert all(b - a >= 18 for a, b in pairwise(places))
     assert 0 <= places[0] <= places[-1] <= 100
 
 
-def test_who_leads_and_which_colour_is_whose() -> None:
-    view = make_view(full_report())
-    assert view.leader is not None
-    assert view.rival is not None
-    assert view.best is view.leader
-    assert (view.leader.name, view.rival.name) == ("sigmoid", "EASE")
-    assert (view.leader.slot, view.rival.slot) == (0, 1)
-    assert [e.status for e in view.entries] == [AHEAD, EVEN, None, *[BEHIND] * 5, None]
-    assert len({e.slot for e in view.measured}) == 8
-    assert view.k == "20"
+def test_which_models_matter_and_which_colour_is_whose() -> None:
+    context = make_context(typed(full_report()))
+    ranking = context.ranking
+    best, baseline = ranking.best_model, ranking.best_baseline
+    assert best is not None
+    assert baseline is not None
+    assert ranking.best is best
+    assert (best.name, baseline.name) == ("sigmoid", "EASE")
+    assert (context.slots[best], context.slots[baseline]) == (0, 1)
+    assert (context.colour(best), context.colour(baseline)) == ("s0", "s1 base")
+    assert [found.standing for found in ranking.models] == [
+        Standing.BETTER,
+        Standing.EVEN,
+        None,
+        *[Standing.WORSE] * 5,
+        None,
+    ]
+    assert len({context.slots[found] for found in ranking.measured}) == 8
+    assert context.report.k == "20"
     many = full_report()
     many["models"] = [{**many["models"][1], "name": str(n)} for n in range(20)]
-    slots = [e.slot for e in make_view(many).entries]
+    context = make_context(typed(many))
+    slots = [context.slots[found] for found in context.ranking.models]
     assert slots[:9] == [0, 2, 3, 4, 5, 6, 7, 2, 3]
     assert 1 not in slots  # there is no baseline
     named = full_report()
     for model in named["models"]:
         if model["difference"]:
             model["difference"]["to"] = "item-kNN"
-    rival = make_view(named).rival
-    assert rival is not None
-    assert rival.name == "item-kNN"  # what was compared with, though another is better
+    compared = make_context(typed(named)).ranking.best_baseline
+    assert compared is not None
+    assert compared.name == "item-kNN"  # what was compared with, though another is better
 
 
-@pytest.mark.parametrize(
-    ("mean", "low", "high", "p", "status"),
-    [
-        (0.1, 0.05, 0.2, 0.01, AHEAD),
-        (0.1, 0.05, 0.2, 0.06, EVEN),
-        (-0.1, -0.2, -0.05, 0.01, BEHIND),
-        (0.1, 0.05, 0.2, None, AHEAD),
-        (-0.1, -0.2, -0.05, None, BEHIND),
-        (0.1, -0.05, 0.2, None, EVEN),
-        (0.1, None, None, None, EVEN),
-        (None, None, None, None, None),
-    ],
-)
-def test_how_a_model_stands(mean: Any, low: Any, high: Any, p: Any, status: str | None) -> None:
-    report = full_report()
-    report["models"][0]["difference"] = {"mean": mean, "low": low, "high": high, "p": 0.001, "p_corrected": p}
-    (found,) = [e for e in make_view(report).entries if e.name == "sigmoid"]
-    assert found.status == status
-
-
-CSS = (files("recae.evaluation") / "assets" / "report.css").read_text("utf-8")
+CSS = (files("recae.evaluation.report") / "report.css").read_text("utf-8")
 
 
 def contrast(a: str, b: str) -> float:

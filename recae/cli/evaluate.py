@@ -354,7 +354,7 @@ def evaluate(
         )
     _write(evaluated, paths, plots)
     if as_json:
-        print_json(evaluated.report)
+        print_json(evaluated.report.to_json())
     else:
         print_report(evaluated.report)
     if any(run.failed is not None for run in evaluated.runs):
@@ -370,7 +370,7 @@ def _check_outputs(sources: list[str], paths: dict[str, Path | None], plots: Pat
         check_output(path)
     check_outputs(sources, paths)
     if plots is not None:
-        from recae.evaluation.pictures import CURVES
+        from recae.evaluation.report.png import CURVES
         from recae.plots import check_plot
 
         check_plot(plots / CURVES)
@@ -396,7 +396,7 @@ def _kept(folder: Path | None, fresh: bool) -> Kept | None:
 
 def _write(evaluated: Evaluated, paths: dict[str, Path | None], plots: Path | None) -> None:
     """Writes the files that were asked for."""
-    from recae.evaluation.report_csv import write_csv, write_users
+    from recae.evaluation.report.csv import write_csv, write_users
 
     if path := paths["--csv"]:
         write_csv(path, evaluated.comparison)
@@ -405,14 +405,14 @@ def _write(evaluated: Evaluated, paths: dict[str, Path | None], plots: Path | No
         rows = write_users(path, evaluated.comparison)
         message(f"wrote {rows:,} figures of single users to {path}")
     if path := paths["--report"]:
-        from recae.evaluation.html import report_html
+        from recae.evaluation.report.html import report_html
         from recae.files import atomic_path
 
         with atomic_path(path) as temporary:
             temporary.write_text(report_html(evaluated.report), encoding="utf-8")
         message(f"wrote the report to {path}")
     if plots is not None:
-        from recae.evaluation.pictures import write_plots
+        from recae.evaluation.report.png import write_plots
 
         drawn = write_plots(evaluated.report, plots)
         message(f"drew {', '.join(path.name for path in drawn) or 'nothing'} into {plots}")

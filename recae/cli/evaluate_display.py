@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recae.cli.output import clean, human_bytes, is_terminal, message, print_gap, print_table, print_text
@@ -13,152 +13,144 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from recae.evaluation.html_view import Entry, View
+    from recae.evaluation.report.schema import Estimate, Report
+    from recae.evaluation.report.verdict import Ranked, Ranking
 
 
-def print_report(report: Mapping[str, Any]) -> None:
-    """Prints an evaluation report, as `build_report` makes it, on stdout.
+def print_report(report: Report) -> None:
+    """Print an evaluation report on stdout.
 
     A terminal gets a table that fits 80 columns, best model first: recall and the metric that models are judged by
     with their intervals, the difference to the best baseline with its interval and corrected p, time and memory. A pipe
     gets the same as tab-separated lines below a header, each number in a field of its own, "-" where it is not known.
     Then follow why models failed, a sentence each, and the verdict.
     """
-    from recae.evaluation.html_view import make_view
+    from recae.evaluation.report.verdict import rank_models
 
-    view = make_view(report)
+    ranking = rank_models(report)
     if is_terminal(sys.stdout):
-        _print_for_people(view)
+        _print_on_terminal(report, ranking)
     else:
-        print_table(*_plain(view))
+        print_table(*_plain(ranking))
         print_gap()
-        for line in _lines(view):
+        for line in _lines(report, ranking):
             print_text(line)
 
 
-def _columns(view: View) -> list[str]:
+def _columns(ranking: Ranking) -> list[str]:
     """The two metrics shown: recall beside the one that the models are judged by, NDCG where that is recall itself."""
-    recall = f"recall@{view.k}"
-    return [recall, view.metric] if view.metric != recall else [recall, f"ndcg@{view.k}"]
+    k = ranking.metric.partition("@")[2]
+    recall = f"recall@{k}"
+    return [recall, ranking.metric if ranking.metric != recall else f"ndcg@{k}"]
 
 
-def _role(view: View, entry: Entry) -> str:
-    if entry.failed is not None:
+def _role(ranking: Ranking, found: Ranked) -> str:
+    if found.model.failed is not None:
         return "failed"
-    if entry is view.rival:
+    if found is ranking.best_baseline:
         return "best baseline"
-    return "baseline" if entry.baseline else "model"
+    return "baseline" if found.model.baseline else "model"
 
 
-def _lines(view: View) -> list[str]:
+def _lines(report: Report, ranking: Ranking) -> list[str]:
     """What stands below the table: reasons, then the verdict."""
-    reasons = [str(entry.model.get("verdict")) for entry in view.entries if entry.failed is not None]
-    return [*reasons, str(view.report.get("verdict") or "")]
+    reasons = [found.model.verdict or "" for found in ranking.models if found.model.failed is not None]
+    return [*reasons, report.verdict or ""]
 
 
-def _plain(view: View) -> tuple[list[str], list[list[str]]]:
+def _plain(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of the plain table."""
-    from recae.evaluation.html_view import figure
-    from recae.evaluation.html_words import finite
 
-    def number(value: object, form: str = ".4f") -> str:
-        found = finite(value)
-        return "-" if found is None else f"{found:{form}}"
+    def number(value: float | None, form: str = ".4f") -> str:
+        return "-" if value is None else f"{value:{form}}"
 
-    bounds = ("mean", "low", "high")
-    columns = _columns(view)
+    def numbers(found: Estimate, form: str = ".4f") -> list[str]:
+        return [number(value, form) for value in (found.mean, found.low, found.high)]
+
+    columns = _columns(ranking)
     headers = ["model", "role"]
     for name in columns:
         headers += [name, f"{name}_low", f"{name}_high"]
     headers += ["difference", "difference_low", "difference_high", "p_corrected", "seconds", "peak_mib"]
     rows = []
-    for entry in view.entries:
-        figures = [number(figure(entry.model, name).get(key)) for name in columns for key in bounds]
-        gap = [number(entry.difference.get(key), "+.4f") for key in bounds]
-        peak = finite(entry.model.get("peak_bytes"))
+    for found in ranking.models:
+        model = found.model
+        peak = None if model.peak_bytes is None else model.peak_bytes / 2**20
         rows.append(
             [
-                entry.name,
-                _role(view, entry),
-                *figures,
-                *gap,
-                number(entry.difference.get("p_corrected"), ".4f"),
-                number(entry.model.get("seconds"), ".1f"),
-                number(None if peak is None else peak / 2**20, ".0f"),
+                model.name,
+                _role(ranking, found),
+                *(text for name in columns for text in numbers(model.estimate(name))),
+                *numbers(model.gap, "+.4f"),
+                number(model.p_corrected),
+                number(model.seconds, ".1f"),
+                number(peak, ".0f"),
             ]
         )
     return headers, rows
 
 
-def _print_for_people(view: View) -> None:
+def _print_on_terminal(report: Report, ranking: Ranking) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from recae.evaluation.html_words import counted, sentence
+    from recae.evaluation.report.words import counted, sentence
 
-    protocol, budget = view.part("protocol"), view.part("budget")
+    protocol = report.protocol
     console = Console(file=sys.stdout, highlight=False)
-    tested = counted(protocol.get("n_test_users"), "test user")
-    hidden = counted(protocol.get("n_held_out"), "held-out item")
+    tested = counted(protocol.n_test_users, "test user")
+    hidden = counted(protocol.n_held_out, "held-out item")
     console.print()
-    console.print(
-        Text(f"{clean(str(protocol.get('name') or 'evaluation'))}: {tested}, {hidden}", style="bold")
-    )
-    if budget.get("text"):
-        console.print(Text(clean(sentence(str(budget["text"])))))
+    console.print(Text(f"{clean(protocol.name or 'evaluation')}: {tested}, {hidden}", style="bold"))
+    if report.budget.text:
+        console.print(Text(clean(sentence(report.budget.text))))
     console.print()
-    console.print(_table(view))
-    if note := _note(view):
+    console.print(_table(ranking))
+    if note := _note(ranking):
         console.print()
         console.print(Text(clean(note), style="dim"))
-    for line in _lines(view):
+    for line in _lines(report, ranking):
         console.print()
         console.print(Text(clean(line)))
-    console.print()
 
 
-def _note(view: View) -> str:
+def _note(ranking: Ranking) -> str:
     """What the numbers of the table are, as far as it has them."""
-    from recae.evaluation.html_view import figure
-
-    shown = [figure(entry.model, view.metric) for entry in view.measured]
-    n = sum(entry.difference.get("p_corrected") is not None for entry in view.entries)
+    n = ranking.n_comparisons
     parts = []
-    if any(found.get("low") is not None for found in shown):
+    if any(found.model.estimate(ranking.metric).low is not None for found in ranking.measured):
         parts.append("Below each figure its 95 % interval, by bootstrap over the users.")
     if n:
-        to = view.rival.name if view.rival else "the best baseline"
+        to = ranking.best_baseline.name if ranking.best_baseline else "the best baseline"
         corrected = f"; p is corrected for {n} comparisons" if n > 1 else ""
         parts.append(f"Differences are to {to}, user by user{corrected}.")
     return " ".join(parts)
 
 
-def _table(view: View) -> Table:
+def _table(ranking: Ranking) -> Table:
     """Two lines a model: figures, and their intervals below them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from recae.evaluation.html_words import metric_name
+    from recae.evaluation.report.words import metric_name
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", overflow="fold")
-    compared = any(entry.status for entry in view.measured)
-    titles = [metric_name(name) for name in _columns(view)]
-    for title in [*titles, *(["difference", "p"] if compared else []), "time\nmemory"]:
+    titles = [metric_name(name) for name in _columns(ranking)]
+    for title in [*titles, *(["difference", "p"] if ranking.compared else []), "time\nmemory"]:
         table.add_column(Text(title), justify="right", no_wrap=True)
-    for entry in view.entries:
-        style = "bold" if entry in (view.leader, view.rival) and entry.failed is None else ""
-        table.add_row(*_cells(view, entry, compared), style=style)
+    for found in ranking.models:
+        style = "bold" if found in (ranking.best_model, ranking.best_baseline) else ""
+        table.add_row(*_cells(ranking, found), style=style)
     return table
 
 
-def _cells(view: View, entry: Entry, compared: bool) -> list[Text]:
+def _cells(ranking: Ranking, found: Ranked) -> list[Text]:
     from rich.text import Text
 
-    from recae.evaluation.html_tables import SIGNS
-    from recae.evaluation.html_view import AHEAD, BEHIND, EVEN, figure
-    from recae.evaluation.html_words import NONE, p_value, score, seconds, signed, size
+    from recae.evaluation.report.verdict import Standing
+    from recae.evaluation.report.words import NONE, SIGNS, p_value, score, seconds, signed, size
 
     def two(first: str, second: str | None, colour: str = "") -> Text:
         return Text.assemble((first, colour), "\n", (second or "", "not bold dim"))
@@ -166,24 +158,25 @@ def _cells(view: View, entry: Entry, compared: bool) -> list[Text]:
     def short(text: str) -> str:
         return text.replace("0.", ".", 1) if text.lstrip("+−").startswith("0.") else text
 
-    def span(found: Mapping[str, Any], write: Any, between: str) -> str:
-        low, high = (short(write(found.get(key))) for key in ("low", "high"))
+    def span(estimate: Estimate, write: Callable[[float | None], str], between: str) -> str:
+        low, high = (short(write(value)) for value in (estimate.low, estimate.high))
         return "" if NONE in (low, high) else f"{low}{between}{high}"
 
-    role = _role(view, entry)
-    cells = [two(clean(entry.name), None if role == "model" else role)]
-    if entry.failed is not None:
-        return [*cells, *(Text(NONE) for _ in range(5 if compared else 3))]
-    for name in _columns(view):
-        found = figure(entry.model, name)
-        cells.append(two(short(score(found.get("mean"))), span(found, score, "–")))
-    if compared:
-        gap, status = entry.difference, entry.status
-        mark = "" if status is None else f"{SIGNS[status]} "
-        colour = {AHEAD: "green", EVEN: "yellow", BEHIND: "red"}.get(status or "", "")
-        cells.append(two(f"{mark}{short(signed(gap.get('mean')))}", span(gap, signed, "…"), colour))
-        cells.append(Text(short(p_value(gap.get("p_corrected"))).replace("< 0.", "< .")))
-    cells.append(two(seconds(entry.model.get("seconds")), size(entry.model.get("peak_bytes"))))
+    model = found.model
+    role = _role(ranking, found)
+    cells = [two(clean(model.name), None if role == "model" else role)]
+    if model.failed is not None:
+        return [*cells, *(Text(NONE) for _ in range(5 if ranking.compared else 3))]
+    for name in _columns(ranking):
+        estimate = model.estimate(name)
+        cells.append(two(short(score(estimate.mean)), span(estimate, score, "–")))
+    if ranking.compared:
+        colours = {Standing.BETTER: "green", Standing.EVEN: "yellow", Standing.WORSE: "red"}
+        mark = "" if found.standing is None else f"{SIGNS[found.standing]} "
+        colour = "" if found.standing is None else colours[found.standing]
+        cells.append(two(f"{mark}{short(signed(model.gap.mean))}", span(model.gap, signed, "…"), colour))
+        cells.append(Text(short(p_value(model.p_corrected)).replace("< 0.", "< .")))
+    cells.append(two(seconds(model.seconds), size(model.peak_bytes)))
     return cells
 
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 from recae.confidence import Weighting
 from recae.errors import ColumnError, ConfigError
 from recae.evaluation.comparison import Comparison, Run, compare_runs, split_metric
-from recae.evaluation.report import build_report
+from recae.evaluation.report.build import build_report
+from recae.evaluation.report.schema import Budget, Data, Report
 from recae.filters import Filters
 from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
 from recae.interactions import Interactions
@@ -60,21 +61,21 @@ class Material:
     filters: Filters | None = None
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Data:
         """The report's "data"."""
         own, test = self.purchases.interactions, self.purchases.test
         fingerprint = own.fingerprint
         if test is not None:
             fingerprint = hashlib.sha256((fingerprint + test.fingerprint).encode()).hexdigest()
-        return {
-            "source": self.source,
-            "fingerprint": fingerprint,
-            "n_users": own.n_users,
-            "n_items": own.n_items,
-            "n_interactions": own.n_interactions + (0 if test is None else test.n_interactions),
-            "filters": (self.filters or own.filters or Filters()).as_dict(),
-            "report": self.lines,
-        }
+        return Data(
+            source=self.source,
+            fingerprint=fingerprint,
+            n_users=own.n_users,
+            n_items=own.n_items,
+            n_interactions=own.n_interactions + (0 if test is None else test.n_interactions),
+            filters=(self.filters or own.filters or Filters()).as_dict(),
+            report=tuple(self.lines),
+        )
 
     def name_of(self, item: str) -> str | None:
         """The name of an item, if it has one."""
@@ -279,9 +280,9 @@ class EvaluationProgress:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What was measured: the report as `recae evaluate --json` prints it, and what it is made of."""
+    """What was measured: the report, whose JSON form `recae evaluate --json` prints, and what it is made of."""
 
-    report: dict[str, Any]
+    report: Report
     comparison: Comparison
     tasks: list[Task]
     runs: list[Run]
@@ -420,10 +421,10 @@ def evaluate_purchases(
         versions=versions(),
         data=material.facts,
         seed=seed,
-        budget={
-            "trials_per_model": trials if tasks[0].validation is not None else None,
-            "text": " ".join(f"{text.rstrip('.')}." for text in (said, *left_out, *cuts)),
-        },
+        budget=Budget(
+            trials_per_model=trials if tasks[0].validation is not None else None,
+            text=" ".join(f"{text.rstrip('.')}." for text in (said, *left_out, *cuts)),
+        ),
         names=material.name_of,
         comparison=comparison,
     )

@@ -53,9 +53,15 @@ USER_SCHEMA: Final = pa.schema(
 
 
 def csv_rows(comparison: Comparison) -> Iterator[list[object]]:
-    """The rows below `COLUMNS`, model by model: text, numbers, and None for an empty field.
+    """Give the rows below `COLUMNS`, model by model.
 
     Every metric at every k, the recalls of the curve that are not among them, the figures of the lists, then the parts.
+
+    Args:
+        comparison: The comparison.
+
+    Yields:
+        The fields of a row: text, numbers, and None for an empty field.
     """
     for found in comparison.models:
         if found.run.failed is not None:
@@ -77,7 +83,15 @@ def csv_rows(comparison: Comparison) -> Iterator[list[object]]:
 
 
 def write_csv(path: Path | str, comparison: Comparison) -> None:
-    """Writes `csv_rows` below a header, UTF-8, whole or not at all. Raises OutputError where that cannot be."""
+    """Write `csv_rows` below a header as UTF-8, whole or not at all.
+
+    Args:
+        path: Where to write.
+        comparison: The comparison.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     with atomic_path(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -85,10 +99,19 @@ def write_csv(path: Path | str, comparison: Comparison) -> None:
 
 
 def write_users(path: Path | str, comparison: Comparison) -> int:
-    """Writes the value of every user, model and metric as `USER_SCHEMA`, to Parquet or CSV as the path ends.
+    """Write the value of every user, model and metric as `USER_SCHEMA`, to Parquet or CSV as the path ends.
 
-    The rows go model by model, metric by metric, in the order of the test users. Returns how many there are. Raises
-    OutputError as `write_table`.
+    The rows go model by model, metric by metric, in the order of the test users.
+
+    Args:
+        path: Where to write.
+        comparison: The comparison.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        OutputError: As `write_table`.
     """
     users = pa.array(comparison.test_users, pa.string())
 

@@ -1,5 +1,5 @@
 "use strict";
-// What only a script can do: the figures under the pointer in a drawing, where one is in the page, folds open in print.
+// What only a script can do: the figures under the pointer in a chart, the place in the page, details opened in print.
 (() => {
   const make = (name, text, className) => {
     const made = document.createElement(name);
@@ -8,11 +8,11 @@
     return made;
   };
 
-  // The figures come from the table below the drawing, so that they are in the file once.
+  // The figures come from the table below the chart, so that they are in the file once.
   for (const stage of document.querySelectorAll("[data-chart]")) {
     const table = document.querySelector(`#${stage.dataset.chart} table`);
-    const drawing = stage.querySelector("svg");
-    const places = [...drawing.querySelectorAll(".tick.x")].map((tick) => Number(tick.dataset.x));
+    const chart = stage.querySelector("svg");
+    const places = [...chart.querySelectorAll(".tick.x")].map((tick) => Number(tick.dataset.x));
     const rows = [...table.tBodies[0].rows];
     const cursor = make("div", undefined, "cursor");
     const tip = make("div", undefined, "tip");
@@ -39,7 +39,7 @@
       const list = make("ul");
       list.append(...lines);
       tip.replaceChildren(make("p", title), list);
-      const box = drawing.getBoundingClientRect();
+      const box = chart.getBoundingClientRect();
       const outer = stage.getBoundingClientRect();
       const x = box.left - outer.left + places[n] * box.width;
       cursor.style.left = `${x}px`;
@@ -49,7 +49,7 @@
     };
 
     const point = (event) => {
-      const box = drawing.getBoundingClientRect();
+      const box = chart.getBoundingClientRect();
       const x = (event.clientX - box.left) / box.width;
       const far = places.map((place) => Math.abs(place - x));
       const nearest = far.indexOf(Math.min(...far));
@@ -87,9 +87,9 @@
   let closed = [];
   window.addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open])")];
-    for (const fold of closed) fold.open = true;
+    for (const part of closed) part.open = true;
   });
   window.addEventListener("afterprint", () => {
-    for (const fold of closed) fold.open = false;
+    for (const part of closed) part.open = false;
   });
 })();

@@ -1,0 +1,498 @@
+"""The evaluation report as frozen dataclasses, and its JSON form, which `recae evaluate --json` prints.
+
+The fields stand in the order of the JSON keys and have their names. `Report.from_json` takes whatever a JSON file
+holds: what is missing or of another type than expected becomes None, empty, or is left out, so that a report of another
+version can still be shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Final, TypeAlias, TypeVar
+
+import numpy as np
+
+FORMAT_VERSION: Final = 1
+
+T = TypeVar("T")
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over the test users and its 95 % interval; None where it is not known."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def from_json(cls, value: object) -> Estimate:
+        """Read `{"mean": …, "low": …, "high": …}`."""
+        found = _object(value)
+        return cls(_number(found.get("mean")), _number(found.get("low")), _number(found.get("high")))
+
+
+UNKNOWN: Final = Estimate(None, None, None)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of a model to the best baseline, `to`: the mean over users, its 95 % interval and p-values."""
+
+    to: str
+    metric: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_corrected: float | None
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean difference and its interval."""
+        return Estimate(self.mean, self.low, self.high)
+
+    @classmethod
+    def from_json(cls, value: object) -> Difference | None:
+        """Read a difference; None where there is none."""
+        found = _object(value)
+        if not found:
+            return None
+        numbers = (_number(found.get(key)) for key in ("mean", "low", "high", "p", "p_corrected"))
+        return cls(_text(found.get("to")), _text(found.get("metric")), *numbers)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The metric in one part of the users or items."""
+
+    name: str
+    n_users: int | None
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean and its interval."""
+        return Estimate(self.mean, self.low, self.high)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Slice:
+        """Read a slice."""
+        numbers = (_number(value.get(key)) for key in ("mean", "low", "high"))
+        return cls(_text(value.get("name")), _count(value.get("n_users")), *numbers)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Recall by the length of the list: one estimate for each length k."""
+
+    k: tuple[float, ...]
+    recall: tuple[Estimate, ...]
+
+    @property
+    def points(self) -> list[tuple[float, Estimate]]:
+        """The lengths in ascending order, with their estimates."""
+        return sorted(
+            ((k, found) for k, found in zip(self.k, self.recall, strict=False) if k >= 1),
+            key=lambda point: point[0],
+        )
+
+    @classmethod
+    def from_json(cls, value: object) -> Curve | None:
+        """Read `{"k": […], "recall": […]}`; None where there is none."""
+        found = _object(value)
+        if not found:
+            return None
+        points = [
+            (k, Estimate.from_json(recall))
+            for key, recall in zip(_list(found.get("k")), _list(found.get("recall")), strict=False)
+            if (k := _number(key)) is not None
+        ]
+        return cls(tuple(k for k, _ in points), tuple(recall for _, recall in points))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried on the validation users, and their metrics there; `fold` with k-fold only."""
+
+    settings: Mapping[str, Json]
+    metrics: Mapping[str, float | None]
+    fold: int | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Write the metrics beside the settings: `{"settings": {…}, "ndcg@20": …, "fold": …}`."""
+        fold = {} if self.fold is None else {"fold": self.fold}
+        return {"settings": self.settings, **self.metrics, **fold}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Trial:
+        """Read a trial; metrics are the keys with an @."""
+        metrics = {name: _number(found) for name, found in value.items() if "@" in name}
+        return cls(_settings(value.get("settings")), metrics, _count(value.get("fold")))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a training: its number, and what was measured after it, "loss" and "recall@20"."""
+
+    epoch: int | None
+    values: Mapping[str, float | None]
+
+    def to_json(self) -> dict[str, Json]:
+        """Write the values beside the number: `{"epoch": 1, "loss": …, "recall@20": …}`."""
+        return {"epoch": self.epoch, **self.values}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Epoch:
+        """Read an epoch."""
+        values = {name: _number(found) for name, found in value.items() if name != "epoch"}
+        return cls(_count(value.get("epoch")), values)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of the comparison; what was not measured, as of a model that failed, is None.
+
+    Attributes:
+        name: Name of the model in tables, unique in the report.
+        kind: Name of its kind, as `recae train --kind` takes it.
+        baseline: Whether it is a baseline, with which the others are compared.
+        config: Settings that the figures belong to.
+        tuned: Trials on the validation users.
+        seconds: Wall time of tuning, fitting and ranking.
+        peak_bytes: Most memory that its process held.
+        metrics: metric@k → mean over the test users.
+        sets: Figures of the lists together: "coverage@20", "novelty@20", …
+        difference: To the best baseline; None for that one itself.
+        verdict: One sentence on the model.
+        curve: Recall by the length of the list.
+        slices: "history", "popularity" and, with repeat purchases, "repeat" → the metric in each part.
+        epochs: Of the training; of k-fold, of the first group.
+        failed: Why there is no result, in one sentence; None otherwise.
+    """
+
+    name: str
+    kind: str
+    baseline: bool
+    config: Mapping[str, Json]
+    tuned: tuple[Trial, ...]
+    seconds: float | None
+    peak_bytes: int | None
+    metrics: Mapping[str, Estimate] | None
+    sets: Mapping[str, float | None] | None
+    difference: Difference | None
+    verdict: str | None
+    curve: Curve | None
+    slices: Mapping[str, tuple[Slice, ...]] | None
+    epochs: tuple[Epoch, ...]
+    failed: str | None
+
+    def estimate(self, metric: str) -> Estimate:
+        """The model's estimate of a metric; unknown where it was not measured."""
+        return (self.metrics or {}).get(metric, UNKNOWN)
+
+    @property
+    def gap(self) -> Estimate:
+        """The difference to the best baseline; unknown where it was not compared."""
+        return UNKNOWN if self.difference is None else self.difference.estimate
+
+    @property
+    def p_corrected(self) -> float | None:
+        """The corrected p-value of the difference; None where it was not compared."""
+        return None if self.difference is None else self.difference.p_corrected
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Model:
+        """Read a model."""
+        metrics, sets, slices = (value.get(key) for key in ("metrics", "sets", "slices"))
+        return cls(
+            name=_text(value.get("name") or value.get("kind") or "unnamed"),
+            kind=_text(value.get("kind")),
+            baseline=bool(value.get("baseline")),
+            config=_settings(value.get("config")),
+            tuned=tuple(map(Trial.from_json, _objects(value.get("tuned")))),
+            seconds=_number(value.get("seconds")),
+            peak_bytes=_count(value.get("peak_bytes")),
+            metrics=_mapped(metrics, Estimate.from_json),
+            sets=_mapped(sets, _number),
+            difference=Difference.from_json(value.get("difference")),
+            verdict=_text(value.get("verdict")) or None,
+            curve=Curve.from_json(value.get("curve")),
+            slices=_mapped(slices, lambda parts: tuple(map(Slice.from_json, _objects(parts)))),
+            epochs=tuple(map(Epoch.from_json, _objects(value.get("epochs")))),
+            failed=_text(value.get("failed")) or None,
+        )
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item by its id and, where it has one, its name."""
+
+    item: str
+    name: str | None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Item:
+        """Read an item."""
+        return cls(_text(value.get("item")), _text(value.get("name")) or None)
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """A recommended item: whether it is one of the held-out items, and the score that ranked it."""
+
+    item: str
+    name: str | None
+    hit: bool
+    score: float | None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Recommended:
+        """Read a recommended item."""
+        item = Item.from_json(value)
+        return cls(item.item, item.name, bool(value.get("hit")), _number(value.get("score")))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test user: the history the models saw, the held-out items, and the lists of some models, best item first."""
+
+    user: str
+    history: tuple[Item, ...]
+    held_out: tuple[Item, ...]
+    recommended: Mapping[str, tuple[Recommended, ...]]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Example:
+        """Read an example."""
+        return cls(
+            _text(value.get("user")),
+            tuple(map(Item.from_json, _objects(value.get("history")))),
+            tuple(map(Item.from_json, _objects(value.get("held_out")))),
+            {
+                str(name): tuple(map(Recommended.from_json, _objects(listed)))
+                for name, listed in _object(value.get("recommended")).items()
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """The purchases: where they come from, how many there are, which filters were set, what reading dropped."""
+
+    source: str | None = None
+    fingerprint: str | None = None
+    n_users: int | None = None
+    n_items: int | None = None
+    n_interactions: int | None = None
+    filters: Mapping[str, Json] = field(default_factory=dict)
+    report: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: object) -> Data:
+        """Read what is known of the data."""
+        found = _object(value)
+        return cls(
+            _text(found.get("source")) or None,
+            _text(found.get("fingerprint")) or None,
+            _count(found.get("n_users")),
+            _count(found.get("n_items")),
+            _count(found.get("n_interactions")),
+            _settings(found.get("filters")),
+            tuple(map(_text, _list(found.get("report")))),
+        )
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the test users and their held-out items were chosen.
+
+    Attributes:
+        name: Such as "strong" or "k-fold".
+        rule: A sentence with counts.
+        seed: Of the random parts.
+        folds: Number of groups of "k-fold"; None otherwise.
+        n_test_users: Users measured on.
+        n_held_out: Their held-out interactions.
+        lost: Held-out interactions of items that no training part has.
+        exclude_owned: Whether items of the history are left out of the lists.
+    """
+
+    name: str | None = None
+    rule: str | None = None
+    seed: int | None = None
+    folds: int | None = None
+    n_test_users: int | None = None
+    n_held_out: int | None = None
+    lost: int | None = None
+    exclude_owned: bool | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> Protocol:
+        """Read what is known of the protocol."""
+        found = _object(value)
+        owned = found.get("exclude_owned")
+        return cls(
+            _text(found.get("name")) or None,
+            _text(found.get("rule")) or None,
+            _count(found.get("seed")),
+            _count(found.get("folds")),
+            _count(found.get("n_test_users")),
+            _count(found.get("n_held_out")),
+            _count(found.get("lost")),
+            owned if isinstance(owned, bool) else None,
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each model was given for tuning; `text` says it in a sentence."""
+
+    trials_per_model: int | None = None
+    text: str | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> Budget:
+        """Read the budget."""
+        found = _object(value)
+        return cls(_count(found.get("trials_per_model")), _text(found.get("text")) or None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison of models on the same test users.
+
+    Attributes:
+        format_version: Of the JSON form.
+        command: The exact command.
+        versions: Name of a library → its version.
+        data: The purchases.
+        protocol: Who was tested on what.
+        budget: What each model was given for tuning.
+        ks: List lengths measured.
+        metric: What the models are judged by, such as "ndcg@20".
+        models: In the order in which they were run.
+        examples: Some test users, one by one.
+        verdict: Some sentences; the first says whether a model is worth it.
+    """
+
+    format_version: int
+    command: str
+    versions: Mapping[str, str]
+    data: Data
+    protocol: Protocol
+    budget: Budget
+    ks: tuple[int, ...]
+    metric: str
+    models: tuple[Model, ...]
+    examples: tuple[Example, ...]
+    verdict: str | None
+
+    @property
+    def k(self) -> str:
+        """The list length of the metric that the models are judged by, as text."""
+        return self.metric.partition("@")[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the report as JSON values; what is not known is None."""
+        written: dict[str, Any] = plain(self)
+        return written
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Report:
+        """Read a report from JSON values.
+
+        Args:
+            value: What `to_json` gave, also through a file; whatever is missing or odd is taken as not known.
+
+        Returns:
+            The report.
+        """
+        return cls(
+            format_version=_count(value.get("format_version")) or FORMAT_VERSION,
+            command=_text(value.get("command")),
+            versions=_mapped(value.get("versions"), _text) or {},
+            data=Data.from_json(value.get("data")),
+            protocol=Protocol.from_json(value.get("protocol")),
+            budget=Budget.from_json(value.get("budget")),
+            ks=tuple(k for key in _list(value.get("ks")) if (k := _count(key)) is not None),
+            metric=_text(value.get("metric")) or "ndcg@20",
+            models=tuple(map(Model.from_json, _objects(value.get("models")))),
+            examples=tuple(map(Example.from_json, _objects(value.get("examples")))),
+            verdict=_text(value.get("verdict")) or None,
+        )
+
+
+def plain(value: Any) -> Any:
+    """Convert a value to JSON values.
+
+    Args:
+        value: A dataclass of this module, or anything that a model's settings hold.
+
+    Returns:
+        Dataclasses as objects, tuples and arrays as lists, NumPy's numbers as Python's, NaN and infinities as None,
+        everything that JSON does not have as text.
+    """
+    if isinstance(value, Trial | Epoch):
+        return plain(value.to_json())
+    if is_dataclass(value):
+        return {part.name: plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _number(value: object) -> float | None:
+    """The number; None for anything that is none: null, NaN, infinite, text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _count(value: object) -> int | None:
+    """The whole number; None for anything that is none."""
+    number = _number(value)
+    return None if number is None or number != int(number) else int(number)
+
+
+def _text(value: object) -> str:
+    """The text, of a number its digits; empty for anything else."""
+    if isinstance(value, str) or value is True or _number(value) is not None:
+        return str(value)
+    return ""
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    """The objects of a list."""
+    return [part for part in _list(value) if isinstance(part, Mapping)]
+
+
+def _mapped(value: object, read: Callable[[Any], T]) -> dict[str, T] | None:
+    """The values of an object, each read; None where it is none."""
+    return {str(key): read(part) for key, part in value.items()} if isinstance(value, Mapping) else None
+
+
+def _settings(value: object) -> Mapping[str, Json]:
+    """Settings as JSON values."""
+    settings: Mapping[str, Json] = plain(_object(value))
+    return settings
