@@ -102,14 +102,14 @@ class Serving:
     def __init__(self, path: Path, token: str | None) -> None:
         pytest.importorskip("fastapi", reason="recae[serve] is not installed")
         uvicorn = pytest.importorskip("uvicorn", reason="recae[serve] is not installed")
-        from recae.serving.app import Settings, create_app
-        from recae.serving.batcher import Lane
-        from recae.serving.holder import Holder
+        from recae.serving.app import create_app
         from recae.serving.metrics import Metrics
+        from recae.serving.routes import ServeSettings
+        from recae.serving.served import ModelReloader
         from recae.serving.server import bind
 
         metrics = Metrics()
-        app = create_app(Holder(path, metrics), Lane(metrics), metrics, Settings(token=token, reload=False))
+        app = create_app(ModelReloader(path, metrics), metrics, ServeSettings(token=token, reload=False))
         self._listener = bind("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))

@@ -23,11 +23,10 @@ from recae.modelfile import save
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
 from recae.serving.app import create_app
-from recae.serving.batcher import Lane
-from recae.serving.holder import Holder
 from recae.serving.metrics import Metrics
-from recae.serving.recommending import Settings
+from recae.serving.routes import ServeSettings
 from recae.serving.schemas import RecommendRequest
+from recae.serving.served import ModelReloader
 
 N_USERS, N_ITEMS = 60, 40
 HOSTILE = [
@@ -78,9 +77,7 @@ def shop(seed: int = 0, **changes: Any) -> Recommender:
 
 def application(path: Path, **settings: Any) -> FastAPI:
     metrics = Metrics()
-    return create_app(
-        Holder(path, metrics), Lane(metrics), metrics, Settings(**({"reload": False} | settings))
-    )
+    return create_app(ModelReloader(path, metrics), metrics, ServeSettings(**({"reload": False} | settings)))
 
 
 @contextmanager

@@ -232,7 +232,7 @@ def test_explanations_are_of_the_weights() -> None:
     ("asked", "expected"), [({}, KEPT), ({"exclude_owned": None}, KEPT), ({"exclude_owned": True}, LEFT_OUT)]
 )
 def test_serving_does_as_recommend_does(tmp_path: Path, asked: dict[str, Any], expected: list[str]) -> None:
-    from recae.serving.answers import Ranked, rank, written_with_reasons
+    from recae.serving.answers import RankedList, explained_json, rank
     from recae.serving.schemas import RecommendRequest
     from recae.serving.served import load_served
 
@@ -240,12 +240,12 @@ def test_serving_does_as_recommend_does(tmp_path: Path, asked: dict[str, Any], e
     served = load_served(tmp_path / "m.recae")
     questions = [RecommendRequest(items=["i1"]), RecommendRequest(user="a", **asked)]
     basket, of_user = rank(served, questions)
-    assert isinstance(basket, Ranked)
-    assert isinstance(of_user, Ranked)
+    assert isinstance(basket, RankedList)
+    assert isinstance(of_user, RankedList)
     assert served.ids_and_names(of_user.items)[0] == expected
     alone = {r.item: r.score for r in recommender().recommend("a")}
     np.testing.assert_allclose(of_user.scores, [alone[item] for item in expected])
-    told = json.loads(written_with_reasons(served, of_user))
+    told = json.loads(explained_json(served, of_user))
     assert told["recommendations"][0]["score"] == pytest.approx(alone[expected[0]])
     because = told["recommendations"][0]["because"]
     assert [b["item_id"] for b in because] == (["i2"] if expected == KEPT else [])

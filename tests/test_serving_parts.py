@@ -21,12 +21,11 @@ from starlette.testclient import TestClient
 import recae.insight.map
 import recae.serving.batcher
 from recae.modelfile import save
-from recae.serving.answers import Ranked, _short, rank, written
-from recae.serving.batcher import Batcher, Lane
-from recae.serving.mapping import Map
+from recae.serving.answers import RankedList, _rounded, rank, to_json
+from recae.serving.batcher import Batcher, LookupPool
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem, invalid
-from recae.serving.served import Served, load_served
+from recae.serving.served import ItemMap, ServedModel, load_served
 from recae.serving.server import bind, check_installed, serve
 
 
@@ -37,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def served(path: Path) -> Served:
+def served(path: Path) -> ServedModel:
     return load_served(path)
 
 
@@ -47,7 +46,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open, self.sizes = threading.Event(), []  # type: tuple[threading.Event, list[int]]
 
-        def gated(served: Served, questions: Any) -> Any:
+        def gated(served: ServedModel, questions: Any) -> Any:
             self.open.wait(20)
             self.sizes.append(len(questions))
             if any(q.user == "poison" for q in questions):
@@ -58,7 +57,7 @@ class Gate:
 
 
 def test_a_full_queue_refuses_at_once_and_what_was_taken_is_answered_right(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, metrics = Gate(monkeypatch), Metrics()
     users = [f"u{n}" for n in range(40)]
@@ -93,7 +92,9 @@ def test_a_full_queue_refuses_at_once_and_what_was_taken_is_answered_right(
     assert len(gate.sizes) <= 3
 
 
-def test_models_do_not_mix_in_a_batch(served: Served, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_do_not_mix_in_a_batch(
+    served: ServedModel, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(shop(1), path)
     other, gate = load_served(path), Gate(monkeypatch)
 
@@ -117,7 +118,7 @@ def test_models_do_not_mix_in_a_batch(served: Served, path: Path, monkeypatch: p
 
 
 def test_what_is_wrong_with_one_request_stays_its_own(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
 
@@ -138,7 +139,7 @@ def test_what_is_wrong_with_one_request_stays_its_own(
 
 
 def test_questions_beyond_a_batch_are_scored_in_the_order_they_came(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
     gate.open.set()
@@ -156,19 +157,18 @@ def test_questions_beyond_a_batch_are_scored_in_the_order_they_came(
 
 
 def test_a_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recae.serving.batcher, "_LANE_WAITING", 3)
+    monkeypatch.setattr(recae.serving.batcher, "_MAX_LOOKUPS", 3)
     gate = threading.Event()
 
     async def run() -> list[Any]:
-        lane = Lane(Metrics(), threads=1)
-        tasks = [asyncio.create_task(lane.run(gate.wait, 20)) for _ in range(5)]
+        pool = LookupPool(Metrics(), threads=1)
+        tasks = [asyncio.create_task(pool.run(gate.wait, 20)) for _ in range(5)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert lane.busy
+        assert pool.busy
         gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert not lane.busy
-        lane.close()
+        assert not pool.busy
         return list(results)
 
     results = asyncio.run(run())
@@ -176,8 +176,8 @@ def test_a_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(isinstance(result, Problem) and result.status == 503 for result in results[3:])
 
 
-def test_a_failed_map_is_tried_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = Map(served.recommender, served.owners, "v")
+def test_a_failed_map_is_tried_again(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = ItemMap(served.recommender, served.owners, "v")
     monkeypatch.setattr(recae.insight.map, "layout", lambda *args, **options: 1 / 0)
 
     def fails() -> bool:
@@ -189,8 +189,8 @@ def test_a_failed_map_is_tried_again(served: Served, monkeypatch: pytest.MonkeyP
 
     wait(fails)
     monkeypatch.undo()
-    monkeypatch.setattr("recae.serving.mapping.ITEMS_AT_MOST", 10)
-    monkeypatch.setattr("recae.serving.mapping.TSNE_AT_MOST", 5)
+    monkeypatch.setattr("recae.serving.served.MAX_MAP_ITEMS", 10)
+    monkeypatch.setattr("recae.serving.served.MAX_TSNE_ITEMS", 5)
     wait(lambda: picture.answer() is not None)
     found = json.loads(picture.answer() or b"")
     assert found["method"] == "pca"
@@ -201,29 +201,29 @@ def test_a_failed_map_is_tried_again(served: Served, monkeypatch: pytest.MonkeyP
 @given(st.lists(st.floats(width=32, allow_nan=False), max_size=30))
 def test_figures_are_short_and_keep_every_bit(values: list[float]) -> None:
     exact = np.array(values, dtype=np.float32)
-    short = np.array(_short(exact), dtype=np.float64)
+    short = np.array(_rounded(exact), dtype=np.float64)
     largest = float(np.finfo(np.float32).max)
     bounded = np.clip(exact.astype(np.float64), -largest, largest)
     usual = np.abs(bounded) > 1e-13  # below, 22 decimals do not hold nine digits
     np.testing.assert_array_equal(short.astype(np.float32)[usual], bounded.astype(np.float32)[usual])
     np.testing.assert_allclose(short[~usual], bounded[~usual], atol=1e-21)
     figures = np.array([0.75, 1 / 3, -12345.678, 0], dtype=np.float32)
-    assert _short(figures) == [0.75, 0.333333343, -12345.6777, 0.0]
+    assert _rounded(figures) == [0.75, 0.333333343, -12345.6777, 0.0]
 
 
-def test_an_empty_list_of_questions_and_errors(served: Served) -> None:
+def test_an_empty_list_of_questions_and_errors(served: ServedModel) -> None:
     assert rank(served, []) == []
-    assert written(served, []) == []
+    assert to_json(served, []) == []
     assert rank(served, [question("nobody")])[0].status == 404  # type: ignore[union-attr]
     assert invalid([]).status == 422
     long = rank(served, [question(n=1000)])[0]
-    assert isinstance(long, Ranked)
+    assert isinstance(long, RankedList)
     assert long.items.size == N_ITEMS - long.history.size
 
 
 def test_a_busy_lane_still_says_who_is_unknown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with TestClient(application(path)) as api:
-        monkeypatch.setattr(recae.serving.batcher, "_LANE_WAITING", 0)
+        monkeypatch.setattr(recae.serving.batcher, "_MAX_LOOKUPS", 0)
         found = api.post("/recommend", json={"user": "u1x"})
         assert (found.status_code, found.json()["nearest"]) == (404, [])  # to find the nearest takes long
         for body in ({"user": "u1", "explain": True}, {"requests": [{"user": "u1", "explain": True}]}):

@@ -12,10 +12,9 @@ from shopserver import question, shop, wait
 
 from recae.errors import ModelFileError
 from recae.modelfile import save
-from recae.serving.answers import Ranked, rank, written
-from recae.serving.holder import Holder
+from recae.serving.answers import RankedList, rank, to_json
 from recae.serving.metrics import Metrics
-from recae.serving.served import Served, load_served
+from recae.serving.served import ModelReloader, ServedModel, load_served
 
 
 @pytest.fixture
@@ -33,43 +32,43 @@ def reloads(metrics: Metrics) -> tuple[float, float]:
 
 
 def test_a_replaced_file_is_loaded_at_the_next_look(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    holder = Holder(path, metrics := Metrics())
-    first = holder.current
-    holder.look()
-    assert holder.current is first
+    reloader = ModelReloader(path, metrics := Metrics())
+    first = reloader.current
+    reloader.check()
+    assert reloader.current is first
     save(shop(1), path)
     with caplog.at_level(logging.INFO, "recae.serving"):
-        holder.look()
-        holder.look()
-    assert holder.current.version != first.version
+        reloader.check()
+        reloader.check()
+    assert reloader.current.version != first.version
     assert reloads(metrics) == (1, 0)
     assert caplog.text.count("answers now") == 1
     assert f'model="{first.version}"' not in metrics.text().decode()
-    second = holder.current
+    second = reloader.current
     path.touch()  # another time, the same bytes
-    holder.look()
-    holder.look()
-    assert holder.current is second
+    reloader.check()
+    reloader.check()
+    assert reloader.current is second
 
 
 def test_a_bad_file_is_refused_once_and_a_good_one_taken_after_it(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    holder = Holder(path, metrics := Metrics())
-    first, good = holder.current, path.read_bytes()
+    reloader = ModelReloader(path, metrics := Metrics())
+    first, good = reloader.current, path.read_bytes()
     with caplog.at_level(logging.INFO, "recae.serving"):
         for content in (b"", b"nonsense", good[: len(good) // 2]):
             new = path.with_name("new")
             new.write_bytes(content)
             new.replace(path)
             for _ in range(3):
-                holder.look()
-            assert holder.current is first
+                reloader.check()
+            assert reloader.current is first
     assert reloads(metrics) == (0, 3)
     assert caplog.text.count("is refused, model") == 3
     save(shop(1), path)
-    holder.look()
-    assert holder.current is not first
+    reloader.check()
+    assert reloader.current is not first
 
 
 def test_a_file_written_in_place_is_left_alone_until_it_rests(
@@ -77,84 +76,84 @@ def test_a_file_written_in_place_is_left_alone_until_it_rests(
 ) -> None:
     save(shop(1), path.with_name("other"))
     content = path.with_name("other").read_bytes()
-    holder = Holder(path, metrics := Metrics())
-    first = holder.current
-    answer = written(first, [r for r in rank(first, [question()]) if isinstance(r, Ranked)])
+    reloader = ModelReloader(path, metrics := Metrics())
+    first = reloader.current
+    answer = to_json(first, [r for r in rank(first, [question()]) if isinstance(r, RankedList)])
     with path.open("wb") as file:
         for start in range(0, len(content), len(content) // 3):
             file.write(content[start : start + len(content) // 3])
             file.flush()
             os.utime(path, ns=(start, start + 1))  # clocks of file systems may be coarse
-            holder.look()
+            reloader.check()
     # the model in use does not stand on the file's bytes
-    assert written(first, [r for r in rank(first, [question()]) if isinstance(r, Ranked)]) == answer
+    assert to_json(first, [r for r in rank(first, [question()]) if isinstance(r, RankedList)]) == answer
     assert reloads(metrics) == (0, 0)
-    holder.look()
-    assert holder.current is not first
+    reloader.check()
+    assert reloader.current is not first
     assert "is refused, model" not in caplog.text
 
 
 def test_a_deleted_file_is_said_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    holder = Holder(path, metrics := Metrics())
-    first = holder.current
+    reloader = ModelReloader(path, metrics := Metrics())
+    first = reloader.current
     path.unlink()
     for _ in range(3):
-        holder.look()
-    assert holder.current is first
+        reloader.check()
+    assert reloader.current is first
     assert caplog.text.count("is gone") == 1
     path.mkdir()
-    holder.look()
-    assert holder.current is first
+    reloader.check()
+    assert reloader.current is first
     path.rmdir()
     save(shop(1), path)
-    holder.look()
-    holder.look()
-    assert holder.current is not first
+    reloader.check()
+    reloader.check()
+    assert reloader.current is not first
     assert reloads(metrics) == (1, 1)
 
 
 def test_a_file_replaced_while_it_is_read_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    holder = Holder(path, Metrics())
-    first = holder.current
+    reloader = ModelReloader(path, Metrics())
+    first = reloader.current
     save(shop(1), path)
 
-    def while_loading(path: Path) -> Served:
+    def while_loading(path: Path) -> ServedModel:
         loaded = load_served(path)
         monkeypatch.undo()
         save(shop(2), path)
         return loaded
 
-    monkeypatch.setattr("recae.serving.holder.load_served", while_loading)
-    holder.look()
-    assert holder.current is first
-    holder.look()
-    encoder = holder.current.recommender.model.arrays()["encoder"]
+    monkeypatch.setattr("recae.serving.served.load_served", while_loading)
+    reloader.check()
+    assert reloader.current is first
+    reloader.check()
+    encoder = reloader.current.recommender.model.arrays()["encoder"]
     np.testing.assert_array_equal(encoder, shop(2).model.arrays()["encoder"])
 
 
 def test_whatever_loading_raises_the_watch_goes_on(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    holder = Holder(path, Metrics(), seconds=0.01)
-    first = holder.current
+    reloader = ModelReloader(path, Metrics(), seconds=0.01)
+    first = reloader.current
 
-    def broken(path: Path) -> Served:
+    def broken(path: Path) -> ServedModel:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("recae.serving.holder.load_served", broken)
-    holder.start()
+    monkeypatch.setattr("recae.serving.served.load_served", broken)
+    reloader.start()
     save(shop(1), path)
     wait(lambda: "could not be loaded" in caplog.text)
-    assert holder.current is first
-    monkeypatch.setattr(holder, "look", lambda: 1 / 0)
+    assert reloader.current is first
+    monkeypatch.setattr(reloader, "check", lambda: 1 / 0)
     wait(lambda: "looking at the model file failed" in caplog.text)
     monkeypatch.undo()
     save(shop(2), path)
-    wait(lambda: holder.current is not first)
-    holder.stop()
-    holder.stop()
+    wait(lambda: reloader.current is not first)
+    reloader.stop()
+    reloader.stop()
 
 
 def test_the_first_file_must_be_good(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError):
-        Holder(tmp_path / "none.recae", Metrics())
+        ModelReloader(tmp_path / "none.recae", Metrics())

@@ -1,11 +1,11 @@
-"""Recommendations for many questions at once: histories are scored together, lists ranked together, answers written."""
+"""Recommendations for many requests at once: histories scored and ranked together, and the lists as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,107 +14,128 @@ from numpy.typing import NDArray
 from recae.ids import shown
 from recae.ranking import top_k
 from recae.serving.problems import Problem
-from recae.serving.schemas import RecommendRequest
-from recae.serving.served import Served
+from recae.serving.schemas import Because, RecommendAnswer, Recommendation, RecommendRequest
+from recae.serving.served import ServedModel
 
-if TYPE_CHECKING:
-    from recae.insight.explain import Explanation
-
-EXPLAINED_HISTORY = 2_000  # items; explaining costs the square of a history's length
-_REASONS = 5
+MAX_EXPLAINED_HISTORY = 2_000  # items; explaining costs the square of a history's length
+_MAX_REASONS = 5
 _LARGEST = float(np.finfo(np.float32).max)
 _quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """What is scored: rows of items, rising, and their values; None for ones."""
+    """What is scored: item indices, rising, and their values; None for ones."""
 
     items: NDArray[np.integer[Any]]
     values: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
-    """The list of one question: rows of its items, best first, and their scores; and what it was made from."""
+class RankedList:
+    """The list for one request, and what it was made from.
 
-    question: RecommendRequest
+    Attributes:
+        request: what was asked for.
+        history: item indices (m,), rising.
+        unknown: ids of the basket that the model does not know, each once.
+        items: item indices (k,), best first.
+        scores: their scores (k,).
+        values: values of the history (m,); None for ones.
+    """
+
+    request: RecommendRequest
     history: NDArray[np.integer[Any]]
     unknown: list[str]
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
-    values: NDArray[np.float32] | None = None  # of the history; None for ones
+    values: NDArray[np.float32] | None = None
 
 
-def rank(served: Served, questions: Sequence[RecommendRequest]) -> list[Ranked | Problem]:
-    """Rank the items for each question; a question that has no answer gets its problem instead.
+def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[RankedList | Problem]:
+    """Rank the items for each request; a request that cannot be answered gets its problem instead.
 
-    All histories are scored at once, (B, I) float32: the caller bounds B. Questions of the same length and the same
+    All histories are scored at once, (B, I) float32: the caller bounds B. Requests for the same length and the same
     `only` are ranked at once.
+
+    Args:
+        served: the model.
+        requests: of any number of users and baskets.
+
+    Returns:
+        A list or a problem for each request, in their order.
     """
-    answers: list[Ranked | Problem | None] = [None] * len(questions)
-    places: list[int] = []
+    answers: list[RankedList | Problem | None] = [None] * len(requests)
+    places: list[int] = []  # of the requests that are scored
     histories: list[_History] = []
     unknowns: list[list[str]] = []
-    for place, question in enumerate(questions):
+    for place, request in enumerate(requests):
         try:
-            history, not_known = _history(served, question)
+            history, unknown = _history(served, request)
         except Problem as problem:
             answers[place] = problem
             continue
         places.append(place)
         histories.append(history)
-        unknowns.append(not_known)
-    if not places:
-        return [answer for answer in answers if answer is not None]
-
-    n_items = len(served.recommender.items)
-    scores = served.recommender.model.score(_matrix(histories, n_items))  # (B, I)
-    groups: dict[tuple[int, tuple[str, ...] | None], list[int]] = {}
-    for at, place in enumerate(places):
-        question = questions[place]
-        only = None if question.only is None else tuple(question.only)
-        groups.setdefault((min(question.n, n_items), only), []).append(at)
-    for (length, only), members in groups.items():
-        excluded = [_History(_excluded(served, questions[places[at]], histories[at].items)) for at in members]
-        candidates = None if only is None else _marked(served, only)
-        part = scores if len(members) == len(places) else scores[members]
-        items, values = top_k(
-            part, length, exclude=_matrix(excluded, n_items), candidates=candidates, threads=1
-        )
-        for at, row, value in zip(members, items, values, strict=True):
-            kept = int(np.count_nonzero(row >= 0))  # -1 pads a list for which too few items are left
-            place = places[at]
-            of = histories[at]
-            answers[place] = Ranked(
-                questions[place], of.items, unknowns[at], row[:kept], value[:kept], of.values
+        unknowns.append(unknown)
+    if places:
+        n_items = len(served.recommender.items)
+        scores = served.recommender.model.score(_matrix(histories, n_items))  # (B, I)
+        groups: dict[tuple[int, tuple[str, ...] | None], list[int]] = {}
+        for at, place in enumerate(places):
+            request = requests[place]
+            only = None if request.only is None else tuple(request.only)
+            groups.setdefault((min(request.n, n_items), only), []).append(at)
+        for (length, only), members in groups.items():
+            excluded = [
+                _History(_excluded(served, requests[places[at]], histories[at].items)) for at in members
+            ]
+            part = scores if len(members) == len(places) else scores[members]
+            items, values = top_k(
+                part,
+                length,
+                exclude=_matrix(excluded, n_items),
+                candidates=None if only is None else _marked(served, only),
+                threads=1,
             )
+            for at, row, value in zip(members, items, values, strict=True):
+                size = int(np.count_nonzero(row >= 0))  # -1 pads a list for which too few items are left
+                answers[places[at]] = RankedList(
+                    requests[places[at]],
+                    histories[at].items,
+                    unknowns[at],
+                    row[:size],
+                    value[:size],
+                    histories[at].values,
+                )
     return [answer for answer in answers if answer is not None]
 
 
-def written(served: Served, ranked: Sequence[Ranked]) -> list[bytes]:
+def to_json(served: ServedModel, lists: Sequence[RankedList]) -> list[bytes]:
     """Return each list as the JSON of a `RecommendAnswer`; ids and names of all are looked up together."""
-    if not ranked:
+    if not lists:
         return []
-    rows = np.concatenate([one.items for one in ranked])
-    scores = _short(np.concatenate([one.scores for one in ranked]))
+    items = np.concatenate([one.items for one in lists])
+    scores = _rounded(np.concatenate([one.scores for one in lists]))
     # put together by hand, at a tenth of the time that json takes for as many objects
     entries = [
         f'"item_id":{_quoted(item)},"name":{"null" if name is None else _quoted(name)},"score":{score!r}}}'
-        for item, name, score in zip(*served.ids_and_names(rows), scores, strict=True)
+        for item, name, score in zip(*served.ids_and_names(items), scores, strict=True)
     ]
     texts, start = [], 0
-    for one in ranked:
+    for one in lists:
         stop = start + one.items.size
         found = ",".join(
             f'{{"rank":{rank},{entry}' for rank, entry in enumerate(entries[start:stop], start=1)
         )
-        texts.append(_text(served, one, f"[{found}]"))
+        asked = {"user": one.request.user, "items": one.request.items, "unknown_items": one.unknown}
+        head = json.dumps({"model": served.version, **asked}, separators=(",", ":"))
+        texts.append(f'{head[:-1]},"recommendations":[{found}]}}'.encode("ascii"))
         start = stop
     return texts
 
 
-def written_with_reasons(served: Served, one: Ranked) -> bytes:
+def explained_json(served: ServedModel, one: RankedList) -> bytes:
     """Return one list as the JSON of a `RecommendAnswer` with an explanation of each item.
 
     Raises:
@@ -122,70 +143,66 @@ def written_with_reasons(served: Served, one: Ranked) -> bytes:
     """
     from recae.insight.explain import explain
 
-    if one.history.size > EXPLAINED_HISTORY:
+    if one.history.size > MAX_EXPLAINED_HISTORY:
         raise Problem(
             "too-long-to-explain",
             422,
-            f"histories of up to {EXPLAINED_HISTORY:,} items can be explained, but this one has "
+            f"histories of up to {MAX_EXPLAINED_HISTORY:,} items can be explained, but this one has "
             f"{one.history.size:,}; ask without 'explain'",
         )
-    n_items = len(served.recommender.items)
-    explained = explain(served.recommender, _matrix([_History(one.history, one.values)], n_items), one.items)
-    ids, names = served.ids_and_names(one.items)
-    bases = _short(np.array([explanation.base for explanation in explained]))
-    joints = _short(np.array([explanation.joint for explanation in explained]))
-    found = [
-        {
-            "rank": place,
-            "item_id": item,
-            "name": name,
-            "score": score,
-            "because": _because(served, explanation),
-            "base": base,
-            "joint": joint,
-        }
-        for place, (item, name, score, explanation, base, joint) in enumerate(
-            zip(ids, names, _short(one.scores), explained, bases, joints, strict=True), start=1
+    history = _matrix([_History(one.history, one.values)], len(served.recommender.items))
+    found = []
+    for place, (item, name, score, explanation) in enumerate(
+        zip(
+            *served.ids_and_names(one.items),
+            _rounded(one.scores),
+            explain(served.recommender, history, one.items),
+            strict=True,
+        ),
+        start=1,
+    ):
+        reasons = explanation.reasons(_MAX_REASONS)
+        owned, contributions = (np.array([reason[at] for reason in reasons]) for at in (0, 1))
+        base, joint = _rounded(np.array([explanation.base, explanation.joint]))
+        because = [
+            Because(item_id=item_id, name=its_name, contribution=contribution)
+            for item_id, its_name, contribution in zip(
+                *served.ids_and_names(owned.astype(np.int64)), _rounded(contributions), strict=True
+            )
+        ]
+        found.append(
+            Recommendation(
+                rank=place, item_id=item, name=name, score=score, because=because, base=base, joint=joint
+            )
         )
-    ]
-    return _text(served, one, json.dumps(found, separators=(",", ":"), allow_nan=False))
+    answer = RecommendAnswer(
+        model=served.version,
+        user=one.request.user,
+        items=one.request.items,
+        unknown_items=one.unknown,
+        recommendations=found,
+    )
+    return answer.model_dump_json().encode()
 
 
-def _because(served: Served, explanation: Explanation) -> list[dict[str, Any]]:
-    reasons = explanation.reasons(_REASONS)
-    ids, names = served.ids_and_names(np.array([item for item, _ in reasons], dtype=np.int64))
-    return [
-        {"item_id": item, "name": name, "contribution": value}
-        for item, name, value in zip(
-            ids, names, _short(np.array([value for _, value in reasons])), strict=True
-        )
-    ]
-
-
-def _text(served: Served, one: Ranked, found: str) -> bytes:
-    asked = {"user": one.question.user, "items": one.question.items, "unknown_items": one.unknown}
-    start = json.dumps({"model": served.version, **asked}, separators=(",", ":"))
-    return f'{start[:-1]},"recommendations":{found}}}'.encode("ascii")
-
-
-def _short(values: NDArray[np.floating[Any]]) -> list[float]:
+def _rounded(values: NDArray[np.floating[Any]]) -> list[float]:
     """Return float32 numbers rounded to nine significant digits, which tell any two apart; infinities made finite."""
     exact = np.clip(values.astype(np.float64), -_LARGEST, _LARGEST)
     magnitude = np.floor(np.log10(np.abs(exact), out=np.zeros(exact.size), where=exact != 0))
     # whole numbers over powers of ten up to 1e22 are exact, so the quotient is the double nearest to the decimal
     scale = 10.0 ** np.clip(8 - magnitude, 0, 22)
-    shorter: list[float] = (np.round(exact * scale) / scale).tolist()
-    return shorter
+    rounded: list[float] = (np.round(exact * scale) / scale).tolist()
+    return rounded
 
 
-def _history(served: Served, question: RecommendRequest) -> tuple[_History, list[str]]:
-    """Return a question's history, and the basket's ids that are not known, each once."""
-    if question.user is not None:
-        row, owned = served.user(question.user)
+def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, list[str]]:
+    """Return a request's history, and the basket's ids that are not known, each once."""
+    if request.user is not None:
+        row, owned = served.user(request.user)
         return _History(owned, served.values(row)), []
-    basket = list(dict.fromkeys(question.items or []))
-    rows = served.recommender.items.rows(basket)
-    missing = [item for item, row in zip(basket, rows, strict=True) if row < 0]
+    basket = list(dict.fromkeys(request.items or []))
+    items = served.recommender.items.rows(basket)
+    missing = [item for item, index in zip(basket, items, strict=True) if index < 0]
     if len(missing) == len(basket):
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise Problem(
@@ -194,35 +211,35 @@ def _history(served: Served, question: RecommendRequest) -> tuple[_History, list
             f"no item of the basket is in the model: {shown(missing[0])}{more}",
             unknown=missing[0],
         )
-    return _History(np.sort(rows[rows >= 0])), missing
+    return _History(np.sort(items[items >= 0])), missing
 
 
 def _excluded(
-    served: Served, question: RecommendRequest, history: NDArray[np.integer[Any]]
+    served: ServedModel, request: RecommendRequest, history: NDArray[np.integer[Any]]
 ) -> NDArray[np.integer[Any]]:
-    """Return the rows that may not be recommended; repeats do no harm."""
-    owned = history if served.recommender.excludes_owned(question.exclude_owned) else history[:0]
-    if not question.exclude:
+    """Return the items that may not be recommended; repeats do no harm."""
+    owned = history if served.recommender.excludes_owned(request.exclude_owned) else history[:0]
+    if not request.exclude:
         return owned
-    rows = served.recommender.items.rows(question.exclude)
-    return np.concatenate([owned, rows[rows >= 0]])
+    items = served.recommender.items.rows(request.exclude)
+    return np.concatenate([owned, items[items >= 0]])
 
 
-def _marked(served: Served, only: Sequence[str]) -> NDArray[np.bool_]:
-    """Return a mark for each item, True for those in `only`."""
+def _marked(served: ServedModel, only: Sequence[str]) -> NDArray[np.bool_]:
+    """Return a mark for each item, True for those in `only`; shape (I,)."""
     marks = np.zeros(len(served.recommender.items), dtype=np.bool_)
-    rows = served.recommender.items.rows(only)
-    marks[rows[rows >= 0]] = True
+    items = served.recommender.items.rows(only)
+    marks[items[items >= 0]] = True
     return marks
 
 
-def _matrix(rows: Sequence[_History], n_items: int) -> sp.csr_matrix:
+def _matrix(histories: Sequence[_History], n_items: int) -> sp.csr_matrix:
     """Return histories as a matrix, (B, I); scipy's own checks would cost more than the rest."""
-    indptr = np.zeros(len(rows) + 1, dtype=np.int32)
-    np.cumsum([row.items.size for row in rows], out=indptr[1:])
-    indices = np.concatenate([row.items for row in rows]).astype(np.int32, copy=False)
+    indptr = np.zeros(len(histories) + 1, dtype=np.int32)
+    np.cumsum([history.items.size for history in histories], out=indptr[1:])
+    indices = np.concatenate([history.items for history in histories]).astype(np.int32, copy=False)
     values = np.ones(indices.size, np.float32)
-    for row, start, stop in zip(rows, indptr, indptr[1:], strict=False):
-        if row.values is not None:
-            values[start:stop] = row.values
-    return sp.csr_matrix((values, indices, indptr), shape=(len(rows), n_items))
+    for history, start, stop in zip(histories, indptr, indptr[1:], strict=False):
+        if history.values is not None:
+            values[start:stop] = history.values
+    return sp.csr_matrix((values, indices, indptr), shape=(len(histories), n_items))

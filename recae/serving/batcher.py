@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from functools import partial
+from typing import ParamSpec, TypeAlias, TypeVar
+
+import anyio.to_thread
 
 from recae.ranking import rows_per_block
-from recae.serving.answers import Ranked, rank, written
+from recae.serving.answers import RankedList, rank, to_json
 from recae.serving.metrics import Metrics
-from recae.serving.problems import Problem
+from recae.serving.problems import Problem, overloaded
 from recae.serving.schemas import RecommendRequest
-from recae.serving.served import Served
+from recae.serving.served import ServedModel
 
-Result: TypeAlias = "bytes | Ranked | Problem"
+Result: TypeAlias = "bytes | RankedList | Problem"
 
-TOGETHER = 64  # histories scored at once: enough for BLAS to be efficient, few enough to be over soon
-_PIECE = 16  # questions of one batch request that stay together; others get in between
-_LANE_WAITING = 64
+MAX_TOGETHER = 64  # histories scored at once: enough for BLAS to be efficient, little enough to be over soon
+_PIECE = 16  # requests of one batch that stay together; others get in between
+_MAX_LOOKUPS = 64  # that run or wait
 
-_log = logging.getLogger("recae.serving")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    served: Served
-    questions: Sequence[RecommendRequest]
+    served: ServedModel
+    requests: Sequence[RecommendRequest]
     answer: asyncio.Future[list[Result]]
 
 
 class Batcher:
-    """Scores questions in the order they came, as many together as wait; one thread does it all.
+    """Scores requests in the order they came, as many together as wait; one thread does it all.
 
     Args:
         metrics: told of the queue and the batches.
-        waiting: the most questions that may wait or be scored; beyond, they are refused at once.
+        waiting: the most requests that may wait or be scored; beyond, they are refused at once.
         threads: of BLAS, in the whole process.
     """
 
@@ -66,21 +66,28 @@ class Batcher:
 
     @property
     def ready(self) -> bool:
-        """Whether a question would be taken now."""
+        """Whether a request would be taken now."""
         return self._waiting < self._bound and self._thread.is_alive()
 
-    async def ask(self, served: Served, questions: Sequence[RecommendRequest]) -> list[Result]:
-        """Return for each question the JSON of its answer, its `Ranked` list where it wants it explained, or a problem.
+    async def ask(self, served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Result]:
+        """Answer requests with one model.
+
+        Args:
+            served: the model.
+            requests: more than may wait at all are taken when nothing else waits.
+
+        Returns:
+            For each request the JSON of its answer, its list where that is to be explained, or a problem.
 
         Raises:
-            Problem: 503, too many questions wait. More than may wait at all are taken when nothing else waits.
+            Problem: 503, too many requests wait.
         """
-        if self._waiting and self._waiting + len(questions) > self._bound:
+        if self._waiting and self._waiting + len(requests) > self._bound:
             self._refused.inc()
             raise overloaded()
-        pieces = [questions[start : start + _PIECE] for start in range(0, len(questions), _PIECE)]
+        pieces = [requests[start : start + _PIECE] for start in range(0, len(requests), _PIECE)]
         jobs = [_Job(served, piece, self._loop.create_future()) for piece in pieces]
-        self._waiting += len(questions)
+        self._waiting += len(requests)
         for job in jobs:
             self._jobs.put(job)
         if len(jobs) == 1:
@@ -93,8 +100,8 @@ class Batcher:
         threadpool_limits(self._threads, user_api="blas")  # stays: nothing in this process shall use more
         job = self._jobs.get()
         while job is not None:
-            jobs, count = [job], len(job.questions)
-            most = min(TOGETHER, rows_per_block(len(job.served.recommender.items)))
+            jobs, count = [job], len(job.requests)
+            most = min(MAX_TOGETHER, rows_per_block(len(job.served.recommender.items)))
             job = None
             while count < most:
                 try:
@@ -105,7 +112,7 @@ class Batcher:
                     self._jobs.put(None)  # to be found again below
                     break
                 jobs.append(job)
-                count += len(job.questions)
+                count += len(job.requests)
             self._score(jobs)
             job = self._jobs.get()
 
@@ -118,25 +125,24 @@ class Batcher:
                 outcome: Sequence[list[Result] | Exception] = self._answers(group)
             except Exception as error:
                 outcome = [error] if len(group) == 1 else [self._alone(job) for job in group]
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            with suppress(RuntimeError):  # the loop has ended: no request waits any more
                 self._loop.call_soon_threadsafe(self._deliver, group, outcome)
 
     def _answers(self, group: list[_Job]) -> list[list[Result]]:
         """Answer jobs of one model together."""
         served = group[0].served
-        questions = [question for job in group for question in job.questions]
-        self._metrics.batch.observe(len(questions))
-        ranked = rank(served, questions)
-        plain = [one for one in ranked if isinstance(one, Ranked) and not one.question.explain]
-        texts = iter(written(served, plain))
-        results: list[Result] = [
-            next(texts) if isinstance(one, Ranked) and not one.question.explain else one for one in ranked
-        ]
-        at, parts = 0, []
-        for job in group:
-            parts.append(results[at : at + len(job.questions)])
-            at += len(job.questions)
-        return parts
+        requests = [request for job in group for request in job.requests]
+        self._metrics.batch.observe(len(requests))
+        results: list[Result] = list(rank(served, requests))
+        plain = {
+            at: one
+            for at, one in enumerate(results)
+            if isinstance(one, RankedList) and not one.request.explain
+        }
+        for at, text in zip(plain, to_json(served, list(plain.values())), strict=True):
+            results[at] = text
+        left = iter(results)
+        return [[next(left) for _ in job.requests] for job in group]
 
     def _alone(self, job: _Job) -> list[Result] | Exception:
         """Answer one job, so that what is wrong with it stays its own."""
@@ -147,7 +153,7 @@ class Batcher:
 
     def _deliver(self, group: list[_Job], outcome: Sequence[list[Result] | Exception]) -> None:
         for job, result in zip(group, outcome, strict=True):
-            self._waiting -= len(job.questions)
+            self._waiting -= len(job.requests)
             if job.answer.done():  # the request was cancelled
                 continue
             if isinstance(result, Exception):
@@ -156,47 +162,32 @@ class Batcher:
                 job.answer.set_result(result)
 
 
-class Lane:
-    """A few threads for what is asked now and then and takes longer: searches, neighbours, explanations.
+class LookupPool:
+    """A bounded queue for what is asked now and then and takes longer: searches, neighbours, explanations.
 
     Args:
         metrics: told of refusals.
-        threads: how many.
+        threads: how many lookups run at the same time.
     """
 
     def __init__(self, metrics: Metrics, threads: int = 2) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="recae-lane")
+        self._limiter = anyio.CapacityLimiter(threads)
         self._refused = metrics.refused.labels("other")
         self._waiting = 0
 
     @property
     def busy(self) -> bool:
         """Whether a call would be refused now."""
-        return self._waiting >= _LANE_WAITING
+        return self._waiting >= _MAX_LOOKUPS
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Call a function in one of the threads. Raises Problem, 503, when too many calls wait."""
+        """Call a function in a thread. Raises Problem, 503, when too many calls wait."""
         if self.busy:
             self._refused.inc()
             raise overloaded()
         self._waiting += 1
         try:
-            loop: Any = asyncio.get_running_loop()
-            result: _T = await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
-            return result
+            call = partial(function, *args, **kwargs)
+            return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._limiter)
         finally:
             self._waiting -= 1
-
-    def close(self) -> None:
-        """End the threads; what has not begun is dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def overloaded() -> Problem:
-    """Return the 503 problem of a full queue."""
-    return Problem(
-        "overloaded",
-        503,
-        "too many requests wait to be answered; try again in a second",
-        headers={"Retry-After": "1"},
-    )

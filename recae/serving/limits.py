@@ -1,10 +1,11 @@
-"""What every request meets first: the token, the headers of the answer, a clock; and the limits of a body."""
+"""What stands before every route: the token, security headers, counting and timing; and the limits of a body."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import logging
+import re
 import time
 from typing import Final
 
@@ -18,8 +19,8 @@ from recae.serving.problems import Problem
 _log = logging.getLogger("recae.serving")
 
 # The page and its scripts hold nothing of the shop, and a browser cannot send a token with them.
-OPEN_PATHS: Final = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
-OPEN_FOLDERS: Final = ("/page/", "/docs/")
+_FILES: Final = re.compile(r"/|/docs|/page/.*|/docs/.*", re.DOTALL)
+_OPEN: Final = frozenset({"/health", "/ready", "/openapi.json"})
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; connect-src 'self'; "
@@ -56,7 +57,8 @@ class Guard:
             return
         began, status = time.perf_counter(), 0
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        docs = scope["path"] == "/docs"
+        path: str = scope["path"]
+        is_file = _FILES.fullmatch(path) is not None
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -64,26 +66,28 @@ class Guard:
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *_RAW]
                 headers = MutableHeaders(raw=message["headers"])
-                headers.setdefault("cache-control", "no-store")
-                if docs:
+                headers.setdefault("cache-control", "no-cache" if is_file else "no-store")
+                if path == "/docs":
                     headers["content-security-policy"] = _DOCS_POLICY
             await send(message)
 
         try:
-            if self._token is not None and not _is_open(scope["path"]) and not self._has_token(scope):
-                await _no_token().response(scope["path"])(inner, receive, send_guarded)
-            else:
+            if self._token is None or is_file or path in _OPEN or self._has_token(scope):
                 await self._app(inner, receive, send_guarded)
+            else:
+                await _no_token().response(path)(inner, receive, send_guarded)
         except ClientDisconnect:
-            status = status or 499  # who would read an answer?
+            status = status or 499  # no client is left to read an answer
         except Exception:
             _log.exception("%s failed", scope["method"])
             if status:
                 raise  # half of an answer is out: the connection must break off
             problem = Problem("internal", 500, "the server failed; its log says how")
-            await problem.response(scope["path"])(inner, receive, send_guarded)
+            await problem.response(path)(inner, receive, send_guarded)
         finally:
-            route = getattr(inner.get("route"), "path_format", "other")
+            # a folder of files counts under its own path; whatever else is sent is no label
+            known = path if path in _OPEN else inner.get("root_path")
+            route = getattr(inner.get("route"), "path_format", None) or known or "other"
             method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
             self._metrics.answered(route, method, status, time.perf_counter() - began)
 
@@ -105,7 +109,7 @@ async def read_json(request: Request, at_most: int, seconds: float) -> bytes:
 
     Raises:
         Problem: 415 for another media type, 413 for a larger body, 408 for a slower one.
-        ClientDisconnect: there is nobody any more.
+        ClientDisconnect: the connection has ended.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -151,7 +155,3 @@ def _no_token() -> Problem:
         "this server wants its token, as the header 'Authorization: Bearer ...'",
         headers={"WWW-Authenticate": "Bearer"},
     )
-
-
-def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)

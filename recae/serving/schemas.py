@@ -1,15 +1,17 @@
-"""What requests must look like and what answers look like; the OpenAPI description is made of these."""
+"""The bodies of requests and answers as pydantic models; FastAPI makes the OpenAPI description of them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-IDS_AT_MOST = 10_000  # in one list of ids
-N_AT_MOST = 1_000  # recommendations of one request
-REQUESTS_AT_MOST = 256  # in one batch
-EXPLAINED_AT_MOST = 16  # requests of one batch that may ask for explanations
+MAX_IDS = 10_000  # in one list of ids
+MAX_N = 1_000  # recommendations of one request
+MAX_REQUESTS = 256  # in one batch
+MAX_EXPLAINED = 16  # requests of one batch that may ask for explanations
+
+Ids = Annotated[list[str], Field(max_length=MAX_IDS)]
 
 
 def _whole(value: object) -> object:
@@ -17,48 +19,40 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Ids = Annotated[list[str], Field(max_length=IDS_AT_MOST)]
-
-_EXACTLY_ONE: dict[str, Any] = {
-    "oneOf": [
-        {"required": ["user"], "properties": {"user": {"type": "string"}, "items": {"type": "null"}}},
-        {"required": ["items"], "properties": {"items": {"type": "array"}, "user": {"type": "null"}}},
-    ]
-}
-
-
-class _Question(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class RecommendRequest(_Question):
-    """Whom to recommend to, how much, and what to leave out: either `user` or `items`."""
+class RecommendRequest(_Request):
+    """Whom to recommend to, how many items, and what to leave out: either `user` or `items`."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, json_schema_extra=_EXACTLY_ONE, title="RecommendRequest"
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["user"], "properties": {"user": {"type": "string"}, "items": {"type": "null"}}},
+                {"required": ["items"], "properties": {"items": {"type": "array"}, "user": {"type": "null"}}},
+            ]
+        }
     )
 
-    user: str | None = Field(None, description="the id of a user of the model")
-    items: Annotated[list[str], Field(min_length=1, max_length=IDS_AT_MOST)] | None = Field(
-        None, description="a basket instead: item ids; repeated ones count once, unknown ones not at all"
+    user: str | None = Field(default=None, description="the id of a user of the model")
+    items: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)] | None = Field(
+        default=None,
+        description="a basket instead: item ids; repeated ones count once, unknown ones not at all",
     )
     n: Annotated[int, BeforeValidator(_whole)] = Field(
-        10, ge=1, le=N_AT_MOST, description="how many; fewer come back where fewer are left"
+        10, ge=1, le=MAX_N, description="how many; fewer come back where fewer are left"
     )
     exclude_owned: bool | None = Field(
-        None,
+        default=None,
         description="leave out what the user or basket has already; null: true, unless the model was trained "
         "for repeat purchases",
     )
     exclude: Ids = Field(default=[], description="item ids never to recommend; unknown ones are ignored")
     only: Ids | None = Field(
-        None, description="recommend among these item ids only; unknown ones are ignored"
+        default=None, description="recommend among these item ids only; unknown ones are ignored"
     )
-    explain: bool = Field(False, description="say which owned items made the score")
+    explain: bool = Field(default=False, description="say which owned items made the score")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> RecommendRequest:
@@ -67,36 +61,48 @@ class RecommendRequest(_Question):
         return self
 
 
-class BatchRequest(_Question):
+class BatchRequest(_Request):
     """Several requests at once."""
 
-    requests: list[RecommendRequest] = Field(min_length=1, max_length=REQUESTS_AT_MOST)
+    requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_REQUESTS)
 
 
-class Because(_Answer):
-    """An owned item and how much the score falls without it."""
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NamedItem(_Answer):
+    """An item."""
 
     item_id: str
     name: str | None
+
+
+class Because(NamedItem):
+    """An owned item and how much the score falls without it."""
+
     contribution: float
 
 
-class Recommendation(_Answer):
-    """`because`, `base` and `joint` are there when `explain` was asked for."""
-
+class _RankedItem(_Answer):
     rank: int = Field(ge=1)
     item_id: str
     name: str | None
+
+
+class Recommendation(_RankedItem):
+    """An item of a list; `because`, `base` and `joint` are there when `explain` was asked for."""
+
     score: float = Field(description="higher is better, comparable for this user or basket only")
     because: list[Because] = Field(
         default=[], description="up to 5 owned items with the largest positive contributions"
     )
-    base: float = Field(0.0, description="the score of somebody who owns nothing")
-    joint: float = Field(0.0, description="what only several owned items together explain")
+    base: float = Field(default=0.0, description="the score for an empty history")
+    joint: float = Field(default=0.0, description="what only several owned items together explain")
 
 
 class RecommendAnswer(_Answer):
-    """`model` is the beginning of the SHA-256 of the model file that answered."""
+    """A list; `model` is the beginning of the SHA-256 of the model file that answered."""
 
     model: str
     user: str | None
@@ -105,20 +111,30 @@ class RecommendAnswer(_Answer):
     recommendations: list[Recommendation]
 
 
-class ProblemDetails(BaseModel):
-    """RFC 9457 problem details."""
+class FieldError(_Answer):
+    """What is wrong with one field of a request."""
 
-    model_config = ConfigDict(extra="allow")
+    field: str
+    message: str
+
+
+class ProblemDetails(_Answer):
+    """RFC 9457 problem details."""
 
     type: str
     title: str
     status: int
     detail: str
-    instance: str | None = None
+    instance: str | None = Field(default=None, description="the path that was asked for")
+    nearest: list[str] | None = Field(default=None, description="known ids that are like the unknown one")
+    unknown: str | None = Field(default=None, description="the first unknown item of a basket")
+    errors: list[FieldError] | None = Field(
+        default=None, description="where the request does not fit its schema"
+    )
 
 
 class BatchProblem(_Answer):
-    """What became of one request of a batch that has no answer."""
+    """Why one request of a batch has no list."""
 
     problem: ProblemDetails
 
@@ -130,46 +146,38 @@ class BatchAnswer(_Answer):
     results: list[RecommendAnswer | BatchProblem]
 
 
-class SimilarItem(_Answer):
+class SimilarItem(_RankedItem):
     """An item whose vector points the same way."""
 
-    rank: int
-    item_id: str
-    name: str | None
     similarity: float
 
 
-class TogetherItem(_Answer):
+class TogetherItem(_RankedItem):
     """An item that the same users own."""
 
-    rank: int
-    item_id: str
-    name: str | None
     users: int = Field(description="how many users own both")
     lift: float = Field(description="1 is what chance would give")
 
 
 class SimilarAnswer(_Answer):
-    """`metric` says what the similarity is; null, and `similar` empty, where the model has no item vectors."""
+    """Items like one; where the model has no item vectors, `metric` is null and `similar` empty."""
 
     model: str
     item_id: str
     name: str | None
-    metric: str | None
+    metric: str | None = Field(description="what the similarity is")
     similar: list[SimilarItem]
     bought_together: list[TogetherItem]
 
 
-class FoundItem(_Answer):
-    """`owners` is null where the model was saved without histories."""
+class FoundItem(NamedItem):
+    """An item found by words."""
 
-    item_id: str
-    name: str | None
-    owners: int | None
+    owners: int | None = Field(description="how many users own it; null where no histories were saved")
 
 
 class ItemsAnswer(_Answer):
-    """`more`: there are others beyond the limit."""
+    """Items found; `more` says whether there are others beyond the limit."""
 
     query: str
     items: list[FoundItem]
@@ -184,18 +192,11 @@ class FoundUser(_Answer):
 
 
 class UsersAnswer(_Answer):
-    """`more`: there are others beyond the limit."""
+    """Users found; `more` says whether there are others beyond the limit."""
 
     query: str
     users: list[FoundUser]
     more: bool
-
-
-class NamedItem(_Answer):
-    """An item."""
-
-    item_id: str
-    name: str | None
 
 
 class HistoryAnswer(_Answer):
@@ -209,7 +210,7 @@ class HistoryAnswer(_Answer):
 class Status(_Answer):
     """The server runs."""
 
-    status: str
+    status: str = "ok"
 
 
 class ModelAnswer(_Answer):
@@ -217,14 +218,14 @@ class ModelAnswer(_Answer):
 
     model: str
     kind: str
-    config: dict[str, Any]
+    config: dict[str, JsonValue]
     n_items: int
     n_users: int | None
     n_interactions: int | None
-    metrics: Any
-    history: Any
-    versions: Any
-    fingerprint: Any
+    metrics: JsonValue
+    history: JsonValue
+    versions: JsonValue
+    fingerprint: JsonValue
     loaded_at: str = Field(description="UTC, ISO 8601")
 
 

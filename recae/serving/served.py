@@ -1,37 +1,169 @@
-"""`Served`: one loaded model with everything that answers are made from; a request uses one of them to its end."""
+"""A loaded model with all that requests are answered from, and the watch that reloads it when its file changes."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.ids import shown
+from recae.errors import RecaeError
+from recae.ids import IdMap, shown
 from recae.models import find_encoder
 from recae.models.base import reads_values
 from recae.ranking import rows_per_block, top_k
 from recae.recommender import Recommender
-from recae.serving.mapping import Map
+from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem
-from recae.serving.search import ItemSearch, UserSearch
+from recae.serving.schemas import MapAnswer
 
 if TYPE_CHECKING:
     from recae.insight.neighbours import BoughtTogether
 
-_REMEMBERED = 2**18  # users whose rows are kept at hand: some 30 MB
-_WARM = 64  # rows, as many as are scored together
+MAX_MAP_ITEMS = 20_000
+# t-SNE's time grows with the square of the items; beyond, a server has better things to do with its processors.
+MAX_TSNE_ITEMS = 5_000
+_REMEMBERED = 2**18  # users whose rows are held in a dictionary: some 30 MB
+_WARM_UP = 64  # histories, as many as are scored together
+
+_one_layout_at_a_time = threading.Lock()
+_log = logging.getLogger("recae.serving")
+
+
+class ItemSearch:
+    """Items by words in their id or name, most owned first, then by index.
+
+    Plain scans, made by Arrow outside the interpreter's lock.
+
+    Args:
+        items: ids of the items.
+        names: text of shape (I,), null where unknown; None without names.
+        owners: int64 of shape (I,), how many users own each; None where that is not known.
+    """
+
+    def __init__(
+        self, items: IdMap, names: pa.LargeStringArray | None, owners: NDArray[np.int64] | None
+    ) -> None:
+        everything = np.arange(len(items))
+        self._order = everything if owners is None else np.argsort(-owners, kind="stable")
+        texts = items.ids(self._order)
+        if names is not None:
+            # a line break between them: no word that is asked for holds one
+            taken = names.take(pa.array(self._order)).fill_null("")
+            texts = pc.binary_join_element_wise(texts, taken, pa.scalar("\n", pa.large_string()))
+        self._texts = pc.utf8_lower(texts)
+
+    def find(self, query: str, limit: int) -> tuple[NDArray[np.int64], bool]:
+        """Return the indices of at most ``limit`` items that hold every word, and whether there are more."""
+        words = pc.utf8_lower(pa.array(list(dict.fromkeys(query.split())), pa.large_string())).to_pylist()
+        left, at = self._texts, np.arange(self._order.size)
+        # words by falling length: the rarest first, and the next ones look at what is left only
+        for word in sorted(words, key=len, reverse=True):
+            found = pc.match_substring(left, word)
+            left, at = left.filter(found), at[found.to_numpy(zero_copy_only=False)]
+        return self._order[at[:limit]], at.size > limit
+
+
+class UserSearch:
+    """Users by a part of their id, whatever the case: ids that begin with it first, then shorter ids, then text order.
+
+    Args:
+        users: ids of the users.
+    """
+
+    def __init__(self, users: IdMap) -> None:
+        ids = users.ids(np.arange(len(users)))
+        table = pa.table({"length": pc.utf8_length(ids), "id": ids})
+        order = pc.sort_indices(table, sort_keys=[("length", "ascending"), ("id", "ascending")])
+        self._order = order.to_numpy().astype(np.int64)
+        self._texts = pc.utf8_lower(ids.take(order))
+
+    def find(self, query: str, limit: int) -> tuple[NDArray[np.int64], bool]:
+        """Return the rows of at most ``limit`` users, and whether there are more."""
+        part = pc.utf8_lower(pa.scalar(query, pa.large_string())).as_py()
+        begins = pc.starts_with(self._texts, part).to_numpy(zero_copy_only=False)
+        inside = pc.match_substring(self._texts, part).to_numpy(zero_copy_only=False)
+        at = np.concatenate([np.flatnonzero(begins), np.flatnonzero(inside & ~begins)])
+        return self._order[at[:limit]], at.size > limit
+
+
+class ItemMap:
+    """The map of one model's most owned items in the plane, laid out in the background when first asked for.
+
+    Args:
+        recommender: a model with codes and at least one item.
+        owners: int64 of shape (I,), how many users own each item; None where that is not known.
+        version: what the answer names the model by.
+    """
+
+    def __init__(self, recommender: Recommender, owners: NDArray[np.int64] | None, version: str) -> None:
+        self._recommender, self._owners, self._version = recommender, owners, version
+        self._lock = threading.Lock()
+        self._job: Future[bytes] | None = None
+
+    def answer(self) -> bytes | None:
+        """Return the JSON of a `MapAnswer`, None while it is computed; the first call begins that.
+
+        Raises:
+            Exception: what the layout raised; the next call tries again.
+        """
+        with self._lock:
+            if self._job is None:
+                self._job = Future()
+                # a daemon: a layout of many seconds must not hold up the end of the process
+                threading.Thread(target=self._run, args=(self._job,), name="recae-map", daemon=True).start()
+            if not self._job.done():
+                return None
+            if self._job.exception() is None:
+                return self._job.result()
+            failed, self._job = self._job, None
+        return failed.result()
+
+    def _run(self, job: Future[bytes]) -> None:
+        try:
+            with _one_layout_at_a_time:
+                job.set_result(self._layout().model_dump_json().encode())
+        except Exception as error:
+            job.set_exception(error)
+
+    def _layout(self) -> MapAnswer:
+        from recae.insight.map import default_method, layout
+
+        model = find_encoder(self._recommender.model)
+        assert model is not None  # noqa: S101  # the constructor's condition
+        size = min(len(self._recommender.items), MAX_MAP_ITEMS)
+        items = np.arange(size)
+        if self._owners is not None:
+            items = np.argsort(-self._owners, kind="stable")[:size]
+        method = default_method() if size <= MAX_TSNE_ITEMS else "pca"
+        places = layout(np.ascontiguousarray(model.item_vectors[items]), method=method)
+        names = self._recommender.item_names
+        _log.info("the map of %s items is laid out by %s", f"{size:,}", method)
+        return MapAnswer(
+            model=self._version,
+            method=method,
+            item_id=self._recommender.items.ids(items).to_pylist(),
+            name=[None] * size if names is None else names.take(pa.array(items)).to_pylist(),
+            owners=None if self._owners is None else self._owners[items].tolist(),
+            # the seventh digit is far below a pixel, at any zoom
+            x=[float(f"{value:.6g}") for value in places[:, 0]],
+            y=[float(f"{value:.6g}") for value in places[:, 1]],
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
-    """A model as it is served.
+class ServedModel:
+    """A model as it is served; a request uses one to its end.
 
     Attributes:
         recommender: the model with its ids, names and histories.
@@ -40,7 +172,7 @@ class Served:
         items: finds items by words.
         users: finds users by their id; None where there are no histories.
         together: what is bought together; None where there are no histories.
-        map: the picture of the items; None where the model has no codes.
+        map: the map of the items; None where the model has no codes.
     """
 
     recommender: Recommender
@@ -49,7 +181,7 @@ class Served:
     items: ItemSearch
     users: UserSearch | None
     together: BoughtTogether | None
-    map: Map | None = field(repr=False)
+    map: ItemMap | None = field(repr=False)
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
@@ -57,21 +189,21 @@ class Served:
         """How many users own each item, (I,); None without histories."""
         return None if self.together is None else self.together.owners
 
-    def ids_and_names(self, rows: NDArray[np.integer[Any]]) -> tuple[list[str], list[str | None]]:
-        """Return the ids and names of many items, in the order of the rows."""
-        ids = self.recommender.items.ids(rows).to_pylist()
+    def ids_and_names(self, items: NDArray[np.integer[Any]]) -> tuple[list[str], list[str | None]]:
+        """Return the ids and names of many items, in the order of their indices."""
+        ids = self.recommender.items.ids(items).to_pylist()
         names = self.recommender.item_names
-        return ids, [None] * len(ids) if names is None else names.take(pa.array(rows)).to_pylist()
+        return ids, [None] * len(ids) if names is None else names.take(pa.array(items)).to_pylist()
 
     def item(self, item_id: str) -> int:
-        """Return an item's row; a 404 problem with the nearest ids where it is unknown."""
-        row = int(self.recommender.items.rows([item_id])[0])
-        if row < 0:
+        """Return an item's index; a 404 problem with the nearest ids where it is unknown."""
+        index = int(self.recommender.items.rows([item_id])[0])
+        if index < 0:
             raise unknown("item", item_id, self.recommender.items.nearest(item_id))
-        return row
+        return index
 
     def user(self, user_id: str) -> tuple[int, NDArray[np.integer[Any]]]:
-        """Return a user's row and the rows of the items owned; a 404 problem where there is none.
+        """Return a user's row and the indices of the items owned; a 404 problem where there is none.
 
         The nearest ids are not in it: to find them takes a pass over all ids.
         """
@@ -83,7 +215,7 @@ class Served:
             row = int(users.rows([user_id])[0])
             if row < 0:
                 raise unknown("user", user_id)
-            # whoever comes back is found a hundred times as fast, without the interpreter's lock held that long
+            # a user who comes back is found a hundred times as fast, without the interpreter's lock held that long
             if len(self._user_rows) < _REMEMBERED:
                 self._user_rows[user_id] = row
         return row, histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
@@ -104,7 +236,7 @@ def unknown(what: str, id: str, nearest: list[str] | None = None) -> Problem:  #
 
 
 def without_histories() -> Problem:
-    """Return the 404 problem of a question about users to a model that came without them."""
+    """Return the 404 problem of a request about users to a model that came without them."""
     return Problem(
         "no-histories",
         404,
@@ -112,7 +244,7 @@ def without_histories() -> Problem:
     )
 
 
-def load_served(path: Path) -> Served:
+def load_served(path: Path) -> ServedModel:
     """Load a model file, prepare what requests need, and warm up, so that the first request is not a slow one.
 
     Args:
@@ -132,10 +264,10 @@ def load_served(path: Path) -> Served:
     owners = None if together is None else together.owners
     _warm_up(recommender)
     users = None if recommender.users is None or histories is None else UserSearch(recommender.users)
-    searched = ItemSearch(recommender.items, recommender.item_names, owners)
+    search = ItemSearch(recommender.items, recommender.item_names, owners)
     coded = find_encoder(recommender.model) is not None and len(recommender.items) > 0
-    picture = Map(recommender, owners, version) if coded else None
-    return Served(recommender, version, datetime.now(UTC), searched, users, together, picture)
+    item_map = ItemMap(recommender, owners, version) if coded else None
+    return ServedModel(recommender, version, datetime.now(UTC), search, users, together, item_map)
 
 
 def _warm_up(recommender: Recommender) -> None:
@@ -143,8 +275,113 @@ def _warm_up(recommender: Recommender) -> None:
     n_items = len(recommender.items)
     if not n_items:
         return
-    none = np.zeros(0, np.int32)
-    for rows in (1, min(_WARM, rows_per_block(n_items))):
-        indptr = np.zeros(rows + 1, np.int32)
-        nobody = sp.csr_matrix((np.zeros(0, np.float32), none, indptr), shape=(rows, n_items))
-        top_k(recommender.model.score(nobody), 10, exclude=nobody, threads=1)
+    nothing = np.zeros(0, np.int32)
+    for size in (1, min(_WARM_UP, rows_per_block(n_items))):
+        indptr = np.zeros(size + 1, np.int32)
+        empty = sp.csr_matrix((np.zeros(0, np.float32), nothing, indptr), shape=(size, n_items))
+        top_k(recommender.model.score(empty), 10, exclude=empty, threads=1)
+
+
+class _Signature(NamedTuple):
+    """What changes when a file is replaced or written to."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class ModelReloader:
+    """The model in use, replaced when its file is. A request takes `current` once and uses it to its end.
+
+    Args:
+        path: the model file, loaded at once.
+        metrics: told of every model loaded or refused.
+        seconds: between two checks of the file.
+
+    Raises:
+        ModelFileError: the file cannot be used; later on, a bad file is refused and the model in use stays.
+    """
+
+    def __init__(self, path: Path, metrics: Metrics, seconds: float = 1.0) -> None:
+        self._path, self._metrics, self._seconds = path, metrics, seconds
+        # taken before the file is read: what changes it while it is read is then found by the first check
+        self._handled = self._seen = self._signature()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._current = load_served(path)
+        self._tell()
+
+    @property
+    def current(self) -> ServedModel:
+        """The model that answers now."""
+        return self._current
+
+    def start(self) -> None:
+        """Begin to watch the file, in a thread of its own."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._watch, name="recae-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch; one that is loading a model is waited for a second at most."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+            self._thread = None
+
+    def check(self) -> None:
+        """Look at the file once; load it when it has changed, and log once what became of it."""
+        before, self._seen = self._seen, self._signature()
+        now = self._seen
+        if now == self._handled:
+            return
+        if now is None:
+            self._handled = now
+            _log.warning("the model file '%s' is gone; the model loaded from it goes on", self._path)
+            return
+        replaced = self._handled is None or now.inode != self._handled.inode
+        if not replaced and now != before:
+            return  # written to in place, and perhaps still so: wait until it rests
+        self._handled = now
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            new = load_served(self._path)
+        except (RecaeError, OSError, MemoryError) as error:
+            self._refuse(str(error))
+            return
+        except Exception:  # whatever is wrong with a file, the model in use goes on
+            _log.exception("loading the model file failed")
+            self._refuse("it could not be loaded")
+            return
+        if self._signature() != self._handled:
+            return  # changed while it was read: the parts may be of two files; the next check tries again
+        if new.version == self._current.version:
+            return
+        self._current = new
+        self._tell()
+        self._metrics.reloads.labels("loaded").inc()
+        _log.warning("model %s from '%s' answers now", new.version, self._path)
+
+    def _refuse(self, why: str) -> None:
+        self._metrics.reloads.labels("refused").inc()
+        _log.warning("the new model file is refused, model %s goes on: %s", self._current.version, why)
+
+    def _tell(self) -> None:
+        model = self._current
+        self._metrics.model(model.version, model.recommender.model.kind, model.loaded_at.timestamp())
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.check()
+            except Exception:  # the watch must not end
+                _log.exception("looking at the model file failed")
+
+    def _signature(self) -> _Signature | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return _Signature(status.st_size, status.st_mtime_ns, status.st_ino)

@@ -92,30 +92,30 @@ def serve(
     from prometheus_client import disable_created_metrics
 
     from recae.serving.app import create_app
-    from recae.serving.batcher import Lane
-    from recae.serving.holder import Holder
     from recae.serving.metrics import Metrics
-    from recae.serving.recommending import Settings
+    from recae.serving.routes import ServeSettings
+    from recae.serving.served import ModelReloader
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            # A full collection goes through every object that importing has left, a tenth of a second in which nobody
-            # is answered; what is there now stays, so that later ones need not look at it.
+            # A full collection goes through every object that importing has left, a tenth of a second without an
+            # answer; what is there now stays, so that later ones need not look at it.
             gc.collect()
             gc.freeze()
             await super().startup(sockets)
-            model = holder.current.recommender
+            served = models.current
+            model = served.recommender
             users = "no users" if model.users is None else f"{len(model.users):,} users"
-            on_start(f"{model.model.kind} {holder.current.version}, {len(model.items):,} items, {users}")
+            on_start(f"{model.model.kind} {served.version}, {len(model.items):,} items, {users}")
 
     with listener:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each that says nothing more
         # scoring takes the interpreter's lock back a dozen times a batch; at 5 ms each it would mostly wait for it
         sys.setswitchinterval(0.0005)
         metrics = Metrics()
-        holder = Holder(path, metrics)
-        settings = Settings(token=token, max_body=max_body, queue=queue, threads=threads, reload=reload)
-        app = create_app(holder, Lane(metrics), metrics, settings)
+        models = ModelReloader(path, metrics)
+        settings = ServeSettings(token=token, max_body=max_body, queue=queue, threads=threads, reload=reload)
+        app = create_app(models, metrics, settings)
         _log_to_stderr(access_log)
         config = uvicorn.Config(
             app,
@@ -133,7 +133,7 @@ def serve(
 
 
 def _log_to_stderr(access_log: bool) -> None:
-    """Send the server's log to stderr, a line each; requests hold ids of people, so that they are logged on demand."""
+    """Send the server's log to stderr, a line each; requests hold users' ids, so they are logged on demand only."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name, level in (("recae.serving", logging.INFO), ("uvicorn.error", logging.WARNING)):

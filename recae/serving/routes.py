@@ -1,0 +1,255 @@
+"""The routes of the HTTP API: each reads its request, asks what answers it, and returns a model of `schemas`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, params
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from recae.serving import lookups
+from recae.serving.answers import RankedList, explained_json
+from recae.serving.batcher import Batcher, LookupPool, Result
+from recae.serving.limits import read_json
+from recae.serving.metrics import CONTENT_TYPE, Metrics
+from recae.serving.problems import Problem, documented, invalid, overloaded
+from recae.serving.schemas import (
+    MAX_EXPLAINED,
+    BatchAnswer,
+    BatchProblem,
+    BatchRequest,
+    HistoryAnswer,
+    ItemsAnswer,
+    MapAnswer,
+    ModelAnswer,
+    RecommendAnswer,
+    RecommendRequest,
+    SimilarAnswer,
+    Status,
+    UsersAnswer,
+)
+from recae.serving.served import ModelReloader, ServedModel
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How an application serves.
+
+    Attributes:
+        token: what requests must show; None where none is wanted.
+        max_body: bytes of a body.
+        body_seconds: for a body to arrive.
+        queue: histories that may wait to be scored.
+        threads: of BLAS.
+        reload: whether the model file is watched.
+    """
+
+    token: str | None = None
+    max_body: int = 2**20
+    body_seconds: float = 10.0
+    queue: int = 512
+    threads: int = 1
+    reload: bool = True
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the routes of one application work with."""
+
+    models: ModelReloader
+    batcher: Batcher
+    lookups: LookupPool
+    metrics: Metrics
+    settings: ServeSettings
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+class _AnyText(Convertor[str]):
+    """An id in a path: any text, slashes and line breaks too."""
+
+    regex = r"(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class _FastRoute(APIRoute):
+    """A route that FastAPI documents by its function's signature, but whose body it neither reads nor checks.
+
+    The function takes the body's model and the services, and returns the response.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        function, model = self.endpoint, self.dependant.body_params[0].field_info.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)  # noqa: S101, PT018  # see the docstring
+
+        async def handle(request: Request) -> Response:
+            services: Services = request.app.state.services
+            settings = services.settings
+            text = await read_json(request, settings.max_body, settings.body_seconds)
+            try:
+                asked = model.model_validate_json(text)
+            except ValidationError as error:
+                raise invalid(error.errors(include_url=False, include_input=False)) from None
+            response: Response = await function(asked, services)
+            return response
+
+        return handle
+
+
+register_url_convertor("any", _AnyText())
+Injected = Annotated[Services, Depends(_services)]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="how many at most")]
+Words = Annotated[str, Query(max_length=200)]
+Id = Annotated[str, Path(description="the exact id; slashes may stay as they are")]
+
+private = APIRouter(responses=documented(401))
+public = APIRouter()
+_GET = documented(404, 422, 503)
+
+
+async def recommend(asked: RecommendRequest, services: Injected) -> Response:
+    """Recommend items to a user or for a basket."""
+    served = services.models.current
+    (result,) = await services.batcher.ask(served, (asked,))
+    result = await _explained(served, result, services.lookups)
+    if isinstance(result, Problem):
+        if services.lookups.busy:
+            raise result
+        if asked.user is not None:
+            raise await services.lookups.run(lookups.with_nearest_users, served, asked.user, result)
+        raise await services.lookups.run(lookups.with_nearest_items, served, result)
+    return as_json(result)
+
+
+async def recommend_batch(asked: BatchRequest, services: Injected) -> Response:
+    """Recommend to up to 256 users or baskets; each has its list or its own problem."""
+    if sum(request.explain for request in asked.requests) > MAX_EXPLAINED:
+        raise Problem(
+            "too-many-to-explain",
+            422,
+            f"at most {MAX_EXPLAINED} requests of a batch may ask for explanations; send several batches",
+        )
+    served = services.models.current
+    results = [
+        await _explained(served, one, services.lookups)
+        for one in await services.batcher.ask(served, asked.requests)
+    ]
+    parts = [
+        BatchProblem(problem=one.details).model_dump_json(exclude_none=True).encode()
+        if isinstance(one, Problem)
+        else one
+        for one in results
+    ]
+    return as_json(b'{"model":"%b","results":[%b]}' % (served.version.encode(), b",".join(parts)))
+
+
+async def _explained(served: ServedModel, result: Result, pool: LookupPool) -> bytes | Problem:
+    """Return a result with its explanation, where it waits for one."""
+    if not isinstance(result, RankedList):
+        return result
+    try:
+        return await pool.run(explained_json, served, result)
+    except Problem as problem:
+        if problem.kind == overloaded().kind:
+            raise
+        return problem
+
+
+def add_fast_routes(app: FastAPI, dependencies: Sequence[params.Depends]) -> None:
+    """Add the routes that recommend to the application itself: a router's would be searched twice a request."""
+    for path, function, answer in (
+        ("/recommend", recommend, RecommendAnswer),
+        ("/recommend/batch", recommend_batch, BatchAnswer),
+    ):
+        app.router.add_api_route(
+            path,
+            function,
+            methods=["POST"],
+            response_model=answer,
+            responses=documented(401, 404, 408, 413, 415, 422, 503),
+            dependencies=dependencies,
+            route_class_override=_FastRoute,
+        )
+
+
+@private.get("/similar/{item_id:any}", responses=_GET)
+async def similar_items(services: Injected, item_id: Id, n: Limit = 10) -> SimilarAnswer:
+    """Find items with like vectors, and items that the same users own."""
+    return await services.lookups.run(lookups.similar, services.models.current, item_id, n)
+
+
+@private.get("/items", responses=_GET)
+async def find_items(services: Injected, q: Words = "", limit: Limit = 20) -> ItemsAnswer:
+    """Find items that hold all words in their id or name, whatever the case, most owned first."""
+    return await services.lookups.run(lookups.find_items, services.models.current, q, limit)
+
+
+@private.get("/users", responses=_GET)
+async def find_users(services: Injected, q: Words = "", limit: Limit = 20) -> UsersAnswer:
+    """Find users whose id begins with a text, then those that hold it, whatever the case; short ids first."""
+    return await services.lookups.run(lookups.find_users, services.models.current, q, limit)
+
+
+@private.get("/users/{user_id:any}/items", responses=_GET)
+async def users_items(services: Injected, user_id: Id, limit: Limit = 200) -> HistoryAnswer:
+    """List what a user owns."""
+    return await services.lookups.run(lookups.history, services.models.current, user_id, limit)
+
+
+@private.get("/map", response_model=MapAnswer, responses=_GET)
+async def item_map(services: Injected) -> Response:
+    """Show up to 20,000 most owned items in the plane, like ones near each other; 503 while it is laid out."""
+    of_model = services.models.current.map
+    if of_model is None:
+        raise Problem("no-map", 404, "this model has no item vectors that a map could be made of")
+    content = of_model.answer()
+    if content is None:
+        raise Problem(
+            "not-ready", 503, "the map is being laid out; try again soon", headers={"Retry-After": "2"}
+        )
+    return as_json(content)
+
+
+@private.get("/model")
+async def describe_model(services: Injected) -> ModelAnswer:
+    """Describe the model that answers now: its kind, size, measured recall and how it was trained."""
+    return lookups.describe(services.models.current)
+
+
+@private.get("/metrics", include_in_schema=False)
+async def metrics(services: Injected) -> Response:
+    """Return the counters in Prometheus' text format."""
+    return Response(services.metrics.text(), media_type=CONTENT_TYPE)
+
+
+@public.get("/health")
+async def health() -> Status:
+    """Say that the process answers."""
+    return Status()
+
+
+@public.get("/ready", responses=documented(503))
+async def ready(services: Injected) -> Status:
+    """Say whether a recommendation would be answered now."""
+    if not services.batcher.ready:
+        raise Problem("not-ready", 503, "no recommendation can be made now", headers={"Retry-After": "1"})
+    return Status()
+
+
+def as_json(content: bytes) -> Response:
+    """Return a response of JSON that is written already."""
+    return Response(content, media_type="application/json")
