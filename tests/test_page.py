@@ -167,8 +167,8 @@ def test_ids_of_any_text_survive_the_address(go: Open) -> None:
 def test_a_product_on_the_map_opens(go: Open) -> None:
     page = go("#map")
     see(page.get_by_text("9 products, laid out by"))
-    drawing = see(page.get_by_role("application"))
-    drawing.focus()
+    plot = see(page.get_by_role("application"))
+    plot.focus()
     page.keyboard.press("ArrowRight")
     panel = see(page.locator("dialog.product[open]"))
     assert "item=" in page.url
@@ -191,14 +191,14 @@ def test_the_model_is_shown_beside_its_baselines(go: Open) -> None:
         ["popularity", "–", "0.1250", "0.1000"],
     ]
     text = page.locator("#model").inner_text()
-    assert "Measured on 400 customers kept out of the training" in text
+    assert "Measured on 400 customers held out of the training" in text
     assert "were chosen on 300 others" in text
     assert "±0.05" in text  # 2 · 0.5 / √400
     assert "Epoch 2 was the best" in text
     assert "35c69cf16e5d4cb1" in text
-    drawing = page.get_by_role("img", name="Validation recall@20")
-    assert "best 0.400 in epoch 2" in (drawing.get_attribute("aria-label") or "")
-    assert drawing.locator("polyline").get_attribute("points").count(",") == 3
+    chart = page.get_by_role("img", name="Validation recall@20")
+    assert "best 0.400 in epoch 2" in (chart.get_attribute("aria-label") or "")
+    assert chart.locator("polyline").get_attribute("points").count(",") == 3
 
 
 def test_everything_works_by_keyboard_alone(go: Open) -> None:

@@ -247,7 +247,7 @@ def test_a_model_without_codes_histories_or_measurement_says_so(visit: Open, tmp
         see(page.get_by_role("heading", name="This model has no map"))
         page.goto(server.url + "#model")
         see(page.get_by_role("heading", name="Not measured"))
-        assert "not kept" in page.locator("#model").inner_text()
+        assert "not stored" in page.locator("#model").inner_text()
 
 
 def test_without_codes_there_is_still_what_is_bought_together(visit: Open, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recae.serving.limits import Guard, read_json
+from recae.serving.guard import Guard, read_json
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem
 

@@ -234,11 +234,27 @@ def test_headers(api: TestClient) -> None:
     assert "style-src 'self' 'unsafe-inline'" in docs.headers["content-security-policy"]
     assert "script-src 'self';" in docs.headers["content-security-policy"]
     assert "://" not in docs.text  # nothing from outside
-    for name in ("swagger-ui.css", "swagger-ui-bundle.js", "start.js"):
-        answer = api.get(f"/docs/{name}")
-        assert answer.status_code == 200
-        again = api.get(f"/docs/{name}", headers={"If-None-Match": answer.headers["etag"]})
+
+
+def test_files_are_asked_for_again_and_sent_once(api: TestClient) -> None:
+    for path, kind in (
+        ("/", "text/html; charset=utf-8"),
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/start.js", "text/javascript; charset=utf-8"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
+        ("/page/page.js", "text/javascript; charset=utf-8"),
+        ("/page/map.js", "text/javascript; charset=utf-8"),  # of another room
+    ):
+        answer = api.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+        again = api.get(path, headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+        for one in (answer, again):
+            assert one.headers["cache-control"] == "no-cache"
+            assert one.headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in one.headers["content-security-policy"]
+    problem(api.post("/page/page.js"), 405, "method-not-allowed", "GET")
 
 
 TOKEN = "s3cret~token"
@@ -294,9 +310,11 @@ def test_metrics_count_by_route_not_by_id(api: TestClient) -> None:
     for id in ("P01", "P02", "nope"):  # noqa: A001
         api.get(f"/similar/{id}")
     api.get("/nothing/at/all")
+    api.get("/page/nothing.js")
     text = api.get("/metrics").text
     assert 'recae_requests_total{method="GET",route="/similar/{item_id}",status="200"} ' in text
     assert 'route="other",status="404"' in text
+    assert 'route="/page",status="404"' in text
     assert "P01" not in text
     assert "nothing/at" not in text
     assert "recae_queue_length 0.0" in text

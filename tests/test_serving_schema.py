@@ -80,3 +80,11 @@ def test_the_description_is_complete(tmp_path: Path) -> None:
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert reference in found["components"]["schemas"]
     assert "HTTPValidationError" not in text
+    for path, asked, answered in (
+        ("/recommend", "RecommendRequest", "RecommendAnswer"),
+        ("/recommend/batch", "BatchRequest", "BatchAnswer"),
+    ):
+        operation = found["paths"][path]["post"]
+        for part, model in ((operation["requestBody"], asked), (operation["responses"]["200"], answered)):
+            assert part["content"]["application/json"]["schema"]["$ref"].endswith(f"/{model}")
+        assert set(operation["responses"]) == {"200", "401", "404", "408", "413", "415", "422", "503"}

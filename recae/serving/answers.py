@@ -112,7 +112,15 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
 
 
 def to_json(served: ServedModel, lists: Sequence[RankedList]) -> list[bytes]:
-    """Return each list as the JSON of a `RecommendAnswer`; ids and names of all are looked up together."""
+    """Write each list as the JSON of a `RecommendAnswer`; ids and names of all are looked up together.
+
+    Args:
+        served: the model that made the lists.
+        lists: without explanations.
+
+    Returns:
+        ASCII, one text a list.
+    """
     if not lists:
         return []
     items = np.concatenate([one.items for one in lists])
@@ -136,7 +144,14 @@ def to_json(served: ServedModel, lists: Sequence[RankedList]) -> list[bytes]:
 
 
 def explained_json(served: ServedModel, one: RankedList) -> bytes:
-    """Return one list as the JSON of a `RecommendAnswer` with an explanation of each item.
+    """Write one list as the JSON of a `RecommendAnswer` with an explanation of each item.
+
+    Args:
+        served: the model that made the list.
+        one: the list.
+
+    Returns:
+        UTF-8.
 
     Raises:
         Problem: 422, the history is too long to be explained.

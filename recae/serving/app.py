@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from recae.serving.batcher import Batcher, LookupPool
-from recae.serving.limits import Guard
+from recae.serving.guard import Guard
 from recae.serving.metrics import Metrics
 from recae.serving.problems import HANDLERS
 from recae.serving.routes import ServeSettings, Services, add_fast_routes, private, public

@@ -181,7 +181,11 @@ class LookupPool:
         return self._waiting >= _MAX_LOOKUPS
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Call a function in a thread. Raises Problem, 503, when too many calls wait."""
+        """Call a function in a thread and return what it returns.
+
+        Raises:
+            Problem: 503, too many calls wait.
+        """
         if self.busy:
             self._refused.inc()
             raise overloaded()

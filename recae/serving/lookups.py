@@ -23,7 +23,15 @@ from recae.serving.served import ServedModel, unknown, without_histories
 
 
 def similar(served: ServedModel, item_id: str, n: int) -> SimilarAnswer:
-    """Find the n items most like an item, by their vectors and by who owns them.
+    """Find the items most like an item, by their vectors and by who owns them.
+
+    Args:
+        served: the model.
+        item_id: exact id of the item.
+        n: how many of each at most.
+
+    Returns:
+        Both lists, best first.
 
     Raises:
         Problem: 404, the item is unknown, or there is nothing to compare items by.
@@ -70,7 +78,7 @@ def similar(served: ServedModel, item_id: str, n: int) -> SimilarAnswer:
 
 
 def find_items(served: ServedModel, query: str, limit: int) -> ItemsAnswer:
-    """Find items by words in their id or name."""
+    """Find items by words in their id or name; see `ItemSearch.find`."""
     items, more = served.items.find(query, limit)
     owners = [None] * items.size if served.owners is None else served.owners[items].tolist()
     found = [
@@ -81,7 +89,11 @@ def find_items(served: ServedModel, query: str, limit: int) -> ItemsAnswer:
 
 
 def find_users(served: ServedModel, query: str, limit: int) -> UsersAnswer:
-    """Find users by a part of their id. Raises Problem, 404, without histories."""
+    """Find users by a part of their id; see `UserSearch.find`.
+
+    Raises:
+        Problem: 404, there are no histories.
+    """
     users, histories = served.recommender.users, served.recommender.histories
     if served.users is None or users is None or histories is None:
         raise without_histories()
@@ -95,7 +107,19 @@ def find_users(served: ServedModel, query: str, limit: int) -> UsersAnswer:
 
 
 def history(served: ServedModel, user_id: str, limit: int) -> HistoryAnswer:
-    """List what a user owns. Raises Problem, 404: the user is unknown, or there are no histories."""
+    """List what a user owns.
+
+    Args:
+        served: the model.
+        user_id: exact id of the user.
+        limit: how many items at most.
+
+    Returns:
+        The items in the order of their indices, and how many there are.
+
+    Raises:
+        Problem: 404, the user is unknown, or there are no histories.
+    """
     try:
         _, owned = served.user(user_id)
     except Problem as problem:

@@ -12,7 +12,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Metrics:
-    """The counters, by what they count; labels are bounded, never what somebody sent."""
+    """The counters, by what they count; labels are bounded, never what a client sent."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -48,7 +48,7 @@ class Metrics:
             self.reloads.labels(result)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answer; the labels' counters are kept at hand, since finding them costs more than counting."""
+        """Count one answer; counters of known labels are remembered, since finding them costs more than counting."""
         known = self._answered.get((route, method, status))
         if known is None:
             known = self.requests.labels(route, method, str(status)), self.seconds.labels(route)
@@ -57,7 +57,13 @@ class Metrics:
         known[1].observe(seconds)
 
     def model(self, version: str, kind: str, seconds: float) -> None:
-        """Note which model is in use since when (seconds since 1970)."""
+        """Note which model is in use.
+
+        Args:
+            version: what answers name it by.
+            kind: of the model.
+            seconds: since 1970, when it was loaded.
+        """
         self.loaded.clear()
         self.loaded.labels(version, kind).set(seconds)
 

@@ -125,7 +125,7 @@ HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Coroutine[A
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the description of answers that are problems, for a route's ``responses``."""
+    """Return the description of answers that are problems, for a route's ``responses``, by HTTP status."""
     # by reference, since FastAPI would put a model under the media type of the route's own answer
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from recae.serving import lookups
 from recae.serving.answers import RankedList, explained_json
 from recae.serving.batcher import Batcher, LookupPool, Result
-from recae.serving.limits import read_json
+from recae.serving.guard import read_json
 from recae.serving.metrics import CONTENT_TYPE, Metrics
 from recae.serving.problems import Problem, documented, invalid, overloaded
 from recae.serving.schemas import (

@@ -64,7 +64,15 @@ class ItemSearch:
         self._texts = pc.utf8_lower(texts)
 
     def find(self, query: str, limit: int) -> tuple[NDArray[np.int64], bool]:
-        """Return the indices of at most ``limit`` items that hold every word, and whether there are more."""
+        """Find items that hold every word of a query.
+
+        Args:
+            query: words between blanks, whatever the case; none finds every item.
+            limit: how many at most.
+
+        Returns:
+            Item indices (k,), and whether there are more.
+        """
         words = pc.utf8_lower(pa.array(list(dict.fromkeys(query.split())), pa.large_string())).to_pylist()
         left, at = self._texts, np.arange(self._order.size)
         # words by falling length: the rarest first, and the next ones look at what is left only
@@ -89,7 +97,15 @@ class UserSearch:
         self._texts = pc.utf8_lower(ids.take(order))
 
     def find(self, query: str, limit: int) -> tuple[NDArray[np.int64], bool]:
-        """Return the rows of at most ``limit`` users, and whether there are more."""
+        """Find users whose id holds a text.
+
+        Args:
+            query: a part of the id, whatever the case; an empty one finds every user.
+            limit: how many at most.
+
+        Returns:
+            Rows of users (k,), and whether there are more.
+        """
         part = pc.utf8_lower(pa.scalar(query, pa.large_string())).as_py()
         begins = pc.starts_with(self._texts, part).to_numpy(zero_copy_only=False)
         inside = pc.match_substring(self._texts, part).to_numpy(zero_copy_only=False)
@@ -196,16 +212,22 @@ class ServedModel:
         return ids, [None] * len(ids) if names is None else names.take(pa.array(items)).to_pylist()
 
     def item(self, item_id: str) -> int:
-        """Return an item's index; a 404 problem with the nearest ids where it is unknown."""
+        """Return an item's index.
+
+        Raises:
+            Problem: 404 with the nearest ids, the item is unknown.
+        """
         index = int(self.recommender.items.rows([item_id])[0])
         if index < 0:
             raise unknown("item", item_id, self.recommender.items.nearest(item_id))
         return index
 
     def user(self, user_id: str) -> tuple[int, NDArray[np.integer[Any]]]:
-        """Return a user's row and the indices of the items owned; a 404 problem where there is none.
+        """Return a user's row and the indices of the items owned (m,).
 
-        The nearest ids are not in it: to find them takes a pass over all ids.
+        Raises:
+            Problem: 404, the user is unknown or there are no histories. It is without the nearest ids: to find them
+                takes a pass over all ids.
         """
         users, histories = self.recommender.users, self.recommender.histories
         if users is None or histories is None:
@@ -221,7 +243,7 @@ class ServedModel:
         return row, histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
 
     def values(self, row: int) -> NDArray[np.float32] | None:
-        """Return how often and lately a user bought each item owned; None unless the model reads it."""
+        """Return how often and lately the user of a row bought each item owned (m,); None unless the model reads it."""
         histories = self.recommender.histories
         if histories is None or not reads_values(self.recommender.model):
             return None
@@ -249,6 +271,9 @@ def load_served(path: Path) -> ServedModel:
 
     Args:
         path: the model file.
+
+    Returns:
+        The model, ready to answer.
 
     Raises:
         ModelFileError: as `recae.modelfile.load`.

@@ -1,4 +1,4 @@
-"""The process: a socket, the model, uvicorn, and an orderly end."""
+"""The server process: a socket, the model, uvicorn, and an orderly end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from recae.errors import ConfigError
 
 
 def check_installed() -> None:
-    """Raise ConfigError unless everything that serving needs is installed."""
+    """Check that everything that serving needs is installed.
+
+    Raises:
+        ConfigError: it is not; the sentence names what is missing and how to install it.
+    """
     try:
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
@@ -30,11 +34,14 @@ def check_installed() -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address, not listening yet: until the model is loaded, connections are refused.
+    """Bind a socket to an address, not listening yet: until the model is loaded, connections are refused.
 
     Args:
         host: an address or name of this machine.
         port: 0 for any that is free.
+
+    Returns:
+        The socket, of the family of the address.
 
     Raises:
         ConfigError: there is no such address here, or the port is taken or not allowed.

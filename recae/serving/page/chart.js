@@ -1,4 +1,4 @@
-/* A small line drawing of one figure over the epochs. */
+/* A small line chart of one figure over the epochs. */
 
 import { el, number, svg } from "./dom.js";
 

@@ -7,7 +7,7 @@ export function el(tag, attributes = {}, ...children) {
   return dress(document.createElement(tag), attributes, children);
 }
 
-/** The same for a drawing. */
+/** The same for an SVG element. */
 export function svg(tag, attributes = {}, ...children) {
   return dress(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
@@ -34,7 +34,7 @@ export function bar(share, kind = "") {
 export function marked(text, query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   const lower = text.toLowerCase();
-  if (lower.length !== text.length) return [text]; // a few letters change length: then positions do not fit
+  if (lower.length !== text.length) return [text]; // some letters change length: then positions do not fit
   const hit = new Array(text.length).fill(false);
   for (const word of words) {
     for (let at = lower.indexOf(word); at >= 0; at = lower.indexOf(word, at + word.length)) {

@@ -1,4 +1,4 @@
-/* The view of the map: the drawing itself is map.js's, here it gets its data and its product is opened. */
+/* The view of the map: map.js draws it, here it gets its data and its product is opened. */
 
 import { api, remember } from "./api.js";
 import { $, el, many, sentence } from "./dom.js";
@@ -8,8 +8,8 @@ import { go } from "./state.js";
 const AT_MOST = 20000; // products that the server puts on a map
 const METHODS = { pca: "principal components", tsne: "t-SNE" };
 
-let drawn = null; // the drawing, and the row of each product in it
-let marked = null; // the product that the drawing shows as selected
+let drawn = null; // the drawn map, and the row of each product in it
+let marked = null; // the product that the map shows as selected
 
 /** Draw the map once, then only mark product `item` in it. */
 export function showMap(item) {
@@ -54,7 +54,7 @@ function draw(answer, item) {
 }
 
 function mark(item) {
-  if (item === marked) return; // it was chosen in the drawing itself, which should not move then
+  if (item === marked) return; // it was chosen on the map itself, which should not move then
   marked = item;
   drawn.picture.select(drawn.rows.get(item) ?? -1);
 }

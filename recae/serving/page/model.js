@@ -21,7 +21,7 @@ function measured(metrics) {
   if (!rows.length) {
     return el("section", {},
       el("h2", {}, "Not measured"),
-      el("p", {}, "This file carries no measurement. recae train writes one, on customers kept out of the training."),
+      el("p", {}, "This file carries no measurement. recae train writes one, on customers held out of the training."),
     );
   }
   const place = (key) => (key.startsWith("recall@") ? Number(key.slice(7)) : 1e9); // the names come in text order
@@ -69,7 +69,7 @@ function howMeasured(metrics) {
   const chance = 2 * 0.5 / Math.sqrt(users);
   return el("div", { class: "prose" },
     el("p", {},
-      `Measured on ${many(users, "customer")} kept out of the training: a part of each history was hidden and `
+      `Measured on ${many(users, "customer")} held out of the training: a part of each history was hidden and `
       + "had to be found from the rest. Nothing was chosen on these customers",
       metrics.validation_users
         ? `; when to stop, and the baselines’ settings, were chosen on ${whole(metrics.validation_users)} others.`
@@ -99,9 +99,9 @@ function learned(history) {
 function about(answer) {
   const facts = [
     ["Kind", answer.kind],
-    ["Customers", answer.n_users === null ? "not kept" : whole(answer.n_users)],
+    ["Customers", answer.n_users === null ? "not stored" : whole(answer.n_users)],
     ["Products", whole(answer.n_items)],
-    ["Purchases", answer.n_interactions === null ? "not kept" : whole(answer.n_interactions)],
+    ["Purchases", answer.n_interactions === null ? "not stored" : whole(answer.n_interactions)],
     ["Loaded", when(answer.loaded_at)],
     ["Model", answer.model],
     ["Fingerprint of the data", answer.fingerprint],

@@ -75,7 +75,7 @@ export function prepareProduct() {
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !panel.open || panel.matches(":modal")) return;
-    // The drawing of the map takes the key for itself, to end its selection.
+    // The map takes the key for itself, to end its selection.
     if (!event.defaultPrevented || $("map").contains(event.target)) closeProduct();
   });
 }

@@ -1,4 +1,4 @@
-/* What the page shows, kept in the address: #user=42, #basket=P1,P2, #item=P3, #map, #model. */
+/* What the page shows, stored in the address: #user=42, #basket=P1,P2, #item=P3, #map, #model. */
 
 export const NUMBER = 10;
 const VIEWS = ["recommend", "map", "model"];
