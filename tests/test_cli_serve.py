@@ -46,7 +46,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     refused(recae("serve", "--model", tmp_path / "bad.recae", "--port", "0"), "bad.recae")
 
 
-@pytest.mark.parametrize("module", ["uvicorn", "swagger_ui_bundle", "prometheus_client"])
+@pytest.mark.parametrize("module", ["uvicorn", "fastapi_offline", "prometheus_client"])
 def test_a_missing_extra(path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     refused(recae("serve", "--model", path, "--port", "0"), module, "pip install 'recae[serve]'")

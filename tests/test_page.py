@@ -58,6 +58,15 @@ def go(open_page: Open, url: str) -> Iterator[Open]:  # noqa: F811
         assert [address for address in page.requests if not address.startswith((url, "data:"))] == []
 
 
+def test_the_documentation_shows_every_route(go: Open) -> None:
+    page = go("docs")
+    see(page.locator("h1, h2").get_by_text("recae"))
+    count(page.locator(".opblock"), 10)
+    page.get_by_role("button", name="/recommend", exact=False).first.click()
+    see(page.get_by_text("Recommend items to a user or for a basket."))
+    see(page.locator(".response").get_by_text("the model does not know it"))
+
+
 def names(page: Page, where: str = ".pick h2") -> list[str]:
     see(page.locator(where).first)
     return page.locator(where).all_inner_texts()

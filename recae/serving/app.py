@@ -67,14 +67,11 @@ def create_app(models: ModelReloader, metrics: Metrics, settings: ServeSettings)
 
 def _add_files(app: FastAPI) -> None:
     """Add the page, with the files of the interactive map, and Swagger's page over the description."""
-    import swagger_ui_bundle
-
     # what the system's own table says of it may be anything, and browsers run no script of another type
     mimetypes.add_type("text/javascript", ".js")
     here = Path(__file__).parent
-    swagger = f"vendor/{swagger_ui_bundle.swagger_ui_path.name}"
     page = StaticFiles(directory=here / "page", packages=[("recae.insight", "assets")])
-    docs = StaticFiles(directory=here / "docs", packages=[("swagger_ui_bundle", swagger)])
+    docs = StaticFiles(directory=here / "docs", packages=[("fastapi_offline", "static")])
 
     @app.get("/", include_in_schema=False)
     async def page_index(request: Request) -> Response:

@@ -20,9 +20,9 @@ def check_installed() -> None:
     """
     try:
         import fastapi  # noqa: F401
+        import fastapi_offline  # noqa: F401
         import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
-        import swagger_ui_bundle  # noqa: F401
         import uvicorn  # noqa: F401
 
         if sys.platform != "win32":
