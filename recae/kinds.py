@@ -22,9 +22,10 @@ from recae.training.kinds.baselines import (
     ItemKNNConfig,
     PopularityConfig,
 )
-from recae.training.kinds.deep_config import DeepConfig
+from recae.training.kinds.deep import DeepConfig
 from recae.training.kinds.linear import EaseConfig, EdlaeConfig, SparseLinearConfig
-from recae.training.kinds.vae_config import MultVaeConfig, RecVaeConfig
+from recae.training.kinds.recvae import RecVaeConfig
+from recae.training.kinds.vae import MultVaeConfig
 
 
 @dataclass(frozen=True)

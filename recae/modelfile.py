@@ -65,6 +65,7 @@ from recae.ids import IdMap
 from recae.models import KINDS, Model
 from recae.models.base import reads_values
 from recae.recommender import Recommender
+from recae.settings import current_names
 
 FORMAT_VERSION = 1
 KEY = "recae"
@@ -195,7 +196,7 @@ def _read_metadata(file: Any) -> dict[str, Any]:
         raise _damaged(f"n_items is {_short(metadata.get('n_items'))}, not a whole number")
     if not (metadata.get("n_users", ...) is None or _is_count(metadata.get("n_users"))):
         raise _damaged(f"n_users is {_short(metadata.get('n_users'))}, not a whole number")
-    return metadata
+    return {**metadata, "config": current_names(config)}
 
 
 def _check_names(file: Any) -> list[str]:

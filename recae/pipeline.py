@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -285,10 +285,10 @@ def _read_repeats(
 def _with_decay(kind: str, config: Any, decay: float) -> Any:
     """The configuration with the decay that the histories are weighted with, where the kind has a use for it."""
     if kind == "frequency":
-        return replace(config, decay=decay)
+        return config.updated(decay=decay)
     chosen = kind == "blend" and (config.components is None or "frequency" in config.components)
     if chosen or (kind == "auto" and "frequency" in config.kinds()):
-        return replace(config, parts={**config.parts, "frequency.decay": decay})
+        return config.updated(parts={**config.parts, "frequency.decay": decay})
     return config
 
 

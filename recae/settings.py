@@ -1,116 +1,297 @@
-"""Settings of a kind of model from texts, TOML files and Python values, checked by name, type and range."""
+"""Settings of the kinds of model: their base class, and settings from texts, TOML files and Python values.
+
+A setting is one line of a class: type, default, meaning and range. What `--set`, TOML files, `recae settings` and error
+sentences know of it comes from there:
+
+    class SigmoidConfig(Settings):
+        factors: int | None = setting(None, "size of the code, d", ge=1, le=16_384)
+        code_norm: Literal["l1", "l2"] = setting("l2", "norm of the code")
+"""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import math
-import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from recae.confidence import Weighting
-from recae.errors import ConfigError, RecaeError
+from recae.errors import ConfigError
 from recae.filters import Filters
 
 _READ = (int, float, bool, str)  # in the order in which a text is tried
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_BOUNDS = ("ge", "gt", "le", "lt")
+
+LARGEST_SEED = 2**63 - 1
+
+PARTS = "a table of settings by dotted names, such as {'sigmoid.factors': 256}"
+"""What the field `parts` of a kind that is put together from several is."""
+
+RENAMED = {"noise": "dropout"}
+"""Names of settings in files of earlier versions, and what they are called today."""
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    wanted: str = "",
+) -> Any:
+    """Declare a setting of a `Settings` class.
+
+    Args:
+        default: its value where none is given; None where one is chosen from the data.
+        meaning: what it is, for people.
+        ge: the least value.
+        gt: the number that every value exceeds.
+        le: the largest value.
+        lt: the number that every value stays below.
+        wanted: type and range in words, where the class checks what the type does not say.
+    """
+    bounds = {
+        name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None
+    }
+    return Field(
+        default, description=meaning, json_schema_extra={"wanted": wanted} if wanted else None, **bounds
+    )  # type: ignore[call-overload]  # its overloads do not take bounds by name
+
+
+def redefined(settings_class: type[Settings], name: str, default: Any) -> Any:
+    """Declare a setting of a base class once more, with another default."""
+    field = settings_class.model_fields[name]
+    return setting(default, field.description or "", wanted=_own_words(field), **_bounds(field))
+
+
+class Settings(BaseModel):
+    """Base of the settings of a kind of model: frozen, checked by name, type and range.
+
+    A whole number is taken for a number, and no text for either. What does not fit is a ConfigError, which says what
+    was wanted and found; so is, in the checks of a subclass, what does not go together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def __init__(self, **values: Any) -> None:
+        """Take the settings that are given, and the defaults of all others.
+
+        Raises:
+            ConfigError: a name is unknown, or a value not of the type and range that are wanted.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_refusal(type(self), error)) from error
+
+    def updated(self, **changes: Any) -> Self:
+        """Return these settings with some changed, checked like new ones."""
+        return type(self)(**{**dict(self), **changes})
+
+    def filled(self, **chosen: Any) -> Self:
+        """Return these settings with each None replaced by what was chosen for it."""
+        return self.updated(**{name: value for name, value in chosen.items() if getattr(self, name) is None})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings by name, as JSON values."""
+        return self.model_dump()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a configuration that a person can set.
+    """What is known of a setting.
 
-    name      of the field
-    types     of its values, without None: some of int, float, bool and str
-    optional  None is allowed: chosen from the data
-    default   its value when it is not given
-    wanted    type and range in words, such as "a whole number from 1 to 16384"
-    meaning   what the configuration's docstring says of it
+    Attributes:
+        name: of the field.
+        types: of its values, without None: some of int, float, bool and str; empty where no text can give it.
+        optional: whether None is allowed: chosen from the data.
+        default: its value when it is not given.
+        limits: type and range in words, such as "a whole number from 1 to 16384".
+        meaning: what it is.
     """
 
     name: str
     types: tuple[type, ...]
     optional: bool
     default: Any
-    wanted: str
+    limits: str
     meaning: str
 
+    @property
+    def wanted(self) -> str:
+        """Type and range in words, None included."""
+        return f"{self.limits} or 'none'" if self.optional else self.limits
 
-def settings_of(config_class: type[Any]) -> Mapping[str, Setting]:
-    """The settings of a configuration class by name, in its order; fields of other types are not for people to set."""
-    of: Any = config_class  # mypy holds that a type cannot be hashed
-    return _settings_of(of)
+
+def settings_of(settings_class: type[Settings]) -> Mapping[str, Setting]:
+    """Return the settings that a text can give, by name, in the order of the class."""
+    return MappingProxyType(
+        {name: found for name, found in _described(settings_class).items() if found.types}
+    )
 
 
 @cache
-def _settings_of(config_class: Any) -> Mapping[str, Setting]:
-    hints, meanings = get_type_hints(config_class), _meanings(config_class)
-    found = {}
-    for field in fields(config_class):
-        of_hint = _types(hints[field.name])
-        optional = NoneType in of_hint
-        types: tuple[type, ...] = tuple(kind for kind in _READ if kind in of_hint)
-        if types and field.init:
-            default = field.default if field.default is not MISSING else None
-            wanted = _wanted(config_class, field.name, types) + (" or 'none'" if optional else "")
-            found[field.name] = Setting(
-                field.name, types, optional, default, wanted, meanings.get(field.name, "")
-            )
-    return MappingProxyType(found)
+def _described(settings_class: type[Settings]) -> Mapping[str, Setting]:
+    described = {}
+    for name, field in settings_class.model_fields.items():
+        hints = _plain_types(field.annotation)
+        types: tuple[type, ...] = tuple(kind for kind in _READ if kind in hints)
+        limits = _own_words(field) or _limits(field, types)
+        default = field.get_default(call_default_factory=False)
+        described[name] = Setting(name, types, NoneType in hints, default, limits, field.description or "")
+    return described
 
 
-def _types(hint: Any) -> set[type]:
+def _plain_types(hint: Any) -> set[type]:
     """The plain types in an annotation; empty when there is something else in it."""
     if get_origin(hint) is Literal:
-        return {type(choice) for choice in get_args(hint)}
+        return {type(value) for value in get_args(hint)}
     if hint in (*_READ, NoneType):
         return {hint}
-    parts = [_types(part) for part in get_args(hint)]
-    if get_origin(hint) in (list, tuple, dict, set) or not parts or not all(parts):
+    parts = [_plain_types(part) for part in get_args(hint)]
+    if (
+        (isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Iterable))
+        or not parts
+        or not all(parts)
+    ):
         return set()
     return set().union(*parts)
 
 
-def _wanted(config_class: type[Any], name: str, types: tuple[type, ...]) -> str:
-    """Type and range: what the class itself says when it refuses a value, so that it is written in one place."""
-    try:
-        config_class(**{name: "?" if str in types else math.nan})
-    except RecaeError as error:
-        if found := re.search(rf"\b{name} (?:is|are) (.+?)[,;:] (?:but )?found\b", str(error)):
-            return found[1]
-    except Exception:  # noqa: S110  a class that cannot take it says nothing of its range
-        pass
+def _own_words(field: FieldInfo) -> str:
+    more = field.json_schema_extra
+    return str(more.get("wanted", "")) if isinstance(more, dict) else ""
+
+
+def _bounds(field: FieldInfo) -> dict[str, Any]:
+    return {n: getattr(m, n) for m in field.metadata for n in _BOUNDS if getattr(m, n, None) is not None}
+
+
+def _limits(field: FieldInfo, types: Sequence[type]) -> str:
+    """Type and range of a field in words."""
+    named = [*get_args(field.annotation), field.annotation]
+    literals = [value for hint in named if get_origin(hint) is Literal for value in get_args(hint)]
+    if literals:
+        return f"one of {', '.join(map(str, literals))}"
+    if str not in types and (int in types or float in types):
+        return in_words(whole=float not in types, **_bounds(field))
     return " or ".join(_TYPE_NAMES[kind] for kind in types if kind is not int or float not in types)
 
 
-def _meanings(config_class: type[Any]) -> dict[str, str]:
-    """Field name → its lines in the docstrings of the class and its bases, joined."""
-    meanings: dict[str, str] = {}
-    for cls in reversed(config_class.__mro__):
-        if not hasattr(cls, "__dataclass_fields__"):
-            continue
-        name = None
-        for line in inspect.cleandoc(cls.__doc__ or "").splitlines():
-            found = re.match(r"(\w+)(?: : .*|  +(\S.*)|)$", line)
-            if found and found[1] in cls.__dataclass_fields__:
-                name = found[1]
-                meanings[name] = found[2] or ""
-            elif name and line.startswith("  "):
-                meanings[name] = f"{meanings[name]} {line.strip()}".strip()
-            else:
-                name = None
-    return meanings
+def in_words(
+    *,
+    whole: bool,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> str:
+    """Return a range of numbers in words, such as "a whole number from 1 to 16384"."""
+    text = _TYPE_NAMES[int if whole else float]
+    if ge is not None or gt is not None:
+        text += f" from {ge:g}" if gt is None else f" above {gt:g}"
+    if lt is not None:
+        text += f" and below {lt:g}" if ge is not None or gt is not None else f" below {lt:g}"
+    elif le is not None:
+        text += f" to {le:g}" if ge is not None or gt is not None else f" up to {le:g}"
+    return text
 
 
-Kinds = Mapping[str, type[Any]]
-"""Kind → configuration class."""
+def _refusal(settings_class: type[Settings], error: ValidationError) -> str:
+    """The sentence for the first setting that is wrong."""
+    first = error.errors(include_url=False)[0]
+    name, found = str(first["loc"][0]), first["input"]
+    if first["type"] == "extra_forbidden":
+        return _no_such(settings_class.__name__, name, settings_of(settings_class))
+    wrong = _described(settings_class)[name]
+    if first["type"] == "literal_error":
+        return f"{name} is {wrong.limits}, found {found!r}: choose one of these"
+    if first["type"].startswith(("greater_than", "less_than")):
+        return f"{name} is {wrong.limits}, found {found!r}: give one in that range"
+    return f"{name} is {wrong.wanted}, found {found!r}: give one"
+
+
+def _no_such(kind: str, name: str, known: Mapping[str, Setting]) -> str:
+    """The sentence for a name that is no setting of a kind."""
+    nearest = [RENAMED[name]] if RENAMED.get(name) in known else difflib.get_close_matches(name, known, n=1)
+    if nearest:
+        return f"{kind} has no setting '{name}'; did you mean '{nearest[0]}' ({known[nearest[0]].wanted})?"
+    return f"{kind} has no setting '{name}'; choose one of {', '.join(known)}"
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a file of an earlier version under the names of today, those of a blend's parts likewise.
+
+    Where a file holds a setting under both names, the old one counted.
+    """
+    found = {name: value for name, value in values.items() if name.rpartition(".")[2] not in RENAMED}
+    for name, value in values.items():
+        part, dot, own = name.rpartition(".")
+        if own in RENAMED and value is not None:
+            found[part + dot + RENAMED[own]] = value
+    parts = found.get("parts")
+    if isinstance(parts, list):
+        found["parts"] = [
+            {**part, "config": current_names(part["config"])}
+            if isinstance(part, dict) and isinstance(part.get("config"), dict)
+            else part
+            for part in parts
+        ]
+    return found
+
+
+def check_range(
+    name: str,
+    value: float | None,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    whole: bool = False,
+) -> None:
+    """Check an argument that is no setting of a kind of model.
+
+    Raises:
+        ConfigError: `value` is neither None nor a number in the range, a whole one if it has to be.
+    """
+    if value is None:
+        return
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    fits = fits and (low < value if open_low else low <= value)
+    fits = fits and (value < high if open_high else value <= high)
+    if not fits:
+        bounds = {"gt" if open_low else "ge": low, "lt" if open_high else "le": high}
+        raise ConfigError(
+            f"{name} is {in_words(whole=whole, **bounds)}, found {value!r}: give one in that range"
+        )
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Check an argument that is no setting of a kind of model.
+
+    Raises:
+        ConfigError: `value` is not one of the choices.
+    """
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        listed = ", ".join(json.dumps(choice) for choice in choices)
+        raise ConfigError(f"{name} is one of {listed}, found {value!r}: choose one of these")
+
+
+Kinds = Mapping[str, type[Settings]]
+"""Kind → class of its settings."""
 
 FILTERS = "filters"
 """The table of a TOML file that says which purchases count; the fields of `recae.filters.Filters`."""
@@ -132,7 +313,7 @@ _TRUTH = {
 
 
 def parse_settings(
-    config_class: type[Any], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
+    config_class: type[Settings], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
 ) -> dict[str, Any]:
     """Typed values of texts "key=value", by key.
 
@@ -154,7 +335,9 @@ def parse_settings(
     return values
 
 
-def read_toml(path: Path, kind: str, config_class: type[Any], *, kinds: Kinds = _NO_KINDS) -> dict[str, Any]:
+def read_toml(
+    path: Path, kind: str, config_class: type[Settings], *, kinds: Kinds = _NO_KINDS
+) -> dict[str, Any]:
     """The settings of a kind in a TOML file, by key.
 
     They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
@@ -217,7 +400,7 @@ def toml_weights(path: Path) -> Weighting:
 
 
 def build_config(
-    kind: str, config_class: type[Any], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
+    kind: str, config_class: type[Settings], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
 ) -> Any:
     """The configuration of these values; ConfigError for an unknown name, a value of another type or out of range.
 
@@ -233,9 +416,7 @@ def build_config(
         key = full_name(config_class, given, kinds)
         if key != given and key in values:
             raise ConfigError(f"the setting '{key}' is given twice, once as '{given}'; give it once")
-        setting = find_setting(kind, config_class, key, kinds)
-        if not _fits(setting, value):
-            raise ConfigError(f"{key} is {setting.wanted}, found {value!r}: give one")
+        find_setting(kind, config_class, key, kinds)
         part, dot, name = key.rpartition(".")
         if dot:
             parts.setdefault(part, {})[name] = value
@@ -276,7 +457,7 @@ def choose_kind(kind: str, known: Iterable[str]) -> str:
     return kind
 
 
-def find_setting(kind: str, config_class: type[Any], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
+def find_setting(kind: str, config_class: type[Settings], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
     """The setting of a kind of that name; ConfigError with the nearest, type and range, or the kinds that have it."""
     part, dot, name = key.rpartition(".")
     if dot and _takes_parts(config_class):
@@ -295,29 +476,29 @@ def find_setting(kind: str, config_class: type[Any], key: str, kinds: Kinds = _N
             f"{kind} has no setting '{key}', which {_listed(having)} {'has' if len(having) == 1 else 'have'}; "
             f"leave it out, or choose one of {', '.join(known)}"
         )
-    near = difflib.get_close_matches(key, known, n=1)
-    if near:
-        raise ConfigError(
-            f"{kind} has no setting '{key}'; did you mean '{near[0]}' ({known[near[0]].wanted})?"
-        )
-    raise ConfigError(f"{kind} has no setting '{key}'; choose one of {', '.join(known)}")
+    raise ConfigError(_no_such(kind, key, known))
 
 
-def full_name(config_class: type[Any], key: str, kinds: Kinds) -> str:
+def full_name(config_class: type[Settings], key: str, kinds: Kinds) -> str:
     """`sigmoid.factors` for the `factors` of a kind put together from several that has none itself; else `key`."""
     if key in settings_of(config_class) or key not in _settings_of_main(config_class, kinds):
         return key
-    return f"{config_class.main_part}.{key}"
+    return f"{_main_part(config_class)}.{key}"
 
 
-def _settings_of_main(config_class: type[Any], kinds: Kinds) -> Mapping[str, Setting]:
+def _settings_of_main(config_class: type[Settings], kinds: Kinds) -> Mapping[str, Setting]:
     """The settings of the main part of a kind put together from several; empty for all others."""
-    main: str = getattr(config_class, "main_part", "")
+    main = _main_part(config_class)
     return settings_of(kinds[main]) if main in kinds else {}
 
 
-def _takes_parts(config_class: type[Any]) -> bool:
-    return "parts" in getattr(config_class, "__dataclass_fields__", {})
+def _main_part(config_class: type[Settings]) -> str:
+    main: str = getattr(config_class, "main_part", "")
+    return main
+
+
+def _takes_parts(config_class: type[Settings]) -> bool:
+    return "parts" in config_class.model_fields
 
 
 def _document(path: Path) -> dict[str, Any]:

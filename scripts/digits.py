@@ -48,7 +48,7 @@ SIZES = (8, 16, 32, 49)
 NOISE = 0.5
 
 # Chosen by the error on the validation part, digits 1,257 to 1,436 in the order of seed 0.
-COMMON = {"loss": "squared", "tied": True, "purchase_weight": 1.0, "input_power": 0.0, "noise": 0.0}
+COMMON = {"loss": "squared", "tied": True, "purchase_weight": 1.0, "input_power": 0.0, "dropout": 0.0}
 DEEP = {**COMMON, "activation": "silu", "epochs": 60, "batch_size": 32, "learning_rate": 0.003}
 SETTINGS: dict[int, dict[str, Any]] = {
     **{size: {**DEEP, "layers": f"256,{size}"} for size in SIZES[:-1]},
@@ -57,7 +57,7 @@ SETTINGS: dict[int, dict[str, Any]] = {
 DENOISING = {
     **DEEP,
     "layers": "256,49",
-    "noise": NOISE,
+    "dropout": NOISE,
     "epochs": 80,
     "batch_size": 64,
     "learning_rate": 0.005,
@@ -69,8 +69,7 @@ def fit(
 ) -> DeepAutoencoder:
     """The deep autoencoder of digits (n, 64)."""
     from recae.training.callbacks import Hooks
-    from recae.training.kinds.deep import fit_deep
-    from recae.training.kinds.deep_config import DeepConfig
+    from recae.training.kinds.deep import DeepConfig, fit_deep
 
     given = {
         **settings,

@@ -10,11 +10,11 @@ from recae.models.blend import Part
 from recae.training.callbacks import Hooks
 from recae.training.config import SigmoidConfig
 from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
-from recae.training.kinds.deep import fit_deep
-from recae.training.kinds.deep_config import DeepConfig
+from recae.training.kinds.deep import DeepConfig, fit_deep
 from recae.training.kinds.linear import EaseConfig, EdlaeConfig, SparseLinearConfig
+from recae.training.kinds.recvae import RecVaeConfig
 from recae.training.kinds.sigmoid import train_sigmoid
-from recae.training.kinds.vae_config import MultVaeConfig, RecVaeConfig
+from recae.training.kinds.vae import MultVaeConfig
 
 MULTVAE = MultVaeConfig(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
 RECVAE = RecVaeConfig(
@@ -34,7 +34,7 @@ def blend(matrix: sp.csr_matrix) -> Blend:
 
 ALS = AlsConfig(factors=8, regularization=0.1, alpha=5.0, seed=1)
 BPR = BprConfig(factors=8, learning_rate=0.1, others=64, seed=1)
-DEEP = DeepConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, noise=0.2, seed=1)
+DEEP = DeepConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
 
 # a new kind of model needs one line here to come under the contract
 FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {

@@ -15,12 +15,14 @@ def matrix() -> sp.csr_matrix:
     return found
 
 
-def batch(power: "float | str" = 0.5, noise: float = 0.0, seed: int = 0, emphasis: float = 1.0) -> Batch:
+def batch(
+    input_power: "float | str" = 0.5, dropout: float = 0.0, seed: int = 0, emphasis: float = 1.0
+) -> Batch:
     return make_batch(
         matrix(),
         np.array([7, 4, 2, 11]),
-        noise=noise,
-        power=power,
+        dropout=dropout,
+        input_power=input_power,
         emphasis=emphasis,
         rng=np.random.default_rng(seed),
         dtype=torch.float64,
@@ -35,7 +37,7 @@ def test_entries_weigh_what_is_given_times_the_emphasis_of_what_is_hidden() -> N
     each = np.arange(1, M.nnz + 1, dtype=np.float32)
     users = [7, 4, 2, 11]
     found = make_batch(
-        M, np.array(users), noise=0.5, power=0.5, emphasis=3.0, entry_weights=each,
+        M, np.array(users), dropout=0.5, input_power=0.5, emphasis=3.0, entry_weights=each,
         rng=np.random.default_rng(0), dtype=torch.float64, device="cpu",
     )  # fmt: skip
     own = [each[p] for user in users for p in range(M.indptr[user], M.indptr[user + 1])]
@@ -65,7 +67,7 @@ def test_entries_are_those_of_the_rows_normalised(power: "float | str") -> None:
 
 def test_noise_hides_its_share_and_keeps_the_mean() -> None:
     plain = batch()
-    draws = [batch(noise=0.3, emphasis=2.5, seed=seed) for seed in range(4000)]
+    draws = [batch(dropout=0.3, emphasis=2.5, seed=seed) for seed in range(4000)]
     inputs = torch.stack([draw.inputs for draw in draws])
     hidden = inputs == 0
     assert float(hidden.double().mean()) == pytest.approx(0.3, abs=0.01)
@@ -79,17 +81,17 @@ def test_noise_hides_its_share_and_keeps_the_mean() -> None:
 
 
 def test_the_same_generator_hides_the_same_and_none_is_drawn_without_noise() -> None:
-    assert torch.equal(batch(noise=0.5, seed=1).inputs, batch(noise=0.5, seed=1).inputs)
-    assert not torch.equal(batch(noise=0.5, seed=1).inputs, batch(noise=0.5, seed=2).inputs)
+    assert torch.equal(batch(dropout=0.5, seed=1).inputs, batch(dropout=0.5, seed=1).inputs)
+    assert not torch.equal(batch(dropout=0.5, seed=1).inputs, batch(dropout=0.5, seed=2).inputs)
     rng = np.random.default_rng(0)
-    options = {"power": 0.5, "emphasis": 1.0, "dtype": torch.float32, "device": "cpu"}
-    make_batch(matrix(), np.arange(3), noise=0.0, rng=rng, **options)  # type: ignore[arg-type]
+    options = {"input_power": 0.5, "emphasis": 1.0, "dtype": torch.float32, "device": "cpu"}
+    make_batch(matrix(), np.arange(3), dropout=0.0, rng=rng, **options)  # type: ignore[arg-type]
     assert rng.random() == np.random.default_rng(0).random()
 
 
 def test_a_row_of_stored_zeros_enters_as_zeros() -> None:
     zeros = sp.csr_matrix((np.zeros(2), [0, 2], [0, 2]), shape=(1, 3))
-    options = {"noise": 0.0, "emphasis": 1.0, "dtype": torch.float32, "device": "cpu"}
-    found = make_batch(zeros, np.arange(1), power="l2", rng=np.random.default_rng(0), **options)  # type: ignore[arg-type]
+    options = {"dropout": 0.0, "emphasis": 1.0, "dtype": torch.float32, "device": "cpu"}
+    found = make_batch(zeros, np.arange(1), input_power="l2", rng=np.random.default_rng(0), **options)  # type: ignore[arg-type]
     assert found.inputs.tolist() == [0, 0]
     assert found.inputs.dtype == torch.float32

@@ -1,7 +1,6 @@
 """Blocks of users against their oracle: plain steps on dense weights, one user after the other."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,7 +152,7 @@ CHANGES = [
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-9)])
 def test_weights_and_loss_agree_with_autograd(change: dict[str, float], dtype: str, tolerance: float) -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, dtype=dtype, **change)
+    config = SMALL.updated(dtype=dtype, **change)
     expected, expected_loss = oracle(
         matrix, config, 4, drawn_by_numpy(matrix, config), first_weights(matrix, config)
     )
@@ -184,7 +183,7 @@ def drawn_by_device(trainer: DeviceBlockTrainer) -> Draw:
 def test_the_device_path_agrees_with_autograd(change: dict[str, float], dtype: str, tolerance: float) -> None:
     """What a GPU runs, on the CPU."""
     matrix = purchases(90, 60)
-    config = replace(SMALL, dtype=dtype, **change)
+    config = SMALL.updated(dtype=dtype, **change)
     trainer = DeviceBlockTrainer(matrix, config, "cpu")
     draw = drawn_by_device(DeviceBlockTrainer(matrix, config, "cpu"))
     start = (trainer.E.numpy().copy(), trainer.V.numpy().copy())
@@ -206,7 +205,7 @@ def test_the_device_path_agrees_with_autograd(change: dict[str, float], dtype: s
 def test_weighted_purchases_agree_with_autograd(place: str, change: dict[str, float]) -> None:
     matrix = purchases(90, 60)
     each = np.random.default_rng(5).lognormal(0, 0.9, matrix.nnz).clip(0.02, 4).astype(np.float32)
-    config = replace(SMALL, dtype="float64", **change)
+    config = SMALL.updated(dtype="float64", **change)
     trainer: BlockTrainer | DeviceBlockTrainer
     if place == "host":
         trainer = BlockTrainer(matrix, config, each)
@@ -226,7 +225,7 @@ def test_weighted_purchases_agree_with_autograd(place: str, change: dict[str, fl
 
 def test_blocks_of_one_user_are_per_user_sgd() -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, dtype="float64", batch_size=1)
+    config = SMALL.updated(dtype="float64", batch_size=1)
     one, other = BlockTrainer(matrix, config), PerUserTrainer(matrix, config)
     other._block = 1  # dropout is drawn for a block
     assert run_epoch(one) == pytest.approx(run_epoch(other), rel=1e-10)
@@ -245,7 +244,7 @@ def test_same_seed_same_bits_and_another_seed_other_bits(kind: str) -> None:
     matrix = purchases(200, 80)
     found = []
     for seed in (3, 3, 4):
-        trainer = TRAINERS[kind](matrix, replace(SMALL, seed=seed))
+        trainer = TRAINERS[kind](matrix, SMALL.updated(seed=seed))
         run_epoch(trainer)
         found.append(trainer.model().arrays())
     for name, array in found[0].items():
@@ -258,7 +257,7 @@ def test_same_seed_same_bits_and_another_seed_other_bits(kind: str) -> None:
 @pytest.mark.parametrize("change", [{"fold_every": 40}, {"learning_rate": 0.4}], ids=["fold", "rescale"])
 def test_restored_state_goes_on_with_the_same_bits(kind: str, blocks: int, change: dict[str, float]) -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, **change)
+    config = SMALL.updated(**change)
     straight, first = (TRAINERS[kind](matrix, config) for _ in range(2))
     run_epoch(straight)
     run_epoch(first)
@@ -275,7 +274,7 @@ def test_restored_state_goes_on_with_the_same_bits(kind: str, blocks: int, chang
 
 def test_a_batch_larger_than_the_number_of_users_is_refused() -> None:
     with pytest.raises(ConfigError, match="batch_size is 90, and only 89 users"):
-        BlockTrainer(purchases(90, 60), replace(SMALL, batch_size=90))
+        BlockTrainer(purchases(90, 60), SMALL.updated(batch_size=90))
 
 
 @pytest.mark.parametrize("batch_size", [0, 1.5, True])
@@ -294,7 +293,7 @@ def test_users_together_keep_u_from_shrinking_too_far() -> None:
 def test_identical_histories_at_the_largest_rate_stay_stable(kind: str) -> None:
     """All codes are one and the same, so that U shrinks as fast as it can."""
     matrix = sp.csr_matrix(np.tile(np.arange(40) % 3 == 0, (300, 1)).astype(np.float32))
-    config = replace(SMALL, batch_size=100, learning_rate=0.45, dropout=0.0)
+    config = SMALL.updated(batch_size=100, learning_rate=0.45, dropout=0.0)
     trainer = TRAINERS[kind](matrix, config)
     losses = [run_epoch(trainer) for _ in range(3)]
     assert losses[-1] < 1e-3
@@ -312,6 +311,6 @@ def test_a_loss_that_is_not_finite_is_an_error(kind: str) -> None:
 
 
 def test_the_batch_size_chooses_the_trainer() -> None:
-    model, history = train_sigmoid(purchases(90, 60), replace(SMALL, epochs=8))
+    model, history = train_sigmoid(purchases(90, 60), SMALL.updated(epochs=8))
     assert model.settings["batch_size"] == 16
     assert history[-1].loss < history[0].loss

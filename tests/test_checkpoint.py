@@ -79,7 +79,7 @@ def same(
     assert timeless[0] == timeless[1]
 
 
-CONFIGS = [SMALL, replace(SMALL, batch_size=16), replace(SMALL, batch_size=16, learning_rate=0.02)]
+CONFIGS = [SMALL, SMALL.updated(batch_size=16), SMALL.updated(batch_size=16, learning_rate=0.02)]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["per-user", "blocks", "blocks-slow"])
@@ -203,7 +203,7 @@ def resume(
 
 
 def test_another_configuration_is_refused_with_what_differs(written: Path) -> None:
-    message = resume(written, config=replace(SMALL, learning_rate=0.2, factors=9))
+    message = resume(written, config=SMALL.updated(learning_rate=0.2, factors=9))
     assert "learning_rate: was 0.3, is 0.2" in message
     assert "factors: was 8, is 9" in message
     assert "epochs" not in message

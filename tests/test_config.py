@@ -1,7 +1,6 @@
 """Configuration: ranges, and what is chosen from the data."""
 
 import math
-from dataclasses import fields
 
 import pytest
 import scipy.sparse as sp
@@ -52,7 +51,7 @@ def test_what_is_given_stays_and_the_rest_is_chosen() -> None:
     given = SigmoidConfig(factors=7, seed=3)
     chosen = resolve(given, shape(500, 100, 1000))
     assert (chosen.factors, chosen.seed) == (7, 3)
-    assert all(getattr(chosen, field.name) is not None for field in fields(ResolvedConfig))
+    assert all(getattr(chosen, name) is not None for name in ResolvedConfig.model_fields)
     assert resolve(chosen, shape(5, 10, 10)) == chosen
 
 

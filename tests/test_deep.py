@@ -1,6 +1,5 @@
 """The deep autoencoder: its formula, its layers, what its options do, and what is refused."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from recae.training.callbacks import Hooks
 from recae.training.config import ResolvedConfig
 from recae.training.exact.parameters import first_encoder
 from recae.training.kinds import deep
-from recae.training.kinds.deep import DeepNetwork, _network, activate, fit_deep, make_deep_trainer
-from recae.training.kinds.deep_config import DeepConfig, resolve_deep
+from recae.training.kinds.deep import DeepConfig, fit_deep, make_deep_trainer, make_network, resolve_deep
+from recae.training.minibatch.deep import DeepNetwork, activate
 from recae.training.minibatch.trainer import MinibatchTrainer
 
 SMALL = DeepConfig(
@@ -42,8 +41,8 @@ def batch_of(matrix: sp.csr_matrix, config: DeepConfig, epoch: int = 1) -> Batch
     return make_batch(
         matrix,
         np.arange(matrix.shape[0]),
-        noise=0.0,
-        power=config.input_power,
+        dropout=0.0,
+        input_power=config.input_power,
         emphasis=1.0,
         rng=np.random.default_rng(0),
         dtype=getattr(torch, config.dtype),
@@ -78,9 +77,9 @@ def test_activations(name: str) -> None:
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("tied", [False, True])
 def test_scores_are_the_formula_item_by_item(activation: str, tied: bool) -> None:
-    config = replace(SMALL, layers="6,4,3", activation=activation, tied=tied)
+    config = SMALL.updated(layers="6,4,3", activation=activation, tied=tied)
     matrix = purchases(5, 9)
-    model = fit(matrix, replace(config, batch_size=2))
+    model = fit(matrix, config.updated(batch_size=2))
     arrays = model.arrays()
     for b in range(5):
         items = matrix[b].indices
@@ -103,8 +102,8 @@ def test_scores_are_the_formula_item_by_item(activation: str, tied: bool) -> Non
 @pytest.mark.parametrize("layers", ["6", "6,3", "8,5,2"])
 def test_the_network_and_its_model_agree(tied: bool, layers: str) -> None:
     matrix = purchases()
-    config = resolve_deep(replace(SMALL, layers=layers, tied=tied), matrix)
-    trainer = MinibatchTrainer(matrix, config, "cpu", _network)
+    config = resolve_deep(SMALL.updated(layers=layers, tied=tied), matrix)
+    trainer = MinibatchTrainer(matrix, config, "cpu", make_network)
     trainer.advance()
     H, _ = trainer.network(batch_of(matrix, config))
     W, bias = trainer.output.weights()
@@ -117,7 +116,7 @@ def test_the_network_and_its_model_agree(tied: bool, layers: str) -> None:
 
 def test_tied_weights_are_stored_once() -> None:
     matrix = purchases()
-    tied, free = fit(matrix, replace(SMALL, tied=True)), fit(matrix, SMALL)
+    tied, free = fit(matrix, SMALL.updated(tied=True)), fit(matrix, SMALL)
     assert set(free.arrays()) - set(tied.arrays()) == {"output", "decoder_1"}
     assert tied.output is tied.encoder[0][0]
     assert tied.factors == free.factors == 3
@@ -143,7 +142,7 @@ def test_tied_weights_are_stored_once() -> None:
 def test_a_configuration_that_does_not_fit_the_arrays_is_refused(
     change: dict[str, Any], message: str
 ) -> None:
-    model = fit(purchases(), replace(SMALL, tied=True))
+    model = fit(purchases(), SMALL.updated(tied=True))
     with pytest.raises(ModelFileError, match=message):
         DeepAutoencoder.from_arrays({**model.config(), **change}, model.arrays(), 30)
 
@@ -151,8 +150,8 @@ def test_a_configuration_that_does_not_fit_the_arrays_is_refused(
 @pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
 def test_the_penalty_is_the_norm_of_the_code(norm: str, power: int) -> None:
     matrix = purchases()
-    config = resolve_deep(replace(SMALL, code_penalty=0.7, code_norm=norm), matrix)
-    trainer = MinibatchTrainer(matrix, config, "cpu", _network)
+    config = resolve_deep(SMALL.updated(code_penalty=0.7, code_norm=norm), matrix)
+    trainer = MinibatchTrainer(matrix, config, "cpu", make_network)
     model = trainer.model()
     assert isinstance(model, DeepAutoencoder)
     _, penalty = trainer.network(batch_of(matrix, config))
@@ -166,7 +165,7 @@ def test_a_penalty_makes_codes_small() -> None:
     matrix = purchases()
     sizes = [
         np.abs(
-            fit(matrix, replace(SMALL, epochs=12, learning_rate=0.05, code_penalty=p)).encode(matrix)
+            fit(matrix, SMALL.updated(epochs=12, learning_rate=0.05, code_penalty=p)).encode(matrix)
         ).mean()
         for p in (0.0, 3.0)
     ]
@@ -177,10 +176,10 @@ def test_a_penalty_makes_codes_small() -> None:
 def test_pre_training_goes_layer_by_layer(tied: bool) -> None:
     """What moves in each stage: a layer and its mirror, and the output layer in the first stage alone."""
     matrix = purchases()
-    config = replace(
-        SMALL, layers="6,4,2", tied=tied, pretrain="layerwise", pretrain_epochs=2, loss="logistic"
+    config = SMALL.updated(
+        layers="6,4,2", tied=tied, pretrain="layerwise", pretrain_epochs=2, loss="logistic"
     )
-    trainer = MinibatchTrainer(matrix, resolve_deep(config, matrix), "cpu", _network)
+    trainer = MinibatchTrainer(matrix, resolve_deep(config, matrix), "cpu", make_network)
     assert trainer.epochs == 2 + 3 * 2
     assert trainer.judged_from == 7
     first = {"network.first.rows.weight", "network.first.bias"}
@@ -204,10 +203,10 @@ def test_pre_training_goes_layer_by_layer(tied: bool) -> None:
 def test_a_stage_of_pre_training_reconstructs_the_codes_of_the_layer_before() -> None:
     matrix = purchases()
     config = resolve_deep(
-        replace(SMALL, layers="6,4,2", pretrain="layerwise", noise=0.0, code_penalty=0.3, dtype="float64"),
+        SMALL.updated(layers="6,4,2", pretrain="layerwise", dropout=0.0, code_penalty=0.3, dtype="float64"),
         matrix,
     )
-    network = _network(30, config, torch.Generator().manual_seed(0))
+    network = make_network(30, config, torch.Generator().manual_seed(0))
     batch = batch_of(matrix, config, epoch=2 * config.pretrain_epochs + 1)  # the third layer's first epoch
     _, error = network(batch)
     x = matrix.toarray() / np.sqrt(matrix.toarray().sum(1, keepdims=True))
@@ -217,7 +216,7 @@ def test_a_stage_of_pre_training_reconstructs_the_codes_of_the_layer_before() ->
     code = np.tanh(h @ p["weights.1"] + p["biases.1"])
     back = np.tanh(code @ p["mirrors.1"] + p["mirror_biases.1"])
     assert float(error.detach()) == pytest.approx(((back - h) ** 2).sum() + 0.3 * (code**2).sum())
-    noisy = DeepNetwork(30, [6, 4, 2], torch.Generator().manual_seed(0), activation="tanh", noise=0.5)
+    noisy = DeepNetwork(30, [6, 4, 2], torch.Generator().manual_seed(0), activation="tanh", dropout=0.5)
     noisy._pretrain_epochs, noisy.pretraining = 1, 3
     errors = {float(noisy(batch_of(matrix, SMALL, epoch=2))[1].detach()) for _ in range(2)}
     assert len(errors) == 2, "another part is hidden each time"
@@ -239,7 +238,7 @@ def test_dense_data_are_reconstructed() -> None:
             output_learning_rate=0.1,
             purchase_weight=1.0,
             input_power=0.0,
-            noise=0.0,
+            dropout=0.0,
             **options,
         )
         found = fit(matrix, config).reconstruct(matrix)
@@ -251,7 +250,7 @@ def test_dense_data_are_reconstructed() -> None:
 def test_reconstruct_reads_values_and_passes_the_loss_link() -> None:
     matrix = purchases()
     squared, logistic, multinomial = (
-        fit(matrix, replace(SMALL, loss=loss)) for loss in ("squared", "logistic", "multinomial")
+        fit(matrix, SMALL.updated(loss=loss)) for loss in ("squared", "logistic", "multinomial")
     )
     np.testing.assert_array_equal(squared.reconstruct(matrix), squared.score(matrix))
     assert np.abs(squared.reconstruct(matrix * 0.5) - squared.score(matrix * 0.5)).max() > 1e-4
@@ -271,11 +270,11 @@ def test_emphasis_weighs_what_is_hidden() -> None:
     matrix = purchases()
 
     def scores(**options: Any) -> Any:
-        model: Model = fit(matrix, replace(SMALL, **options))
+        model: Model = fit(matrix, SMALL.updated(**options))
         return model.score(matrix)
 
-    np.testing.assert_array_equal(scores(noise=0.0), scores(noise=0.0, emphasis=3.0))
-    assert np.abs(scores(noise=0.5) - scores(noise=0.5, emphasis=3.0)).max() > 1e-3
+    np.testing.assert_array_equal(scores(dropout=0.0), scores(dropout=0.0, emphasis=3.0))
+    assert np.abs(scores(dropout=0.5) - scores(dropout=0.5, emphasis=3.0)).max() > 1e-3
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
@@ -285,8 +284,8 @@ def test_it_begins_by_passing_principal_directions_on(
 ) -> None:
     """Small signals pass through the code as they are, as far as there is room in it."""
     matrix = purchases()
-    config = replace(SMALL, layers="9,6,4", activation=activation, tied=tied)
-    config = replace(config, encoder_start="svd", encoder_scale=1e-3)
+    config = SMALL.updated(layers="9,6,4", activation=activation, tied=tied)
+    config = config.updated(encoder_start="svd", encoder_scale=1e-3)
     monkeypatch.setattr(deep, "OTHERS", 0.0)
     network = make_deep_trainer(matrix, resolve_deep(config, matrix), "cpu").network
     assert isinstance(network, DeepNetwork)
@@ -303,8 +302,8 @@ def test_it_begins_by_passing_principal_directions_on(
 
 def test_other_inputs_of_a_layer_begin_with_little_weight() -> None:
     matrix = purchases()
-    config = resolve_deep(replace(SMALL, layers="9,6,4", activation="sigmoid"), matrix)
-    drawn = MinibatchTrainer(matrix, config, "cpu", _network).network.state_dict()
+    config = resolve_deep(SMALL.updated(layers="9,6,4", activation="sigmoid"), matrix)
+    drawn = MinibatchTrainer(matrix, config, "cpu", make_network).network.state_dict()
     found = make_deep_trainer(matrix, config, "cpu").network.state_dict()
     for k, (wide, narrow) in enumerate([(9, 6), (6, 4)]):
         weight, mirror = 0.1 * drawn[f"weights.{k}"], drawn[f"mirrors.{k}"].clone()
@@ -319,8 +318,8 @@ def test_other_inputs_of_a_layer_begin_with_little_weight() -> None:
 
 def test_where_it_begins_is_up_to_encoder_start() -> None:
     matrix = purchases()
-    scores = [fit(matrix, replace(SMALL, encoder_start=start)).score(matrix) for start in ("svd", "random")]
+    scores = [fit(matrix, SMALL.updated(encoder_start=start)).score(matrix) for start in ("svd", "random")]
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
     np.testing.assert_array_equal(scores[0], fit(matrix, SMALL).score(matrix))
-    with pytest.raises(ConfigError, match='encoder_start is one of "svd", "random", found'):
+    with pytest.raises(ConfigError, match="encoder_start is one of svd, random, found"):
         DeepConfig(encoder_start="pca")

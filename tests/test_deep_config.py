@@ -1,6 +1,5 @@
 """Configuration of the deep autoencoder: its layers, ranges, and what is chosen from the data."""
 
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError
-from recae.training.kinds.deep_config import DeepConfig, half_of, resolve_deep
+from recae.training.kinds.deep import DeepConfig, half_of, resolve_deep
 
 SMALL = DeepConfig(
     layers="6,3", epochs=2, batch_size=8, output_learning_rate=0.1, purchase_weight=3.0, seed=5
@@ -71,7 +70,7 @@ def test_layers_that_do_not_narrow_or_mirror_are_refused(layers: Any, tied: bool
         ("output_learning_rate", 1),
         ("purchase_weight", 0.5),
         ("input_power", 2),
-        ("noise", 1),
+        ("dropout", 1),
         ("emphasis", 0.9),
         ("code_penalty", -1),
         ("pretrain_epochs", 0),
@@ -86,7 +85,9 @@ def test_layers_that_do_not_narrow_or_mirror_are_refused(layers: Any, tied: bool
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=rf"^{name} is (one of|a (whole )?number) .*, found"):
+    with pytest.raises(
+        ConfigError, match=rf"^{name} is (one of|true or false|a (whole )?number)( .*)?, found"
+    ):
         DeepConfig(**{name: value})
 
 
@@ -96,7 +97,7 @@ def test_what_is_chosen_suits_the_data() -> None:
     assert few.batch_size == 9
     assert many.batch_size <= 50
     assert max(few.sizes) <= 50
-    assert all(getattr(few, f.name) is not None for f in fields(DeepConfig))
+    assert all(getattr(few, name) is not None for name in DeepConfig.model_fields)
     assert resolve_deep(few, purchases()) == few
     assert resolve_deep(DeepConfig(loss="multinomial"), purchases()).purchase_weight == 1
     for shape in ((1, 1), (2, 3)):
@@ -104,11 +105,11 @@ def test_what_is_chosen_suits_the_data() -> None:
 
 
 def test_steps_that_enlarge_errors_are_refused() -> None:
-    config = replace(SMALL, output_learning_rate=0.4, purchase_weight=5.0)
+    config = SMALL.updated(output_learning_rate=0.4, purchase_weight=5.0)
     with pytest.raises(ConfigError, match=r"found 0.4 × 5 × 1 = 2: choose an output_learning_rate below 0.4"):
         resolve_deep(config, purchases())
-    resolve_deep(replace(config, tied=True), purchases())
-    resolve_deep(replace(config, loss="logistic"), purchases())
+    resolve_deep(config.updated(tied=True), purchases())
+    resolve_deep(config.updated(loss="logistic"), purchases())
     chosen = resolve_deep(DeepConfig(emphasis=1000.0), purchases())
     assert (chosen.output_learning_rate or 9) * (chosen.purchase_weight or 9) * 1000 <= 1 + 1e-9
 

@@ -163,12 +163,12 @@ def test_what_is_seen_is_enlarged_as_in_training() -> None:
 
     x, seen = np.array([[0.25, 0.5, 1.0]], dtype=np.float32), np.array([[True, False, True]])
     np.testing.assert_array_equal(script.restore(Network(), x, seen), [[0.5, 0, 2]])
-    assert script.DENOISING["noise"] == script.NOISE == 0.5
-    assert all(settings["noise"] == 0 for settings in script.SETTINGS.values())
+    assert script.DENOISING["dropout"] == script.NOISE == 0.5
+    assert all(settings["dropout"] == 0 for settings in script.SETTINGS.values())
 
 
 def test_the_codes_have_the_sizes_that_are_said() -> None:
-    from recae.training.kinds.deep_config import DeepConfig
+    from recae.training.kinds.deep import DeepConfig
 
     for size, settings in {**script.SETTINGS, "denoising": script.DENOISING}.items():
         assert DeepConfig(**settings).sizes[-1] == (49 if size == "denoising" else size)

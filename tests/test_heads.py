@@ -42,7 +42,7 @@ def batches(values: bool, emphasis: float = 1.5, dtype: torch.dtype = torch.floa
     if not values:
         M.data[:] = 1
     rng = np.random.default_rng(2)
-    options = {"noise": 0.4, "power": 0.5, "emphasis": emphasis, "dtype": dtype, "device": "cpu"}
+    options = {"dropout": 0.4, "input_power": 0.5, "emphasis": emphasis, "dtype": dtype, "device": "cpu"}
     return [make_batch(M, np.arange(B) + 5 * step, rng=rng, **options) for step in range(4)]  # type: ignore[arg-type]
 
 

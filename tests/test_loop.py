@@ -1,6 +1,5 @@
 """The training loop: what it tells, what it refuses, and what a learning rate may be."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,8 +41,7 @@ SMALL = SigmoidConfig(factors=8, epochs=3, learning_rate=0.1, purchase_weight=4.
 def test_below_the_bound_no_step_diverges(
     batch_size: int, learning_rate: float, purchase_weight: float
 ) -> None:
-    config = replace(
-        SMALL,
+    config = SMALL.updated(
         epochs=20,
         learning_rate=learning_rate,
         purchase_weight=purchase_weight,
@@ -61,10 +59,10 @@ def test_beyond_the_bound_a_step_enlarges_the_error_it_should_reduce(excess: flo
     """One customer over and over: the error of a purchase is multiplied by 1 − α·learning_rate at each step."""
     matrix = sp.csr_matrix(np.array([[1, 1, 0, 0]], dtype=np.float32))
     for share, diverges in ((0.98, False), (excess, True)):
-        config = replace(SMALL, epochs=400, encoder_learning_rate=0.0, dropout=0.0, dtype="float64")
+        config = SMALL.updated(epochs=400, encoder_learning_rate=0.0, dropout=0.0, dtype="float64")
         trainer = PerUserTrainer(matrix, config)
         # set behind the check, and at a constant rate
-        resolved = replace(trainer.config, learning_rate=0.1, purchase_weight=share * 2 / 0.1, epochs=100_000)
+        resolved = trainer.config.updated(learning_rate=0.1, purchase_weight=share * 2 / 0.1, epochs=100_000)
         trainer.config = resolved
         losses = []
         for _ in range(60):
@@ -78,21 +76,21 @@ def test_beyond_the_bound_a_step_enlarges_the_error_it_should_reduce(excess: flo
 
 
 def test_beyond_the_bound_training_is_refused() -> None:
-    config = replace(SMALL, learning_rate=0.5, purchase_weight=4.0)
+    config = SMALL.updated(learning_rate=0.5, purchase_weight=4.0)
     with pytest.raises(ConfigError, match=r"below 2, .* found 4 × 0.5 = 2: choose a learning_rate below 0.5"):
         train_sigmoid(purchases(), config)
-    resolve(replace(config, learning_rate=0.499), purchases())
+    resolve(config.updated(learning_rate=0.499), purchases())
 
 
 @pytest.mark.parametrize("purchase_weight", [1, 50, 1000, 1e6])
 def test_the_chosen_learning_rate_is_within_the_bound(purchase_weight: float) -> None:
-    chosen = resolve(replace(SMALL, learning_rate=None, purchase_weight=purchase_weight), purchases())
+    chosen = resolve(SMALL.updated(learning_rate=None, purchase_weight=purchase_weight), purchases())
     assert 0 < chosen.learning_rate * chosen.purchase_weight <= 1
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-12)])
 def test_the_drift_of_q_is_kept_an_epoch(dtype: str, bound: float) -> None:
-    _, history = train_sigmoid(purchases(), replace(SMALL, dtype=dtype), validate=lambda model: 0.0)
+    _, history = train_sigmoid(purchases(), SMALL.updated(dtype=dtype), validate=lambda model: 0.0)
     assert all(0 < epoch.drift < bound for epoch in history)
 
 
@@ -130,7 +128,7 @@ def test_haste_divides_the_interval_between_folds(batch_size: int, monkeypatch: 
         fold(self)
 
     monkeypatch.setattr(FactoredDecoder, "fold", counted)
-    config = replace(SMALL, epochs=8, fold_every=100 if batch_size == 1 else 128, batch_size=batch_size)
+    config = SMALL.updated(epochs=8, fold_every=100 if batch_size == 1 else 128, batch_size=batch_size)
     train_sigmoid(purchases(), config)
     seldom = len(folds)
     folds.clear()
@@ -152,7 +150,7 @@ def test_haste_divides_the_interval_on_a_device_too(monkeypatch: pytest.MonkeyPa
     for limit in (MAX_DRIFT, 0.0):
         monkeypatch.setattr("recae.training.exact.cuda.MAX_DRIFT", limit)
         trainer = DeviceBlockTrainer(
-            purchases(), replace(SMALL, fold_every=128, batch_size=32, learning_rate=0.01, epochs=8), "cpu"
+            purchases(), SMALL.updated(fold_every=128, batch_size=32, learning_rate=0.01, epochs=8), "cpu"
         )
         for _ in range(60):
             trainer.advance()
@@ -174,7 +172,7 @@ def test_weights_that_are_not_finite_at_the_end_are_an_error(monkeypatch: pytest
     monkeypatch.setattr(PerUserTrainer, "end_epoch", spoil)
     for validate in (None, lambda model: 0.0):
         with pytest.raises(TrainingError, match=r"the encoder is no longer finite at the end of epoch"):
-            train_sigmoid(purchases(), replace(SMALL, epochs=1), validate=validate)
+            train_sigmoid(purchases(), SMALL.updated(epochs=1), validate=validate)
 
 
 def test_what_an_epoch_tells() -> None:

@@ -25,8 +25,8 @@ def make(dtype: torch.dtype = torch.float64, users: int = B, items: int = I) -> 
     return make_batch(
         M,
         np.arange(2, users + 2),
-        noise=0.4,
-        power=0.5,
+        dropout=0.4,
+        input_power=0.5,
         emphasis=2.0,
         rng=np.random.default_rng(1),
         dtype=dtype,

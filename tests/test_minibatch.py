@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import torch
 
 from recae.errors import ConfigError, TrainingError
 from recae.models import DeepAutoencoder, Model
+from recae.settings import Settings
 from recae.training.batches import Batch, make_batch
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.kinds.deep import _network, fit_deep
-from recae.training.kinds.deep_config import DeepConfig, resolve_deep
+from recae.training.kinds.deep import DeepConfig, fit_deep, make_network, resolve_deep
 from recae.training.loop import train
 from recae.training.minibatch.networks import Context, FirstLayer, Network, Phase, to_numpy
 from recae.training.minibatch.optimisers import EPSILON
-from recae.training.minibatch.trainer import MinibatchTrainer, Settings
+from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
 
 SMALL = DeepConfig(
     layers="6,3",
@@ -43,7 +43,7 @@ def purchases(n_users: int = 40, n_items: int = 30, seed: int = 0) -> sp.csr_mat
 
 def trainer_of(config: DeepConfig, matrix: sp.csr_matrix | None = None) -> MinibatchTrainer:
     matrix = purchases() if matrix is None else matrix
-    return MinibatchTrainer(matrix, resolve_deep(config, matrix), "cpu", _network)
+    return MinibatchTrainer(matrix, resolve_deep(config, matrix), "cpu", make_network)
 
 
 def dense_forward(state: Mapping[str, torch.Tensor], x: torch.Tensor, config: DeepConfig) -> torch.Tensor:
@@ -72,7 +72,7 @@ def dense_loss(outputs: torch.Tensor, x: torch.Tensor, config: DeepConfig) -> to
 )
 def test_steps_are_adam_and_row_wise_adagrad_on_the_plain_gradients(tied: bool, loss: str) -> None:
     """Against dense matrices, autograd in float64 and the formulas of both optimisers, for a whole epoch."""
-    config = replace(SMALL, tied=tied, loss=loss, noise=0.0, dtype="float64", epochs=2, l2=0.01)
+    config = SMALL.updated(tied=tied, loss=loss, dropout=0.0, dtype="float64", epochs=2, l2=0.01)
     matrix = purchases()
     trainer = trainer_of(config, matrix)
     state = {
@@ -122,11 +122,11 @@ def test_steps_are_adam_and_row_wise_adagrad_on_the_plain_gradients(tied: bool, 
 
 def test_the_exact_output_layer_gives_the_network_its_gradient() -> None:
     """One batch: the layer's steps are the head's own, and the network moves along the gradient it returns."""
-    config = replace(SMALL, noise=0.0, dtype="float64", epochs=9)
+    config = SMALL.updated(dropout=0.0, dtype="float64", epochs=9)
     matrix = purchases()
     trainer, twin = trainer_of(config, matrix), trainer_of(config, matrix)
     users = trainer._order[:8]
-    options: dict[str, Any] = {"noise": 0.0, "power": 0.5, "emphasis": 1.0, "device": "cpu"}
+    options: dict[str, Any] = {"dropout": 0.0, "input_power": 0.5, "emphasis": 1.0, "device": "cpu"}
     batch = make_batch(matrix, users, rng=np.random.default_rng(0), dtype=torch.float64, **options)
     H, _ = twin.network(replace(batch, epoch=1))
     loss, gradient = twin.output._head.step(H.detach(), batch, 1.0)
@@ -158,8 +158,8 @@ def quality(model: Model) -> float:
     "config",
     [
         SMALL,
-        replace(SMALL, tied=True, pretrain="layerwise", pretrain_epochs=1, emphasis=2.0),
-        replace(SMALL, loss="multinomial", code_penalty=0.1, l2=0.1),
+        SMALL.updated(tied=True, pretrain="layerwise", pretrain_epochs=1, emphasis=2.0),
+        SMALL.updated(loss="multinomial", code_penalty=0.1, l2=0.1),
     ],
     ids=["exact", "tied-pretrained", "multinomial"],
 )
@@ -188,24 +188,20 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bits(
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     first, second, other = (
-        fit_deep(purchases(), replace(SMALL, seed=seed), Hooks())[0].arrays() for seed in (5, 5, 6)
+        fit_deep(purchases(), SMALL.updated(seed=seed), Hooks())[0].arrays() for seed in (5, 5, 6)
     )
     for name, array in first.items():
         assert array.tobytes() == second[name].tobytes()
         assert array.tobytes() != other[name].tobytes()
 
 
-@dataclass(frozen=True)
-class TurnsConfig:
+class TurnsConfig(Settings):
     epochs: int = 5
     batch_size: int = 8
     patience: int = 2
     seed: int = 1
     learning_rate: float = 0.01
-    noise: float = 0.5
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs, "seed": self.seed}
+    dropout: float = 0.5
 
 
 class Turns(Network):
@@ -220,7 +216,7 @@ class Turns(Network):
         self.seen: list[tuple[int, int, float, bool]] = []
 
     def phase(self, epoch: int) -> Phase:
-        return Phase(network=epoch % 2 == 1, output=epoch % 2 == 0, noise=epoch % 2 == 1)
+        return Phase(network=epoch % 2 == 1, output=epoch % 2 == 0, dropout=epoch % 2 == 1)
 
     def begin_epoch(self, epoch: int, context: Context) -> None:
         self.begun.append((epoch, context))
@@ -288,7 +284,7 @@ def test_early_stopping_counts_from_the_first_epoch_that_is_judged() -> None:
         judged.append(1.0 / (1 + len(judged)))  # ever worse
         return judged[-1]
 
-    config = replace(SMALL, epochs=50, patience=3, pretrain="layerwise", pretrain_epochs=4)
+    config = SMALL.updated(epochs=50, patience=3, pretrain="layerwise", pretrain_epochs=4)
     starts: list[tuple[int, int]] = []
     _, history = fit_deep(
         purchases(), config, Hooks(validate=validate, on_start=lambda *told: starts.append(told))
@@ -301,11 +297,11 @@ def test_early_stopping_counts_from_the_first_epoch_that_is_judged() -> None:
 def test_a_loss_that_is_no_longer_finite_names_what_to_lower() -> None:
     for config, names in (
         (
-            replace(SMALL, activation="relu", learning_rate=1.0, l2=1000.0),
+            SMALL.updated(activation="relu", learning_rate=1.0, l2=1000.0),
             "learning_rate .1. or output_learning",
         ),
         (
-            replace(SMALL, activation="relu", learning_rate=1.0, l2=1000.0, tied=True),
+            SMALL.updated(activation="relu", learning_rate=1.0, l2=1000.0, tied=True),
             "learning_rate .1. or purch",
         ),
     ):
@@ -313,34 +309,36 @@ def test_a_loss_that_is_no_longer_finite_names_what_to_lower() -> None:
             np.errstate(all="ignore"),
             pytest.raises(TrainingError, match=rf"(loss became|no longer finite).* lower {names}"),
         ):
-            fit_deep(purchases(), replace(config, epochs=60), Hooks())
+            fit_deep(purchases(), config.updated(epochs=60), Hooks())
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
     with pytest.raises(TrainingError, match="every history is empty"):
         fit_deep(sp.csr_matrix((5, 4), dtype=np.float32), SMALL, Hooks())
     with pytest.raises(ConfigError, match=r"batch_size is 41, and only 40 users"):
-        fit_deep(purchases(), replace(SMALL, batch_size=41), Hooks())
+        fit_deep(purchases(), SMALL.updated(batch_size=41), Hooks())
 
 
 def test_a_catalogue_that_does_not_fit_is_refused_before_anything_is_allocated() -> None:
     matrix = sp.csr_matrix(([1.0], ([0], [0])), shape=(2, 2_000_000_000))
     with pytest.raises(TrainingError, match=r"2,000,000,000 items needs [\d,.]+ GiB .*lower its layers"):
-        fit_deep(matrix, replace(SMALL, batch_size=1), Hooks())
+        fit_deep(matrix, SMALL.updated(batch_size=1), Hooks())
 
 
 def test_the_estimate_covers_what_is_held() -> None:
     matrix = sp.csr_matrix(sp.random(60, 4000, density=0.01, format="csr", rng=np.random.default_rng(0)))
     matrix.data[:] = 1
-    for config in (replace(SMALL, layers="64,32"), replace(SMALL, layers="64,32", loss="multinomial")):
+    for config in (SMALL.updated(layers="64,32"), SMALL.updated(layers="64,32", loss="multinomial")):
         trainer = trainer_of(config, matrix)
         held = sum(array.nbytes for array in trainer.state().values())
         held += sum(p.numel() * 4 for p in trainer.network.parameters())
-        assert held <= trainer._memory_needed(_network) < 8 * held + 2**28
+        assert held <= trainer._memory_needed(make_network) < 8 * held + 2**28
 
 
-def test_settings_come_from_the_configuration_where_it_has_them() -> None:
-    found = Settings.of(SMALL)
-    assert (found.loss, found.learning_rate, found.row_learning_rate) == ("squared", 0.02, 0.04)
-    assert found.input_norm == SMALL.input_power
-    assert Settings.of(object()) == Settings()
+def test_settings_of_a_kind_are_taken_by_their_names() -> None:
+    found = MinibatchSettings.of(SMALL, row_learning_rate=0.3)
+    assert (found.loss, found.learning_rate, found.row_learning_rate) == ("squared", 0.02, 0.3)
+    assert found.input_power == SMALL.input_power
+    assert MinibatchSettings.of(TurnsConfig()) == MinibatchSettings(learning_rate=0.01, dropout=0.5)
+    with pytest.raises(ConfigError, match="learning_rate is a number, found None"):
+        MinibatchSettings.of(DeepConfig())

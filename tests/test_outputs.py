@@ -1,6 +1,5 @@
 """Output layers of mini-batches: the losses over all outputs and over samples, against dense matrices."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from recae.training.minibatch.outputs import (
 @pytest.mark.parametrize("loss", ["multinomial", "logistic"])
 def test_a_sample_of_the_catalogue_is_enough_to_learn_and_moves_its_rows_alone(loss: str) -> None:
     matrix = purchases(40, 200)
-    config = replace(SMALL, loss=loss, sampled=100, epochs=40, noise=0.0)
+    config = SMALL.updated(loss=loss, sampled=100, epochs=40, dropout=0.0)
     trainer = trainer_of(config, matrix)
     before = trainer.state()["output.rows.weight"].copy()
     trainer.advance()
@@ -41,7 +40,7 @@ def test_a_sample_of_the_catalogue_is_enough_to_learn_and_moves_its_rows_alone(l
 @pytest.mark.parametrize("users", [1, 5, 40])
 def test_the_squared_loss_by_way_of_all_outputs_is_that_of_dense_matrices(users: int) -> None:
     matrix, rng = purchases(), np.random.default_rng(1)
-    options: dict[str, Any] = {"noise": 0.5, "power": 0.5, "emphasis": 3.0, "device": "cpu"}
+    options: dict[str, Any] = {"dropout": 0.5, "input_power": 0.5, "emphasis": 3.0, "device": "cpu"}
     batch = make_batch(matrix, np.arange(users), rng=rng, dtype=torch.float64, **options)
     H, W, bias = (torch.tensor(rng.normal(size=n), requires_grad=True) for n in ((users, 7), (30, 7), 30))
     x = torch.tensor(matrix[:users].toarray(), dtype=torch.float64)
@@ -65,7 +64,7 @@ def test_all_outputs_are_for_few_users_of_wide_layers() -> None:
 
 
 def test_a_tied_layer_moves_alike_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(SMALL, tied=True, batch_size=3, dtype="float64", emphasis=2.0)
+    config = SMALL.updated(tied=True, batch_size=3, dtype="float64", emphasis=2.0)
     found = []
     for block_bytes in (BLOCK_BYTES, 0):  # with 0, the way of few users is never taken
         monkeypatch.setattr(outputs, "BLOCK_BYTES", block_bytes)

@@ -1,6 +1,5 @@
 """Per-user SGD against its oracle: plain autograd on the dense autoencoder, one user a step."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +123,7 @@ SMALL = SigmoidConfig(
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-9)])
 def test_weights_agree_with_autograd(change: dict[str, float], dtype: str, tolerance: float) -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, dtype=dtype, **change)
+    config = SMALL.updated(dtype=dtype, **change)
     expected = oracle(matrix, config, epochs=4)
     found = trained(matrix, config, epochs=4)
     for name, weights in expected.items():
@@ -137,7 +136,7 @@ def test_weighted_purchases_agree_with_autograd(change: dict[str, float]) -> Non
     """With weights on both sides of 1, so that α times some of them is below 1, too."""
     matrix = purchases(90, 60)
     each = np.random.default_rng(5).lognormal(0, 0.9, matrix.nnz).clip(0.02, 4).astype(np.float32)
-    config = replace(SMALL, dtype="float64", **change)
+    config = SMALL.updated(dtype="float64", **change)
     expected, plain = oracle(matrix, config, 4, each), oracle(matrix, config, 4)
     found = trained(matrix, config, 4, each)
     for name, weights in expected.items():
@@ -147,7 +146,7 @@ def test_weighted_purchases_agree_with_autograd(change: dict[str, float]) -> Non
 
 def test_weights_of_one_change_nothing() -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, dtype="float64")
+    config = SMALL.updated(dtype="float64")
     plain = trained(matrix, config, 2)
     weighted = trained(matrix, config, 2, np.ones(matrix.nnz, np.float32))
     for name, weights in plain.items():
@@ -162,7 +161,7 @@ def test_the_rate_is_small_enough_for_the_purchase_that_weighs_most() -> None:
     with pytest.raises(
         ConfigError, match=r"the largest weight of a purchase is below 2.* = 4: .* below 0.005"
     ):
-        resolve(replace(config, learning_rate=0.01), matrix, largest=10.0)
+        resolve(config.updated(learning_rate=0.01), matrix, largest=10.0)
 
 
 def test_training_moves_the_weights() -> None:
@@ -176,7 +175,7 @@ def test_training_moves_the_weights() -> None:
 
 def test_loss_is_the_mean_weighted_squared_error() -> None:
     matrix = purchases(50, 40)
-    config = replace(SMALL, dtype="float64", learning_rate=1e-12, encoder_learning_rate=0.0, dropout=0.0)
+    config = SMALL.updated(dtype="float64", learning_rate=1e-12, encoder_learning_rate=0.0, dropout=0.0)
     trainer = PerUserTrainer(matrix, config)
     p = trainer.parameters
     W = p.decoder.weights().copy()
@@ -192,7 +191,7 @@ def test_same_seed_same_bits_and_another_seed_other_bits() -> None:
     matrix = purchases(200, 80)
     first, _ = train_sigmoid(matrix, SMALL)
     second, _ = train_sigmoid(matrix, SMALL)
-    other, _ = train_sigmoid(matrix, replace(SMALL, seed=4))
+    other, _ = train_sigmoid(matrix, SMALL.updated(seed=4))
     for name, array in first.arrays().items():
         assert array.tobytes() == second.arrays()[name].tobytes()
     assert not np.array_equal(first.decoder, other.decoder)
@@ -206,7 +205,7 @@ def test_stops_early_and_returns_the_best_epoch() -> None:
         seen.append(model)
         return [0.1, 0.5, 0.3, 0.2, 0.1, 0.4][len(seen) - 1]
 
-    model, history = train_sigmoid(matrix, replace(SMALL, patience=3), validate=validate)
+    model, history = train_sigmoid(matrix, SMALL.updated(patience=3), validate=validate)
     assert [e.recall for e in history] == [0.1, 0.5, 0.3, 0.2, 0.1]
     assert model is seen[1]
 
@@ -234,7 +233,7 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
 @pytest.mark.parametrize("blocks", [0, 1, 5])
 def test_restored_state_goes_on_with_the_same_bits(blocks: int) -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, fold_every=20, learning_rate=0.4)
+    config = SMALL.updated(fold_every=20, learning_rate=0.4)
     straight, first = PerUserTrainer(matrix, config), PerUserTrainer(matrix, config)
     run_epoch(straight)
     run_epoch(first)

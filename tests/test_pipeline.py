@@ -271,7 +271,7 @@ def test_progress_is_told_in_order() -> None:
         ("sigmoid", {"factors": 2.5}, r"factors is a .*number .*found 2\.5"),
         ("sigmoid", {"dropout": float("nan")}, "dropout is a number .*found nan"),
         ("sigmoid", {"dropout": "0.5"}, "dropout is a number .*found '0.5'"),
-        ("sigmoid", {"dtype": "float16"}, "dtype is 'float32' or 'float64', found 'float16'"),
+        ("sigmoid", {"dtype": "float16"}, "dtype is one of float32, float64, found 'float16'"),
     ],
 )
 def test_configurations_refused(kind: Any, settings: dict[str, Any], message: str) -> None:

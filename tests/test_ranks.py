@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ def test_several_processes_make_the_model_of_one(
     size: int, change: dict[str, Any], dtype: str, tolerance: float
 ) -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, dtype=dtype, **change)
+    config = SMALL.updated(dtype=dtype, **change)
 
     def run(trainer: BlockTrainer) -> Any:
         losses, state = trained(trainer)
@@ -156,7 +155,7 @@ def run_with(size: int, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hoo
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (1, 2), (2, 1), (3, 2)])
 def test_a_checkpoint_goes_on_in_any_number_of_processes(before: int, after: int, tmp_path: Path) -> None:
     matrix = purchases(90, 60)
-    config = replace(SMALL, fold_every=70, learning_rate=0.3, dtype="float64")
+    config = SMALL.updated(fold_every=70, learning_rate=0.3, dtype="float64")
     path = tmp_path / "checkpoint"
 
     def quality(model: Any) -> float:

@@ -14,10 +14,10 @@ from recae.errors import ConfigError, ModelFileError
 from recae.models import RecVAE
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.kinds.recvae import RecVaeNetwork, fit_recvae, log_composite, log_normal
-from recae.training.kinds.vae_config import RecVaeConfig, resolve_recvae
+from recae.training.kinds.recvae import RecVaeConfig, fit_recvae, resolve_recvae
 from recae.training.minibatch.losses import multinomial_loss
 from recae.training.minibatch.networks import Context
+from recae.training.minibatch.variational import RecVaeNetwork, log_composite, log_normal
 
 CONTEXT = Context(epochs=8, steps=2, n_users=7)
 
@@ -60,7 +60,7 @@ def loop_encoder(encoder, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ({"gamma": -0.1}, "gamma"),
         ({"encoder_epochs": 0}, "encoder_epochs"),
         ({"decoder_epochs": -1}, "decoder_epochs"),
-        ({"noise": 1}, "noise"),
+        ({"dropout": 1}, "dropout"),
     ],
 )
 def test_settings_out_of_range(settings, message):
@@ -99,7 +99,7 @@ def test_encoder_is_the_plain_loop(depth):
 
 @pytest.mark.parametrize("power", [0.5, 0.2])
 def test_penalty_weighs_each_users_divergence_by_their_purchases(power):
-    network, batch = make_network(input_power=power), make_noisy(power=power)
+    network, batch = make_network(input_power=power), make_noisy(input_power=power)
     mean, log_variance = loop_encoder(network.encoder, dense_inputs(batch))
     noise = torch.empty(len(USERS), 3, dtype=torch.float64).normal_(generator=generator(7)).numpy()
     z = mean + np.exp(log_variance / 2) * noise
@@ -179,10 +179,10 @@ def test_phases_alternate():
     network = make_network(encoder_epochs=2, decoder_epochs=1)
     turns = [network.phase(epoch) for epoch in range(1, 8)]
     encoder = [True, True, False, True, True, False, True]
-    assert [turn.network for turn in turns] == [turn.noise for turn in turns] == encoder
+    assert [turn.network for turn in turns] == [turn.dropout for turn in turns] == encoder
     assert [turn.output for turn in turns] == [not of_encoder for of_encoder in encoder]
     together = make_network(encoder_epochs=2, decoder_epochs=0).phase(3)
-    assert (together.network, together.output, together.noise) == (True, True, True)
+    assert (together.network, together.output, together.dropout) == (True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +206,12 @@ def test_prior_takes_the_encoder_over_at_the_end_of_its_turn(encoder_epochs, dec
 
 
 def test_the_decoders_turn_has_no_penalty_and_no_gradient_for_the_encoder():
-    network, batch = make_network(encoder_epochs=1, decoder_epochs=1), make_noisy(noise=0, epoch=2)
+    network, batch = make_network(encoder_epochs=1, decoder_epochs=1), make_noisy(dropout=0, epoch=2)
     H, penalty = network(batch)
     assert penalty.item() == 0
     assert not H.requires_grad
     assert not torch.equal(H, network.encoder(batch)[0])  # the code is sampled there, too
-    first = network(make_noisy(noise=0, epoch=1))
+    first = network(make_noisy(dropout=0, epoch=1))
     assert first[0].requires_grad
     assert first[1].item() != 0
     network.eval()

@@ -22,7 +22,7 @@ POPULARITY = np.linspace(30, 0, I).round()
 
 def make() -> Batch:
     M = sp.csr_matrix((np.random.default_rng(5).random((B, I)) < 0.1).astype(np.float64))
-    options = {"noise": 0.5, "power": 0.5, "emphasis": 2.0, "dtype": torch.float64, "device": "cpu"}
+    options = {"dropout": 0.5, "input_power": 0.5, "emphasis": 2.0, "dtype": torch.float64, "device": "cpu"}
     return make_batch(M, np.arange(B), rng=np.random.default_rng(1), **options)  # type: ignore[arg-type]
 
 

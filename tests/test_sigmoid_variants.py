@@ -1,6 +1,5 @@
 """The sigmoid autoencoder with tied weights, emphasis, penalties and pre-training, which go by mini-batches."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from recae.training.exact.per_user import PerUserTrainer
 from recae.training.kinds.sigmoid import make_trainer, train_sigmoid
 from recae.training.minibatch.trainer import MinibatchTrainer
 
-SMALL = SigmoidConfig(factors=16, epochs=40, batch_size=8, noise=0.2, seed=1)
+SMALL = SigmoidConfig(factors=16, epochs=40, batch_size=8, dropout=0.2, seed=1)
 VARIANTS: list[dict[str, Any]] = [
     {"tied": True, "learning_rate": 0.01},
     {"emphasis": 1.5},
@@ -32,7 +31,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 def test_each_variant_finds_what_is_missing(options: dict[str, Any]) -> None:
-    model, history = train_sigmoid(HISTORIES, replace(SMALL, **options))
+    model, history = train_sigmoid(HISTORIES, SMALL.updated(**options))
     assert isinstance(model, SigmoidAutoencoder)
     assert history[-1].loss < 0.7 * history[0].loss
     assert len(history) == 40 + 3 * (options.get("pretrain") == "layerwise")
@@ -44,33 +43,21 @@ def test_each_variant_finds_what_is_missing(options: dict[str, Any]) -> None:
 
 
 def test_everything_else_stays_with_the_exact_engine() -> None:
-    for options in ({}, {"noise": 0.3}, {"code_norm": "l1"}, {"pretrain_epochs": 9}):
+    for options in ({}, {"dropout": 0.3}, {"code_norm": "l1"}, {"pretrain_epochs": 9}):
         assert isinstance(make_trainer(HISTORIES, SigmoidConfig(**options), "cpu"), PerUserTrainer)
     for options in VARIANTS:
-        assert isinstance(make_trainer(HISTORIES, replace(SMALL, **options), "cpu"), MinibatchTrainer)
-
-
-def test_noise_is_dropout() -> None:
-    small = SigmoidConfig(factors=4, epochs=2, seed=1)
-    by_noise, _ = train_sigmoid(HISTORIES, replace(small, noise=0.3))
-    by_dropout, _ = train_sigmoid(HISTORIES, replace(small, dropout=0.3))
-    for name, array in by_noise.arrays().items():
-        assert array.tobytes() == by_dropout.arrays()[name].tobytes()
-    assert by_noise.config() == by_dropout.config()
-    assert (by_noise.config()["noise"], by_noise.config()["dropout"]) == (0.3, 0.3)
-    with pytest.raises(ConfigError, match="noise is a number from 0 and below 1"):
-        SigmoidConfig(noise=1.0)
+        assert isinstance(make_trainer(HISTORIES, SMALL.updated(**options), "cpu"), MinibatchTrainer)
 
 
 def test_tied_weights_are_stored_once() -> None:
-    model, _ = train_sigmoid(HISTORIES, replace(SMALL, tied=True, epochs=2))
+    model, _ = train_sigmoid(HISTORIES, SMALL.updated(tied=True, epochs=2))
     assert set(model.arrays()) == {"encoder", "encoder_bias", "decoder_bias"}
     assert model.decoder is model.encoder
     again = SigmoidAutoencoder.from_arrays(model.config(), model.arrays(), 24)
     assert again.decoder is again.encoder
     assert isinstance(again, Encoder)
     np.testing.assert_array_equal(again.item_vectors, again.encoder)
-    free, _ = train_sigmoid(HISTORIES, replace(SMALL, epochs=2))
+    free, _ = train_sigmoid(HISTORIES, SMALL.updated(epochs=2))
     arrays = {name: array for name, array in free.arrays().items() if name != "decoder"}
     with pytest.raises(ModelFileError, match="no array 'decoder'"):
         SigmoidAutoencoder.from_arrays(free.config(), arrays, 24)
@@ -82,15 +69,15 @@ def test_tied_weights_are_stored_once() -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_network_is_the_model(tied: bool) -> None:
-    config = resolve(replace(SMALL, tied=tied, emphasis=2.0, input_power=0.35), HISTORIES)
+    config = resolve(SMALL.updated(tied=tied, emphasis=2.0, input_power=0.35), HISTORIES)
     trainer = make_trainer(HISTORIES, config, "cpu")
     assert isinstance(trainer, MinibatchTrainer)
     trainer.advance()
     batch = make_batch(
         HISTORIES,
         np.arange(80),
-        noise=0,
-        power=0.35,
+        dropout=0,
+        input_power=0.35,
         emphasis=1,
         rng=np.random.default_rng(0),
         dtype=torch.float32,
@@ -109,7 +96,7 @@ def test_a_size_of_batches_is_chosen_unless_one_is_given() -> None:
     assert resolve(SigmoidConfig(tied=True), matrix).batch_size == 32
     assert resolve(SigmoidConfig(tied=True, batch_size=7), matrix).batch_size == 7
     assert resolve(SigmoidConfig(), matrix).batch_size == 1
-    for config in (SigmoidConfig(tied=True), SigmoidConfig(emphasis=2.0), SigmoidConfig(noise=0.1)):
+    for config in (SigmoidConfig(tied=True), SigmoidConfig(emphasis=2.0), SigmoidConfig(dropout=0.1)):
         resolved = resolve(config, matrix)
         assert resolve(resolved, matrix) == resolved
 
@@ -119,8 +106,8 @@ def test_steps_that_enlarge_errors_are_refused() -> None:
     message = r"purchase_weight × learning_rate × emphasis is below 2, .* 4 × 0.25 × 2 = 2: .* below 0.25,"
     with pytest.raises(ConfigError, match=message):
         resolve(config, HISTORIES)
-    resolve(replace(config, emphasis=1.9), HISTORIES)
-    resolve(replace(config, tied=True), HISTORIES)
+    resolve(config.updated(emphasis=1.9), HISTORIES)
+    resolve(config.updated(tied=True), HISTORIES)
     chosen = resolve(SigmoidConfig(emphasis=50.0, purchase_weight=30.0), HISTORIES)
     assert chosen.learning_rate * 50 * 30 <= 1
 
@@ -145,7 +132,7 @@ def test_values_out_of_range_are_refused(name: str, value: object) -> None:
 def test_a_loss_that_is_no_longer_finite_names_what_to_lower() -> None:
     """The step of Adam is the largest there is, and weights are squared in a tied output."""
     config = SigmoidConfig(factors=4, epochs=400, tied=True, learning_rate=0.99, purchase_weight=1e6, seed=1)
-    config = replace(config, encoder_scale=1000.0)
+    config = config.updated(encoder_scale=1000.0)
     matrix = HISTORIES * np.float32(1)
     trainer = make_trainer(matrix, config, "cpu")
     assert isinstance(trainer, MinibatchTrainer)
@@ -156,7 +143,7 @@ def test_a_loss_that_is_no_longer_finite_names_what_to_lower() -> None:
 
 
 def test_a_tied_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    config = replace(SMALL, tied=True, epochs=3)
+    config = SMALL.updated(tied=True, epochs=3)
     expected, _ = train_sigmoid(HISTORIES, config)
     path = tmp_path / "c"
 

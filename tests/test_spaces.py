@@ -61,7 +61,6 @@ def test_trials_fill_the_middle_of_the_first_settings_evenly() -> None:
 def test_what_is_chosen_is_not_searched() -> None:
     assert "factors" in [d.name for d in space("sigmoid")]
     assert "factors" not in [d.name for d in space("sigmoid", {"factors": 32})]
-    assert "dropout" not in [d.name for d in space("sigmoid", {"noise": 0.3})]
     tied = [d.name for d in space("sigmoid", {"tied": True})]
     assert "learning_rate" not in tied
     assert "encoder_learning_rate" not in tied

@@ -1,7 +1,5 @@
 """Where the encoder begins: the principal directions against a dense singular value decomposition."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -22,7 +20,7 @@ def purchases(n_users: int = 90, n_items: int = 50) -> sp.csr_matrix:
 
 
 def settings(matrix: sp.csr_matrix, **more: object) -> ResolvedConfig:
-    return resolve(replace(SigmoidConfig(factors=5), **more), matrix)  # type: ignore[arg-type]
+    return resolve(SigmoidConfig(factors=5).updated(**more), matrix)  # type: ignore[arg-type]
 
 
 def drawn(matrix: sp.csr_matrix, config: ResolvedConfig, seed: int = 1) -> np.ndarray:
@@ -101,6 +99,6 @@ def test_a_huge_catalogue_begins_at_random() -> None:
 def test_its_memory_is_counted() -> None:
     config = settings(purchases())
     more = memory_needed(config, 10**6, 1000, 10**7, "cpu") - memory_needed(
-        replace(config, encoder_start="random"), 10**6, 1000, 10**7, "cpu"
+        config.updated(encoder_start="random"), 10**6, 1000, 10**7, "cpu"
     )
     assert more > 4 * start.USERS_AT_MOST * 5

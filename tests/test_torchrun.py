@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +215,7 @@ def beside(lead: Callable[[Torchrun], Any]) -> tuple[Any, int]:
 
 
 def fit(engine: Torchrun) -> Any:
-    return engine.fit(purchases(90, 60), replace(SMALL, epochs=2), Hooks())
+    return engine.fit(purchases(90, 60), SMALL.updated(epochs=2), Hooks())
 
 
 @pytest.mark.usefixtures("store")

@@ -12,9 +12,10 @@ from recae.models import MultVAE, model_class
 from recae.models.vae import parse_layers
 from recae.training.batches import make_batch
 from recae.training.callbacks import Hooks
-from recae.training.kinds.vae import MultVaeNetwork, fit_multvae, normal_divergence, sample
-from recae.training.kinds.vae_config import MultVaeConfig, RecVaeConfig, resolve_multvae, resolve_recvae
+from recae.training.kinds.recvae import RecVaeConfig, resolve_recvae
+from recae.training.kinds.vae import MultVaeConfig, fit_multvae, resolve_multvae
 from recae.training.minibatch.losses import multinomial_loss
+from recae.training.minibatch.variational import MultVaeNetwork, normal_divergence, sample
 
 N_ITEMS = 11
 MATRIX = sp.random(7, N_ITEMS, 0.4, format="csr", random_state=1, dtype=np.float32)
@@ -35,13 +36,13 @@ def make_network(layers: str = "5,3", **settings: object) -> MultVaeNetwork:
     return network
 
 
-def make_noisy(noise: float = 0.5, power: float = 0.5, epoch: int = 1):
+def make_noisy(dropout: float = 0.5, input_power: float = 0.5, epoch: int = 1):
     rng = np.random.default_rng(3)
     return make_batch(
         MATRIX,
         USERS,
-        noise=noise,
-        power=power,
+        dropout=dropout,
+        input_power=input_power,
         emphasis=1,
         rng=rng,
         dtype=torch.float64,
@@ -88,7 +89,7 @@ def test_layers(text, sizes):
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"noise": 1.0}, "noise"),
+        ({"dropout": 1.0}, "dropout"),
         ({"emphasis": -1}, "emphasis"),
         ({"input_power": 1.5}, "input_power"),
         ({"sampled": -1}, "sampled"),
@@ -98,7 +99,7 @@ def test_layers(text, sizes):
         ({"patience": 0}, "patience"),
         ({"seed": -1}, "seed"),
         ({"seed": True}, "seed"),
-        ({"dtype": "float16"}, "dtype is 'float32' or 'float64', found 'float16'"),
+        ({"dtype": "float16"}, "dtype is one of float32, float64, found 'float16'"),
         ({"beta": -1}, "beta"),
         ({"anneal": 1.1}, "anneal"),
     ],
@@ -244,7 +245,7 @@ def make_model(layers: str = "5,3", power: float = 0.3) -> tuple[MultVaeNetwork,
 @pytest.mark.parametrize("copies", [1, 20])  # few rows are decoded by another kernel than many
 def test_model_scores_by_the_mean_of_the_code(layers, copies):
     network, model = make_model(layers)
-    batch = make_noisy(noise=0, power=0.3)
+    batch = make_noisy(dropout=0, input_power=0.3)
     network.eval()
     with torch.no_grad():
         H, _ = network(batch)

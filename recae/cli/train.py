@@ -256,7 +256,7 @@ def train(
       SHOP_URL=postgresql://me:secret@host/shop recae train env:SHOP_URL --query "select …"
       recae train orders.parquet --user-column buyer --item-column sku --out orders.recae
       recae train purchases.csv --kind auto --budget 10m
-      recae train purchases.csv --kind deep --layers 600,200 --set noise=0.5
+      recae train purchases.csv --kind deep --layers 600,200 --set dropout=0.5
       recae train purchases.csv --config settings.toml
       recae train purchases.csv --kind blend --set components=sigmoid,ease --set sigmoid.factors=256
       recae train purchases.csv --since 2023-01-01 --min-user-purchases 5 --min-item-purchases 5

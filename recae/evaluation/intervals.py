@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recae.errors import DataError
-from recae.training.config import check_range
+from recae.settings import check_range
 
 BLOCK_BYTES = 16 * 2**20
 """Of the users drawn at a time."""

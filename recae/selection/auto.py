@@ -7,12 +7,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from recae.errors import ConfigError, RecaeError, TrainingError
 from recae.evaluation import evaluate
@@ -21,10 +22,9 @@ from recae.kinds import KINDS_OF_TRAINING, Size, seconds_for
 from recae.models import Model
 from recae.models.blend import Blend, Part
 from recae.selection.blend import Candidates, fit_spread
-from recae.settings import build_config
+from recae.settings import LARGEST_SEED, PARTS, Settings, build_config, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.config import check_range
 
 ALWAYS = ("popularity", "itemknn")
 """What is tried however short the budget is."""
@@ -35,25 +35,29 @@ DEFAULT = (*ALWAYS, "frequency", "ease", "sparse-linear", "sigmoid", "blend", "m
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-@dataclass(frozen=True)
-class AutoConfig:
-    """What is tried, and for how long.
+BUDGET = "a time from 1s to 720h, such as 90s, 10m or 1h"
+"""What `AutoConfig.budget` is."""
 
-    budget      time for all of it: seconds, or such as 90s, 10m, 1h
-    candidates  kinds to try, joined by commas, besides popularity and itemknn; None: ease or sparse-linear, sigmoid,
-                blend and multvae, and frequency where people rebuy
-    parts       settings of the candidates, by dotted names: "sigmoid.factors" → 256
-    seed        of everything random, the candidates' included
-    """
 
-    budget: float | str = "10m"
-    candidates: str | None = None
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+class AutoConfig(Settings):
+    """What is tried, and for how long."""
 
-    def __post_init__(self) -> None:
+    budget: float | str = setting(
+        "10m", "time for all of it: seconds, or such as 90s, 10m, 1h", wanted=BUDGET
+    )
+    candidates: str | None = setting(
+        None,
+        "kinds to try, joined by commas, besides popularity and itemknn; None: ease or sparse-linear, sigmoid, blend "
+        "and multvae, and frequency where people rebuy",
+    )
+    parts: Mapping[str, Any] = setting(
+        {}, 'settings of the candidates, by dotted names: "sigmoid.factors" → 256', wanted=PARTS
+    )
+    seed: int = setting(0, "of everything random, the candidates' included", ge=0, le=LARGEST_SEED)
+
+    @model_validator(mode="after")
+    def _candidates_suit(self) -> Self:
         seconds_of(self.budget)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
         kinds = self.kinds()
         for name in self.parts:
             kind = name.partition(".")[0]
@@ -65,6 +69,7 @@ class AutoConfig:
         for kind in kinds:
             if kind in KINDS_OF_TRAINING:
                 build_config(kind, KINDS_OF_TRAINING[kind].config, self.settings(kind))
+        return self
 
     def kinds(self) -> tuple[str, ...]:
         """What is tried, in no order; ConfigError for a name that no kind has."""
@@ -88,19 +93,13 @@ class AutoConfig:
         own = {n.removeprefix(f"{kind}."): v for n, v in self.parts.items() if n.startswith(f"{kind}.")}
         return {"seed": self.seed} | own
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
-
 
 def seconds_of(budget: float | str) -> float:
     """A budget in seconds: 90, "90", "90s", "10m" or "1h"; ConfigError for anything else, and beyond 30 days."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", str(budget).strip().lower())
     seconds = float(found[1]) * _UNITS[found[2]] if found else math.nan
     if isinstance(budget, bool) or not 1 <= seconds <= 30 * 86_400:
-        raise ConfigError(
-            f"budget is a time from 1s to 720h, such as 90s, 10m or 1h, found {budget!r}: give one"
-        )
+        raise ConfigError(f"budget is {BUDGET}, found {budget!r}: give one")
     return seconds
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from recae.confidence import places_of
 from recae.errors import ConfigError
@@ -20,10 +21,10 @@ from recae.models import KINDS, Model
 from recae.models.base import JSON
 from recae.models.blend import Blend, Part
 from recae.ranking import rows_per_block, top_k
+from recae.settings import LARGEST_SEED, PARTS, Settings, find_setting, setting
 from recae.splits.parts import fold_in_split
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.config import check_range
 
 CANDIDATES = 200
 """Best items of each part among which the weights are chosen: what a blend puts into the first 20 places is among them
@@ -160,34 +161,31 @@ USERS_AT_MOST = 10_000
 """Users of whom a blend without validation users holds something out itself."""
 
 
-@dataclass(frozen=True)
-class BlendConfig:
-    """How a blend is put together; None means: chosen from the data.
+class BlendConfig(Settings):
+    """How a blend is put together; None means: chosen from the data."""
 
-    components  kinds of its parts, joined by commas, such as "sigmoid,ease"
-    parts       settings of the parts, by dotted names: "sigmoid.factors" → 256; a name without a dot that a blend
-                itself does not have, such as "factors", is a setting of its sigmoid part
-    seed        of everything random, the parts' included
-    """
-
-    components: str | None = None
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    components: str | None = setting(None, 'kinds of its parts, joined by commas, such as "sigmoid,ease"')
+    parts: Mapping[str, Any] = setting(
+        {},
+        'settings of the parts, by dotted names: "sigmoid.factors" → 256; a name without a dot that a blend itself '
+        'does not have, such as "factors", is a setting of its sigmoid part',
+        wanted=PARTS,
+    )
+    seed: int = setting(0, "of everything random, the parts' included", ge=0, le=LARGEST_SEED)
 
     main_part: ClassVar[str] = MAIN_PART
 
-    def __post_init__(self) -> None:
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
+    @model_validator(mode="after")
+    def _parts_suit(self) -> Self:
         for name in self.parts:
             kind, _, key = name.partition(".")
             _check_kind(kind)
-            names = [f.name for f in fields(KINDS_OF_TRAINING[kind].config)]
-            if key not in names:
-                raise ConfigError(f"{kind} has no setting '{key}'; choose one of {', '.join(names)}")
+            find_setting(kind, KINDS_OF_TRAINING[kind].config, key)
         if self.components is None:
             self.configs(choose_components(repeats=True))  # the most there may be
         else:
             self.configs(split_components(self.components))
+        return self
 
     def configs(self, kinds: tuple[str, ...]) -> dict[str, Any]:
         """The configuration of each part. Raises ConfigError for settings of a part that there is not."""
@@ -203,10 +201,6 @@ class BlendConfig:
             own = {n.removeprefix(prefix): v for n, v in self.parts.items() if n.startswith(prefix)}
             chosen[kind] = KINDS_OF_TRAINING[kind].config(**({"seed": self.seed} | own))
         return chosen
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
 
 
 def split_components(text: str) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from recae.selection.baselines import NAMES, Given, make_trials
 from recae.selection.cache import Kept
 from recae.selection.jobs import Inputs, Job, Outcome
 from recae.selection.process import Clock, Running, Serial, at_once, run_all, run_job
+from recae.settings import check_range
 from recae.splits.tasks import Task
-from recae.training.config import check_range
 
 TRIALS: Final = 5
 """Settings that each model tries by default."""

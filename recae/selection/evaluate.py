@@ -23,6 +23,7 @@ from recae.selection.baselines import BASELINES, NAMES, Given, check_baselines, 
 from recae.selection.cache import Kept
 from recae.selection.compare import TRIALS, Tell, compare
 from recae.selection.fit import DEFAULT_KIND, check_weighting, make_config, weighs
+from recae.settings import check_range
 from recae.sources import Source as Opened
 from recae.sources import open_source
 from recae.sources.matrix import read_matrix
@@ -37,7 +38,6 @@ from recae.splits.protocols import (
 )
 from recae.splits.tasks import counted
 from recae.splits.time import check_times
-from recae.training.config import check_range
 
 BY_BASKET = ("time", "next-basket")
 """The protocols that need every purchase with its time or basket, and not only the pairs."""

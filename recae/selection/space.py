@@ -297,7 +297,7 @@ _SPACES: dict[str, tuple[Dimension, ...]] = {
     "deep": (
         _log("purchase_weight", 1, 50),
         _log("output_learning_rate", 0.004, 0.035),
-        _float("noise", 0.2, 0.8),
+        _float("dropout", 0.2, 0.8),
         _choice("layers", "128", "256", "512", "256,128", "600,200", "1000,300"),
         _log("learning_rate", 2e-4, 5e-3),
         _log("encoder_learning_rate", 0.008, 0.2),
@@ -307,14 +307,14 @@ _SPACES: dict[str, tuple[Dimension, ...]] = {
     "multvae": (
         _log("beta", 0.005, 0.5),
         _log("learning_rate", 5e-4, 0.01),
-        _float("noise", 0.2, 0.8),
+        _float("dropout", 0.2, 0.8),
         _choice("layers", "100", "200", "400", "400,100", "600,200"),
         _float("anneal", 0.1, 0.9),
     ),
     "recvae": (
         _log("gamma", 0.001, 0.03),
         _log("learning_rate", 2e-4, 5e-3),
-        _float("noise", 0.2, 0.8),
+        _float("dropout", 0.2, 0.8),
         _whole("factors", 64, 512),
         _whole("hidden", 200, 1000),
     ),
@@ -428,8 +428,7 @@ def _blend_space(fixed: Mapping[str, Any]) -> tuple[Dimension, ...]:
 def _without_effect(kind: str, fixed: Mapping[str, Any]) -> tuple[str, ...]:
     """Settings that those that are fixed leave without effect, or with another meaning."""
     if kind == "sigmoid":
-        tied = ("learning_rate", "encoder_learning_rate") if fixed.get("tied") else ()
-        return (*tied, *(("dropout",) if fixed.get("noise") is not None else ()))
+        return ("learning_rate", "encoder_learning_rate") if fixed.get("tied") else ()
     if kind == "deep":
         adam = ("output_learning_rate",) if fixed.get("loss", "squared") != "squared" else ()
         weightless = ("purchase_weight",) if fixed.get("loss") == "multinomial" else ()

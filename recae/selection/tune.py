@@ -17,9 +17,8 @@ from recae.selection.space import Dimension, Tuned, TunedTrial, best_of, space
 from recae.selection.study import SEARCHED, check_optuna, check_study, open_study
 from recae.selection.trials import Search, TuningProgress, decay_of, parse_metric
 from recae.selection.tuning_data import read_tuning_data
-from recae.settings import full_name
+from recae.settings import check_range, full_name
 from recae.sources import hide_password
-from recae.training.config import check_range
 from recae.training.device import choose_device, device_name
 
 

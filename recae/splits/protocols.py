@@ -9,11 +9,11 @@ from typing import Any, Final
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.interactions import Interactions
+from recae.settings import check_range
 from recae.splits.items import given_pair, last_out, pair_of_matrices, weak
 from recae.splits.tasks import ProtocolOptions, Purchases, Task
 from recae.splits.time import global_time
 from recae.splits.users import k_fold, next_basket, strong
-from recae.training.config import check_range
 
 __all__ = ["PROTOCOLS", "ProtocolOptions", "Purchases", "Task", "make_tasks", "pair_of_matrices"]
 

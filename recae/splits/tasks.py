@@ -13,8 +13,8 @@ from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
 from recae.models.base import pattern
+from recae.settings import check_choice, check_range
 from recae.splits.parts import keep_columns, without
-from recae.training.config import check_choice, check_range
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
 """Histories (B, I), and what is held out of them (B, I)."""

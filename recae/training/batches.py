@@ -1,4 +1,4 @@
-"""A batch of histories as tensors, with the noise on its inputs: what networks read and losses compare with."""
+"""A batch of histories as tensors, with a part of its inputs hidden: what networks read and losses compare with."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,10 @@ class Batch:
     items    int64 (n,) columns
     rows     int64 (n,) 0 … B − 1, ascending
     offsets  int64 (B + 1,) first entries of the rows; row b lies at offsets[b] to offsets[b + 1]
-    inputs   float (n,) with what each entry enters the network, 0 for one that noise hides
+    inputs   float (n,) with what each entry enters the network, 0 for one that dropout hides
     targets  float (n,) the values to reconstruct: 1 for a purchase, in [0, 1] for other data
-    weights  float (n,) factors on the loss of the entries: the entry's own weight, times `emphasis` for one that noise
-             hides
+    weights  float (n,) factors on the loss of the entries: the entry's own weight, times `emphasis` for one that
+             dropout hides
     own      float (n,) the entries' own weights, without emphasis
     epoch    of the training, from 1
     step     of the training, from 0
@@ -42,8 +42,8 @@ def make_batch(
     matrix: sp.csr_matrix,
     users: NDArray[np.int64],
     *,
-    noise: float,
-    power: "float | str",
+    dropout: float,
+    input_power: "float | str",
     emphasis: float,
     entry_weights: NDArray[np.float32] | None = None,
     rng: np.random.Generator,
@@ -54,13 +54,13 @@ def make_batch(
 ) -> Batch:
     """The rows `users` (B,) of `matrix` ((U, I) CSR, no item twice in a row) as a batch.
 
-    noise     share of the entries that the network does not see; those it sees enter times 1/(1 − noise), so that
+    dropout   share of the entries that the network does not see; those it sees enter times 1/(1 − dropout), so that
               the sum of a row is the same on average (Srivastava et al., 2014)
-    power     p in 0..1: an entry of a row with m entries enters as value/m^p; "l2": as value/‖row‖₂ (Liang et al.,
+    input_power  p in 0..1: an entry of a row with m entries enters as value/m^p; "l2": as value/‖row‖₂ (Liang et al.,
               2018, arXiv:1802.05814)
-    emphasis  factor on the loss of the entries that noise hides (Vincent et al., 2010, section 4.2)
+    emphasis  factor on the loss of the entries that dropout hides (Vincent et al., 2010, section 4.2)
     entry_weights  (nnz,) what each entry of `matrix` weighs in the loss; None: 1
-    rng       draws n float32 numbers when there is noise, none otherwise
+    rng       draws n float32 numbers when there is dropout, none otherwise
     """
     first, last = matrix.indptr[users].astype(np.int64), matrix.indptr[users + 1].astype(np.int64)
     lengths = last - first
@@ -70,16 +70,16 @@ def make_batch(
     rows = np.repeat(np.arange(len(users)), lengths)
     places = np.arange(n) + (first - offsets[:-1])[rows]
     targets = matrix.data[places].astype(np.float64)
-    if power == "l2":
+    if input_power == "l2":
         size = np.sqrt(np.bincount(rows, weights=targets * targets, minlength=len(users)))
     else:
-        size = lengths.astype(np.float64) ** float(power)
+        size = lengths.astype(np.float64) ** float(input_power)
     size[size == 0] = 1
-    inputs = targets / (size * (1 - noise))[rows]
+    inputs = targets / (size * (1 - dropout))[rows]
     own = np.ones(n) if entry_weights is None else entry_weights[places].astype(np.float64)
     weights = own
-    if noise > 0:
-        hidden = rng.random(n, dtype=np.float32) < noise
+    if dropout > 0:
+        hidden = rng.random(n, dtype=np.float32) < dropout
         inputs[hidden] = 0
         weights = np.where(hidden, emphasis * own, own)
 

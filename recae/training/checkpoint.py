@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from recae.errors import CheckpointError, OutputError, RecaeError
 from recae.files import atomic_path, json_text, write_tensors
 from recae.models import Model
-from recae.training.config import check_range
+from recae.settings import check_range, current_names
 from recae.training.trainer import Trainer
 
 FORMAT_VERSION = 1
@@ -138,7 +138,7 @@ class Checkpoints:
             self._check_there()
             with safe_open(path, framework="numpy") as file:
                 content = _read_content(file)
-                _compare(content["identity"], self._identity(trainer, device))
+                _compare(current_names(content["identity"]), self._identity(trainer, device))
                 progress = _progress(content)
                 state = _read_state(file, trainer.state(), "state", trainer.weights)
                 if content["best"] is not None:

@@ -1,14 +1,12 @@
-"""Configuration of training: frozen, checked by name, type and range, and written into the model file."""
+"""Settings of the sigmoid autoencoder, and what is chosen from the data where they leave it open."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from recae.errors import ConfigError
+from recae.settings import LARGEST_SEED, Settings, redefined, setting
 
 SVD_ITEMS_AT_MOST = 300_000
 """Items up to which the encoder begins at the principal directions, which then take less than an epoch or two."""
@@ -17,109 +15,86 @@ TIED_RATE = 3e-3
 """Step of Adam for the tied autoencoder: on validation users of Online Retail far better than .001 and .01."""
 
 
-@dataclass(frozen=True)
-class SigmoidConfig:
-    """How the sigmoid autoencoder is trained; None means: chosen from the data by `resolve`.
+class SigmoidConfig(Settings):
+    """How the sigmoid autoencoder is trained; None means: chosen from the data by `resolve`."""
 
-    factors                size of the code, d
-    epochs                 passes over the users
-    learning_rate          decoder step ‖h‖²η, in (0, 1): the step is normalised by the squared norm of the code; tied,
-                           the step of Adam, which then moves everything
-    encoder_learning_rate  encoder step before row-wise AdaGrad
-    purchase_weight        α ≥ 1, the weight of a purchase's squared error relative to a non-purchase's
-    input_power            p in 0..1: a history of m items enters the encoder as x/m^p
-    dropout                share of a history hidden from the encoder at each step
-    noise                  another name for dropout, which it replaces when it is given
-    batch_size             users whose codes are computed together; 1: the encoder, too, moves after every user. With
-                           any of the next four settings training goes by mini-batches, and 1 stands for a size that
-                           suits the number of users
-    tied                   whether the decoder's weights are the encoder's, transposed and stored once
-    emphasis               weight ≥ 1 of the error of what dropout hides
-    code_penalty           weight of the code's norm in a user's loss
-    code_norm              "l1", Σ|h|, or "l2", Σh²
-    pretrain               "none", or "layerwise": pretrain_epochs more epochs, since there is but one layer
-    pretrain_epochs        epochs of that
-    fold_every             users between two folds of U into V, at most; it is folded sooner when it needs to be
-    encoder_start          "svd": the encoder begins at the principal directions of the purchases; "random"; None: svd
-                           up to 300,000 items, unless tied
-    encoder_scale          standard deviation of a random encoder's first weights, times √d; with svd, that of the first
-                           pre-activations, times 4
-    decoder_scale          standard deviation of the decoder's first weights, times √d
-    patience               epochs without a better validation recall@20 after which training stops
-    dtype                  float32 or float64
-    seed                   of everything random
-    """
-
-    factors: int | None = None
-    epochs: int | None = None
-    learning_rate: float | None = None
-    encoder_learning_rate: float = 0.04
-    purchase_weight: float | None = None
-    input_power: float | None = None
-    dropout: float = 0.5
-    noise: float | None = None
-    batch_size: int = 1
-    tied: bool = False
-    emphasis: float = 1.0
-    code_penalty: float = 0.0
-    code_norm: str = "l2"
-    pretrain: str = "none"
-    pretrain_epochs: int = 3
-    fold_every: int = 50_000
-    encoder_start: str | None = None
-    encoder_scale: float = 1.0
-    decoder_scale: float = 0.01
-    patience: int = 10
-    dtype: str = "float32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("factors", self.factors, 1, 16_384, whole=True)
-        check_range("epochs", self.epochs, 1, 100_000, whole=True)
-        check_range("learning_rate", self.learning_rate, 0, 1, open_low=True, open_high=True)
-        check_range("encoder_learning_rate", self.encoder_learning_rate, 0, 100)
-        check_range("purchase_weight", self.purchase_weight, 1, 1e6)
-        check_range("input_power", self.input_power, 0, 1)
-        check_range("dropout", self.dropout, 0, 1, open_high=True)
-        check_range("noise", self.noise, 0, 1, open_high=True)
-        check_range("batch_size", self.batch_size, 1, 1_000_000, whole=True)
-        check_choice("tied", self.tied, (False, True))
-        check_range("emphasis", self.emphasis, 1, 1000)
-        check_range("code_penalty", self.code_penalty, 0, 1e6)
-        check_choice("code_norm", self.code_norm, ("l1", "l2"))
-        check_choice("pretrain", self.pretrain, ("none", "layerwise"))
-        check_range("pretrain_epochs", self.pretrain_epochs, 1, 100_000, whole=True)
-        check_range("fold_every", self.fold_every, 1, 1_000_000, whole=True)
-        if self.encoder_start is not None:
-            check_choice("encoder_start", self.encoder_start, ("svd", "random"))
-        check_range("encoder_scale", self.encoder_scale, 0, 1000, open_low=True)
-        check_range("decoder_scale", self.decoder_scale, 0, 1000)
-        check_range("patience", self.patience, 1, 100_000, whole=True)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-        if self.dtype not in ("float32", "float64"):
-            raise ConfigError(f"dtype is 'float32' or 'float64', found {self.dtype!r}")
+    factors: int | None = setting(None, "size of the code, d", ge=1, le=16_384)
+    epochs: int | None = setting(None, "passes over the users", ge=1, le=100_000)
+    learning_rate: float | None = setting(
+        None,
+        "decoder step ‖h‖²η, in (0, 1): the step is normalised by the squared norm of the code; tied, the step of "
+        "Adam, which then moves everything",
+        gt=0,
+        lt=1,
+    )
+    encoder_learning_rate: float = setting(0.04, "encoder step before row-wise AdaGrad", ge=0, le=100)
+    purchase_weight: float | None = setting(
+        None,
+        "α ≥ 1, the weight of a purchase's squared error relative to a non-purchase's",
+        ge=1,
+        le=1e6,
+    )
+    input_power: float | None = setting(
+        None, "p in 0..1: a history of m items enters the encoder as x/m^p", ge=0, le=1
+    )
+    dropout: float = setting(0.5, "share of a history hidden from the encoder at each step", ge=0, lt=1)
+    batch_size: int = setting(
+        1,
+        "users whose codes are computed together; 1: the encoder, too, moves after every user. With any of the next "
+        "four settings training goes by mini-batches, and 1 stands for a size that suits the number of users",
+        ge=1,
+        le=1_000_000,
+    )
+    tied: bool = setting(False, "whether the decoder's weights are the encoder's, transposed and stored once")
+    emphasis: float = setting(1.0, "weight ≥ 1 of the error of what dropout hides", ge=1, le=1000)
+    code_penalty: float = setting(0.0, "weight of the code's norm in a user's loss", ge=0, le=1e6)
+    code_norm: Literal["l1", "l2"] = setting("l2", "l1, Σ|h|, or l2, Σh²")
+    pretrain: Literal["none", "layerwise"] = setting(
+        "none", "none, or layerwise: pretrain_epochs more epochs, since there is but one layer"
+    )
+    pretrain_epochs: int = setting(3, "epochs of that", ge=1, le=100_000)
+    fold_every: int = setting(
+        50_000,
+        "users between two folds of U into V, at most; it is folded sooner when it needs to be",
+        ge=1,
+        le=1_000_000,
+    )
+    encoder_start: Literal["svd", "random"] | None = setting(
+        None,
+        "svd: the encoder begins at the principal directions of the purchases; random; None: svd up to 300,000 items, "
+        "unless tied",
+    )
+    encoder_scale: float = setting(
+        1.0,
+        "standard deviation of a random encoder's first weights, times √d; with svd, that of the first "
+        "pre-activations, times 4",
+        gt=0,
+        le=1000,
+    )
+    decoder_scale: float = setting(
+        0.01, "standard deviation of the decoder's first weights, times √d", ge=0, le=1000
+    )
+    patience: int = setting(
+        10, "epochs without a better validation recall@20 after which training stops", ge=1, le=100_000
+    )
+    dtype: Literal["float32", "float64"] = setting("float32", "float32 or float64")
+    seed: int = setting(0, "of everything random", ge=0, le=LARGEST_SEED)
 
     @property
     def by_minibatch(self) -> bool:
         """Whether it asks for what the exact engine does not do."""
         return self.tied or self.emphasis != 1 or self.code_penalty > 0 or self.pretrain != "none"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
 
-
-@dataclass(frozen=True)
 class ResolvedConfig(SigmoidConfig):
-    """A configuration in which nothing is left to be chosen."""
+    """Settings in which nothing is left to be chosen."""
 
-    factors: int = 512
-    epochs: int = 16
-    learning_rate: float = 0.02
-    purchase_weight: float = 10.0
-    input_power: float = 0.35
-    noise: float = 0.5
-    encoder_start: str = "svd"
+    factors: int = redefined(SigmoidConfig, "factors", 512)
+    epochs: int = redefined(SigmoidConfig, "epochs", 16)
+    learning_rate: float = redefined(SigmoidConfig, "learning_rate", 0.02)
+    purchase_weight: float = redefined(SigmoidConfig, "purchase_weight", 10.0)
+    input_power: float = redefined(SigmoidConfig, "input_power", 0.35)
+    encoder_start: Literal["svd", "random"] = redefined(SigmoidConfig, "encoder_start", "svd")
 
 
 def resolve(config: SigmoidConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> ResolvedConfig:
@@ -135,36 +110,32 @@ def resolve(config: SigmoidConfig, matrix: sp.csr_matrix, largest: float = 1.0) 
     weight = config.purchase_weight
     if weight is None:
         weight = weight_of_purchases(matrix)
-    chosen = {
-        "factors": min(512 if n_users <= 100_000 else 256, max(n_items, 16)),
-        "epochs": max(5, round(16 * (30_000 / n_users) ** 0.2)),
-        "learning_rate": TIED_RATE if config.tied else output_rate(weight * config.emphasis, largest),
-        "purchase_weight": weight,
-        "input_power": power_for(matrix),
-        "noise": config.dropout,
+    chosen = config.filled(
+        factors=min(512 if n_users <= 100_000 else 256, max(n_items, 16)),
+        epochs=max(5, round(16 * (30_000 / n_users) ** 0.2)),
+        learning_rate=TIED_RATE if config.tied else output_rate(weight * config.emphasis, largest),
+        purchase_weight=weight,
+        input_power=power_for(matrix),
         # tied, the encoder decodes too, and the principal directions are of no use for that
-        "encoder_start": "svd" if n_items <= SVD_ITEMS_AT_MOST and not config.tied else "random",
-    }
-    values: dict[str, Any] = {
-        name: chosen.get(name) if value is None else value for name, value in asdict(config).items()
-    }
-    values["dropout"] = values["noise"]
-    if config.by_minibatch and config.batch_size == 1:
-        values["batch_size"] = batch_for(matrix)
+        encoder_start="svd" if n_items <= SVD_ITEMS_AT_MOST and not config.tied else "random",
+    )
+    resolved = ResolvedConfig(**dict(chosen))
+    if resolved.by_minibatch and resolved.batch_size == 1:
+        resolved = resolved.updated(batch_size=batch_for(matrix))
     # A step takes the error of a purchase, 1 − w·h, times 1 − α·learning_rate: beyond 2 the step itself enlarges it.
-    step = values["purchase_weight"] * values["learning_rate"] * values["emphasis"] * largest
+    step = resolved.purchase_weight * resolved.learning_rate * resolved.emphasis * largest
     if step >= 2 and not config.tied:
-        factors = {name: values[name] for name in ("purchase_weight", "learning_rate")}
+        factors = {"purchase_weight": resolved.purchase_weight, "learning_rate": resolved.learning_rate}
         if config.emphasis != 1:
-            factors["emphasis"] = config.emphasis
+            factors["emphasis"] = resolved.emphasis
         if largest != 1:
             factors["the largest weight of a purchase"] = largest
         raise ConfigError(
             f"{' × '.join(factors)} is below 2, or each step enlarges the error it should reduce, found "
             f"{' × '.join(f'{value:g}' for value in factors.values())} = {step:g}: choose a learning_rate below "
-            f"{2 * values['learning_rate'] / step:.3g}, or a smaller purchase_weight"
+            f"{2 * resolved.learning_rate / step:.3g}, or a smaller purchase_weight"
         )
-    return ResolvedConfig(**values)
+    return resolved
 
 
 def output_rate(weight: float, largest: float = 1.0) -> float:
@@ -192,32 +163,3 @@ def density_of(matrix: sp.csr_matrix) -> float:
     """Share of all pairs that are purchases, above 0."""
     n_users, n_items = matrix.shape
     return max(matrix.nnz, 1) / (n_users * n_items)
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raises ConfigError unless `value` is one of the choices."""
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        listed = ", ".join(json.dumps(choice) for choice in choices)
-        raise ConfigError(f"{name} is one of {listed}, found {value!r}: choose one of these")
-
-
-def check_range(
-    name: str,
-    value: float | None,
-    low: float,
-    high: float,
-    *,
-    open_low: bool = False,
-    open_high: bool = False,
-    whole: bool = False,
-) -> None:
-    """Raises ConfigError unless `value` is None or a number in the range, a whole one if it has to be."""
-    if value is None:
-        return
-    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    fits = fits and (low < value if open_low else low <= value)
-    fits = fits and (value < high if open_high else value <= high)
-    if not fits:
-        interval = f"{'above' if open_low else 'from'} {low:g} {'and below' if open_high else 'to'} {high:g}"
-        number = "whole number" if whole else "number"
-        raise ConfigError(f"{name} is a {number} {interval}, found {value!r}: give one in that range")

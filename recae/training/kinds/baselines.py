@@ -4,145 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import ConfigError, TrainingError
+from recae.errors import TrainingError
 from recae.models import Model
 from recae.models.base import pattern
 from recae.models.factorisation import ALS, BPR
 from recae.models.frequency import Frequency
 from recae.models.itemknn import ItemKNN, Weighting
 from recae.models.popularity import Popularity
+from recae.settings import LARGEST_SEED, Settings, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.config import check_range
 
 NEIGHBOURS = (5, 10, 20, 50, 100, 200)
 """Neighbours of item-kNN tried on validation users."""
 
 
-@dataclass(frozen=True)
-class PopularityConfig:
-    """Popularity is counted.
+class PopularityConfig(Settings):
+    """Popularity is counted."""
 
-    seed  by which users are held out to measure on; the counts do not depend on it
-    """
-
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
+    seed: int = setting(
+        0,
+        "by which users are held out to measure on; the counts do not depend on it",
+        ge=0,
+        le=LARGEST_SEED,
+    )
 
 
-@dataclass(frozen=True)
-class ItemKNNConfig:
-    """How items are compared; None means: chosen from the data.
+class ItemKNNConfig(Settings):
+    """How items are compared; None means: chosen from the data."""
 
-    k          neighbours kept for each item, itself included; None: the best of 5, 10, 20, 50, 100 and 200 on the
-               validation users, and 20 where there are none
-    weighting  of the purchases before items are compared: tfidf, bm25 or cosine
-    seed       by which users are held out to choose and measure on; the model does not depend on it otherwise
-    """
-
-    k: int | None = None
-    weighting: str = "tfidf"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("k", self.k, 1, 100_000, whole=True)
-        if self.weighting not in get_args(Weighting):
-            known = ", ".join(get_args(Weighting))
-            raise ConfigError(f"weighting is one of {known}, found {self.weighting!r}: choose one of these")
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
+    k: int | None = setting(
+        None,
+        "neighbours kept for each item, itself included; None: the best of 5, 10, 20, 50, 100 and 200 on the "
+        "validation users, and 20 where there are none",
+        ge=1,
+        le=100_000,
+    )
+    weighting: Weighting = setting(
+        "tfidf", "of the purchases before items are compared: tfidf, bm25 or cosine"
+    )
+    seed: int = setting(
+        0,
+        "by which users are held out to choose and measure on; the model does not depend on it otherwise",
+        ge=0,
+        le=LARGEST_SEED,
+    )
 
 
-@dataclass(frozen=True)
-class AlsConfig:
-    """How ALS is fitted (Hu, Koren and Volinsky 2008); None means: chosen from the data by `resolve_als`.
+class AlsConfig(Settings):
+    """How ALS is fitted (Hu, Koren and Volinsky 2008); None means: chosen from the data by `resolve_als`."""
 
-    factors         length of the vectors
-    iterations      times that all users' and all items' vectors are solved for
-    regularization  λ, the weight of the vectors' squared lengths
-    alpha           confidence in a purchase, relative to 1 for a pair that was not bought
-    seed            of the first vectors
-    """
-
-    factors: int | None = None
-    iterations: int = 15
-    regularization: float | None = None
-    alpha: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("factors", self.factors, 1, 4096, whole=True)
-        check_range("iterations", self.iterations, 1, 10_000, whole=True)
-        check_range("regularization", self.regularization, 1e-6, 1e6)
-        check_range("alpha", self.alpha, 1e-3, 1e6)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
+    factors: int | None = setting(None, "length of the vectors", ge=1, le=4096)
+    iterations: int = setting(
+        15, "times that all users' and all items' vectors are solved for", ge=1, le=10_000
+    )
+    regularization: float | None = setting(
+        None, "λ, the weight of the vectors' squared lengths", ge=1e-6, le=1e6
+    )
+    alpha: float | None = setting(
+        None, "confidence in a purchase, relative to 1 for a pair that was not bought", ge=1e-3, le=1e6
+    )
+    seed: int = setting(0, "of the first vectors", ge=0, le=LARGEST_SEED)
 
 
-@dataclass(frozen=True)
-class BprConfig:
-    """How BPR is trained (Rendle et al. 2009, arXiv:1205.2618); None means: chosen from the data by `resolve_bpr`.
+class BprConfig(Settings):
+    """How BPR is trained (Rendle et al. 2009, arXiv:1205.2618); None means: chosen from the data by `resolve_bpr`."""
 
-    factors         length of the vectors
-    iterations      passes over the purchases, each with an item that its user does not own
-    learning_rate   size of a step
-    regularization  λ, the weight of the vectors' squared lengths in each step
-    others          items drawn by popularity with which the items of a history are compared to fold it in
-    seed            of everything random
-    """
-
-    factors: int | None = None
-    iterations: int = 100
-    learning_rate: float = 0.05
-    regularization: float = 0.03
-    others: int = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("factors", self.factors, 1, 4096, whole=True)
-        check_range("iterations", self.iterations, 1, 100_000, whole=True)
-        check_range("learning_rate", self.learning_rate, 0, 10, open_low=True)
-        check_range("regularization", self.regularization, 1e-6, 10)
-        check_range("others", self.others, 1, 1_000_000, whole=True)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
+    factors: int | None = setting(None, "length of the vectors", ge=1, le=4096)
+    iterations: int = setting(
+        100, "passes over the purchases, each with an item that its user does not own", ge=1, le=100_000
+    )
+    learning_rate: float = setting(0.05, "size of a step", gt=0, le=10)
+    regularization: float = setting(
+        0.03, "λ, the weight of the vectors' squared lengths in each step", ge=1e-6, le=10
+    )
+    others: int = setting(
+        256,
+        "items drawn by popularity with which the items of a history are compared to fold it in",
+        ge=1,
+        le=1_000_000,
+    )
+    seed: int = setting(0, "of everything random", ge=0, le=LARGEST_SEED)
 
 
 def resolve_als(config: AlsConfig, matrix: sp.csr_matrix) -> AlsConfig:
     """`config` with nothing left to be chosen for (U, I) purchases."""
-    return replace(
-        config,
-        factors=config.factors or min(256, max(matrix.shape[1], 1)),
-        regularization=config.regularization or 10.0,
-        alpha=config.alpha or 3.0,
-    )
+    return config.filled(factors=min(256, max(matrix.shape[1], 1)), regularization=10.0, alpha=3.0)
 
 
 def resolve_bpr(config: BprConfig, matrix: sp.csr_matrix) -> BprConfig:
     """`config` with nothing left to be chosen for (U, I) purchases."""
-    return replace(config, factors=config.factors or min(64, max(matrix.shape[1], 1)))
+    return config.filled(factors=min(64, max(matrix.shape[1], 1)))
 
 
 def fit_popularity(
@@ -160,7 +119,7 @@ def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> t
         model = ItemKNN.fit(
             matrix,
             k=k,
-            weighting=config.weighting,  # type: ignore[arg-type]  # checked there
+            weighting=config.weighting,
             weights=hooks.weights,
         )
         quality = hooks.validate(model) if hooks.validate and len(trials) > 1 else 0.0
@@ -276,34 +235,28 @@ POPULARITIES = (0.001, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Tried on validation users where there are any; the first one only orders what the user has never bought."""
 
 
-@dataclass(frozen=True)
-class FrequencyConfig:
-    """How personal frequency is counted; None means: chosen on validation users, or else by `resolve`.
+class FrequencyConfig(Settings):
+    """How personal frequency is counted; None means: chosen on validation users, or else by `resolve`."""
 
-    decay       what a purchase still weighs one basket later, above 0 to 1; 1: all baskets count alike. The histories
-                given to the model are weighted by it, so it is chosen where they are made
-    popularity  what an item that everybody owns scores, in purchases of the last basket; 0: none
-    seed        recorded; nothing is random
-    """
-
-    decay: float | None = None
-    popularity: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("decay", self.decay, 0, 1, open_low=True)
-        check_range("popularity", self.popularity, 0, 1e6)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
+    decay: float | None = setting(
+        None,
+        "what a purchase still weighs one basket later, above 0 to 1; 1: all baskets count alike. The histories given "
+        "to the model are weighted by it, so it is chosen where they are made",
+        gt=0,
+        le=1,
+    )
+    popularity: float | None = setting(
+        None,
+        "what an item that everybody owns scores, in purchases of the last basket; 0: none",
+        ge=0,
+        le=1e6,
+    )
+    seed: int = setting(0, "recorded; nothing is random", ge=0, le=LARGEST_SEED)
 
 
 def resolve(config: FrequencyConfig, matrix: sp.csr_matrix) -> FrequencyConfig:
     """`config` with every None filled in by the defaults of `Frequency.fit`, whatever the (U, I) matrix."""
-    decay = 0.9 if config.decay is None else config.decay
-    return replace(config, decay=decay, popularity=4.0 if config.popularity is None else config.popularity)
+    return config.filled(decay=0.9, popularity=4.0)
 
 
 def fit_frequency(matrix: sp.csr_matrix, config: FrequencyConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:

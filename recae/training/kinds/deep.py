@@ -1,183 +1,207 @@
-"""The network of the deep autoencoder, and of the sigmoid one where it is trained by mini-batches."""
+"""The deep autoencoder: its settings, what is chosen from the data where they leave it open, and the fit."""
 
-import math
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
 from itertools import pairwise
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from pydantic import model_validator
 
-from recae.models import DeepAutoencoder, Model
-from recae.training.batches import Batch
+from recae.errors import ConfigError
+from recae.models import Model
+from recae.settings import LARGEST_SEED, Settings, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.config import ResolvedConfig
-from recae.training.exact.parameters import first_encoder
-from recae.training.kinds.deep_config import DeepConfig, resolve_deep
+from recae.training.config import (
+    SVD_ITEMS_AT_MOST,
+    ResolvedConfig,
+    batch_for,
+    output_rate,
+    weight_of_purchases,
+)
 from recae.training.loop import train
-from recae.training.minibatch.networks import FirstLayer, Network, Phase, to_numpy
-from recae.training.minibatch.trainer import MinibatchTrainer
 
-GAIN = {"sigmoid": 4.0, "tanh": 1.0, "relu": 2.0, "selu": 1.0, "silu": 2.0}
-"""Variance of a layer's first weights times its inputs: what keeps the size of the signal (arXiv:1502.01852)."""
+if TYPE_CHECKING:
+    from torch import Generator
 
-OTHERS = 0.1
-"""Factor on a layer's first weights where it begins by passing on some of its inputs."""
+    from recae.training.minibatch.deep import DeepNetwork
+    from recae.training.minibatch.trainer import MinibatchTrainer
 
+SAMPLED_BEYOND = 300_000
+"""Items from which those losses are taken on a sample of them unless the settings say otherwise."""
 
-def activate(name: str, z: Tensor) -> Tensor:
-    """As `models.deep.ACTIVATIONS`."""
-    if name == "sigmoid":
-        return torch.tanh(z / 2)
-    if name == "tanh":
-        return torch.tanh(z)
-    found: Tensor = {"relu": functional.relu, "selu": functional.selu, "silu": functional.silu}[name](z)
-    return found
+LAYERS = "a list of whole numbers from 1 to 16384 such as '600,200'"
+"""What `DeepConfig.layers` is."""
 
 
-class DeepNetwork(Network):
-    """Layers to the code and mirrored back out; the output layer is as large as the first one.
+class DeepConfig(Settings):
+    """How the deep autoencoder is trained; None means: chosen from the data by `resolve_deep`."""
 
-    Layer-wise pre-training (Bengio et al., 2007; Vincent et al., 2010, "stacked denoising autoencoders"): for
-    `pretrain_epochs` each, first the first layer with the output layer as a shallow autoencoder of the histories, then
-    each further layer with its mirror as one of the codes of the layer before, of which `noise` masks a share.
+    layers: str | None = setting(
+        None,
+        'sizes from the items to the code, each smaller than the one before, such as "600,200", which are mirrored '
+        'back out; or all of them, "600,200,600"',
+        wanted=LAYERS,
+    )
+    activation: Literal["sigmoid", "tanh", "relu", "selu", "silu"] = setting(
+        "tanh", "of all hidden layers, the code included"
+    )
+    loss: Literal["squared", "logistic", "multinomial"] = setting("squared", "what is to be small")
+    tied: bool = setting(False, "whether the decoder's weights are the transposes of the encoder's")
+    epochs: int | None = setting(None, "passes over the users", ge=1, le=100_000)
+    batch_size: int | None = setting(None, "users of one step", ge=1, le=1_000_000)
+    learning_rate: float | None = setting(
+        None,
+        "step of Adam, for all but the first layer and the output layer of the squared loss",
+        gt=0,
+        le=1,
+    )
+    encoder_learning_rate: float = setting(
+        0.04, "step of the first layer's row-wise AdaGrad; tied, the first layer moves by Adam", ge=0, le=100
+    )
+    output_learning_rate: float | None = setting(
+        None,
+        "step ‖h‖²η of the output layer of the squared loss, in (0, 1); tied, it moves by Adam",
+        gt=0,
+        lt=1,
+    )
+    purchase_weight: float | None = setting(
+        None,
+        "α ≥ 1, the weight of a purchase's error relative to a non-purchase's (not multinomial)",
+        ge=1,
+        le=1e6,
+    )
+    input_power: float = setting(0.5, "p in 0..1: a history of m items enters as x/m^p", ge=0, le=1)
+    dropout: float = setting(0.5, "share of a history hidden from the network at each step", ge=0, lt=1)
+    emphasis: float = setting(1.0, "weight ≥ 1 of the error of what is hidden", ge=1, le=1000)
+    code_penalty: float = setting(0.0, "weight of the code's norm in a user's loss", ge=0, le=1e6)
+    code_norm: Literal["l1", "l2"] = setting("l2", "l1, Σ|h|, or l2, Σh²")
+    pretrain: Literal["none", "layerwise"] = setting(
+        "none", "none, or layerwise: each layer first learns to reconstruct the one before it"
+    )
+    pretrain_epochs: int = setting(3, "epochs of that for each layer", ge=1, le=100_000)
+    sampled: int | None = setting(
+        None,
+        "items drawn for a step's logistic or multinomial loss besides the batch's own; 0: all items",
+        ge=0,
+        le=10_000_000,
+    )
+    l2: float = setting(0.0, "weight decay a unit of learning rate", ge=0, le=1000)
+    fold_every: int = setting(
+        50_000, "users between two folds of the output layer of the squared loss", ge=1, le=1_000_000
+    )
+    encoder_start: Literal["svd", "random"] | None = setting(
+        None,
+        "svd: the first layer begins at the principal directions of the purchases, and the others by passing them on; "
+        "random; None: svd for purchases up to 300,000 items, unless tied",
+    )
+    encoder_scale: float = setting(
+        1.0,
+        "standard deviation of a random first layer's first weights, times √n for a layer of n; with svd, that of the "
+        "first pre-activations, times 4",
+        gt=0,
+        le=1000,
+    )
+    decoder_scale: float | None = setting(
+        None, "standard deviation of the output layer's first weights, times √n", ge=0, le=1000
+    )
+    patience: int = setting(
+        10, "epochs without a better validation recall@20 after which training stops", ge=1, le=100_000
+    )
+    dtype: Literal["float32", "float64"] = setting("float32", "float32 or float64")
+    seed: int = setting(0, "of everything random", ge=0, le=LARGEST_SEED)
+
+    @model_validator(mode="after")
+    def _layers_suit(self) -> Self:
+        if self.layers is not None:
+            half_of(self.layers, self.tied)
+        return self
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes of `layers` from the items to the code."""
+        return half_of(self.layers or "", self.tied)
+
+
+def half_of(layers: Any, tied: bool = False) -> list[int]:
+    """The sizes to the code of "600,200", or of all layers, "600,200,600".
+
+    Raises ConfigError when they are no sizes, do not narrow, or are not mirrored.
     """
-
-    def __init__(
-        self,
-        n_items: int,
-        sizes: Sequence[int],
-        generator: torch.Generator,
-        *,
-        activation: str,
-        tied: bool = False,
-        code_penalty: float = 0.0,
-        code_norm: str = "l2",
-        pretrain_epochs: int = 0,
-        noise: float = 0.0,
-        scale: float = 1.0,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        """`sizes` from the first layer to the code; `scale`: the deviation of the first layer's weights times √size."""
-        super().__init__()
-        self.size, self.generator = sizes[0], generator
-        self.activation, self.tied = activation, tied
-        self._code_penalty, self._code_norm = code_penalty, code_norm
-        self._stages, self._noise, self._pretrain_epochs = len(sizes), noise, pretrain_epochs
-        self.pretraining = pretrain_epochs * self._stages
-        self.first = FirstLayer(
-            n_items, sizes[0], generator, deviation=scale / math.sqrt(sizes[0]), sparse=not tied, dtype=dtype
+    texts = [part.strip() for part in layers.split(",")] if isinstance(layers, str) else []
+    if not texts or not all(text.isascii() and text.isdigit() and 1 <= int(text) <= 16_384 for text in texts):
+        raise ConfigError(
+            f"layers is {LAYERS}, found {layers!r}: give the sizes of the layers from the items to the code"
         )
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        self.mirrors, self.mirror_biases = nn.ParameterList(), nn.ParameterList()
-        for wide, narrow in pairwise(sizes):
-            self.weights.append(_drawn(wide, narrow, activation, generator, dtype))
-            self.biases.append(nn.Parameter(torch.zeros(narrow, dtype=dtype)))
-            if not tied:
-                self.mirrors.append(_drawn(narrow, wide, activation, generator, dtype))
-            self.mirror_biases.append(nn.Parameter(torch.zeros(wide, dtype=dtype)))
-
-    def stage(self, epoch: int) -> int:
-        """The layer that an epoch (from 1) pre-trains, from 0; their number when it trains everything."""
-        return self._stages if epoch > self.pretraining else (epoch - 1) // self._pretrain_epochs
-
-    def phase(self, epoch: int) -> Phase:
-        """Beyond the first layer, pre-training is about codes, whose noise is drawn here."""
-        stage = self.stage(epoch)
-        inner = 0 < stage < self._stages
-        return Phase(output=not inner, noise=not inner, loss=not inner)
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The last hidden layer (B, D), and the penalty on the code, or the error of the layer being pre-trained."""
-        stage = self.stage(batch.epoch)
-        h = activate(self.activation, self.first(batch))
-        if stage == 0:
-            return h, self._penalty(h)
-        if stage < self._stages:
-            return h, self._layer_error(stage - 1, h)
-        for k in range(len(self.weights)):
-            h = self._in(k, h)
-        penalty = self._penalty(h)
-        for k in reversed(range(len(self.weights))):
-            h = self._out(k, h)
-        return h, penalty
-
-    def tied_weight(self) -> nn.Parameter:
-        """The first layer's."""
-        return cast(nn.Parameter, self.first.rows.weight)
-
-    def begin_at(self, encoder: NDArray[np.floating[Any]]) -> None:
-        """Begins with these weights (I, s₀) of the first layer, whose columns come in order of their importance.
-
-        What lies behind it then begins by passing them on: each layer in gives the first of its inputs, as many as it
-        has room for, and a little of the others; its mirror gives them back and fills up with mixtures of them.
-        """
-        gain = 2.0 if self.activation == "sigmoid" else 1.0  # tanh(z/2) halves what is small
-        with torch.no_grad():
-            self.tied_weight().copy_(torch.from_numpy(encoder))
-            for weight in self.weights:
-                weight *= OTHERS
-                weight[: weight.shape[1]].fill_diagonal_(gain)
-            for mirror in self.mirrors:
-                code = len(mirror)
-                mirror[:, :code] = gain * torch.eye(code, dtype=mirror.dtype, device=mirror.device)
-
-    def to_model(
-        self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
-    ) -> Model:
-        """The model; tied, its output and decoder are views of its encoder, whatever W is."""
-        first = to_numpy(self.first.rows.weight)
-        pairs = list(zip(self.weights, self.biases, strict=True))
-        encoder = [(first, to_numpy(self.first.bias)), *((to_numpy(w), to_numpy(b)) for w, b in pairs)]
-        decoder = []
-        for k in reversed(range(len(self.weights))):
-            weight = encoder[k + 1][0].T if self.tied else to_numpy(self.mirrors[k])
-            decoder.append((weight, to_numpy(self.mirror_biases[k])))
-        return DeepAutoencoder(
-            encoder=tuple(encoder),
-            decoder=tuple(decoder),
-            output=first if self.tied else W,
-            output_bias=bias,
-            tied=self.tied,
-            activation=self.activation,
-            loss=settings["loss"],
-            input_power=settings["input_power"],
-            settings=dict(settings),
+    sizes = [int(text) for text in texts]
+    half = sizes[: sizes.index(min(sizes)) + 1]
+    back = sizes[len(half) :]
+    if (back and len(half) == 1) or any(later >= earlier for earlier, later in pairwise(half)):
+        raise ConfigError(
+            f"layers narrow to the code, each smaller than the one before, found '{layers}': give sizes such as "
+            f"'{','.join(str(size) for size in sorted(set(sizes), reverse=True))}'"
         )
-
-    def _in(self, k: int, h: Tensor) -> Tensor:
-        return activate(self.activation, torch.addmm(self.biases[k], h, self.weights[k]))
-
-    def _out(self, k: int, h: Tensor) -> Tensor:
-        weight = self.weights[k].T if self.tied else self.mirrors[k]
-        return activate(self.activation, torch.addmm(self.mirror_biases[k], h, weight))
-
-    def _layer_error(self, k: int, h: Tensor) -> Tensor:
-        """Σ ‖h' − h‖² of the reconstruction h' of layer k's inputs h from a part of them; layers before it stay."""
-        with torch.no_grad():
-            for before in range(k):
-                h = self._in(before, h)
-        h = h.detach()
-        kept = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device) >= self._noise
-        code = self._in(k, h * kept / (1 - self._noise))
-        return ((self._out(k, code) - h) ** 2).sum() + self._penalty(code)
-
-    def _penalty(self, code: Tensor) -> Tensor:
-        if not self._code_penalty:
-            return code.new_zeros(())
-        return self._code_penalty * (code.abs().sum() if self._code_norm == "l1" else (code * code).sum())
+    if back and back != half[-2::-1]:
+        mirrored = ",".join(str(size) for size in [*half, *half[-2::-1]])
+        why = " with tied=true, whose decoder has the encoder's weights" if tied else ""
+        raise ConfigError(
+            f"layers are the same on the way in and on the way out{why}, found '{layers}': give '{mirrored}', or its "
+            f"first half, '{','.join(map(str, half))}'"
+        )
+    return half
 
 
-def _drawn(
-    n_in: int, n_out: int, activation: str, generator: torch.Generator, dtype: torch.dtype
-) -> nn.Parameter:
-    weight = torch.empty(n_in, n_out, dtype=dtype)
-    return nn.Parameter(weight.normal_(0, math.sqrt(GAIN[activation] / n_in), generator=generator))
+def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> DeepConfig:
+    """`config` with every None filled in from the shape of the data ((U, I) CSR).
+
+    `largest` is the factor on the loss of the purchase that weighs most; see `config.resolve`.
+
+    Raises ConfigError when output_learning_rate, purchase_weight and emphasis together make steps that enlarge errors.
+    """
+    n_users, n_items = matrix.shape
+    weight = config.purchase_weight
+    if weight is None:
+        weight = 1.0 if config.loss == "multinomial" else weight_of_purchases(matrix)
+    widest = max(8, n_items)
+    principal = n_items <= SVD_ITEMS_AT_MOST and not config.tied and bool((matrix.data == 1).all())
+    resolved = config.filled(
+        encoder_start="svd" if principal else "random",
+        layers=",".join(str(size) for size in (min(600, widest), min(200, widest * 2 // 3))),
+        epochs=max(6, round(20 * (30_000 / max(n_users, 1)) ** 0.2)),
+        batch_size=batch_for(matrix),
+        learning_rate=1e-3,
+        purchase_weight=weight,
+        output_learning_rate=output_rate(weight * config.emphasis, largest),
+        sampled=0 if n_items <= SAMPLED_BEYOND or config.loss == "squared" or config.tied else 20_000,
+        # Adam leaves small first weights of an output layer for the mean of the data; exact steps do not
+        decoder_scale=0.01 if config.loss == "squared" else 1.0,
+    )
+    if resolved.sampled and (config.loss == "squared" or config.tied):
+        raise ConfigError(
+            f"sampled is for the logistic and the multinomial loss without tied weights, found {resolved.sampled} with "
+            f"loss '{config.loss}'{' and tied=true' if config.tied else ''}: leave it out"
+        )
+    check_output_step(resolved, largest)
+    return resolved
+
+
+def check_output_step(config: Any, largest: float = 1.0) -> None:
+    """Raises ConfigError when a step of an exact output layer would enlarge the errors it should reduce."""
+    if config.loss != "squared" or config.tied:
+        return
+    weight = config.purchase_weight * config.emphasis * largest
+    further, factor = (" × the largest weight of a purchase", f" × {largest:g}") if largest != 1 else ("", "")
+    step = config.output_learning_rate * weight
+    if step >= 2:
+        raise ConfigError(
+            f"output_learning_rate × purchase_weight × emphasis{further} is below 2, or each step enlarges the error "
+            f"it should reduce, found {config.output_learning_rate:g} × {config.purchase_weight:g} × "
+            f"{config.emphasis:g}{factor} = {step:g}: choose an output_learning_rate below {2 / weight:.3g}, or "
+            "smaller weights"
+        )
 
 
 def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
@@ -193,7 +217,12 @@ def make_deep_trainer(
 
     Raises what `MinibatchTrainer` does.
     """
-    trainer = MinibatchTrainer(matrix, config, device, _network, weights=weights)
+    from recae.training.exact.parameters import first_encoder
+    from recae.training.minibatch.deep import DeepNetwork
+    from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
+
+    settings = MinibatchSettings.of(config, row_learning_rate=config.encoder_learning_rate)
+    trainer = MinibatchTrainer(matrix, config, device, make_network, settings, weights)
     if config.encoder_start == "svd":
         start = ResolvedConfig(
             factors=config.sizes[0],
@@ -206,7 +235,12 @@ def make_deep_trainer(
     return trainer
 
 
-def _network(n_items: int, config: DeepConfig, generator: torch.Generator) -> DeepNetwork:
+def make_network(n_items: int, config: DeepConfig, generator: Generator) -> DeepNetwork:
+    """The network for a catalogue, its first weights drawn from the generator."""
+    import torch
+
+    from recae.training.minibatch.deep import DeepNetwork
+
     return DeepNetwork(
         n_items,
         config.sizes,
@@ -216,7 +250,7 @@ def _network(n_items: int, config: DeepConfig, generator: torch.Generator) -> De
         code_penalty=config.code_penalty,
         code_norm=config.code_norm,
         pretrain_epochs=config.pretrain_epochs if config.pretrain == "layerwise" else 0,
-        noise=config.noise,
+        dropout=config.dropout,
         scale=config.encoder_scale,
         dtype=getattr(torch, config.dtype),
     )

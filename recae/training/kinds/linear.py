@@ -2,13 +2,11 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numba import njit
 from numpy.typing import NDArray
 
@@ -16,72 +14,53 @@ from recae.compiled import FAST, Floats, Ints
 from recae.errors import TrainingError
 from recae.models import Ease, Edlae
 from recae.ranking import processors
+from recae.settings import LARGEST_SEED, Settings, redefined, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.config import check_range
 from recae.training.device import memory_left
 
 
-@dataclass(frozen=True)
-class EaseConfig:
-    """How EASE is solved; None means: chosen from the data by `resolve`.
+class EaseConfig(Settings):
+    """How EASE is solved; None means: chosen from the data by `resolve`."""
 
-    l2          λ, what is added to the diagonal of XᵀX
-    user_power  p in 0..1: the squared errors of a user of m items weigh m^−p, relative to the mean purchase's; 0: alike
-    item_power  a in 0..1: the score of an item of n owners is divided by n^a; 0: not
-    seed        has no effect: nothing here is random
-    """
-
-    l2: float | None = None
-    user_power: float = 0.0
-    item_power: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("l2", self.l2, 1e-3, 1e9)
-        check_range("user_power", self.user_power, 0, 1)
-        check_range("item_power", self.item_power, 0, 1)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
-        return asdict(self)
+    l2: float | None = setting(None, "λ, what is added to the diagonal of XᵀX", ge=1e-3, le=1e9)
+    user_power: float = setting(
+        0.0,
+        "p in 0..1: the squared errors of a user of m items weigh m^−p, relative to the mean purchase's; 0: alike",
+        ge=0,
+        le=1,
+    )
+    item_power: float = setting(
+        0.0, "a in 0..1: the score of an item of n owners is divided by n^a; 0: not", ge=0, le=1
+    )
+    seed: int = setting(0, "has no effect: nothing here is random", ge=0, le=LARGEST_SEED)
 
 
-@dataclass(frozen=True)
 class EdlaeConfig(EaseConfig):
-    """How EDLAE is solved: as EASE, and
-
-    dropout     p in [0, 1): share of each history hidden, in expectation; adds p/(1−p) diag(XᵀX) to the diagonal
+    """How EDLAE is solved: as EASE, with dropout in expectation.
 
     Users' errors are weighted by default: on validation users of three data sets that was better or as good.
     """
 
-    user_power: float = 0.5
-    dropout: float = 0.3
+    user_power: float = redefined(EaseConfig, "user_power", 0.5)
+    dropout: float = setting(
+        0.3,
+        "p in [0, 1): share of each history hidden, in expectation; adds p/(1−p) diag(XᵀX) to the diagonal",
+        ge=0,
+        lt=1,
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("dropout", self.dropout, 0, 1, open_high=True)
 
-
-@dataclass(frozen=True)
 class SparseLinearConfig(EdlaeConfig):
-    """How the sparse linear model is solved: as EDLAE, and
-
-    neighbours  items from which each item is predicted
+    """How the sparse linear model is solved: as EDLAE, each item from its neighbours.
 
     It hides more than EDLAE by default, and weighs users more alike: on the validation users of Gowalla, Online Retail
     (by users and by time) and the sample that ranked better, on those of Ta-Feng as well.
     """
 
-    user_power: float = 0.3
-    dropout: float = 0.5
-    neighbours: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("neighbours", self.neighbours, 1, 10_000, whole=True)
+    user_power: float = redefined(EaseConfig, "user_power", 0.3)
+    dropout: float = redefined(EdlaeConfig, "dropout", 0.5)
+    neighbours: int = setting(200, "items from which each item is predicted", ge=1, le=10_000)
 
 
 Config = TypeVar("Config", bound=EaseConfig)
@@ -93,10 +72,8 @@ def resolve(config: Config, matrix: sp.csr_matrix) -> Config:
     20 times the root of the purchases per item: on validation users of two data sets, of 16 and 40 purchases per item,
     the best of a coarse grid (50 or 100, and 100) lay near it.
     """
-    if config.l2 is not None:
-        return config
     per_item = max(matrix.nnz, 1) / matrix.shape[1]
-    return replace(config, l2=round(float(np.clip(20 * per_item**0.5, 1, 5000)), 2))
+    return config.filled(l2=round(float(np.clip(20 * per_item**0.5, 1, 5000)), 2))
 
 
 def user_weights(matrix: sp.csr_matrix, power: float) -> NDArray[np.float64]:
@@ -241,6 +218,8 @@ def _gram(Z: sp.csr_matrix) -> NDArray[np.float32]:
 
 def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
     """The inverse of a symmetric positive definite matrix, in its place."""
+    import torch  # here, since it takes a second
+
     # LAPACK's order of columns; given as input and output, nothing is copied
     columns = torch.from_numpy(G).T
     info = torch.empty((), dtype=torch.int32)
@@ -276,6 +255,8 @@ def _announce(n: int, what: str, items: int, need: int, hooks: Hooks) -> None:
     """Says what is about to be solved when it takes more than some seconds."""
     if n < 4096:
         return
+    import torch
+
     probe = torch.ones(1024, 1024)
     probe @ probe
     started = time.perf_counter()

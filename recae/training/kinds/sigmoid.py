@@ -1,7 +1,7 @@
-"""The sigmoid autoencoder: the trainer that its configuration and device ask for, and the fit."""
+"""The sigmoid autoencoder: the trainer that its settings and device ask for, and the fit."""
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +18,12 @@ from recae.training.exact.ranks import ALONE, Ranks
 from recae.training.loop import train
 from recae.training.trainer import Trainer, largest_of
 
+if TYPE_CHECKING:
+    from recae.training.minibatch.trainer import MinibatchTrainer
+
+ADAM_RATE = 1e-3
+"""Step of Adam for the bias of the code, where all else moves by its own rule."""
+
 
 def make_trainer(
     matrix: sp.csr_matrix,
@@ -31,8 +37,6 @@ def make_trainer(
     """
     config = resolve(config, matrix, largest_of(weights))
     if config.by_minibatch:
-        from recae.training.kinds.sigmoid_minibatch import make_minibatch_trainer
-
         return make_minibatch_trainer(matrix, config, device, weights)
     check_fits(config, matrix, device)
     if device == "cpu" and config.batch_size == 1:
@@ -44,6 +48,39 @@ def make_trainer(
     from recae.training.exact.cuda import DeviceBlockTrainer
 
     return DeviceBlockTrainer(matrix, config, device, weights)
+
+
+def make_minibatch_trainer(
+    matrix: sp.csr_matrix,
+    config: ResolvedConfig,
+    device: str,
+    weights: NDArray[np.float32] | None = None,
+) -> "MinibatchTrainer":
+    """The trainer for (U, I) purchases, `weights` (nnz,) what each weighs; raises what `MinibatchTrainer` does."""
+    from recae.training.exact.parameters import first_encoder
+    from recae.training.minibatch.deep import SigmoidNetwork
+    from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
+
+    settings = MinibatchSettings(
+        loss="squared",
+        # tied, Adam moves everything; otherwise the bias of the code alone
+        learning_rate=config.learning_rate if config.tied else ADAM_RATE,
+        row_learning_rate=config.encoder_learning_rate,
+        output_learning_rate=config.learning_rate,
+        purchase_weight=config.purchase_weight,
+        dropout=config.dropout,
+        emphasis=config.emphasis,
+        input_power=config.input_power,
+        tied=config.tied,
+        fold_every=config.fold_every,
+        decoder_scale=config.decoder_scale,
+        dtype=config.dtype,
+    )
+    trainer = MinibatchTrainer(matrix, config, device, SigmoidNetwork, settings, weights)
+    if config.encoder_start == "svd":
+        network = cast(SigmoidNetwork, trainer.network)
+        network.begin_at(first_encoder(matrix, config, np.random.default_rng([config.seed, 0])))
+    return trainer
 
 
 class Histories(Protocol):

@@ -20,13 +20,13 @@ class Phase:
 
     network  whether the network's own parameters move
     output   whether the output layer moves
-    noise    whether inputs are masked
+    dropout  whether a part of the inputs is hidden
     loss     whether the loss of the reconstruction counts; without it the penalty alone is trained
     """
 
     network: bool = True
     output: bool = True
-    noise: bool = True
+    dropout: bool = True
     loss: bool = True
 
 

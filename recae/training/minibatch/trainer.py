@@ -1,8 +1,7 @@
 """Training by mini-batches: a network, an output layer with its loss, and an optimiser, for all such kinds of model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from recae.models import Model
+from recae.settings import Settings, setting
 from recae.training.batches import make_batch
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
@@ -23,47 +23,34 @@ from recae.training.minibatch.outputs import ExactOutput, FullOutput, Output, Sa
 from recae.training.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What mini-batches are trained by: the fields of this name of a configuration, or these values.
+class MinibatchSettings(Settings):
+    """What a network is trained by in mini-batches, in the words of all kinds that are; nothing is left to choose."""
 
-    loss                  "squared", "logistic" or "multinomial"
-    learning_rate         step of Adam
-    row_learning_rate     step of the row-wise AdaGrad
-    output_learning_rate  decoder step ‖h‖²η of the exact output layer, in (0, 1)
-    l2                    weight decay a unit of learning rate; the exact output layer has none
-    purchase_weight       α ≥ 1, the factor on the loss of a purchase (not for the multinomial loss)
-    noise                 share of a history hidden from the network at each step
-    emphasis              factor on the loss of what is hidden
-    input_norm            p: a history of m items enters as x/m^p; or "l2": as x/‖x‖₂
-    tied                  whether the output layer's weights are those of the first layer
-    sampled               items drawn for the loss of a step besides the batch's own; None or 0: all items. Not for the
-                          squared loss, whose steps read no others anyway, nor for tied weights
-    fold_every            users between two folds of the exact output layer
-    decoder_scale         standard deviation of the output layer's first weights, times √D
-    dtype                 "float32" or "float64"
-    """
-
-    loss: str = "multinomial"
-    learning_rate: float = 1e-3
-    row_learning_rate: float = 0.04
-    output_learning_rate: float = 0.02
-    l2: float = 0.0
-    purchase_weight: float = 1.0
-    noise: float = 0.0
-    emphasis: float = 1.0
-    input_norm: "float | str" = 0.5
-    tied: bool = False
-    sampled: int | None = None
-    fold_every: int = 50_000
-    decoder_scale: float = 0.01
-    dtype: str = "float32"
+    loss: Literal["squared", "logistic", "multinomial"] = setting("multinomial", "what is to be small")
+    learning_rate: float = setting(1e-3, "step of Adam")
+    row_learning_rate: float = setting(0.04, "step of the row-wise AdaGrad")
+    output_learning_rate: float = setting(0.02, "decoder step ‖h‖²η of the exact output layer, in (0, 1)")
+    l2: float = setting(0.0, "weight decay a unit of learning rate; the exact output layer has none")
+    purchase_weight: float = setting(
+        1.0, "α ≥ 1, the factor on the loss of a purchase (not for the multinomial loss)"
+    )
+    dropout: float = setting(0.0, "share of a history hidden from the network at each step")
+    emphasis: float = setting(1.0, "factor on the loss of what is hidden")
+    input_power: float = setting(0.5, "p: a history of m items enters as x/m^p")
+    tied: bool = setting(False, "whether the output layer's weights are those of the first layer")
+    sampled: int | None = setting(
+        None,
+        "items drawn for the loss of a step besides the batch's own; None or 0: all items. Not for the squared loss, "
+        "whose steps read no others anyway, nor for tied weights",
+    )
+    fold_every: int = setting(50_000, "users between two folds of the exact output layer")
+    decoder_scale: float = setting(0.01, "standard deviation of the output layer's first weights, times √D")
+    dtype: Literal["float32", "float64"] = setting("float32", "float32 or float64")
 
     @classmethod
-    def of(cls, config: Any) -> Self:
-        """Those of a configuration."""
-        values: dict[str, Any] = {f.name: getattr(config, f.name, f.default) for f in fields(cls)}
-        return cls(**values)
+    def of(cls, config: Settings, **others: Any) -> Self:
+        """Return the settings that a kind has under the same name, and others."""
+        return cls(**{name: value for name, value in config if name in cls.model_fields} | others)
 
 
 MakeNetwork = Callable[[int, Any, torch.Generator], Network]
@@ -82,7 +69,7 @@ class MinibatchTrainer(Trainer):
         config: Any,
         device: str,
         make_network: MakeNetwork,
-        settings: Settings | None = None,
+        settings: MinibatchSettings | None = None,
         weights: NDArray[np.float32] | None = None,
     ) -> None:
         """`matrix` (U, I) CSR, purchases or values in [0, 1]; `config` with nothing left to choose; `weights` (nnz,)
@@ -92,7 +79,7 @@ class MinibatchTrainer(Trainer):
         memory, before they are allocated.
         """
         super().__init__(matrix, config, config.batch_size)
-        self.settings = settings or Settings.of(config)
+        self.settings = settings or MinibatchSettings.of(config)
         self._entry_weights = weights
         n_items = matrix.shape[1]
         check_memory(
@@ -190,8 +177,8 @@ class MinibatchTrainer(Trainer):
         batch = make_batch(
             self.matrix,
             users,
-            noise=s.noise if phase.noise else 0.0,
-            power=s.input_norm,
+            dropout=s.dropout if phase.dropout else 0.0,
+            input_power=s.input_power,
             emphasis=s.emphasis,
             entry_weights=self._entry_weights,
             rng=drawn,
@@ -254,7 +241,7 @@ class MinibatchTrainer(Trainer):
         }
 
     def _word(self, *words: int) -> int:
-        """A seed of the configuration's and these numbers, apart from those of the order and of the noise."""
+        """A seed of the configuration's and these numbers, apart from those of the order and of dropout."""
         seed = np.random.SeedSequence([self.config.seed, *words], spawn_key=(1,))
         return int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -273,12 +260,20 @@ class MinibatchTrainer(Trainer):
 
 
 def fit_minibatch(
-    matrix: sp.csr_matrix, config: Any, hooks: Hooks, make_network: MakeNetwork
+    matrix: sp.csr_matrix,
+    config: Settings,
+    hooks: Hooks,
+    make_network: MakeNetwork,
+    settings: MinibatchSettings | None = None,
 ) -> tuple[Model, list[Epoch]]:
-    """Trains a network on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]).
+    """Train a network on the rows of a matrix; returns and raises what `train` does.
 
-    `config` has nothing left to choose, and the fields of `Settings`, or those of them that are not to have the values
-    there, besides epochs, batch_size, patience, seed and as_dict(). Returns and raises what `train` does.
+    Args:
+        matrix: (U, I) CSR, purchases or values in [0, 1].
+        config: settings of the kind, with nothing left to choose; among them epochs, batch_size, patience and seed.
+        hooks: see `Hooks`.
+        make_network: makes the network of these settings.
+        settings: what it is trained by; None: the settings of the kind that have the same names.
     """
-    trainer = MinibatchTrainer(matrix, config, hooks.device, make_network, weights=hooks.weights)
+    trainer = MinibatchTrainer(matrix, config, hooks.device, make_network, settings, hooks.weights)
     return train(trainer, hooks)
