@@ -85,10 +85,10 @@ def test_what_a_configuration_says_of_its_settings() -> None:
 def test_every_setting_of_every_kind_is_explained_and_its_default_can_be_given(kind: str) -> None:
     config_class = CONFIGS[kind]
     default = config_class()
-    for name, setting in settings_of(config_class).items():
-        assert setting.meaning, f"{config_class.__name__} says nothing of {name}"
-        assert setting.wanted
-        text = "none" if setting.default is None else str(setting.default)
+    for name, found in settings_of(config_class).items():
+        assert found.meaning, f"{config_class.__name__} says nothing of {name}"
+        assert found.wanted
+        text = "none" if found.default is None else str(found.default)
         value = parse_settings(config_class, kind, [f"{name}={text}"], kinds=CONFIGS)[name]
         assert value == getattr(default, name)
         assert build_config(kind, config_class, {name: value}, kinds=CONFIGS) == default

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from recae.errors import CheckpointError, ConfigError, OutputError
-from recae.files import check_writable
+from recae.files import atomic_path, check_writable
 from recae.selection.space import Dimension, State, TunedTrial
+from recae.settings import RENAMED, current_names
 
 if TYPE_CHECKING:
     import optuna
@@ -223,6 +225,7 @@ def open_study(path: Path | None, resume: bool, identity: Mapping[str, Any]) -> 
         check_study(path, resume)
         if resume:
             _trim(path)
+            _rename(path)
         with path.open("ab") as held:
             _hold(held, path)
             study = (_load if resume else _begin)(path, identity)
@@ -293,6 +296,31 @@ def _trim(path: Path) -> None:
         raise _damaged(path, error) from error
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _rename(path: Path) -> None:
+    """Give the settings in a study of an earlier version their names of today; the file is replaced whole."""
+    with path.open("ab") as held:
+        _hold(held, path)
+        was = [json.loads(line) for line in path.read_bytes().splitlines()]
+        now = [_translated(entry) for entry in was]
+        if now != was:
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(json.dumps(entry) + "\n" for entry in now), encoding="utf-8")
+
+
+def _translated(value: Any) -> Any:
+    """An entry of a study, or a part of it, with the names of today wherever settings are named."""
+    if isinstance(value, list):
+        return [_translated(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _translated(part) for key, part in current_names(value).items()}
+    if found.get("param_name") in RENAMED:
+        found["param_name"] = RENAMED[found["param_name"]]
+    if isinstance(found.get(SEARCHED), str):
+        found[SEARCHED] = re.sub(r"\w+", lambda word: RENAMED.get(word[0], word[0]), found[SEARCHED])
+    return found
 
 
 def _hold(held: IO[bytes], path: Path) -> None:
