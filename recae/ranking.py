@@ -1,6 +1,10 @@
-"""The only top-k in the project: skip what may not be ranked, keep the k best, break ties, pad.
+"""Ranking: score histories block by block, skip what may not be ranked, take the k best, break ties, pad.
 
-One pass over each row keeps a bounded heap of the k best entries seen so far. Most entries of a row are below
+`rank_histories` is the one way from a model and histories to lists; `top_k` ranks scores that are there already.
+Among equal scores the lower item number comes first, NaN is never ranked, and a list with fewer than k items is
+padded with item -1 and score -inf.
+
+One pass over each row holds a bounded heap of the k best entries seen so far. Most entries of a row are below
 its current k-th best, so whole chunks are compared with that threshold at SIMD speed and only the chunks that
 hold something better are looked at one entry at a time. Rows are independent: ranges of rows go to plain
 threads, and the kernel runs without the interpreter's lock.
@@ -10,7 +14,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,27 +24,56 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 
 # Bytes of float32 scores held at one time by whoever scores and ranks block by block.
-DEFAULT_BLOCK_BYTES = 64 * 2**20
+DEFAULT_BLOCK_BYTES: Final = 64 * 2**20
 
 # Entries compared with the threshold together: a few vector registers, and short enough that the second,
 # one-by-one look at a chunk with something better in it stays cheap.
-_CHUNK = 64
+_CHUNK: Final = 64
 # Below this many scores a second thread costs more to start than it saves.
-_SCORES_PER_THREAD = 2**18
+_SCORES_PER_THREAD: Final = 2**18
+
+
+PADDING: Final = -1
+"""The item number that fills a list with fewer than k items; its score is -inf."""
 
 
 class Scorer(Protocol):
     """What ranking needs of a model: scores of all items for some histories."""
 
     @property
-    def n_items(self) -> int: ...
-    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]: ...
+    def n_items(self) -> int:
+        """Number of items, I."""
+        ...
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """Scores of all items, csr_matrix (B, I) → float32 (B, I); higher is better."""
+        ...
+
+
+class Ranked(NamedTuple):
+    """Lists of the k best items, best first.
+
+    Attributes:
+        items: item numbers, int32 (B, k); `PADDING` where a list has fewer than k items.
+        scores: their scores, float32 (B, k); -inf where the list is padded.
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, n_lists: int, k: int) -> Self:
+        """Lists with nothing in them yet: padding everywhere, (n_lists, k)."""
+        return cls(
+            np.full((n_lists, k), PADDING, dtype=np.int32), np.full((n_lists, k), -np.inf, dtype=np.float32)
+        )
 
 
 def rows_per_block(n_items: int, block_bytes: int = DEFAULT_BLOCK_BYTES) -> int:
     """How many rows of `n_items` float32 scores fit into `block_bytes`; at least one.
 
-    Raises ConfigError if `block_bytes` is less than 1.
+    Raises:
+        ConfigError: `block_bytes` is less than 1.
     """
     if block_bytes < 1:
         raise ConfigError(
@@ -49,56 +82,60 @@ def rows_per_block(n_items: int, block_bytes: int = DEFAULT_BLOCK_BYTES) -> int:
     return max(1, block_bytes // (4 * max(1, n_items)))
 
 
+def check_ranking(
+    k: int, threads: int | None, candidates: NDArray[np.bool_] | None, n_items: int, name: str = "k"
+) -> None:
+    """Check what is asked of a ranking over `n_items` items; `name` is what the caller calls the length.
+
+    Raises:
+        ConfigError: `k` or `threads` is less than 1.
+        DataError: `candidates` is not bool of shape (n_items,).
+    """
+    if k < 1:
+        raise ConfigError(f"{name} must be at least 1, but is {k}; ask for one item or more")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, but is {threads}; leave it out to use all processors")
+    if candidates is not None and (candidates.shape != (n_items,) or candidates.dtype != np.bool_):
+        raise DataError(
+            f"candidates must be bool of shape ({n_items},), but are {candidates.dtype} of shape "
+            f"{candidates.shape}; mark each item True or False"
+        )
+
+
 def top_k(
     scores: NDArray[np.float32],
     k: int,
     exclude: sp.csr_matrix | None = None,
     candidates: NDArray[np.bool_] | None = None,
     threads: int | None = None,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+) -> Ranked:
     """The k best items of every row, best first; among equal scores the lower item number comes first.
 
     NaN is never ranked; -inf and +inf are scores like any other. Excluded items are skipped, not overwritten,
-    so they cannot come back whatever the scores are. `k` may exceed the number of items.
+    so they cannot come back whatever the scores are.
 
-    Parameters
-    ----------
-    scores : float32 ndarray of shape (B, I)
-        Higher is better. Not modified.
-    k : int
-        Length of the lists, at least 1.
-    exclude : csr_matrix of shape (B, I), optional
-        Items stored in row b (whatever their value) never appear in list b.
-    candidates : bool ndarray of shape (I,), optional
-        Only items marked True are ranked, for every row.
-    threads : int, optional
-        Most threads to use; by default the processors this process may run on. They do not change the
-        result.
+    Args:
+        scores: float32 (B, I), higher is better; not modified.
+        k: length of the lists, at least 1; may exceed the number of items.
+        exclude: csr_matrix (B, I); items stored in row b, whatever their value, never appear in list b.
+        candidates: bool (I,); only items marked True are ranked, for every row.
+        threads: most threads to use; by default the processors this process may run on. They do not change the
+            result.
 
-    Returns
-    -------
-    items : int32 ndarray of shape (B, k)
-        Item numbers; -1 where a row has fewer than k items to rank.
-    values : float32 ndarray of shape (B, k)
-        Their scores; -inf where the item is -1.
+    Returns:
+        The lists, (B, k).
 
-    Raises
-    ------
-    ConfigError
-        `k` or `threads` is less than 1.
-    DataError
-        `scores` is not a float32 matrix, or `exclude` or `candidates` does not fit its shape.
+    Raises:
+        ConfigError: `k` or `threads` is less than 1.
+        DataError: `scores` is not a float32 matrix, or `exclude` or `candidates` does not fit its shape.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, but is {k}; ask for one item or more")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, but is {threads}; leave it out to use all processors")
     if scores.ndim != 2 or scores.dtype != np.float32:
         raise DataError(
             f"scores to rank must be a float32 matrix (users, items), but are {scores.dtype} "
             f"of shape {scores.shape}; convert them first"
         )
     n_rows, n_items = scores.shape
+    check_ranking(k, threads, candidates, n_items)
     if exclude is None:
         indptr, indices = np.zeros(n_rows + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)
     elif exclude.shape != scores.shape:
@@ -108,18 +145,9 @@ def top_k(
         )
     else:
         indptr, indices = exclude.indptr, exclude.indices
-    if candidates is None:
-        barred = np.zeros(n_items, dtype=np.bool_)
-    elif candidates.shape != (n_items,) or candidates.dtype != np.bool_:
-        raise DataError(
-            f"candidates must be bool of shape ({n_items},), but are {candidates.dtype} of shape "
-            f"{candidates.shape}; mark each item True or False"
-        )
-    else:
-        barred = ~candidates
+    barred = np.zeros(n_items, dtype=np.bool_) if candidates is None else ~candidates
 
-    items = np.full((n_rows, k), -1, dtype=np.int32)
-    values = np.full((n_rows, k), -np.inf, dtype=np.float32)
+    ranked = Ranked.empty(n_rows, k)
     # one type each, read-only arrays among them copied: the kernel is compiled for a single signature
     scores = np.require(scores, np.float32, ["C", "A", "W"])
     indptr, indices = (
@@ -128,18 +156,18 @@ def top_k(
     )
     workers = min(threads or processors(), n_rows, 1 + scores.size // _SCORES_PER_THREAD)
     if workers <= 1:
-        _top_k_rows(scores, indptr, indices, barred, items, values, 0, n_rows)
-        return items, values
+        _top_k_rows(scores, indptr, indices, barred, *ranked, 0, n_rows)
+        return ranked
     # a few ranges a worker, so that one slow range does not leave the others idle
     bounds = np.linspace(0, n_rows, min(n_rows, 4 * workers) + 1).astype(np.int64)
     with ThreadPoolExecutor(workers) as pool:
         jobs = [
-            pool.submit(_top_k_rows, scores, indptr, indices, barred, items, values, start, stop)
+            pool.submit(_top_k_rows, scores, indptr, indices, barred, *ranked, start, stop)
             for start, stop in pairwise(bounds)
         ]
         for job in jobs:
             job.result()
-    return items, values
+    return ranked
 
 
 def rank_histories(
@@ -148,35 +176,66 @@ def rank_histories(
     k: int,
     *,
     exclude_owned: bool = True,
+    exclude: sp.csr_matrix | None = None,
+    candidates: NDArray[np.bool_] | None = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     threads: int | None = None,
-) -> NDArray[np.int32]:
-    """The k best items for each history, as they are evaluated; what `measure` and the slices are computed from.
+) -> Ranked:
+    """Score the histories block by block, and rank the k best items of each, best first.
 
-    At any time the scores of one block of users are held.
+    At any time the scores of one block of users are held. Ties, NaN and padding are as in `top_k`.
 
-    Returns
-    -------
-    int32 ndarray of shape (B, k)
-        Item numbers, best first; among equal scores the lower number comes first. -1 where there are fewer than k items
-        to rank: k exceeds those not owned, or the model has no score (NaN) for some.
+    Args:
+        model: scores the items.
+        histories: csr_matrix (B, I); rows may be empty.
+        k: length of the lists, at least 1; may exceed the number of items.
+        exclude_owned: leave the items of a history out of its list.
+        exclude: csr_matrix (B, I), further items that list b leaves out, whatever their value.
+        candidates: bool (I,); only items marked True are ranked, for every history.
+        block_bytes: bytes of float32 scores held at one time, one row at least.
+        threads: most threads for ranking; by default the processors this process may run on.
 
-    Raises
-    ------
-    ConfigError
-        `k`, `block_bytes` or `threads` is less than 1.
-    DataError
-        The histories do not have the model's items.
+    Returns:
+        The lists, (B, k).
+
+    Raises:
+        ConfigError: `k`, `block_bytes` or `threads` is less than 1.
+        DataError: the histories do not have the model's items, or `exclude` or `candidates` does not fit.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, but is {k}; ask for one item or more")
-    ranked = np.empty((histories.shape[0], k), dtype=np.int32)
-    for block in user_blocks(np.arange(histories.shape[0]), model.n_items, block_bytes):
+    check_ranking(k, threads, candidates, model.n_items)
+    n_users = histories.shape[0]
+    step = rows_per_block(model.n_items, block_bytes)
+    if exclude is not None and exclude.shape != histories.shape:
+        raise DataError(
+            f"items to exclude must have the histories' shape {histories.shape}, but have {exclude.shape}; "
+            "pass the same users and items"
+        )
+    if n_users <= step:
+        left_out = _left_out(histories, exclude, exclude_owned)
+        return top_k(model.score(histories), k, left_out, candidates, threads)
+    ranked = Ranked.empty(n_users, k)
+    for start in range(0, n_users, step):
+        block = slice(start, start + step)
         history = histories[block]
-        ranked[block], _ = top_k(
-            model.score(history), k, exclude=history if exclude_owned else None, threads=threads
+        left_out = _left_out(history, None if exclude is None else exclude[block], exclude_owned)
+        ranked.items[block], ranked.scores[block] = top_k(
+            model.score(history), k, left_out, candidates, threads
         )
     return ranked
+
+
+def _left_out(
+    history: sp.csr_matrix, exclude: sp.csr_matrix | None, exclude_owned: bool
+) -> sp.csr_matrix | None:
+    """What a block's lists leave out, (B, I): the owned items, the further ones, both, or nothing."""
+    if not exclude_owned:
+        return exclude
+    if exclude is None:
+        return history
+    both = sp.hstack(
+        [history, exclude], format="csr"
+    )  # each row's items one after the other; repeats do no harm
+    return sp.csr_matrix((both.data, both.indices % history.shape[1], both.indptr), shape=history.shape)
 
 
 def user_blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Iterator[NDArray[np.int64]]:

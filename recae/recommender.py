@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, shown
 from recae.models import Model
-from recae.ranking import top_k
+from recae.ranking import PADDING, rank_histories
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
 
@@ -107,16 +107,13 @@ class Recommender:
                 basket is known.
         """
         history = self.history(user, items=items)
-        scores = self.model.score(history)  # (1, I)
         # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
         length = min(n, max(len(self.items), 1))
-        ranked, values = top_k(
-            scores, length, exclude=history if self.excludes_owned(exclude_owned) else None
-        )
+        ranked = rank_histories(self.model, history, length, exclude_owned=self.excludes_owned(exclude_owned))
         return [
             Recommendation(rank, *self.id_and_name(int(item)), float(value))
-            for rank, (item, value) in enumerate(zip(ranked[0], values[0], strict=True), start=1)
-            if item >= 0  # -1 pads a list for which too few items are left
+            for rank, (item, value) in enumerate(zip(ranked.items[0], ranked.scores[0], strict=True), start=1)
+            if item != PADDING
         ]
 
     def history(self, user: str | None = None, *, items: Sequence[str] | None = None) -> sp.csr_matrix:

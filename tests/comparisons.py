@@ -9,8 +9,7 @@ import numpy as np
 from shops import purchases_of, random_shop
 
 from recae.evaluation.comparison import Run
-from recae.evaluation.evaluate import rank
-from recae.ranking import top_k
+from recae.ranking import rank_histories
 from recae.selection.fit import fit_kind
 from recae.splits.protocols import ProtocolOptions, make_tasks
 from recae.splits.tasks import Task
@@ -41,9 +40,9 @@ def run(name: str, tasks: list[Task]) -> Run:
     lists, scores, epochs = [], [], []
     for task in tasks:
         model, epochs = fit_kind(kind, settings, task.fit, task.validation, exclude_owned=task.exclude_owned)
-        lists.append(rank(model, task.histories, LENGTH, exclude_owned=task.exclude_owned))
-        owned = task.histories if task.exclude_owned else None
-        scores.append(top_k(model.score(task.histories), LENGTH, exclude=owned)[1])
+        ranked = rank_histories(model, task.histories, LENGTH, exclude_owned=task.exclude_owned)
+        lists.append(ranked.items)
+        scores.append(ranked.scores)
     tuned = [{"settings": {}, "ndcg@20": np.float64(0.25)}, {"settings": settings, "ndcg@20": float("nan")}]
     return Run(
         name,

@@ -13,8 +13,8 @@ import pytest
 from jobs import task, tasks
 
 from recae.errors import ConfigError, OutputError
-from recae.evaluation import rank
 from recae.models import ItemKNN, Popularity
+from recae.ranking import rank_histories
 from recae.selection import baselines as rivals
 from recae.selection import cache as kept
 from recae.selection import compare as comparing
@@ -62,13 +62,17 @@ def test_each_kind_gives_a_run() -> None:
     assert popularity.ranked is not None
     # as long as the catalogue, since it is below a hundred items
     length = len(whole.items)
-    np.testing.assert_array_equal(popularity.ranked, rank(Popularity.fit(whole.fit), whole.histories, length))
+    np.testing.assert_array_equal(
+        popularity.ranked, rank_histories(Popularity.fit(whole.fit), whole.histories, length).items
+    )
     assert len(knn.tuned) == 3
     assert knn.tuned[0]["settings"] == {}  # the defaults first
     best = max(trial["ndcg@20"] for trial in knn.tuned)
     chosen = next(trial for trial in knn.tuned if trial["ndcg@20"] == best)
     k = chosen["settings"].get("k", knn.config["k"])
-    np.testing.assert_array_equal(knn.ranked, rank(ItemKNN.fit(whole.fit, k=k), whole.histories, length))
+    np.testing.assert_array_equal(
+        knn.ranked, rank_histories(ItemKNN.fit(whole.fit, k=k), whole.histories, length).items
+    )
     assert all(run.seconds > 0 and run.failed is None for run in runs)
     assert [event["number"] for _, event in told if event["event"] == "start"] == [1, 2, 3]
     assert [name for name, event in told if event["event"] == "done"] == ["popularity", "item-kNN", "EDLAE"]
@@ -88,7 +92,7 @@ def test_folds_are_stacked() -> None:
     assert run.ranked.shape[0] == sum(len(part.test_users) for part in parts)
     start = 0
     for part in parts:
-        own = rank(Popularity.fit(part.fit), part.histories, len(part.items))
+        own = rank_histories(Popularity.fit(part.fit), part.histories, len(part.items)).items
         np.testing.assert_array_equal(run.ranked[start : start + len(own), : own.shape[1]], own)
         assert (run.ranked[start : start + len(own), own.shape[1] :] == -1).all()
         start += len(own)

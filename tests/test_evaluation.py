@@ -8,9 +8,10 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, DataError
-from recae.evaluation import METRICS, evaluate, measure, rank
+from recae.evaluation import METRICS, evaluate, measure
 from recae.metrics import capped_recall, ndcg, recall
 from recae.models import ItemKNN, Popularity
+from recae.ranking import rank_histories
 from recae.splits.parts import fold_in_split
 
 
@@ -89,7 +90,7 @@ def test_measuring_ranked_lists_is_evaluating_their_model(data, exclude_owned, p
     held_out.eliminate_zeros()
     model, asked = ItemKNN.fit(histories, k=10), {"block_bytes": per_block * 30 * 4}
     whole = evaluate(model, histories, held_out, (3, 40), metrics=EVERY, exclude_owned=exclude_owned, **asked)
-    ranked = rank(model, histories, 40, exclude_owned=exclude_owned, **asked)
+    ranked = rank_histories(model, histories, 40, exclude_owned=exclude_owned, **asked).items
     parts = measure(
         ranked, held_out, (40, 3), metrics=EVERY, histories=histories, exclude_owned=exclude_owned
     )
@@ -109,10 +110,10 @@ def test_only_the_metrics_asked_for(data):
 
 def test_ranking_holds_one_block_at_a_time_and_every_user(data):
     spy = Spy(Popularity.fit(data[0]))
-    parts = rank(spy, data[0], 5, block_bytes=7 * 30 * 4)
+    parts = rank_histories(spy, data[0], 5, block_bytes=7 * 30 * 4).items
     assert (max(spy.rows), sum(spy.rows)) == (7, 60)
-    np.testing.assert_array_equal(parts, rank(spy, data[0], 5))
-    assert rank(spy, data[0][:0], 5).shape == (0, 5)
+    np.testing.assert_array_equal(parts, rank_histories(spy, data[0], 5).items)
+    assert rank_histories(spy, data[0][:0], 5).items.shape == (0, 5)
 
 
 class Given:
@@ -129,7 +130,7 @@ def test_of_equal_scores_the_lower_item_number_comes_first():
     histories = sp.csr_matrix(np.array([[0, 0, 1, 0, 0]], dtype=np.float32))
     held_out = sp.csr_matrix(np.array([[0, 1, 0, 0, 1]], dtype=np.float32))
     model = Given([1, 1, 1, 1, 1])
-    assert rank(model, histories, 4).tolist() == [[0, 1, 3, 4]]
+    assert rank_histories(model, histories, 4).items.tolist() == [[0, 1, 3, 4]]
     result = evaluate(model, histories, held_out, (1, 2, 4), metrics=EVERY)
     assert result.mean("mrr@4") == 1 / 2
     assert [result.mean(f"recall@{k}") for k in (1, 2, 4)] == [0, 1 / 2, 1]
@@ -140,7 +141,7 @@ def test_k_larger_than_the_catalogue_counts_missing_places_as_misses():
     histories = sp.csr_matrix(np.array([[1, 0, 0]], dtype=np.float32))
     held_out = sp.csr_matrix(np.array([[0, 0, 1]], dtype=np.float32))
     model = Given([3, 2, 1])
-    assert rank(model, histories, 10).tolist() == [[1, 2, *[-1] * 8]]
+    assert rank_histories(model, histories, 10).items.tolist() == [[1, 2, *[-1] * 8]]
     result = evaluate(model, histories, held_out, (10,), metrics=EVERY)
     wanted = {"recall": 1, "capped_recall": 1, "precision": 0.1, "hit_rate": 1, "map": 0.5, "mrr": 0.5}
     for name, value in wanted.items():
@@ -153,7 +154,7 @@ def test_a_model_that_returns_fewer_than_k_items():
     histories = sp.csr_matrix((2, 5), dtype=np.float32)
     held_out = sp.csr_matrix(np.array([[0, 1, 0, 0, 0], [1, 0, 0, 1, 0]], dtype=np.float32))
     model = Given([nan, 2, nan, -np.inf, nan])
-    assert rank(model, histories, 4).tolist() == [[1, 3, -1, -1]] * 2
+    assert rank_histories(model, histories, 4).items.tolist() == [[1, 3, -1, -1]] * 2
     result = evaluate(model, histories, held_out, (4,), metrics=EVERY)
     assert result.values["precision@4"].tolist() == [1 / 4, 1 / 4]
     assert result.values["recall@4"].tolist() == [1, 1 / 2]
@@ -225,7 +226,10 @@ def test_bad_arguments(data):
         evaluate(model, histories, sp.csr_matrix(histories.shape, dtype=np.float32))
     with pytest.raises(DataError, match="29"):
         evaluate(model, histories[:, :29], held_out[:, :29])
-    for call in (evaluate, lambda model, h, o, **asked: measure(rank(model, h, 50), o, **asked)):
+    for call in (
+        evaluate,
+        lambda model, h, o, **asked: measure(rank_histories(model, h, 50).items, o, **asked),
+    ):
         with pytest.raises(ConfigError, match="no metric 'auc'; choose from recall"):
             call(model, histories, held_out, metrics=("auc",))
         with pytest.raises(ConfigError, match="needs a metric, but got none"):
@@ -234,7 +238,7 @@ def test_bad_arguments(data):
 
 def test_lists_that_cannot_be_measured(data):
     histories, held_out = data
-    ranked = rank(Popularity.fit(histories), histories, 5, exclude_owned=False)
+    ranked = rank_histories(Popularity.fit(histories), histories, 5, exclude_owned=False).items
     with pytest.raises(ConfigError, match="list lengths k of at least 1"):
         measure(ranked, held_out, ())
     with pytest.raises(ConfigError, match="metrics at 6 need lists of 6 items, but they have 5"):
@@ -248,6 +252,6 @@ def test_lists_that_cannot_be_measured(data):
     with pytest.raises(DataError, match="no user has an item held out"):
         measure(ranked, sp.csr_matrix(histories.shape, dtype=np.float32), (5,))
     with pytest.raises(ConfigError, match="k must be at least 1"):
-        rank(Popularity.fit(histories), histories, 0)
+        rank_histories(Popularity.fit(histories), histories, 0)
     with pytest.raises(DataError, match="29"):
-        rank(Popularity.fit(histories), histories[:, :29], 5)
+        rank_histories(Popularity.fit(histories), histories[:, :29], 5)

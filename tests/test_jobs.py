@@ -17,8 +17,9 @@ import scipy.sparse as sp
 from jobs import interactions, task
 
 from recae.errors import TrainingError
-from recae.evaluation import evaluate, rank
+from recae.evaluation import evaluate
 from recae.models import ItemKNN, Popularity
+from recae.ranking import rank_histories
 from recae.selection import process as processes
 from recae.selection import worker
 from recae.selection.jobs import Inputs, Job, Outcome
@@ -110,7 +111,9 @@ def test_the_best_trial_on_the_validation_users_ranks_the_test_users() -> None:
     assert outcome.qualities == pytest.approx(expected)
     best = trials[int(np.argmax(expected))]
     assert outcome.config["k"] == best["k"]
-    np.testing.assert_array_equal(outcome.ranked, rank(ItemKNN.fit(whole.fit, **best), whole.histories, 10))
+    np.testing.assert_array_equal(
+        outcome.ranked, rank_histories(ItemKNN.fit(whole.fit, **best), whole.histories, 10).items
+    )
     assert [event["number"] for event in events if event["event"] == "trial"] == [1, 2, 3]
     assert outcome.cut is None
     assert outcome.seconds > 0
@@ -144,7 +147,9 @@ def test_without_users_to_choose_on_the_first_trial_counts() -> None:
     whole = task(validation_users=0)
     outcome = worker.work(job(), Inputs.of(whole), lambda event: None)
     assert outcome.qualities == []
-    np.testing.assert_array_equal(outcome.ranked, rank(Popularity.fit(whole.fit), whole.histories, 10))
+    np.testing.assert_array_equal(
+        outcome.ranked, rank_histories(Popularity.fit(whole.fit), whole.histories, 10).items
+    )
 
 
 def test_what_the_time_does_not_suffice_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

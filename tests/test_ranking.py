@@ -1,4 +1,4 @@
-"""top_k against a slow oracle: ties, NaN, infinities, exclusion, padding, threads."""
+"""Ranking against a slow oracle: ties, NaN, infinities, exclusion, padding, threads, blocks."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recae.errors import ConfigError, DataError
-from recae.ranking import rows_per_block, top_k
+from recae.ranking import rank_histories, rows_per_block, top_k
 
 # few different values, so that ties are the rule
 VALUES = st.sampled_from([0.0, -0.0, 1.0, 1.0, 2.5, -3.0, math.inf, -math.inf, math.nan, 1e-42, 3e38])
@@ -139,3 +139,64 @@ def test_rows_per_block():
     assert rows_per_block(0, 8) == 2
     with pytest.raises(ConfigError, match="block_bytes"):
         rows_per_block(1000, 0)
+
+
+class Looked:
+    """Scores that depend on the history, and how many users were scored at a time."""
+
+    def __init__(self, weights):
+        self.weights, self.n_items, self.sizes = weights, weights.shape[1], []
+
+    def score(self, histories):
+        self.sizes.append(histories.shape[0])
+        return np.asarray(histories @ self.weights, dtype=np.float32)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 9),
+    st.integers(1, 30),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 10),
+)
+def test_histories_are_scored_and_ranked_block_by_block(seed, n_users, k, owned, further, some, at_once):
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(0, 4, (25, 25)).astype(np.float32)  # ties are the rule
+    own, more = rng.random((n_users, 25)) < 0.3, rng.random((n_users, 25)) < 0.3
+    histories = sp.csr_matrix(own.astype(np.float32))
+    candidates = rng.random(25) < 0.7 if some else None
+    model = Looked(weights)
+    ranked = rank_histories(
+        model,
+        histories,
+        k,
+        exclude_owned=owned,
+        exclude=sp.csr_matrix(more) if further else None,
+        candidates=candidates,
+        block_bytes=at_once * 25 * 4,
+    )
+    left_out = (own & owned) | (more & further)
+    wanted = slow_top_k((own @ weights).astype(np.float32), k, left_out, candidates)
+    np.testing.assert_array_equal(ranked.items, wanted[0])
+    np.testing.assert_array_equal(ranked.scores, wanted[1])
+    assert (ranked.items.dtype, ranked.scores.dtype) == (np.int32, np.float32)
+    assert sum(model.sizes) == n_users
+    assert max(model.sizes) <= at_once
+
+
+def test_bad_arguments_of_histories_say_what_was_wanted():
+    model, histories = Looked(np.eye(3, dtype=np.float32)), sp.csr_matrix((2, 3), dtype=np.float32)
+    with pytest.raises(ConfigError, match="k must be at least 1, but is 0"):
+        rank_histories(model, histories, 0)
+    with pytest.raises(ConfigError, match="threads must be at least 1"):
+        rank_histories(model, histories, 1, threads=0)
+    with pytest.raises(ConfigError, match="block_bytes"):
+        rank_histories(model, histories, 1, block_bytes=0)
+    with pytest.raises(DataError, match=r"histories' shape \(2, 3\), but have \(1, 3\)"):
+        rank_histories(model, histories, 1, exclude=sp.csr_matrix((1, 3)))
+    with pytest.raises(DataError, match=r"candidates must be bool of shape \(3,\)"):
+        rank_histories(model, histories, 1, candidates=np.ones(2, dtype=np.bool_))
+    assert model.sizes == []  # nothing was scored for it

@@ -1,9 +1,10 @@
 """How good a model is: what it ranks for histories, compared with the items held out of them."""
 
-from recae.evaluation.evaluate import METRICS, Evaluation, evaluate, measure, rank
+from recae.evaluation.evaluate import Evaluation, evaluate, measure
 from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference
 from recae.evaluation.sets import set_figures
 from recae.evaluation.slices import Slice, slices
+from recae.metrics import METRICS
 
 __all__ = [
     "METRICS",
@@ -15,7 +16,6 @@ __all__ = [
     "evaluate",
     "measure",
     "paired_difference",
-    "rank",
     "set_figures",
     "slices",
 ]

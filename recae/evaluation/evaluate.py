@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.metrics import METRICS, check_metrics, compute
 from recae.models import Model
-from recae.ranking import DEFAULT_BLOCK_BYTES, top_k, user_blocks
-from recae.ranking import rank_histories as rank
-
-__all__ = ["METRICS", "Evaluation", "evaluate", "measure", "part_by_history", "rank"]
+from recae.ranking import DEFAULT_BLOCK_BYTES, rank_histories, user_blocks
 
 DEFAULT_METRICS = ("recall", "capped_recall", "ndcg")
 
@@ -109,10 +106,15 @@ def evaluate(
     values = _no_values(histories.shape[0], lengths, metrics, exclude_owned)
     for block in user_blocks(users, model.n_items, block_bytes):
         history, wanted = histories[block], held_out[block]
-        ranked, _ = top_k(
-            model.score(history), lengths[-1], exclude=history if exclude_owned else None, threads=threads
+        ranked = rank_histories(
+            model,
+            history,
+            lengths[-1],
+            exclude_owned=exclude_owned,
+            block_bytes=block_bytes,
+            threads=threads,
         )
-        measured = _values(ranked, wanted, lengths, metrics, None if exclude_owned else history)
+        measured = _values(ranked.items, wanted, lengths, metrics, None if exclude_owned else history)
         for name, found in measured.items():
             values[name][block] = found
     return Evaluation(lengths, values)

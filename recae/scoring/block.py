@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,10 +15,17 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from recae.errors import ConfigError, DataError
+from recae.errors import DataError
 from recae.models.base import Model, check_histories
 from recae.models.few import FEW
-from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block, top_k
+from recae.ranking import (
+    DEFAULT_BLOCK_BYTES,
+    Ranked,
+    check_ranking,
+    processors,
+    rank_histories,
+    rows_per_block,
+)
 from recae.scoring.tiles import (
     BLOCK,
     Catalogue,
@@ -69,8 +77,6 @@ def one_torch_thread() -> Iterator[None]:
             torch.set_num_threads(_torch_before)
 
 
-Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
-
 # Users × items × numbers in a vector from which bfloat16 is worth loading torch.
 _WORTH_BFLOAT16: Final = 2**31
 # A block of users is done in parts, one on each thread: so small that eight at a time fit into the bound of memory,
@@ -92,7 +98,7 @@ def best_items(
 ) -> Ranked:
     """The n best items of every history, best first; among equal scores the lower item number comes first.
 
-    They are those of ``top_k(model.score(histories), n, …)``, to the rounding of scores in float32. A model whose
+    They are those of `rank_histories`, to the rounding of scores in float32. A model whose
     scores are products with item vectors (`Factored`), and a blend of such models and `Additive` ones, is scored
     and ranked in one pass over tiles of items (see `recae.scoring.tiles`), without an array of users × items. What
     belongs to the items alone is made at the first call and kept as long as the model: where the processor has units
@@ -101,40 +107,24 @@ def best_items(
     Memory beside that: `block_bytes` over all threads, one user each at least, the result, and a few numbers for each
     item of the histories in hand.
 
-    Parameters
-    ----------
-    model : Model
-    histories : csr_matrix of shape (B, I)
-        Rows may be empty. Not modified.
-    n : int
-        Length of the lists, at least 1; may exceed the number of items.
-    exclude_owned : bool
-        Whether the items stored in a history are left out of its list.
-    barred : bool ndarray of shape (I,), optional
-        Items marked True are left out of every list.
-    threads : int, optional
-        Most threads to use; by default the processors this process may run on. They change no bit of the result.
-    block_bytes : int
-        Bytes of scores and candidates held at one time.
+    Args:
+        model: scores the items.
+        histories: csr_matrix (B, I); rows may be empty. Not modified.
+        n: length of the lists, at least 1; may exceed the number of items.
+        exclude_owned: leave the items stored in a history out of its list.
+        barred: bool (I,); items marked True are left out of every list.
+        threads: most threads to use; by default the processors this process may run on. They change no bit of the
+            result.
+        block_bytes: bytes of scores and candidates held at one time.
 
-    Returns
-    -------
-    items : int32 ndarray of shape (B, n)
-        Item numbers; −1 where fewer than n items are left.
-    values : float32 ndarray of shape (B, n)
-        Their scores; −inf where the item is −1.
+    Returns:
+        The lists, (B, n).
 
-    Raises
-    ------
-    ConfigError
-        `n`, `threads` or `block_bytes` is less than 1.
-    DataError
-        The histories or `barred` do not have the model's number of items.
+    Raises:
+        ConfigError: `n`, `threads` or `block_bytes` is less than 1.
+        DataError: the histories or `barred` do not have the model's number of items.
     """
-    if n < 1:
-        raise ConfigError(f"n must be at least 1, but is {n}; ask for one item or more")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, but is {threads}; leave it out to use all processors")
+    check_ranking(n, threads, None, model.n_items, "n")
     check_histories(histories, model.n_items)
     if barred is not None and (barred.shape != (model.n_items,) or barred.dtype != np.bool_):
         raise DataError(
@@ -142,28 +132,24 @@ def best_items(
             "mark each item True or False"
         )
     n_users = histories.shape[0]
-    items = np.full((n_users, n), -1, dtype=np.int32)
-    values = np.full((n_users, n), -np.inf, dtype=np.float32)
     threads = threads or processors()
-    plain_rows = rows_per_block(model.n_items, block_bytes)
 
-    def plain(users: NDArray[np.intp]) -> None:
-        for start in range(0, len(users), plain_rows):
-            some = users[start : start + plain_rows]
-            history = histories[some]
-            items[some], values[some] = top_k(
-                _scores(model, history, threads),
-                n,
-                exclude=history if exclude_owned else None,
-                candidates=None if barred is None else ~barred,
-                threads=threads,
-            )
+    def plain(histories: sp.csr_matrix) -> Ranked:
+        return rank_histories(
+            _PartByPart(model, threads),
+            histories,
+            n,
+            exclude_owned=exclude_owned,
+            candidates=None if barred is None else ~barred,
+            block_bytes=block_bytes,
+            threads=threads,
+        )
 
     tiled = _tiled(model, n) if n_users > FEW else None
     if tiled is None:
-        plain(np.arange(n_users))
-        return items, values
+        return plain(histories)
 
+    items, values = ranked = Ranked.empty(n_users, n)
     if not histories.has_sorted_indices:
         histories = histories.sorted_indices()
     coarse = has_bfloat16_units() and n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16
@@ -191,29 +177,40 @@ def best_items(
 
     with one_blas_thread(), ThreadPoolExecutor(workers, thread_name_prefix="recae-block") as pool:
         left = np.concatenate(list(pool.map(block, range(0, n_users, rows))))
-    plain(left)
-    return items, values
+    items[left], values[left] = plain(histories[left])
+    return ranked
 
 
-def _scores(model: Model, histories: sp.csr_matrix, threads: int) -> NDArray[np.float32]:
-    """All scores of some users, as `Model.score` gives them, in parts that do not depend on the number of threads."""
-    n_users = histories.shape[0]
-    rows = -(-n_users // min(_SHARES, -(-n_users // _WORTH_A_PART)))
-    if rows == n_users:
-        with one_blas_thread(), _one_torch_thread():
-            return model.score(histories)
-    scores = np.empty((n_users, model.n_items), dtype=np.float32)
+@dataclass(frozen=True)
+class _PartByPart:
+    """A model that scores users in parts, one on each thread; the parts do not depend on the number of threads."""
 
-    def part(start: int) -> None:
-        with _one_torch_thread():
-            scores[start : start + rows] = model.score(histories[start : start + rows])
+    model: Model
+    threads: int
 
-    with (
-        one_blas_thread(),
-        ThreadPoolExecutor(min(threads, _SHARES), thread_name_prefix="recae-score") as pool,
-    ):
-        list(pool.map(part, range(0, n_users, rows)))
-    return scores
+    @property
+    def n_items(self) -> int:
+        return self.model.n_items
+
+    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """All scores, as `Model.score` gives them: csr_matrix (B, I) → float32 (B, I)."""
+        n_users = histories.shape[0]
+        rows = -(-n_users // max(1, min(_SHARES, -(-n_users // _WORTH_A_PART))))
+        if rows == n_users:
+            with one_blas_thread(), _one_torch_thread():
+                return self.model.score(histories)
+        scores = np.empty((n_users, self.n_items), dtype=np.float32)
+
+        def part(start: int) -> None:
+            with _one_torch_thread():
+                scores[start : start + rows] = self.model.score(histories[start : start + rows])
+
+        with (
+            one_blas_thread(),
+            ThreadPoolExecutor(min(self.threads, _SHARES), thread_name_prefix="recae-score") as pool,
+        ):
+            list(pool.map(part, range(0, n_users, rows)))
+        return scores
 
 
 def _one_torch_thread() -> AbstractContextManager[None]:

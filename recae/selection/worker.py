@@ -22,7 +22,7 @@ from recae.errors import RecaeError, TrainingError
 from recae.evaluation import evaluate
 from recae.machine import peak_memory
 from recae.models import Model
-from recae.ranking import rows_per_block, top_k
+from recae.ranking import PADDING, rank_histories
 from recae.selection.fit import fit_config, make_config, weighs
 from recae.selection.jobs import Inputs, Job, Outcome
 from recae.training.callbacks import Hooks
@@ -197,18 +197,9 @@ def _mean(job: Job, model: Model, inputs: Inputs, metric: str) -> float:
 
 
 def rank_with_scores(model: Model, inputs: Inputs, job: Job) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The lists of `recae.evaluation.rank` for the test users, and the scores of what is in them, (B, length) both."""
-    histories = inputs.histories
-    ranked = np.empty((histories.shape[0], job.length), dtype=np.int32)
-    scores = np.empty(ranked.shape, dtype=np.float32)
-    step = rows_per_block(model.n_items)
-    for start in range(0, len(ranked), step):
-        block = slice(start, start + step)
-        history = histories[block]
-        ranked[block], scores[block] = top_k(
-            model.score(history), job.length, exclude=history if job.exclude_owned else None
-        )
-    scores[ranked < 0] = np.nan
+    """The test users' lists and the scores of what is in them, NaN where a list is padded, (B, length) both."""
+    ranked, scores = rank_histories(model, inputs.histories, job.length, exclude_owned=job.exclude_owned)
+    scores[ranked == PADDING] = np.nan
     return ranked, scores
 
 

@@ -120,7 +120,7 @@ def choose_decay(
 
     def quality(decay: float) -> float:
         found = compute(
-            rank_histories(model, histories(decay), 20, exclude_owned=False), held_out, ("ndcg",), (20,)
+            rank_histories(model, histories(decay), 20, exclude_owned=False).items, held_out, ("ndcg",), (20,)
         )
         return float(np.nanmean(found["ndcg@20"]))
 

@@ -19,9 +19,9 @@ from common import gowalla, peak_mib, report, seconds, synthetic
 from ir_measures import AP, RR, P, R, Success, nDCG
 from numpy.typing import NDArray
 
-from recae.evaluation import METRICS, evaluate, measure, rank, set_figures
+from recae.evaluation import METRICS, evaluate, measure, set_figures
 from recae.models import SigmoidAutoencoder
-from recae.ranking import rows_per_block, top_k
+from recae.ranking import rank_histories, rows_per_block, top_k
 from recae.splits.parts import fold_in_split
 
 KS = (10, 20, 50)
@@ -103,7 +103,7 @@ def main(factors: int, items: int | None, rival_users: int, out: Path | None) ->
         best_of_three(lambda: plain(model, histories[few], held_out[few])) / n_few
     )
 
-    ranked = rank(model, histories, max(KS))
+    ranked = rank_histories(model, histories, max(KS)).items
     figures["metrics", "recae"] = (
         best_of_three(lambda: measure(ranked, held_out, KS, metrics=every)) / n_users
     )
