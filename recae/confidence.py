@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ColumnError, ConfigError
 from recae.interactions import NO_TIME, Events, Interactions
+from recae.sparse import entry_keys
 
 LARGEST: Final = 10.0
 """What a purchase weighs at most, where all weigh 1 in the mean: a step of training stays stable, and a single wrong
@@ -206,10 +207,7 @@ def places_of(
     matrix: sp.csr_matrix[Any], users: NDArray[np.int64], items: NDArray[np.integer[Any]]
 ) -> NDArray[np.int64]:
     """Return where the pairs (n,), all of them stored, lie among the entries of a matrix with sorted columns."""
-    width = matrix.shape[1]
-    keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * width
-    keys += matrix.indices
-    return np.searchsorted(keys, users * width + items)
+    return np.searchsorted(entry_keys(matrix), users * matrix.shape[1] + items)
 
 
 def _recency(times: NDArray[np.int64], half_life: float) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.sparse import joined_ranges
+
 KEPT, FEW_ITEMS, FEW_USERS = range(3)
 """What becomes of a purchase: it is kept, or left out with a user of too few items, or an item of too few users."""
 
@@ -81,9 +83,7 @@ def _places(starts: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the places of all entries of some rows, whose entries begin at `starts`."""
     begins = starts[rows].astype(np.int64)
     lengths = starts[rows + 1].astype(np.int64) - begins
-    ends = np.cumsum(lengths)
-    places: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(begins - (ends - lengths), lengths)
-    return places
+    return joined_ranges(begins, lengths)
 
 
 def _leave_out(

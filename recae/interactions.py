@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.filters import Filters
 from recae.ids import IdMap
+from recae.sparse import count_before, entry_rows, joined_ranges
 
 NO_TIME: Final = int(np.iinfo(np.int64).min)
 """The time of an interaction whose time is not known."""
@@ -35,7 +36,7 @@ class Interactions:
             pair in seconds since 1970-01-01 UTC, `NO_TIME` where unknown; None where the source has no times.
         counts: int32 of shape (n_interactions,): how many purchases the pair stands for, 1 at least.
         item_names: text of shape (items,), null where unknown; None where the source has no names.
-        filters: those that were applied while the purchases were read, kept so that a model can tell; None without.
+        filters: those that were applied while the purchases were read, recorded so that a model can tell; None without.
             No part of the fingerprint, which is that of what they left.
         quantities: float32 of shape (n_interactions,): how much of the item the user bought in all, above 0; None where
             that was not asked for.
@@ -54,6 +55,7 @@ class Interactions:
     quantities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        """Check the arrays against each other, and make them read-only."""
         matrix = self.matrix
         if not isinstance(matrix, sp.csr_matrix):
             raise DataError(f"interactions need a scipy.sparse.csr_matrix, not {type(matrix).__name__}")
@@ -134,13 +136,12 @@ class Interactions:
         users = IdMap(self.users.ids(rows))
         indptr = self.matrix.indptr.astype(np.int64)
         lengths = indptr[rows + 1] - indptr[rows]
-        ends = np.cumsum(lengths)
-        entries = np.arange(int(lengths.sum())) + np.repeat(indptr[rows] - (ends - lengths), lengths)
+        entries = joined_ranges(indptr[rows], lengths)
         matrix = sp.csr_matrix(
             (
                 np.ones(entries.size, dtype=np.float32),
                 self.matrix.indices[entries],
-                np.concatenate([[0], ends]).astype(self.matrix.indptr.dtype),
+                np.append(0, np.cumsum(lengths)).astype(self.matrix.indptr.dtype),
             ),
             shape=(rows.size, self.n_items),
         )
@@ -161,20 +162,21 @@ class Interactions:
         """Return the interactions of some users with some items, both in their old order; others are no longer known.
 
         Args:
-            users, items: row and column numbers, rising, each of shape (n,).
+            users: row numbers, rising, shape (n,).
+            items: column numbers, rising, shape (m,).
         """
         column = np.full(self.n_items, -1, dtype=self.matrix.indices.dtype)
         column[items] = np.arange(len(items))
         chosen = np.zeros(self.n_users, dtype=np.bool_)
         chosen[users] = True
         columns = column[self.matrix.indices]
-        kept = (columns >= 0) & np.repeat(chosen, np.diff(self.matrix.indptr))
-        ends = np.append(0, np.cumsum(kept))[self.matrix.indptr]  # how many are kept before each row
+        taken = (columns >= 0) & chosen[entry_rows(self.matrix)]
+        ends = count_before(self.matrix, taken)
         lengths = np.diff(ends)[users]
         matrix: sp.csr_matrix[Any] = sp.csr_matrix(
             (
                 np.ones(int(ends[-1]), dtype=np.float32),
-                columns[kept],
+                columns[taken],
                 np.append(0, np.cumsum(lengths)).astype(self.matrix.indptr.dtype),
             ),
             shape=(len(users), len(items)),
@@ -184,10 +186,10 @@ class Interactions:
             matrix=matrix,
             users=IdMap(self.users.ids(users)),
             items=IdMap(self.items.ids(items)),
-            times=None if self.times is None else self.times[kept],
-            counts=self.counts[kept],
+            times=None if self.times is None else self.times[taken],
+            counts=self.counts[taken],
             item_names=None if self.item_names is None else self.item_names.take(pa.array(items)),
-            quantities=None if self.quantities is None else self.quantities[kept],
+            quantities=None if self.quantities is None else self.quantities[taken],
         )
 
 
@@ -258,6 +260,7 @@ class Events:
     quantity: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        """Check the arrays against each other, and make them read-only."""
         kinds = {
             "user": np.int32,
             "item": np.int32,
@@ -316,10 +319,12 @@ class Events:
         """Put rows of purchases, each of shape (rows,), in order.
 
         Args:
-            users, items: row and column numbers.
+            users: row numbers.
+            items: column numbers.
             when: what tells a user's baskets apart and orders them, such as a time or the number of the order.
                 An item that a basket holds several times counts once.
-            n_users, n_items: size of the matrix.
+            n_users: number of rows of the matrix.
+            n_items: number of its columns.
             times: seconds since 1970-01-01 UTC of each row, if known.
             quantities: how much was bought in each row, above 0, if known; those of an item in one basket are added up.
 
@@ -418,38 +423,39 @@ class Events:
 
     def last_baskets(self) -> sp.csr_matrix:
         """What the last basket of each user with two baskets or more holds: float32 ones, (n_users, n_items)."""
-        kept = self._in_last_basket()
-        ones = np.ones(int(kept.sum()), dtype=np.float32)
-        return sp.csr_matrix((ones, (self.user[kept], self.item[kept])), shape=(self.n_users, self.n_items))
+        taken = self._in_last_basket()
+        ones = np.ones(int(taken.sum()), dtype=np.float32)
+        return sp.csr_matrix((ones, (self.user[taken], self.item[taken])), shape=(self.n_users, self.n_items))
 
     def before_last(self) -> Events:
         """The purchases without the last basket of each user who has two or more; nothing of it is left."""
-        kept = ~self._in_last_basket()
-        time = None if self.time is None else self.time[kept]
-        quantity = None if self.quantity is None else self.quantity[kept]
-        user, item, basket = self.user[kept], self.item[kept], self.basket[kept]
+        taken = ~self._in_last_basket()
+        time = None if self.time is None else self.time[taken]
+        quantity = None if self.quantity is None else self.quantity[taken]
+        user, item, basket = self.user[taken], self.item[taken], self.basket[taken]
         return Events(user, item, basket, time, self.n_users, self.n_items, quantity)
 
-    def where(self, kept: NDArray[np.bool_]) -> Events:
-        """The purchases marked in ``kept`` (n_events,), the baskets left numbered anew; users and items stay."""
-        time = None if self.time is None else self.time[kept]
-        quantity = None if self.quantity is None else self.quantity[kept]
-        user, item, basket = self.user[kept], self.item[kept], self.basket[kept]
+    def where(self, taken: NDArray[np.bool_]) -> Events:
+        """The purchases marked in ``taken`` (n_events,), the baskets left numbered anew; users and items stay."""
+        time = None if self.time is None else self.time[taken]
+        quantity = None if self.quantity is None else self.quantity[taken]
+        user, item, basket = self.user[taken], self.item[taken], self.basket[taken]
         return Events.of(user, item, basket, self.n_users, self.n_items, time, quantity)
 
     def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Events:
         """The purchases of some users of some items, both numbered anew in their old order, and so are baskets left.
 
         Args:
-            users, items: row and column numbers, rising, each of shape (n,); as `Interactions.subset` takes them.
+            users: row numbers, rising, shape (n,); as `Interactions.subset` takes them.
+            items: column numbers, likewise.
         """
         rows, columns = np.full(self.n_users, -1), np.full(self.n_items, -1)
         rows[users], columns[items] = np.arange(len(users)), np.arange(len(items))
         user, item = rows[self.user], columns[self.item]
-        kept = (user >= 0) & (item >= 0)
-        time = None if self.time is None else self.time[kept]
-        quantity = None if self.quantity is None else self.quantity[kept]
-        return Events.of(user[kept], item[kept], self.basket[kept], len(users), len(items), time, quantity)
+        taken = (user >= 0) & (item >= 0)
+        time = None if self.time is None else self.time[taken]
+        quantity = None if self.quantity is None else self.quantity[taken]
+        return Events.of(user[taken], item[taken], self.basket[taken], len(users), len(items), time, quantity)
 
     def _in_last_basket(self) -> NDArray[np.bool_]:
         """Which purchases are of the last basket of a user with two or more, (n_events,)."""

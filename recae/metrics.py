@@ -25,26 +25,17 @@ def recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDAr
 
     The denominator is the number held out, also where it exceeds k; a perfect list then stays below 1.
 
-    Parameters
-    ----------
-    ranked : integer ndarray of shape (B, n)
-        Item numbers, best first, without repeats; -1 is padding.
-    held_out : csr_matrix of shape (B, I)
-        The items stored in row u are T_u, whatever their value.
-    k : int
-        Places that count, 1 <= k <= n.
+    Args:
+        ranked: item numbers (B, n), best first, without repeats; -1 is padding.
+        held_out: csr_matrix (B, I); the items stored in row u are T_u, whatever their value.
+        k: places that count, 1 <= k <= n.
 
-    Returns
-    -------
-    float64 ndarray of shape (B,)
-        NaN for a user with nothing held out.
+    Returns:
+        float64 (B,); NaN for a user with nothing held out.
 
-    Raises
-    ------
-    ConfigError
-        `k` is less than 1, or more than the lists' length n.
-    DataError
-        The two do not have the same users, or a list repeats an item or holds one outside -1 .. I-1.
+    Raises:
+        ConfigError: `k` is less than 1, or more than the lists' length n.
+        DataError: the two do not have the same users, or a list repeats an item or holds one outside -1 .. I-1.
     """
     return compute(ranked, held_out, ("recall",), (k,))[f"recall@{k}"]
 
@@ -122,8 +113,9 @@ METRICS: dict[str, Metric] = {
 class _Hits:
     """Where the lists of some users hit; the sums in column i are over the places 1..i+1.
 
-    hit     bool (B, n)
-    n_held  int64 (B,), different items held out
+    Attributes:
+        hit: bool (B, n).
+        n_held: different items held out, int64 (B,).
     """
 
     hit: NDArray[np.bool_]
@@ -172,19 +164,19 @@ def compute(
 ) -> dict[str, NDArray[np.float64]]:
     """Several metrics at several k; what hits is found once for all of them.
 
-    Parameters
-    ----------
-    metrics : sequence of str
-        Names of `METRICS`.
-    ks : sequence of int
-        Each from 1 to the lists' length.
+    Args:
+        ranked: item numbers (B, n), as for `recall`.
+        held_out: csr_matrix (B, I), as for `recall`.
+        metrics: names of `METRICS`.
+        ks: each from 1 to the lists' length.
 
-    Returns
-    -------
-    dict of name@k, such as ndcg@20, to float64 ndarray of shape (B,)
-        By metric, then by k, in the order given; the values are those of the metric's own function.
+    Returns:
+        float64 (B,) by name@k, such as ndcg@20: by metric, then by k, in the order given. The values are those of the
+        metric's own function.
 
-    Raises as `recall`, and ConfigError for a metric that there is not.
+    Raises:
+        ConfigError: there is no such metric, or as `recall`.
+        DataError: as `recall`.
     """
     check_metrics(metrics)
     for k in ks:
@@ -203,14 +195,18 @@ def compute(
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
-    """Raises ConfigError for a metric that there is not, with those that there are."""
+    """Check the names of metrics.
+
+    Raises:
+        ConfigError: there is no such metric; it names those that there are.
+    """
     for name in metrics:
         if name not in METRICS:
             raise ConfigError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
 
 
 def _check(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> None:
-    """Raises where lists of this shape cannot be measured at k."""
+    """Check that lists of this shape can be measured at k."""
     if k < 1:
         raise ConfigError(f"k must be at least 1, but is {k}; count one place or more")
     if ranked.ndim != 2 or ranked.shape[0] != held_out.shape[0]:
@@ -225,7 +221,11 @@ def _check(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> None
 
 
 def check_lists(ranked: NDArray[np.integer], n_items: int) -> None:
-    """Raises DataError where one of the lists (B, n) repeats an item or holds one outside -1 .. n_items - 1."""
+    """Check ranked lists (B, n).
+
+    Raises:
+        DataError: a list repeats an item or holds one outside -1 .. n_items - 1.
+    """
     if ranked.size and not (ranked.min() >= -1 and ranked.max() < n_items):
         raise DataError(
             f"a ranked list holds an item number outside -1 .. {n_items - 1}; rank the same items"

@@ -26,7 +26,7 @@ from recae.errors import ConfigError, DataError
 # Bytes of float32 scores held at one time by whoever scores and ranks block by block.
 DEFAULT_BLOCK_BYTES: Final = 64 * 2**20
 
-# Entries compared with the threshold together: a few vector registers, and short enough that the second,
+# Entries compared with the threshold together: some vector registers, and short enough that the second,
 # one-by-one look at a chunk with something better in it stays cheap.
 _CHUNK: Final = 64
 # Below this many scores a second thread costs more to start than it saves.
@@ -158,7 +158,7 @@ def top_k(
     if workers <= 1:
         _top_k_rows(scores, indptr, indices, barred, *ranked, 0, n_rows)
         return ranked
-    # a few ranges a worker, so that one slow range does not leave the others idle
+    # more ranges than workers, so that one slow range does not leave the others idle
     bounds = np.linspace(0, n_rows, min(n_rows, 4 * workers) + 1).astype(np.int64)
     with ThreadPoolExecutor(workers) as pool:
         jobs = [
@@ -263,7 +263,7 @@ def _top_k_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Ranks the rows start..stop-1. items[b] and values[b] are the heap: its root is the worst entry kept."""
+    """Rank the rows start..stop-1. items[b] and values[b] are the heap: its root is the worst entry so far."""
     n_items = scores.shape[1]
     k = items.shape[1]
     skip = barred.copy()  # this range's own: other ranges run at the same time
@@ -277,10 +277,10 @@ def _top_k_rows(
         while j < n_items and size < k:  # fill the heap
             value = row[j]
             if value == value and not skip[j]:  # only NaN differs from itself
-                _rise(heap_item, heap_value, size, j, value)
+                heap_rise(heap_item, heap_value, size, j, value)
                 size += 1
             j += 1
-        while j < n_items:  # then only what beats the worst kept; an equal one later in the row does not
+        while j < n_items:  # then only what beats the worst so far; an equal one later in the row does not
             chunk = row[j : j + _CHUNK]
             threshold = heap_value[0]
             better = np.int32(0)
@@ -289,13 +289,13 @@ def _top_k_rows(
             if better:
                 for i in range(len(chunk)):
                     if chunk[i] > heap_value[0] and not skip[j + i]:
-                        _sink(heap_item, heap_value, k, j + i, chunk[i])
+                        heap_sink(heap_item, heap_value, k, j + i, chunk[i])
             j += _CHUNK
 
         for last in range(size - 1, 0, -1):  # heap sort: the worst goes to the end of what is left
             item, value = heap_item[last], heap_value[last]
             heap_item[last], heap_value[last] = heap_item[0], heap_value[0]
-            _sink(heap_item, heap_value, last, item, value)
+            heap_sink(heap_item, heap_value, last, item, value)
         for p in range(indptr[b], indptr[b + 1]):
             skip[indices[p]] = barred[indices[p]]
 
@@ -306,10 +306,10 @@ def _worse(item: int, value: float, other_item: int, other_value: float) -> bool
 
 
 @njit(nogil=True, cache=True)
-def _rise(
+def heap_rise(
     heap_item: NDArray[np.int32], heap_value: NDArray[np.float32], at: int, item: int, value: float
 ) -> None:
-    """Puts an entry at the heap's free place `at` and lets it rise while it is worse than its parent."""
+    """Put an entry at the heap's free place `at` and let it rise while it is worse than its parent."""
     while at > 0:
         parent = (at - 1) // 2
         if not _worse(item, value, heap_item[parent], heap_value[parent]):
@@ -320,10 +320,10 @@ def _rise(
 
 
 @njit(nogil=True, cache=True)
-def _sink(
+def heap_sink(
     heap_item: NDArray[np.int32], heap_value: NDArray[np.float32], size: int, item: int, value: float
 ) -> None:
-    """Puts an entry in place of the root and lets it sink while one of its children is worse."""
+    """Put an entry in place of the root and let it sink while one of its children is worse."""
     at = 0
     while 2 * at + 1 < size:
         child = 2 * at + 1

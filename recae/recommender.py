@@ -1,4 +1,4 @@
-"""`Recommender`: a model with its id maps and histories, the thing that a person asks questions of."""
+"""`Recommender`: a model with its id maps and histories, what answers questions about users and items."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Recommender:
         item_names: text of shape (items,), null where unknown; None where there are no names.
         histories: shape (users, items), what each user owns; None where it was left out. Its values count only
             for a model that reads them (`recae.models.base.reads_values`): how often and lately it was bought.
-        metadata: JSON values kept beside the model, such as fingerprint, metrics, history and versions.
+        metadata: JSON values stored beside the model, such as fingerprint, metrics, history and versions.
 
     Raises:
         DataError: the parts do not have the same number of items or users.
@@ -53,6 +53,7 @@ class Recommender:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Check that the parts fit each other."""
         n_items = len(self.items)
         if self.model.n_items != n_items:
             raise DataError(
@@ -76,7 +77,7 @@ class Recommender:
 
     @property
     def repeats(self) -> bool:
-        """Whether the model is of a shop where people rebuy, so that owned items stay recommendable by default."""
+        """Whether the model is of a shop with repeat purchases, so that owned items stay recommendable by default."""
         return self.metadata.get("repeats") is True
 
     def excludes_owned(self, asked: bool | None = None) -> bool:

@@ -77,7 +77,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def take(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recae.scoring.tiles.TILE", 37)
     monkeypatch.setattr("recae.scoring.tiles.WIDE_TILE", 41)
-    monkeypatch.setattr("recae.scoring.block.FEW", 0 if path != "plain" else 10**9)
+    monkeypatch.setattr("recae.scoring.block.SMALL_BATCH", 0 if path != "plain" else 10**9)
     monkeypatch.setattr("recae.scoring.block._WORTH_BFLOAT16", 0)
     monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: path == "bfloat16")
     monkeypatch.setattr("recae.scoring.block._tiled", lambda model, n: catalogue(model))

@@ -177,7 +177,7 @@ def test_repeats_and_weights_go_together(shop: Path) -> None:
         assert result.exit_code == 0, result.stderr
     parts = [{part.model.kind: part.model for part in load(o).model.parts} for o in ("p.recae", "w.recae")]
     if all("frequency" in found for found in parts):
-        np.testing.assert_array_equal(parts[0]["frequency"].shares, parts[1]["frequency"].shares)
+        np.testing.assert_array_equal(parts[0]["frequency"].owned_by, parts[1]["frequency"].owned_by)
     assert load("w.recae").repeats
     refused(
         recae("train", "baskets.csv", "--kind", "frequency", "--repeats", "--half-life", "9"),

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from recae.errors import ModelFileError, TrainingError
 from recae.models import ALS, BPR
-from recae.models.base import pattern
+from recae.sparse import pattern
 from recae.training.callbacks import Hooks
 from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr, sample_by_popularity
 

@@ -48,7 +48,7 @@ def test_fitting_by_its_name() -> None:
     assert epochs == []
     assert model.config() == {"decay": 0.5, "popularity": 4.0, "seed": 3}
     assert model.decay == 0.5
-    assert model.shares.tolist() == SHARES
+    assert model.owned_by.tolist() == SHARES
     assert resolve(FrequencyConfig(), MATRIX).as_dict() == Frequency.fit(MATRIX).config()
     assert KINDS_OF_TRAINING["frequency"].config is FrequencyConfig
 

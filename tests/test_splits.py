@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, Interactions
-from recae.splits.parts import fold_in_split, hold_out_users, leave_last_out, split_by_time, without
+from recae.sparse import without
+from recae.splits.parts import fold_in_split, hold_out_users, leave_last_out, split_by_time
 
 FRACTIONS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**32 - 1)

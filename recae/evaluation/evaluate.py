@@ -11,6 +11,7 @@ from recae.errors import ConfigError, DataError
 from recae.metrics import METRICS, check_metrics, compute
 from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, rank_histories, user_blocks
+from recae.sparse import pattern, rows_in_use, stored_in, take_entries
 
 DEFAULT_METRICS = ("recall", "capped_recall", "ndcg")
 
@@ -19,18 +20,18 @@ DEFAULT_METRICS = ("recall", "capped_recall", "ndcg")
 class Evaluation:
     """Metrics of one model, by user and in the mean.
 
-    Parameters
-    ----------
-    ks : tuple of int
-        The list lengths measured, ascending.
-    values : mapping of metric name to float64 ndarray of shape (B,)
-        Names are those of `METRICS` with @k, such as `ndcg@20`; a user with nothing held out has NaN. Where owned items
-        stay in the lists also, with T the items held out, H those of the history and L the first k ranked,
+    Where owned items stay in the lists, two more are measured, with T the items held out, H those of the history and L
+    the first k ranked:
 
-        * `recall_repeat@k` = |L ∩ T ∩ H| / |T ∩ H|, of what is bought again; NaN for a user with none of it
-        * `recall_new@k` = |L ∩ T ∖ H| / |T ∖ H|, of what is bought for the first time; likewise
+    * `recall_repeat@k` = |L ∩ T ∩ H| / |T ∩ H|, of what is bought again; NaN for a user with none of it
+    * `recall_new@k` = |L ∩ T ∖ H| / |T ∖ H|, of what is bought for the first time; likewise
 
-        so that both rest on fewer users than `recall@k`, and not on the same ones.
+    so that both rest on fewer users than `recall@k`, and not on the same ones.
+
+    Attributes:
+        ks: the list lengths measured, ascending.
+        values: float64 (B,) by the name of a metric, one of `METRICS` with @k, such as `ndcg@20`; a user with nothing
+            held out has NaN.
     """
 
     ks: tuple[int, ...]
@@ -77,28 +78,20 @@ def evaluate(
 
     Only users with something held out are scored. At any time the scores of one block of users are held.
 
-    Parameters
-    ----------
-    histories, held_out : csr_matrix of shape (B, I)
-        What the model sees of each user, and what it should find.
-    ks : sequence of int
-        List lengths, each at least 1; may exceed I.
-    metrics : sequence of str
-        Names of `METRICS`.
-    block_bytes : int
-        Bytes of float32 scores held at one time (one row at least).
-    exclude_owned : bool
-        Leave the items of a user's history out of the list, as a recommendation does. If they stay, recall is also
-        measured apart for items that the history holds and that it does not.
-    threads : int, optional
-        Most threads for ranking; by default all processors.
+    Args:
+        model: scores the histories.
+        histories: csr_matrix (B, I), what the model sees of each user.
+        held_out: csr_matrix (B, I), what it should find.
+        ks: list lengths, each at least 1; may exceed I.
+        metrics: names of `METRICS`.
+        block_bytes: bytes of float32 scores held at one time (one row at least).
+        exclude_owned: leave the items of a user's history out of the list, as a recommendation does. If they
+            stay, recall is also measured apart for items that the history holds and that it does not.
+        threads: most threads for ranking; by default all processors.
 
-    Raises
-    ------
-    ConfigError
-        No list length or no metric is given, a length is less than 1, or there is no such metric.
-    DataError
-        The shapes differ from each other or the model, or no user has anything held out.
+    Raises:
+        ConfigError: no list length or no metric is given, a length is less than 1, or there is no such metric.
+        DataError: the shapes differ from each other or the model, or no user has anything held out.
     """
     lengths = _check_asked(ks, metrics)
     _check_same_shape(histories, held_out)
@@ -131,27 +124,20 @@ def measure(
 ) -> Evaluation:
     """Measures ranked lists against the held-out items: what `evaluate` gives for the model that ranked them.
 
-    Parameters
-    ----------
-    ranked : integer ndarray of shape (B, n)
-        Item numbers, best first, without repeats; -1 is padding.
-    held_out, histories : csr_matrix of shape (B, I)
-        As for `evaluate`; the histories are needed where `exclude_owned` is False, and else not looked at.
-    ks : sequence of int
-        List lengths, each from 1 to n.
-    metrics : sequence of str
-        Names of `METRICS`.
-    exclude_owned : bool
-        Whether the lists leave out what the histories hold. If not, recall is also measured apart for items that the
-        history holds and that it does not.
+    Args:
+        ranked: item numbers (B, n), best first, without repeats; -1 is padding.
+        held_out: csr_matrix (B, I), as for `evaluate`.
+        ks: list lengths, each from 1 to n.
+        metrics: names of `METRICS`.
+        histories: csr_matrix (B, I), as for `evaluate`; needed where `exclude_owned` is False, and else not looked at.
+        exclude_owned: whether the lists leave out what the histories hold. If not, recall is also measured
+            apart for items that the history holds and that it does not.
 
-    Raises
-    ------
-    ConfigError
-        No list length or no metric is given, a length is less than 1 or more than n, there is no such metric, or the
-        histories are needed and missing.
-    DataError
-        The shapes differ, a list repeats an item or holds one outside -1 .. I-1, or no user has anything held out.
+    Raises:
+        ConfigError: no list length or no metric is given, a length is less than 1 or more than n, there is no such
+            metric, or the histories are needed and missing.
+        DataError: the shapes differ, a list repeats an item or holds one outside -1 .. I-1, or no user has anything
+            held out.
     """
     lengths = _check_asked(ks, metrics)
     if exclude_owned:
@@ -172,20 +158,8 @@ def part_by_history(history: sp.csr_matrix, held_out: sp.csr_matrix) -> tuple[sp
 
     What is stored counts, whatever its value; both parts, (B, I) each, hold float32 ones.
     """
-    n_items = history.shape[1]
-
-    def pairs(matrix: sp.csr_matrix) -> NDArray[np.int64]:
-        return np.repeat(np.arange(matrix.shape[0]) * n_items, np.diff(matrix.indptr)) + matrix.indices
-
-    again = np.isin(pairs(held_out), pairs(history))
-    return part_of(held_out, again), part_of(held_out, ~again)
-
-
-def part_of(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
-    """The stored entries marked in `chosen` (nnz,), whatever their value, as float32 ones, (B, I)."""
-    before = np.concatenate([[0], np.cumsum(chosen)])
-    ones = np.ones(int(chosen.sum()), dtype=np.float32)
-    return sp.csr_matrix((ones, matrix.indices[chosen], before[matrix.indptr]), shape=matrix.shape)
+    again = stored_in(held_out, history)
+    return pattern(take_entries(held_out, again)), pattern(take_entries(held_out, ~again))
 
 
 def _values(
@@ -236,7 +210,7 @@ def _check_same_shape(histories: sp.csr_matrix, held_out: sp.csr_matrix) -> None
 
 def _with_held_out(held_out: sp.csr_matrix) -> NDArray[np.int64]:
     """The users, ascending, of whom something is held out; there is one at least."""
-    users = np.flatnonzero(np.diff(held_out.indptr))
+    users = rows_in_use(held_out)
     if not users.size:
         raise DataError(
             "no user has an item held out, so there is nothing to measure; hold out more users or items"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.metrics import check_lists
-from recae.models.base import pattern
 from recae.ranking import processors
+from recae.sparse import pattern
 
 FIGURES = ("coverage", "novelty", "popularity_bias", "diversity")
 

@@ -8,8 +8,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError
-from recae.evaluation.evaluate import part_by_history, part_of
+from recae.evaluation.evaluate import part_by_history
 from recae.metrics import compute
+from recae.sparse import take_entries
 from recae.splits.tasks import Task
 
 CLASSES = ("head", "torso", "tail")
@@ -85,7 +86,9 @@ def slices(
         "popularity": [
             Slice(
                 name,
-                measured([part_of(t.held_out, of == number) for t, of in zip(tasks, classes, strict=True)]),
+                measured(
+                    [take_entries(t.held_out, of == number) for t, of in zip(tasks, classes, strict=True)]
+                ),
             )
             for number, name in enumerate(CLASSES)
         ],

@@ -24,6 +24,7 @@ from scipy.special import ndtr
 from recae.errors import ConfigError
 from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block
+from recae.sparse import joined_ranges
 
 _STRATA = 20  # 5 % each: few strata would hide the trend, light ones would have no tail
 _LENGTH_STRATA = (
@@ -227,7 +228,9 @@ def heldout_ranks(
         for start in range(0, judged.size, step):
             users = judged[start : start + step]
             block = histories[users]
-            entries = _ranges(histories.indptr[users], lengths[users])  # (n,) places of the block's items
+            entries = joined_ranges(
+                histories.indptr[users], lengths[users]
+            )  # (n,) places of the block's items
             shares[entries] = _block(model, block, fold[entries], folds, pool)
             if on_users is not None:
                 on_users(int(users[-1]) + 1)
@@ -242,16 +245,9 @@ def _folds(lengths: NDArray[np.integer], folds: int, seed: int) -> NDArray[np.in
     user = np.repeat(np.arange(lengths.size), lengths)
     order = np.lexsort((np.random.default_rng(seed).random(n), user))
     dealt = np.empty(n, dtype=np.int64)
-    dealt[order] = _ranges(np.zeros(lengths.size, dtype=np.int64), lengths)
+    dealt[order] = joined_ranges(np.zeros(lengths.size, dtype=np.int64), lengths)
     fold: NDArray[np.int64] = dealt % folds
     return fold
-
-
-def _ranges(starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """start, start + 1, ... for each length, one after the other."""
-    before = np.cumsum(lengths) - lengths
-    ranges: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
-    return ranges
 
 
 def _block(

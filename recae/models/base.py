@@ -1,6 +1,6 @@
 """What every model is: parameters, one verb `score`, and a way in and out of plain arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -31,43 +31,30 @@ class Model(Protocol):
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Scores of all items for each history; higher is better, nothing is masked.
 
-        Parameters
-        ----------
-        histories : csr_matrix of shape (B, I)
-            The items stored in row b are the history of user b, whatever their value (but see `reads_values`).
-            Rows may be empty. Not modified.
+        Args:
+            histories: csr_matrix (B, I); the items stored in row b are the history of user b, whatever their value (but
+                see `reads_values`). Rows may be empty. Not modified.
 
-        Returns
-        -------
-        float32 ndarray of shape (B, I)
-            The caller's own, free to change. A row's scores do not depend on the other rows.
+        Returns:
+            float32 (B, I), the caller's own, free to change. A row's scores do not depend on the other rows.
 
-        Raises
-        ------
-        DataError
-            The histories' column count is not `n_items`.
+        Raises:
+            DataError: the histories' column count is not `n_items`.
         """
         ...
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """The columns `items` of `score`, to rounding, without making the others.
 
-        Parameters
-        ----------
-        histories : csr_matrix of shape (B, I)
-            As for `score`.
-        items : int64 ndarray of shape (n,)
-            Item rows in any order; repeats allowed.
+        Args:
+            histories: csr_matrix (B, I), as for `score`.
+            items: int64 (n,), item numbers in any order; repeats allowed.
 
-        Returns
-        -------
-        float32 ndarray of shape (B, n)
-            The caller's own.
+        Returns:
+            float32 (B, n), the caller's own.
 
-        Raises
-        ------
-        DataError
-            The histories' column count is not `n_items`, or an item is outside 0 .. I − 1.
+        Raises:
+            DataError: the histories' column count is not `n_items`, or an item is outside 0 .. I − 1.
         """
         ...
 
@@ -85,10 +72,8 @@ class Model(Protocol):
     ) -> Self:
         """The model that `config()` and `arrays()` came from; its scores have the same bits.
 
-        Raises
-        ------
-        ModelFileError
-            A configuration value or array is missing or does not fit the others.
+        Raises:
+            ModelFileError: a configuration value or array is missing or does not fit the others.
         """
         ...
 
@@ -150,13 +135,17 @@ class Additive(Protocol):
 def reads_values(model: object) -> bool:
     """Whether scores depend on the values stored in a history, such as how often each item was bought.
 
-    For all other models the pattern alone counts, and a history's values need not be kept.
+    For all other models the pattern alone counts, and a history's values need not be stored.
     """
     return bool(getattr(model, "uses_values", False))
 
 
 def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
-    """Raises DataError unless the histories have `n_items` columns."""
+    """Check that the histories have `n_items` columns.
+
+    Raises:
+        DataError: they do not.
+    """
     if histories.shape[1] != n_items:
         raise DataError(
             f"the model scores histories over {n_items} items, but these have {histories.shape[1]} columns; "
@@ -165,7 +154,11 @@ def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
 
 
 def check_items(items: NDArray[np.integer[Any]], n_items: int) -> NDArray[np.int64]:
-    """The items as int64 (n,); DataError unless they are whole numbers of one dimension in 0 .. n_items − 1."""
+    """The items as int64 (n,).
+
+    Raises:
+        DataError: they are no whole numbers of one dimension in 0 .. n_items − 1.
+    """
     array = np.asarray(items)
     if array.size == 0 and array.ndim == 1:  # NumPy makes an empty list float64
         return np.zeros(0, dtype=np.int64)
@@ -183,18 +176,13 @@ def check_items(items: NDArray[np.integer[Any]], n_items: int) -> NDArray[np.int
     return array.astype(np.int64, copy=False)
 
 
-def pattern(histories: sp.csr_matrix) -> sp.csr_matrix:
-    """The histories with every stored value 1 (float32); shares the index arrays, copies no matrix."""
-    ones = np.ones(histories.indices.size, dtype=np.float32)
-    return sp.csr_matrix((ones, histories.indices, histories.indptr), shape=histories.shape)
-
-
 def take_array(
     arrays: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int | None, ...]
 ) -> NDArray[Any]:
     """The array `name`, C-contiguous, checked against its dtype and shape (None: any length), and finite.
 
-    Raises ModelFileError if it is missing or differs.
+    Raises:
+        ModelFileError: it is missing or differs.
     """
     if name not in arrays:
         raise ModelFileError(f"the model file has no array '{name}'; it is incomplete, train the model again")
@@ -221,7 +209,11 @@ def _finite(array: NDArray[Any]) -> bool:
 
 
 def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:
-    """The whole number `name` of a configuration; ModelFileError if missing, no whole number, or less."""
+    """The whole number `name` of a configuration.
+
+    Raises:
+        ModelFileError: it is missing, no whole number, or less than `at_least`.
+    """
     value = config.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ModelFileError(
@@ -232,7 +224,11 @@ def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:
 
 
 def take_number(config: Mapping[str, JSON], name: str, low: float, high: float) -> float:
-    """The number `name` of a configuration; ModelFileError if missing, no number, or outside low .. high."""
+    """The number `name` of a configuration.
+
+    Raises:
+        ModelFileError: it is missing, no number, or outside low .. high.
+    """
     value = config.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ModelFileError(
@@ -240,3 +236,62 @@ def take_number(config: Mapping[str, JSON], name: str, low: float, high: float) 
             f"but gives {value!r}; train the model again"
         )
     return float(value)
+
+
+def take_bool(config: Mapping[str, JSON], name: str, default: bool | None = None) -> bool:
+    """The truth value `name` of a configuration, or `default` where it is missing and there is one.
+
+    Raises:
+        ModelFileError: it is missing without a default, or neither true nor false.
+    """
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise ModelFileError(
+            f"the model file's configuration should give '{name}' as true or false, but gives {value!r}; "
+            "train the model again"
+        )
+    return value
+
+
+def take_name(config: Mapping[str, JSON], name: str, known: Sequence[str]) -> str:
+    """The text `name` of a configuration, one of the `known` ones.
+
+    Raises:
+        ModelFileError: it is missing or none of these.
+    """
+    value = config.get(name)
+    if not isinstance(value, str) or value not in known:
+        raise ModelFileError(
+            f"the model file's configuration should give '{name}' as one of {', '.join(known)}, but gives "
+            f"{value!r}; train the model again"
+        )
+    return value
+
+
+def item_weights_arrays(weights: sp.csr_matrix) -> dict[str, NDArray[Any]]:
+    """The arrays of a csr_matrix (I, I): `data` float32 (n,), `indices` int32 (n,), `indptr` int64 (I + 1,)."""
+    return {
+        "data": weights.data,
+        "indices": weights.indices.astype(np.int32, copy=False),
+        "indptr": weights.indptr.astype(np.int64, copy=False),
+    }
+
+
+def take_item_weights(arrays: Mapping[str, NDArray[Any]], n_items: int, what: str) -> sp.csr_matrix:
+    """The csr_matrix (I, I) that `item_weights_arrays` gave; `what` its rows hold is named where they do not fit.
+
+    Raises:
+        ModelFileError: an array is missing or does not fit the others.
+    """
+    data = take_array(arrays, "data", np.float32, (None,))
+    indices = take_array(arrays, "indices", np.int32, (data.size,))
+    indptr = take_array(arrays, "indptr", np.int64, (n_items + 1,))
+    if indptr[0] != 0 or indptr[-1] != data.size or (indptr[1:] < indptr[:-1]).any():
+        raise ModelFileError(
+            f"the model file's array 'indptr' does not part the {what} by item; train the model again"
+        )
+    if data.size and (indices.min() < 0 or indices.max() >= n_items):
+        raise ModelFileError(
+            f"the model file's array 'indices' holds items outside 0 .. {n_items - 1}; train the model again"
+        )
+    return sp.csr_matrix((data, indices, indptr), shape=(n_items, n_items))

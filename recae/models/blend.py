@@ -18,9 +18,10 @@ from recae.models.base import JSON, Encoder, Model, check_histories, check_items
 class Part:
     """One model of a blend.
 
-    model   scores histories
-    weight  with which its scores enter, once they are brought to unit spread
-    spread  a > 0 and b: the standard deviation of its scores over the items is taken to be a·m^b for a history of m
+    Attributes:
+        model: scores histories.
+        weight: the factor of its scores, once they are brought to unit spread.
+        spread: a > 0 and b: the standard deviation of its scores over the items is taken to be a·m^b for a history of m
             items. A formula of m, and not each row's own deviation, so that the score of one item can be found without
             those of all the others.
     """
@@ -34,8 +35,9 @@ class Part:
 class Blend:
     """score = Σ_p weight_p · score_p / (a_p m^b_p), m the length of the history, 1 at least.
 
-    parts     at least one, over the same items, none of them a blend
-    settings  how it was put together, kept for the record
+    Attributes:
+        parts: at least one, over the same items, none of them a blend.
+        settings: how it was put together, for the record.
     """
 
     parts: tuple[Part, ...]
@@ -98,7 +100,11 @@ class Blend:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The blend of these parts. Raises ModelFileError when one is missing or cannot be read."""
+        """The blend of these parts.
+
+        Raises:
+            ModelFileError: a part is missing or cannot be read.
+        """
         from recae.models import KINDS  # which knows this class, too
 
         described = config.get("parts")

@@ -1,4 +1,4 @@
-"""The deep autoencoder: layers that narrow to a code and mirror back out to the reconstruction of a history."""
+"""The deep autoencoder: ever smaller layers down to a code, mirrored back out to the reconstruction of a history."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ModelFileError
-from recae.models import few
-from recae.models.base import JSON, check_histories, check_items, pattern, take_array, take_number
+from recae.models.base import JSON, check_histories, take_array, take_bool, take_name, take_number
+from recae.models.factored import FactoredScores, products, scale_by_length
+from recae.sparse import pattern
 
 Floats = NDArray[np.float32]
 Layer = tuple[Floats, Floats]
@@ -37,21 +38,22 @@ LOSSES = ("squared", "logistic", "multinomial")
 
 
 @dataclass(frozen=True, eq=False)
-class DeepAutoencoder:
+class DeepAutoencoder(FactoredScores):
     """h₁ = a(E₀ᵀx/m^p + b₀), h_k+1 = a(E_kᵀh_k + b_k) to the code; then out through layers of the same sizes, mirrored.
 
     A history x of m items; a is the activation, of the code too. The last hidden layer g, as large as the first, gives
     the scores W g + c.
 
-    encoder       layers (I, s₀), (s₀, s₁), … to the code
-    decoder       layers from the code, …, (s₁, s₀); with tied weights, the transposes of the encoder's, as views
-    output        W (I, s₀); with tied weights the first of the encoder itself
-    output_bias   c (I,)
-    tied          whether the weights of decoder and output are the encoder's, and stored once
-    activation    a key of ACTIVATIONS
-    loss          what it was trained with, which says how `reconstruct` reads the scores: one of LOSSES
-    input_power   p
-    settings      the configuration it was trained with, kept for the record
+    Attributes:
+        encoder: layers (I, s₀), (s₀, s₁), … to the code.
+        decoder: layers from the code, …, (s₁, s₀); with tied weights, the transposes of the encoder's, as views.
+        output: W (I, s₀); with tied weights the first of the encoder itself.
+        output_bias: c (I,).
+        tied: whether the weights of decoder and output are the encoder's, and stored once.
+        activation: a key of ACTIVATIONS.
+        loss: what it was trained with, which says how `reconstruct` reads the scores: one of LOSSES.
+        input_power: p.
+        settings: the settings it was trained with, for the record.
     """
 
     encoder: tuple[Layer, ...]
@@ -68,22 +70,25 @@ class DeepAutoencoder:
     trained: ClassVar[bool] = True
 
     @property
-    def n_items(self) -> int:
-        """Number of items, I."""
-        return int(self.output.shape[0])
-
-    @property
     def factors(self) -> int:
         """Size of the code, d."""
         return int(self.encoder[-1][0].shape[1])
 
     def encode(self, histories: sp.csr_matrix) -> Floats:
-        """Codes of histories: (B, I) CSR → (B, d) float32. Raises DataError on another number of items."""
+        """Codes of histories: (B, I) CSR → (B, d) float32.
+
+        Raises:
+            DataError: the histories have another number of items.
+        """
         check_histories(histories, self.n_items)
         return self._encode(pattern(histories))
 
     def user_factors(self, histories: sp.csr_matrix) -> Floats:
-        """The last hidden layer g: (B, I) CSR → (B, s₀) float32. Raises DataError on another number of items."""
+        """The last hidden layer g: (B, I) CSR → (B, s₀) float32.
+
+        Raises:
+            DataError: the histories have another number of items.
+        """
         return self._decode(self.encode(histories))
 
     @property
@@ -96,26 +101,18 @@ class DeepAutoencoder:
         """c, float32 (I,)."""
         return self.output_bias
 
-    def score(self, histories: sp.csr_matrix) -> Floats:
-        """Reconstructed rows: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
-        return self._output(self.user_factors(histories))
-
-    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> Floats:
-        """Reconstruction of some items: (B, I) CSR, (n,) → (B, n) float32; only their rows of W are read."""
-        items = check_items(items, self.n_items)
-        scores = self.user_factors(histories) @ self.output[items].T
-        scores += self.output_bias[items]
-        return scores
-
     def reconstruct(self, matrix: sp.csr_matrix) -> Floats:
         """Reconstruction of rows with values in [0, 1]: (B, I) CSR → (B, I) float32, its values those of the data.
 
         Unlike `score` it reads the values, and it passes the scores through what the loss compares with the data: σ for
-        the logistic loss, a row's softmax for the multinomial one, nothing for the squared one. Raises DataError on
-        another number of items.
+        the logistic loss, a row's softmax for the multinomial one, nothing for the squared one.
+
+        Raises:
+            DataError: the matrix has another number of items.
         """
         check_histories(matrix, self.n_items)
-        scores = self._output(self._decode(self._encode(matrix.astype(np.float32))))
+        hidden = self._decode(self._encode(matrix.astype(np.float32)))
+        scores = products(hidden, self.output, self.output_bias)
         if self.loss == "logistic":
             return np.asarray((np.tanh(scores / 2) + 1) / 2, dtype=np.float32)
         if self.loss == "multinomial":
@@ -145,13 +142,12 @@ class DeepAutoencoder:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters. Raises ModelFileError when one is missing or of another shape or type."""
-        tied = config.get("tied")
-        if not isinstance(tied, bool):
-            raise ModelFileError(
-                f"the model file's configuration should give 'tied' as true or false, but gives {tied!r}; "
-                "train the model again"
-            )
+        """The model with these parameters.
+
+        Raises:
+            ModelFileError: a parameter is missing or of another shape or type.
+        """
+        tied = take_bool(config, "tied")
         encoder: list[Layer] = []
         sizes = [n_items]
         while not encoder or f"encoder_{len(encoder)}" in arrays:
@@ -178,18 +174,15 @@ class DeepAutoencoder:
             output=encoder[0][0] if tied else take_array(arrays, "output", np.float32, (n_items, sizes[1])),
             output_bias=take_array(arrays, "output_bias", np.float32, (n_items,)),
             tied=tied,
-            activation=_take_choice(config, "activation", tuple(ACTIVATIONS)),
-            loss=_take_choice(config, "loss", LOSSES),
+            activation=take_name(config, "activation", tuple(ACTIVATIONS)),
+            loss=take_name(config, "loss", LOSSES),
             input_power=take_number(config, "input_power", 0, 1),
             settings=dict(config),
         )
 
     def _encode(self, matrix: sp.csr_matrix) -> Floats:
         """Codes of rows (B, I) with the values that are stored."""
-        lengths = np.maximum(np.diff(matrix.indptr), 1)
-        scale = (lengths**-self.input_power).astype(np.float32)
-        data = matrix.data * np.repeat(scale, np.diff(matrix.indptr))
-        h = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape) @ self.encoder[0][0]
+        h = scale_by_length(matrix, self.input_power) @ self.encoder[0][0]
         activate = ACTIVATIONS[self.activation]
         h = activate(h + self.encoder[0][1])
         for weight, bias in self.encoder[1:]:
@@ -202,28 +195,8 @@ class DeepAutoencoder:
             codes = ACTIVATIONS[self.activation](codes @ weight + bias)
         return np.asarray(codes, dtype=np.float32)
 
-    def _output(self, g: Floats) -> Floats:
-        """Scores (B, I) of the last hidden layer."""
-        if len(g) <= few.FEW:
-            scores = np.empty((len(g), self.n_items), dtype=np.float32)
-            few.decode(np.ascontiguousarray(g), self.output, self.output_bias, scores)
-            return scores
-        scores = g @ self.output.T
-        scores += self.output_bias
-        return scores
-
 
 def _layer(name: str) -> int:
     """The number in encoder_3 or encoder_3_bias; one that is too large in any other name."""
     number = name.split("_")[1]
     return int(number) if number.isdecimal() else 2**31
-
-
-def _take_choice(config: Mapping[str, JSON], name: str, choices: tuple[str, ...]) -> str:
-    value = config.get(name)
-    if not isinstance(value, str) or value not in choices:
-        raise ModelFileError(
-            f"the model file's configuration should give '{name}' as one of {', '.join(choices)}, but gives "
-            f"{value!r}; train the model again"
-        )
-    return value

@@ -1,6 +1,6 @@
-"""Matrix factorisations that fold histories in: ALS by its exact user solve, BPR by minimising its own objective.
+"""Matrix factorisations with fold-in: ALS by its exact user solve, BPR by minimising its own objective.
 
-Both keep the items' vectors alone. A history's vector is found anew from its items, so that users of the training,
+Both hold the items' vectors alone. A history's vector is found anew from its items, so that users of the training,
 new ones and baskets are scored alike.
 """
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ModelFileError
-from recae.models.base import JSON, check_histories, check_items, take_array, take_int, take_number
+from recae.models.base import JSON, Encoder, Factored, check_histories, take_array, take_int, take_number
+from recae.models.factored import FactoredScores
 
 STEPS = 50
 """Most Newton steps; five to ten are usual."""
@@ -33,7 +34,7 @@ PRECISION = 1e-8
 def fold_in(
     indptr: Ints, indices: Ints, Y: Floats, bias: Floats, others: Ints, regularization: float, codes: Floats
 ) -> None:
-    """codes (B, d) ← for each history S the p that minimises
+    """Fold histories in: codes (B, d) ← for each history S the p that minimises the loss below.
 
         mean over i ∈ S, j ∈ others ∖ S of log(1 + exp(−p·(y_i − y_j) − c_i + c_j))  +  ½ λ ‖p‖²
 
@@ -75,7 +76,7 @@ def _minimise(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float)
 
 @njit(nogil=True, cache=True)
 def _gradient(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float, p: Floats) -> Any:
-    """z (m, n), σ(score of j − score of i) for each pair, and the gradient (d,)."""
+    """For each pair z (m, n), σ(score of j − score of i), and the gradient (d,)."""
     u, v = A @ p + a, B @ p + b
     middle = 0.5 * (u.mean() + v.mean())
     # one exponential an item and none a pair, unless their products would not be numbers
@@ -94,7 +95,7 @@ def _gradient(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float,
 
 @njit(nogil=True, cache=True)
 def _newton_step(A: Floats, B: Floats, z: Floats, g: Floats, regularization: float) -> Any:
-    """s (d,) with H s = −g to a hundredth, by conjugate gradients.
+    """The step s (d,) with H s = −g to a hundredth, by conjugate gradients.
 
     H = λ 1 + mean over the pairs of z(1 − z)(y_i − y_j)(y_i − y_j)ᵀ; of it only products with vectors are made.
     """
@@ -124,18 +125,34 @@ LARGEST = 1e9
 """Of the numbers in a configuration."""
 
 
+class _FoldedIn(FactoredScores):
+    """A factorisation that holds the items' vectors, and finds the vector of any history by `encode`."""
+
+    folds_in: ClassVar[bool] = True
+
+    @property
+    def item_vectors(self: Factored) -> NDArray[np.float32]:
+        """The items' vectors, float32 (I, d)."""
+        return self.item_factors
+
+    def user_factors(self: Encoder, histories: sp.csr_matrix) -> NDArray[np.float32]:
+        """`encode`: the histories' vectors."""
+        return self.encode(histories)
+
+
 @dataclass(frozen=True, eq=False)
-class ALS:
+class ALS(_FoldedIn):
     """Weighted least squares on all pairs: an item's score is x·y_j.
 
     The vector of a history S is the exact solution x = (YᵀY + (α − 1) Y_SᵀY_S + λ1)⁻¹ α Y_Sᵀ1, the user step of Hu,
     Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets" (eq. 4), with confidence α for
     the items owned and 1 for the others, as `implicit` has it.
 
-    item_factors    (I, d) float32, Y
-    regularization  λ > 0
-    alpha           α > 0
-    settings        the configuration it was fitted with, kept for the record
+    Attributes:
+        item_factors: Y, float32 (I, d).
+        regularization: λ > 0.
+        alpha: α > 0.
+        settings: the settings it was fitted with, for the record.
     """
 
     item_factors: NDArray[np.float32]
@@ -145,26 +162,11 @@ class ALS:
 
     kind: ClassVar[str] = "als"
     trained: ClassVar[bool] = False
-    folds_in: ClassVar[bool] = True
-
-    @property
-    def n_items(self) -> int:
-        """Number of items, I."""
-        return int(self.item_factors.shape[0])
-
-    @property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """Y, float32 (I, d)."""
-        return self.item_factors
 
     @property
     def item_bias(self) -> None:
         """None: items have no constant."""
         return None
-
-    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """`encode`: the vectors x."""
-        return self.encode(histories)
 
     @cached_property
     def _gram(self) -> NDArray[np.float64]:
@@ -182,7 +184,11 @@ class ALS:
         return np.asarray(scipy.linalg.inv(self._gram))
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The vectors x of histories: (B, I) CSR → (B, d) float32. Raises DataError on another number of items."""
+        """The vectors x of histories: (B, I) CSR → (B, d) float32.
+
+        Raises:
+            DataError: the histories have another number of items.
+        """
         check_histories(histories, self.n_items)
         codes = np.zeros((histories.shape[0], self.item_factors.shape[1]), dtype=np.float32)
         for b in range(len(codes)):
@@ -190,7 +196,9 @@ class ALS:
         return codes
 
     def _solve(self, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """x (d,) of one history. Of fewer items than factors, the smaller system of the same solution is solved:
+        """The vector x (d,) of one history.
+
+        Of fewer items than factors, the smaller system of the same solution is solved:
         (G + cVᵀV)⁻¹Vᵀ1 = G⁻¹Vᵀ (1 + c V G⁻¹ Vᵀ)⁻¹ 1.
         """
         V = self.item_factors[items].astype(np.float64)  # (m, d)
@@ -202,15 +210,6 @@ class ALS:
         inner = c * (through @ V.T)
         inner[np.diag_indices_from(inner)] += 1
         return np.asarray(self.alpha * (np.linalg.solve(inner, np.ones(len(V))) @ through))
-
-    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """x·y_j of all items: (B, I) CSR → (B, I) float32; 0 everywhere for an empty history."""
-        return np.asarray(self.encode(histories) @ self.item_factors.T, dtype=np.float32)
-
-    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """x·y_j of some items: (B, I) CSR, (n,) → (B, n) float32."""
-        items = check_items(items, self.n_items)
-        return np.asarray(self.encode(histories) @ self.item_factors[items].T, dtype=np.float32)
 
     def config(self) -> dict[str, JSON]:
         """The settings it was fitted with."""
@@ -224,7 +223,11 @@ class ALS:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these vectors. Raises ModelFileError when one is missing or does not fit."""
+        """The model of these vectors.
+
+        Raises:
+            ModelFileError: one is missing or does not fit.
+        """
         return cls(
             item_factors=take_array(arrays, "item_factors", np.float32, (n_items, None)),
             regularization=take_number(config, "regularization", 1e-9, LARGEST),
@@ -234,18 +237,19 @@ class ALS:
 
 
 @dataclass(frozen=True, eq=False)
-class BPR:
+class BPR(_FoldedIn):
     """Pairs ranked by logistic regression: an item's score is p·y_j + c_j (Rendle et al. 2009, arXiv:1205.2618).
 
     The vector of a history minimises the objective that the model was trained on, the items' vectors held fixed; the
     pairs are those of its items with a fixed sample of other items, drawn like training draws them: by popularity,
     owned ones left out.
 
-    item_factors    (I, d) float32, y
-    item_bias       (I,) float32, c
-    others          (n,) int64, the sample; an item may occur more than once
-    regularization  λ > 0
-    settings        the configuration it was fitted with, kept for the record
+    Attributes:
+        item_factors: y, float32 (I, d).
+        item_bias: c, float32 (I,).
+        others: the sample, int64 (n,); an item may occur more than once.
+        regularization: λ > 0.
+        settings: the settings it was fitted with, for the record.
     """
 
     item_factors: NDArray[np.float32]
@@ -256,45 +260,21 @@ class BPR:
 
     kind: ClassVar[str] = "bpr"
     trained: ClassVar[bool] = True
-    folds_in: ClassVar[bool] = True
-
-    @property
-    def n_items(self) -> int:
-        """Number of items, I."""
-        return int(self.item_factors.shape[0])
-
-    @property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """y, float32 (I, d)."""
-        return self.item_factors
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The vectors p of histories: (B, I) CSR → (B, d) float32. Raises DataError on another number of items."""
+        """The vectors p of histories: (B, I) CSR → (B, d) float32.
+
+        Raises:
+            DataError: the histories have another number of items.
+        """
         check_histories(histories, self.n_items)
         codes = np.empty((histories.shape[0], self.item_factors.shape[1]), dtype=np.float32)
-        # one type each and writeable: the loop is compiled for few signatures
+        # one type each and writeable: the loop is compiled for a single signature
         indptr = np.require(histories.indptr, np.int64, ["C", "A", "W"])
         indices = np.require(histories.indices, np.int32, ["C", "A", "W"])
         arrays = (self.item_factors, self.item_bias, self.others)
         fold_in(indptr, indices, *arrays, self.regularization, codes)
         return codes
-
-    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """`encode`: the vectors p."""
-        return self.encode(histories)
-
-    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """p·y_j + c_j of all items: (B, I) CSR → (B, I) float32; c_j for an empty history."""
-        scores = self.encode(histories) @ self.item_factors.T
-        scores += self.item_bias
-        return np.asarray(scores, dtype=np.float32)
-
-    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """p·y_j + c_j of some items: (B, I) CSR, (n,) → (B, n) float32."""
-        items = check_items(items, self.n_items)
-        scores = self.encode(histories) @ self.item_factors[items].T
-        scores += self.item_bias[items]
-        return np.asarray(scores, dtype=np.float32)
 
     def config(self) -> dict[str, JSON]:
         """The settings it was fitted with."""
@@ -308,7 +288,11 @@ class BPR:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these vectors. Raises ModelFileError when one is missing or does not fit."""
+        """The model of these vectors.
+
+        Raises:
+            ModelFileError: one is missing or does not fit.
+        """
         others = take_array(arrays, "others", np.int64, (take_int(config, "others", at_least=1),))
         if others.min() < 0 or others.max() >= n_items:
             raise ModelFileError(

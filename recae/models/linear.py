@@ -11,15 +11,23 @@ from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
 from recae.errors import ModelFileError
-from recae.models.base import JSON, check_histories, check_items, take_array
+from recae.models.base import (
+    JSON,
+    check_histories,
+    check_items,
+    item_weights_arrays,
+    take_array,
+    take_item_weights,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class DenseLinear:
     """Scores = histories @ weights, with one weight for each pair of items.
 
-    weights   (I, I) float32, B; B_ij is what owning item i adds to the score of item j, B_jj = 0
-    settings  the configuration it was solved with, kept for the record
+    Attributes:
+        weights: B, float32 (I, I); B_ij is what owning item i adds to the score of item j, B_jj = 0.
+        settings: the settings it was solved with, for the record.
     """
 
     weights: NDArray[np.float32]
@@ -34,14 +42,14 @@ class DenseLinear:
         return int(self.weights.shape[0])
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """histories @ weights, (B, I) float32; reads only the weights of owned items."""
+        """Return histories @ weights, (B, I) float32; reads only the weights of owned items."""
         check_histories(histories, self.n_items)
         scores = np.zeros(histories.shape, dtype=np.float32)
         _add_dense(histories.indptr, histories.indices, self.weights, scores)
         return scores
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """histories @ weights[:, items], (B, n) float32; reads only these columns."""
+        """Return histories @ weights[:, items], (B, n) float32; reads only these columns."""
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
@@ -60,7 +68,11 @@ class DenseLinear:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these weights; ModelFileError unless they are finite, (I, I), and 0 on the diagonal."""
+        """The model of these weights.
+
+        Raises:
+            ModelFileError: they are not finite, not (I, I), or not 0 on the diagonal.
+        """
         weights = take_array(arrays, "weights", np.float32, (n_items, n_items))
         if weights.diagonal().any():
             raise ModelFileError(
@@ -86,8 +98,9 @@ class Edlae(DenseLinear):
 class SparseLinear:
     """Scores = histories @ weights, with weights for a limited number of neighbours of each item.
 
-    weights   float32 csr_matrix of shape (I, I), B, with sorted indices; column j holds the neighbours of item j
-    settings  the configuration it was solved with, kept for the record
+    Attributes:
+        weights: B, float32 csr_matrix (I, I) with sorted indices; column j holds the neighbours of item j.
+        settings: the settings it was solved with, for the record.
     """
 
     weights: sp.csr_matrix
@@ -102,7 +115,7 @@ class SparseLinear:
         return int(self.weights.shape[0])
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """histories @ weights, (B, I) float32; reads only the weights of owned items."""
+        """Return histories @ weights, (B, I) float32; reads only the weights of owned items."""
         check_histories(histories, self.n_items)
         scores = np.zeros(histories.shape, dtype=np.float32)
         B = self.weights
@@ -110,7 +123,7 @@ class SparseLinear:
         return scores
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """histories @ weights[:, items], (B, n) float32, through one row of I numbers at a time."""
+        """Return histories @ weights[:, items], (B, n) float32, through one row of I numbers at a time."""
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
@@ -133,31 +146,19 @@ class SparseLinear:
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The weights: `data` float32 (n,), `indices` int32 (n,), `indptr` int64 (I + 1,)."""
-        return {
-            "data": self.weights.data,
-            "indices": self.weights.indices.astype(np.int32, copy=False),
-            "indptr": self.weights.indptr.astype(np.int64, copy=False),
-        }
+        """The weights as `item_weights_arrays` has them."""
+        return item_weights_arrays(self.weights)
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these weights; ModelFileError if something is missing or does not fit."""
-        data = take_array(arrays, "data", np.float32, (None,))
-        indices = take_array(arrays, "indices", np.int32, (data.size,))
-        indptr = take_array(arrays, "indptr", np.int64, (n_items + 1,))
-        if indptr[0] != 0 or indptr[-1] != data.size or (indptr[1:] < indptr[:-1]).any():
-            raise ModelFileError(
-                "the model file's array 'indptr' does not part the weights by item; train the model again"
-            )
-        if data.size and (indices.min() < 0 or indices.max() >= n_items):
-            raise ModelFileError(
-                f"the model file's array 'indices' holds items outside 0 .. {n_items - 1}; "
-                "train the model again"
-            )
-        return cls(sp.csr_matrix((data, indices, indptr), shape=(n_items, n_items)), dict(config))
+        """The model of these weights.
+
+        Raises:
+            ModelFileError: something is missing or does not fit.
+        """
+        return cls(take_item_weights(arrays, n_items, "weights"), dict(config))
 
 
 # The loops are compiled and run without the interpreter's lock; each row's sum is made in the order of its history.

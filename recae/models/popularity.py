@@ -15,12 +15,10 @@ from recae.models.base import JSON, check_histories, check_items, take_array
 class Popularity:
     """Scores an item by the number of users who own it, or what their purchases weigh, whatever the history.
 
-    Parameters
-    ----------
-    counts : float32 ndarray of shape (I,)
-        Number of users who own each item (exact up to 2^24 users), or the sum of the weights of their purchases.
-    settings : mapping
-        The configuration it was fitted with, kept for the record.
+    Attributes:
+        counts: number of users who own each item (exact up to 2^24 users), or the sum of the confidences in their
+            purchases, float32 (I,).
+        settings: the settings it was fitted with, for the record.
     """
 
     kind: ClassVar[str] = "popularity"
@@ -64,5 +62,9 @@ class Popularity:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these counts; ModelFileError if they are missing or do not fit."""
+        """The model of these counts.
+
+        Raises:
+            ModelFileError: they are missing or do not fit.
+        """
         return cls(take_array(arrays, "counts", np.float32, (n_items,)), dict(config))

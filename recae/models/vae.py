@@ -1,6 +1,6 @@
 """Variational autoencoders as scorers: the mean of the code's posterior, decoded; sampling is for training alone."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -9,11 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.compiled import Floats
 from recae.errors import ModelFileError
-from recae.models import few
-from recae.models.base import JSON, check_histories, check_items, take_array, take_int, take_number
+from recae.models.base import JSON, check_histories, take_array, take_int, take_number
+from recae.models.factored import Autoencoder, scale_by_length, take_decoder, take_encoder
+from recae.sparse import pattern
 
-Floats = NDArray[np.floating[Any]]
 Layers = tuple[tuple[Floats, Floats], ...]
 """Weights (in, out) and bias (out,) of dense layers, in the order in which they are passed."""
 
@@ -22,106 +23,42 @@ NORM_EPSILON = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class _Variational(ABC):
-    """x̂ = W h + c, where h is the last hidden layer of the mean of a history's code.
+class _Variational(Autoencoder):
+    """An autoencoder with dense layers between the first one and the mean of its code.
 
-    encoder       (I, n) float32, first layer: z = Eᵀx/m^p + b for a history x of m items
-    encoder_bias  (n,) float32, b
-    encoder_dense further layers of the encoder, to the mean of the code
-    decoder       (I, D) float32, W
-    decoder_bias  (I,) float32, c
-    input_power   p
-    settings      the configuration it was trained with, kept for the record
+    Attributes:
+        encoder_dense: further layers of the encoder, to the mean of the code.
     """
 
-    encoder: Floats
-    encoder_bias: Floats
     encoder_dense: Layers
-    decoder: Floats
-    decoder_bias: Floats
-    input_power: float
-    settings: Mapping[str, JSON]
-
-    kind: ClassVar[str]
-    trained: ClassVar[bool] = True
 
     @abstractmethod
     def _hidden(self, z: Floats) -> Floats:
         """The last hidden layer (B, D) of what the first layer gives (B, n)."""
 
-    @property
-    def n_items(self) -> int:
-        """Number of items, I."""
-        return int(self.encoder.shape[0])
-
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The last hidden layer, (B, I) CSR → (B, D) float32: the mean of the code itself where the decoder has no
-        layer in between. Raises DataError on another number of items.
+        """The last hidden layer, (B, I) CSR → (B, D) float32.
+
+        It is the mean of the code itself where the decoder has no layer in between.
+
+        Raises:
+            DataError: the histories have another number of items.
         """
         check_histories(histories, self.n_items)
-        sizes = np.diff(histories.indptr)
-        scale = np.maximum(sizes, 1).astype(np.float64) ** -self.input_power
-        values = np.repeat(scale.astype(np.float32), sizes)
-        inputs = sp.csr_matrix((values, histories.indices, histories.indptr), shape=histories.shape)
+        inputs = scale_by_length(pattern(histories), self.input_power)
         return np.ascontiguousarray(self._hidden(inputs @ self.encoder + self.encoder_bias), dtype=np.float32)
-
-    def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Logits of the reconstruction: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
-        codes = self.encode(histories)
-        if len(codes) <= few.FEW:
-            scores = np.empty((len(codes), self.n_items), dtype=np.float32)
-            few.decode(codes, self.decoder, self.decoder_bias, scores)
-            return scores
-        product = codes @ self.decoder.T
-        product += self.decoder_bias
-        return np.asarray(product, dtype=np.float32)
-
-    def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Logits of some items: (B, I) CSR, (n,) → (B, n) float32; only their decoder rows are read."""
-        items = check_items(items, self.n_items)
-        scores = self.encode(histories) @ self.decoder[items].T
-        scores += self.decoder_bias[items]
-        return np.asarray(scores, dtype=np.float32)
-
-    @property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """The decoder W, float32 (I, D)."""
-        return np.asarray(self.decoder, dtype=np.float32)
-
-    def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """`encode`: what the decoder multiplies."""
-        return self.encode(histories)
-
-    @property
-    def item_factors(self) -> NDArray[np.float32]:
-        """The decoder W again."""
-        return self.item_vectors
-
-    @property
-    def item_bias(self) -> NDArray[np.float32]:
-        """c, float32 (I,)."""
-        return np.asarray(self.decoder_bias, dtype=np.float32)
-
-    def config(self) -> dict[str, JSON]:
-        """The settings it was trained with."""
-        return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Parameters by name."""
-        return {
-            "encoder": self.encoder,
-            "encoder_bias": self.encoder_bias,
-            **named("encoder", self.encoder_dense),
-            "decoder": self.decoder,
-            "decoder_bias": self.decoder_bias,
-        }
+        return super().arrays() | named("encoder", self.encoder_dense)
 
 
 @dataclass(frozen=True, eq=False)
 class MultVAE(_Variational):
     """Mult-VAE (Liang et al., 2018, arXiv:1802.05814): tanh between the layers, none on the mean of the code.
 
-    decoder_dense  layers from the code to the last hidden layer, each followed by tanh; none: a linear decoder
+    Attributes:
+        decoder_dense: layers from the code to the last hidden layer, each followed by tanh; none: a linear decoder.
     """
 
     decoder_dense: Layers
@@ -143,14 +80,20 @@ class MultVAE(_Variational):
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters. Raises ModelFileError when one is missing or of another shape or type."""
+        """The model with these parameters.
+
+        Raises:
+            ModelFileError: a parameter is missing or of another shape or type.
+        """
         sizes = _sizes(config)
+        encoder, encoder_bias = take_encoder(arrays, n_items, sizes[0])
+        decoder, decoder_bias = take_decoder(arrays, n_items, sizes[0])
         return cls(
-            encoder=take_array(arrays, "encoder", np.float32, (n_items, sizes[0])),
-            encoder_bias=take_array(arrays, "encoder_bias", np.float32, (sizes[0],)),
+            encoder=encoder,
+            encoder_bias=encoder_bias,
             encoder_dense=_take_dense(arrays, "encoder", sizes),
-            decoder=take_array(arrays, "decoder", np.float32, (n_items, sizes[0])),
-            decoder_bias=take_array(arrays, "decoder_bias", np.float32, (n_items,)),
+            decoder=decoder,
+            decoder_bias=decoder_bias,
             input_power=take_number(config, "input_power", 0, 1),
             settings=dict(config),
             decoder_dense=_take_dense(arrays, "decoder", sizes[::-1]),
@@ -165,7 +108,8 @@ class RecVAE(_Variational):
     layer; swish(z) = z σ(z), and norm is layer normalisation (Ba et al., 2016, arXiv:1607.06450). The code's mean is
     h_n A + a, the last of `encoder_dense`.
 
-    norms  gain and shift (n,) of each hidden layer's normalisation
+    Attributes:
+        norms: gain and shift (n,) of each hidden layer's normalisation.
     """
 
     norms: Layers
@@ -190,19 +134,25 @@ class RecVAE(_Variational):
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters. Raises ModelFileError when one is missing or of another shape or type."""
+        """The model with these parameters.
+
+        Raises:
+            ModelFileError: a parameter is missing or of another shape or type.
+        """
         hidden, depth = take_int(config, "hidden", 1), take_int(config, "hidden_layers", 1)
         factors = take_int(config, "factors", 1)
         of_norms = [
             tuple(take_array(arrays, f"{what}_{k}", np.float32, (hidden,)) for what in ("gain", "shift"))
             for k in range(1, depth + 1)
         ]
+        encoder, encoder_bias = take_encoder(arrays, n_items, hidden)
+        decoder, decoder_bias = take_decoder(arrays, n_items, factors)
         return cls(
-            encoder=take_array(arrays, "encoder", np.float32, (n_items, hidden)),
-            encoder_bias=take_array(arrays, "encoder_bias", np.float32, (hidden,)),
+            encoder=encoder,
+            encoder_bias=encoder_bias,
             encoder_dense=_take_dense(arrays, "encoder", [hidden] * depth + [factors]),
-            decoder=take_array(arrays, "decoder", np.float32, (n_items, factors)),
-            decoder_bias=take_array(arrays, "decoder_bias", np.float32, (n_items,)),
+            decoder=decoder,
+            decoder_bias=decoder_bias,
             input_power=take_number(config, "input_power", 0, 1),
             settings=dict(config),
             norms=tuple((gain, shift) for gain, shift in of_norms),
@@ -210,19 +160,19 @@ class RecVAE(_Variational):
 
 
 def parse_layers(text: object) -> list[int] | None:
-    """Sizes in a text such as "600,200", from the items to the code; None when they do not narrow or are no sizes."""
+    """Sizes in a text such as "600,200", from the items to the code; None unless they get smaller."""
     if not isinstance(text, str):
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
         return None
     sizes = [int(part) for part in parts]
-    narrows = all(a > b for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
-    return sizes if narrows else None
+    falling = all(a > b for a, b in zip(sizes, [*sizes[1:], 0], strict=True))
+    return sizes if falling else None
 
 
 def named(prefix: str, layers: Layers) -> dict[str, NDArray[Any]]:
-    """Dense layers by name: `prefix_1`, `prefix_1_bias`, …"""
+    """Dense layers by name: `prefix_1`, `prefix_1_bias` and so on."""
     weights = {f"{prefix}_{k}": weight for k, (weight, _) in enumerate(layers, 1)}
     return weights | {f"{prefix}_{k}_bias": bias for k, (_, bias) in enumerate(layers, 1)}
 
@@ -241,7 +191,7 @@ def _sizes(config: Mapping[str, JSON]) -> list[int]:
     sizes = parse_layers(config.get("layers"))
     if sizes is None:
         raise ModelFileError(
-            "the model file's configuration should give 'layers' as narrowing sizes such as '600,200', but gives "
+            "the model file's configuration should give 'layers' as falling sizes such as '600,200', but gives "
             f"{config.get('layers')!r}; train the model again"
         )
     return sizes

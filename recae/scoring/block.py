@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from recae.errors import DataError
 from recae.models.base import Model, check_histories
-from recae.models.few import FEW
+from recae.models.factored import SMALL_BATCH
 from recae.ranking import (
     DEFAULT_BLOCK_BYTES,
     Ranked,
@@ -145,7 +145,7 @@ def best_items(
             threads=threads,
         )
 
-    tiled = _tiled(model, n) if n_users > FEW else None
+    tiled = _tiled(model, n) if n_users > SMALL_BATCH else None
     if tiled is None:
         return plain(histories)
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap, shown
 from recae.interactions import Interactions
-from recae.models.base import pattern
+from recae.sparse import pattern, take_entries, without
 from recae.splits.held_out import draw_validation, generator
-from recae.splits.parts import fold_in_split, last_bought, part, without
+from recae.splits.parts import fold_in_split, last_bought
 from recae.splits.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 from recae.splits.time import check_times
 
@@ -54,21 +54,21 @@ def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[
     times: NDArray[np.int64] = np.asarray(interactions.times)
     eligible = _large_enough(matrix, options)
     held = last_bought(matrix, times) & _of(matrix, eligible)
-    train = part(matrix, ~held)
+    train = take_entries(matrix, ~held)
     enough = _large_enough(train, options)
     chosen = draw_validation(interactions.n_users, enough, options, generator(seed, 2), spare=0)
     second = last_bought(train, times[~held]) & _of(train, chosen)
-    taken = part(train, second)
+    taken = take_entries(train, second)
     parts = Parts(
         held="the item that each of {users} bought last ({interactions}) is to be found from the earlier ones, which "
         "are learned from",
         chosen="the last of whose earlier items are taken out",
         train=train,
-        fit=part(train, ~second),
-        validation=(sp.csr_matrix(part(train, ~second)[chosen]), sp.csr_matrix(taken[chosen])),
+        fit=take_entries(train, ~second),
+        validation=(sp.csr_matrix(take_entries(train, ~second)[chosen]), sp.csr_matrix(taken[chosen])),
         users=eligible,
         histories=sp.csr_matrix(train[eligible]),
-        held_out=sp.csr_matrix(part(matrix, held)[eligible]),
+        held_out=sp.csr_matrix(take_entries(matrix, held)[eligible]),
         not_tested=_too_few(interactions.n_users - eligible.size, options),
     )
     return [make_task("last-out", interactions, parts, options)]
@@ -168,7 +168,7 @@ def _of(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _only(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> sp.csr_matrix:
     """The matrix, (B, I), with the rows of all other users empty."""
-    return part(matrix, _of(matrix, users))
+    return take_entries(matrix, _of(matrix, users))
 
 
 def _too_few(number: int, options: ProtocolOptions) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.interactions import NO_TIME, Events, Interactions
+from recae.sparse import entry_rows, row_lengths, take_entries
 
 
 def number_held_out(n_users: int, n_divisible: int, fraction: float = 0.1, at_most: int = 10_000) -> int:
@@ -75,15 +76,15 @@ def fold_in_split(
         `fraction_held_out` is not between 0 and 1.
     """
     _check_fraction(fraction_held_out, "each user's items")
-    sizes = np.diff(histories.indptr).astype(np.int64)
+    sizes = row_lengths(histories)
     # the upper bound wins where it is below the lower one: nothing is held out of a single item
     n_held = np.clip(np.rint(fraction_held_out * sizes), 1, np.maximum(sizes - 1, 0)).astype(np.int64)
-    users = _users(histories)
+    users = entry_rows(histories)
     shuffled = np.lexsort((rng.random(users.size), users))  # each user's entries in random order
     place = np.arange(users.size) - np.repeat(histories.indptr[:-1].astype(np.int64), sizes)
     held = np.zeros(users.size, dtype=np.bool_)
     held[shuffled] = place < n_held[users]
-    return part(histories, ~held), part(histories, held)
+    return take_entries(histories, ~held), take_entries(histories, held)
 
 
 def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_matrix]:
@@ -102,7 +103,7 @@ def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_ma
         The interactions carry no times.
     """
     held = last_bought(interactions.matrix, _times(interactions))
-    return part(interactions.matrix, ~held), part(interactions.matrix, held)
+    return take_entries(interactions.matrix, ~held), take_entries(interactions.matrix, held)
 
 
 def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -114,7 +115,7 @@ def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.b
     times : int64 ndarray of shape (nnz,)
         The last purchase of each entry in seconds, `NO_TIME` where unknown.
     """
-    users = _users(matrix)
+    users = entry_rows(matrix)
     by_time = np.lexsort((matrix.indices, times, users))  # by user, then time, then item
     ends = matrix.indptr[1:][np.diff(matrix.indptr) >= 2].astype(np.int64)
     last = by_time[ends - 1]
@@ -178,31 +179,7 @@ def split_by_time(interactions: Interactions, cut: int) -> tuple[sp.csr_matrix, 
             f"splitting at time {cut} leaves one side empty: the times are {span} (seconds since 1970); "
             "choose a cut inside"
         )
-    return part(interactions.matrix, ~held), part(interactions.matrix, held)
-
-
-def without(matrix: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
-    """The stored entries of `matrix` (B, I) that `other` (B, I) does not store; both without duplicate entries."""
-    places = [_users(m) * m.shape[1] + m.indices for m in (matrix, other)]
-    return part(matrix, ~np.isin(places[0], places[1]))
-
-
-def keep_columns(matrix: sp.csr_matrix, columns: NDArray[np.int64]) -> sp.csr_matrix:
-    """The columns (n,), rising, of a matrix (B, I): (B, n), sorted; the matrix itself where all are kept."""
-    kept = matrix if columns.size == matrix.shape[1] else sp.csr_matrix(matrix[:, columns])
-    kept.sort_indices()
-    return kept
-
-
-def part(matrix: sp.csr_matrix, chosen: NDArray[np.bool_]) -> sp.csr_matrix:
-    """The stored entries marked in `chosen` (nnz,), in a matrix of the same shape that shares no memory with it."""
-    before = np.concatenate([[0], np.cumsum(chosen)])
-    taken = sp.csr_matrix(
-        (matrix.data[chosen], matrix.indices[chosen], before[matrix.indptr].astype(matrix.indptr.dtype)),
-        shape=matrix.shape,
-    )
-    taken.sort_indices()
-    return taken
+    return take_entries(interactions.matrix, ~held), take_entries(interactions.matrix, held)
 
 
 def _check_fraction(fraction: float, what: str) -> None:
@@ -216,9 +193,3 @@ def _times(interactions: Interactions) -> NDArray[np.int64]:
             "a split by time needs the time of each purchase, but there is none; name a time column"
         )
     return interactions.times
-
-
-def _users(matrix: sp.csr_matrix) -> NDArray[np.int64]:
-    """The row number of each stored entry, (nnz,)."""
-    users: NDArray[np.int64] = np.arange(matrix.shape[0], dtype=np.int64)
-    return users.repeat(np.diff(matrix.indptr))

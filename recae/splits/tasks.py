@@ -12,9 +12,8 @@ from recae.confidence import Facts, Weighting
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
-from recae.models.base import pattern
 from recae.settings import check_choice, check_range
-from recae.splits.parts import keep_columns, without
+from recae.sparse import pattern, rows_in_use, take_columns, without
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
 """Histories (B, I), and what is held out of them (B, I)."""
@@ -165,7 +164,7 @@ class Learned:
         facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
         weighting.check(facts)
         rows = np.arange(interactions.n_users) if self.users is None else self.users
-        return weighting.weights(facts.at(keep_columns(fit, known), rows, known))
+        return weighting.weights(facts.at(take_columns(fit, known), rows, known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +207,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
         )
     known = np.flatnonzero(np.bincount(parts.train.indices, minlength=interactions.n_items))
     held_out = parts.held_out if options.repeats else without(parts.held_out, parts.histories)
-    histories, found = keep_columns(parts.histories, known), keep_columns(held_out, known)
+    histories, found = take_columns(parts.histories, known), take_columns(held_out, known)
     sizes = np.diff(histories.indptr), np.diff(found.indptr)
     both = (sizes[0] > 0) & (sizes[1] > 0)
     tested = np.flatnonzero(both & (sizes[0] + sizes[1] >= options.min_items))
@@ -222,8 +221,8 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
             f"{''.join(f'; {loss}' for loss in losses)}; hold out more, or use more purchases"
         )
     validation = _validation(parts.validation, known, options)
-    train = _rows_in_use(keep_columns(parts.train, known))
-    fit = train if validation is None else _rows_in_use(keep_columns(parts.fit, known))
+    train = _rows_in_use(take_columns(parts.train, known))
+    fit = train if validation is None else _rows_in_use(take_columns(parts.fit, known))
     source, matrix = (parts.train_of, parts.train) if validation is None else (parts.fit_of, parts.fit)
     weights = source.weights(matrix, known, interactions, options.weighting)
     held_out = sp.csr_matrix(found[tested])
@@ -277,11 +276,11 @@ def _validation(pair: Pair | None, known: NDArray[np.int64], options: ProtocolOp
     if pair is None:
         return None
     held_out = pair[1] if options.repeats else without(pair[1], pair[0])
-    histories, held_out = keep_columns(pair[0], known), keep_columns(held_out, known)
+    histories, held_out = take_columns(pair[0], known), take_columns(held_out, known)
     rows = np.flatnonzero((np.diff(histories.indptr) > 0) & (np.diff(held_out.indptr) > 0))
     return (sp.csr_matrix(histories[rows]), sp.csr_matrix(held_out[rows])) if rows.size else None
 
 
 def _rows_in_use(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """The rows with an entry, as a pattern."""
-    return pattern(sp.csr_matrix(matrix[np.flatnonzero(np.diff(matrix.indptr))]))
+    return pattern(sp.csr_matrix(matrix[rows_in_use(matrix)]))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recae.cores import core_of
 from recae.errors import ConfigError, DataError
 from recae.interactions import NO_TIME, Events
-from recae.models.base import pattern
+from recae.sparse import pattern
 from recae.splits.held_out import DECAY, VALIDATION_SHARE, choose_decay
 from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 

@@ -7,9 +7,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
-from recae.models.base import pattern
+from recae.sparse import pattern, without
 from recae.splits.held_out import choose_decay, draw_test_and_validation, draw_validation, generator
-from recae.splits.parts import fold_in_split, last_basket_out, without
+from recae.splits.parts import fold_in_split, last_basket_out
 from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, make_task
 from recae.splits.time import check_times, check_units
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, TrainingError
 from recae.models import Model
+from recae.sparse import rows_in_use
 from recae.training.config import ResolvedConfig
 
 
@@ -52,7 +53,7 @@ class Trainer(ABC):
         """
         self.matrix = matrix
         self.config = config
-        self._users = np.flatnonzero(np.diff(matrix.indptr)).astype(np.int64)
+        self._users = rows_in_use(matrix)
         self.n_users = len(self._users)
         if self.n_users == 0:
             raise TrainingError("there is no purchase to learn from: every history is empty")

@@ -16,6 +16,7 @@ from torch import Tensor
 from recae.compiled import FAST, Floats, Ints, fetch_row
 from recae.errors import CheckpointError
 from recae.models.sigmoid import SigmoidAutoencoder
+from recae.sparse import joined_ranges
 from recae.training.config import SigmoidConfig, resolve
 from recae.training.exact import block_kernels as kernels
 from recae.training.exact.decoder import FactoredDecoder
@@ -403,10 +404,7 @@ class BlockTrainer(SigmoidTrainer):
 def _places(users: NDArray[np.int64], indptr: Ints) -> NDArray[np.int64]:
     """Where the purchases of some users are among all, user after user."""
     first = indptr[users].astype(np.int64)
-    lengths = indptr[users + 1] - first
-    ends = np.cumsum(lengths)
-    places: NDArray[np.int64] = np.arange(int(ends[-1])) + np.repeat(first - (ends - lengths), lengths)
-    return places
+    return joined_ranges(first, indptr[users + 1] - first)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -1,10 +1,11 @@
-"""The compiled reconstruction of a few histories against the formula, in float64 and dense."""
+"""The compiled products of a small batch of histories against the formula, in float64 and dense."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recae.models import SigmoidAutoencoder, few
+from recae.models import SigmoidAutoencoder
+from recae.models.factored import SMALL_BATCH
 
 
 def model(n_items: int, factors: int, power: float) -> SigmoidAutoencoder:
@@ -21,9 +22,9 @@ def formula(m: SigmoidAutoencoder, histories: sp.csr_matrix) -> np.ndarray:
     return h @ m.decoder.T.astype(float) + m.decoder_bias
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, few.FEW, few.FEW + 1])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, SMALL_BATCH, SMALL_BATCH + 1])
 @pytest.mark.parametrize(("n_items", "factors"), [(1, 1), (3, 7), (4, 8), (30, 17), (101, 33)])
-def test_few_or_many_rows_agree_with_the_formula(rows: int, n_items: int, factors: int) -> None:
+def test_small_and_large_batches_agree_with_the_formula(rows: int, n_items: int, factors: int) -> None:
     m = model(n_items, factors, 0.35)
     histories = sp.random(rows, n_items, density=0.2, format="csr", dtype=np.float32, rng=1)
     found = m.score(sp.csr_matrix(histories))
