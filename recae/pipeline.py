@@ -20,7 +20,7 @@ from recae.files import check_writable
 from recae.filters import Filters
 from recae.ingest import read_events, read_with_report
 from recae.interactions import Interactions
-from recae.models import ItemKNN, Model, Popularity
+from recae.models import Model, Popularity
 from recae.recommender import Recommender
 from recae.selection.fit import DEFAULT_KIND, batch_size_of, check_weighting, fit_config, make_config
 from recae.splits.held_out import HELD_OUT_AT_MOST, HeldOut, hold_out, hold_out_repeats, weights_of
@@ -28,6 +28,7 @@ from recae.splits.protocols import reading_options
 from recae.training.callbacks import Engine, Hooks, Progress, check_kind
 from recae.training.checkpoint import Checkpoints
 from recae.training.device import choose_device, device_name
+from recae.training.kinds.baselines import choose_itemknn
 
 KS = (10, 20, 50)
 """List lengths of the table."""
@@ -85,10 +86,6 @@ def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, An
         "repeats": True,
         "rows": rows,
     }
-
-
-NEIGHBOURS = (5, 10, 20, 50, 100, 200)
-"""Sizes of neighbourhood tried for the item-kNN baseline on the validation users."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,10 +298,10 @@ def _baselines(purchases: _Purchases, repeats: bool) -> dict[str, Model]:
             return 0.0
         return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
 
-    k = max(NEIGHBOURS, key=lambda k: recall(ItemKNN.fit(matrix, k=k, weights=weights)))
+    knn = choose_itemknn(matrix, recall, weights=weights)
     found: dict[str, Model] = {
         "popularity": Popularity.fit(matrix, weights),
-        f"item-kNN (tf-idf, k={k})": ItemKNN.fit(matrix, k=k, weights=weights),
+        f"item-kNN (tf-idf, k={knn.k})": knn,
     }
     if repeats and purchases.decay is not None:
         config = make_config("frequency", {"decay": purchases.decay})

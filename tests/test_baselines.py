@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from recae.errors import ConfigError, ModelFileError
 from recae.models import ItemKNN, Popularity
+from recae.models.itemknn import Neighbours
 from recae.ranking import top_k
 
 WEIGHTINGS = ["bm25", "cosine", "tfidf"]
@@ -92,6 +93,35 @@ def test_item_knn_on_odd_data(weighting):
     assert np.isfinite(scores).all()
     assert (scores[:, 4] == 0).all()
     assert (scores[1] == 0).all()
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_smaller_k_of_neighbours_found_once_is_that_k_alone(purchases, weighting, weighted):
+    # items bought by the same users tie with each other; the second half repeats the first
+    matrix = sp.csr_matrix(sp.hstack([purchases, purchases], format="csr"))
+    weights = np.tile(np.float32([1, 2, 0.5]), matrix.nnz)[: matrix.nnz] if weighted else None
+    once = Neighbours.of(matrix, 60, weighting, weights)
+    for k in (1, 2, 3, 7, 20, 59, 60):
+        alone, truncated = ItemKNN.fit(matrix, k=k, weighting=weighting, weights=weights), once.model(k)
+        assert (truncated.k, truncated.weighting) == (k, weighting)
+        for name, array in alone.arrays().items():
+            assert array.tobytes() == truncated.arrays()[name].tobytes()
+
+
+def test_of_equally_similar_items_the_higher_numbers_stay():
+    same = np.ones((3, 1)) * (np.arange(8) < 6)  # six items with the same owners
+    same[0, 7] = 1
+    once = Neighbours.of(sp.csr_matrix(np.vstack([same, np.zeros((20, 8))])), 8, "cosine")
+    of_three = slice(once.starts[3], once.starts[3] + once.lengths[3])
+    assert once.items[of_three].tolist() == [5, 4, 3, 2, 1, 0, 7]
+    assert once.model(3).similarity[5].indices.tolist() == [3, 4, 5]
+    assert once.model(3).similarity[6].nnz == 0  # nobody owns it
+    assert once.model(20).similarity.nnz == once.model(8).similarity.nnz
+
+
+def test_neighbours_of_no_items():
+    assert Neighbours.of(sp.csr_matrix((3, 0), dtype=np.float32), 5).model(5).n_items == 0
 
 
 def test_item_knn_is_the_same_each_time(purchases):

@@ -1,8 +1,8 @@
-"""The simple rivals that every model has to beat: popularity, item-kNN, and `implicit`'s ALS and BPR."""
+"""Baselines that every model has to beat: popularity, item-kNN, and `implicit`'s ALS and BPR."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from recae.errors import TrainingError
 from recae.models import Model
-from recae.models.base import pattern
 from recae.models.factorisation import ALS, BPR
 from recae.models.frequency import Frequency
-from recae.models.itemknn import ItemKNN, Weighting
+from recae.models.itemknn import ItemKNN, Neighbours, Weighting
 from recae.models.popularity import Popularity
 from recae.settings import LARGEST_SEED, Settings, setting
+from recae.sparse import pattern, with_values
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
@@ -112,24 +112,35 @@ def fit_popularity(
 
 
 def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
-    """Compares the items of (U, I) purchases; without a k, the one for which `hooks.validate` says most is taken."""
-    trials = [config.k] if config.k else list(NEIGHBOURS) if hooks.validate else [20]
-    best, most = None, -np.inf
-    for k in trials:
-        model = ItemKNN.fit(
-            matrix,
-            k=k,
-            weighting=config.weighting,
-            weights=hooks.weights,
+    """Compare the items of (U, I) purchases; without a k, the one for which `hooks.validate` says most is taken."""
+    if config.k or hooks.validate is None:
+        model = ItemKNN.fit(matrix, k=config.k or 20, weighting=config.weighting, weights=hooks.weights)
+    else:
+        model = choose_itemknn(matrix, hooks.validate, config.weighting, hooks.weights)
+        hooks.on_message(
+            f"item-kNN: k = {model.k} of {len(NEIGHBOURS)} tried is best on the validation users"
         )
-        quality = hooks.validate(model) if hooks.validate and len(trials) > 1 else 0.0
-        if best is None or quality > most:
-            best, most = replace(model, settings={**config.as_dict(), "k": k}), quality
-    if best is None:  # there is one trial at least
-        raise AssertionError
-    if len(trials) > 1:
-        hooks.on_message(f"item-kNN: k = {best.k} of {len(trials)} tried is best on the validation users")
-    return best, []
+    return replace(model, settings={**config.as_dict(), "k": model.k}), []
+
+
+def choose_itemknn(
+    matrix: sp.csr_matrix,
+    quality: Callable[[Model], float],
+    weighting: Weighting = "tfidf",
+    weights: NDArray[np.float32] | None = None,
+) -> ItemKNN:
+    """The item-kNN model of (U, I) purchases with the best of `NEIGHBOURS`, of equals the smallest.
+
+    The items are compared once, for the largest k; see `Neighbours`.
+
+    Args:
+        matrix: csr_matrix (U, I), purchases.
+        quality: how good a model is; higher is better.
+        weighting: of the purchases before the items are compared.
+        weights: confidence in each purchase, float32 (nnz,), in the order of `matrix`; None: 1.
+    """
+    neighbours = Neighbours.of(matrix, max(NEIGHBOURS), weighting, weights)
+    return max((neighbours.model(k) for k in NEIGHBOURS), key=quality)
 
 
 def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
@@ -203,7 +214,7 @@ def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None
         )
     purchases = pattern(matrix)
     if weights is not None:
-        purchases = sp.csr_matrix((weights, purchases.indices, purchases.indptr), shape=matrix.shape)
+        purchases = with_values(matrix, weights)
     found: sp.csr_matrix = purchases.sorted_indices()  # a copy
     return found
 
@@ -269,7 +280,7 @@ def fit_frequency(matrix: sp.csr_matrix, config: FrequencyConfig, hooks: Hooks) 
     if config.popularity is None and hooks.validate is not None:
         validate, best = hooks.validate, hooks.validate(model)
         for popularity in POPULARITIES:
-            other = Frequency(model.shares, {**settings, "popularity": popularity})
+            other = Frequency(model.owned_by, {**settings, "popularity": popularity})
             if (quality := validate(other)) > best:
                 model, best = other, quality
     return model, []
