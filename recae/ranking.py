@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -307,7 +307,7 @@ def _worse(item: int, value: float, other_item: int, other_value: float) -> bool
 
 @njit(nogil=True, cache=True)
 def heap_rise(
-    heap_item: NDArray[np.int32], heap_value: NDArray[np.float32], at: int, item: int, value: float
+    heap_item: NDArray[np.int32], heap_value: NDArray[np.floating[Any]], at: int, item: int, value: float
 ) -> None:
     """Put an entry at the heap's free place `at` and let it rise while it is worse than its parent."""
     while at > 0:
@@ -321,7 +321,7 @@ def heap_rise(
 
 @njit(nogil=True, cache=True)
 def heap_sink(
-    heap_item: NDArray[np.int32], heap_value: NDArray[np.float32], size: int, item: int, value: float
+    heap_item: NDArray[np.int32], heap_value: NDArray[np.floating[Any]], size: int, item: int, value: float
 ) -> None:
     """Put an entry in place of the root and let it sink while one of its children is worse."""
     at = 0
