@@ -1,6 +1,6 @@
 """The ``.recae`` model file: one self-contained safetensors file, written whole, read with suspicion.
 
-Format, version 1
+Format, version 2
 -----------------
 The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
 
@@ -16,7 +16,7 @@ bytes          what
 
 The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
 
-* ``format_version``: 1. A reader refuses a greater one.
+* ``format_version``: 2. A reader refuses a greater one. Version 1 lacks ``users.held_out`` and is read like version 2.
 * ``kind``: the model's name in the registry; ``config``: its configuration, an object.
 * ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
 * every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
@@ -33,6 +33,8 @@ name                     dtype   shape     what
 ``names.valid``          U8      (I)       1 where the item has a name, 0 where it has none
 ``users.data``           U8      (bytes)   user ids, distinct; absent if the histories were left out
 ``users.offsets``        I64     (U + 1)   likewise
+``users.held_out``       U8      (U)       0 for a user learned from, 1 for one held out to choose settings on, 2 for
+                                           one held out to measure on; absent where that is not known
 ``histories.indptr``     I64     (U + 1)   first 0, never falling, last = number of indices
 ``histories.indices``    I32     (pairs)   items of user u at ``indptr[u] .. indptr[u + 1]``, rising
 ``histories.values``     F32     (pairs)   how often and lately u bought each, finite, above 0; there where the
@@ -64,19 +66,20 @@ from recae.files import DTYPES, atomic_path, json_text, write_tensors
 from recae.ids import IdMap
 from recae.models import KINDS, Model
 from recae.models.base import reads_values
-from recae.recommender import Recommender
+from recae.recommender import TEST, VALIDATION, Recommender
 from recae.settings import current_names
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEY = "recae"
 OWN_KEYS = ("config", "format_version", "kind", "n_items", "n_users")
 FIXED = {
     "items.data": "U8", "items.offsets": "I64",
     "names.data": "U8", "names.offsets": "I64", "names.valid": "U8",
-    "users.data": "U8", "users.offsets": "I64",
+    "users.data": "U8", "users.offsets": "I64", "users.held_out": "U8",
     "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
 }  # fmt: skip
-VALUES = "histories.values"  # the only one that the rest of its group does without
+VALUES = "histories.values"  # the rest of its group does without it, as without the next
+HELD_OUT = "users.held_out"
 
 
 def load(path: Path | str) -> Recommender:
@@ -93,6 +96,7 @@ def load(path: Path | str) -> Recommender:
         if users is None and metadata["n_users"] is not None:
             raise _damaged("its metadata counts users, but it holds no user ids")
         item_names = _read_names(file, len(items)) if "names.data" in names else None
+        held_out = _read_held_out(file, len(users)) if users is not None and HELD_OUT in names else None
         histories = None
         if users is not None and "histories.indptr" in names:
             histories = _read_histories(file, len(users), len(items), VALUES in names)
@@ -105,7 +109,7 @@ def load(path: Path | str) -> Recommender:
         if VALUES in names and not reads_values(model):
             raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
         own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
-        return Recommender(model, users, items, item_names, histories, own)
+        return Recommender(model, users, items, item_names, histories, own, held_out)
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -113,24 +117,31 @@ def describe(path: Path | str) -> dict[str, Any]:
 
     Returns:
         ``path``: text; ``bytes``: the file's size; ``metadata``: the JSON object under ``recae``;
-        ``tensors``: a list by name of ``name``, ``dtype`` (as in the format), ``shape`` and ``bytes``.
+        ``tensors``: a list by name of ``name``, ``dtype`` (as in the format), ``shape`` and ``bytes``;
+        ``held_out``: ``validation_users`` and ``test_users``, how many users were held out to choose on and to
+        measure on; None where that is not known.
 
     Raises:
         ModelFileError: as `load`, as far as the header tells.
     """
     with _opened(path) as file:
-        metadata = _read_metadata(file)
+        metadata, names = _read_metadata(file), _check_names(file)
         tensors = []
-        for name in _check_names(file):
+        for name in names:
             view = file.get_slice(name)
             shape, code = list(view.get_shape()), view.get_dtype()
             size = math.prod(shape) * np.dtype(DTYPES[code]).itemsize
             tensors.append({"name": name, "dtype": code, "shape": shape, "bytes": size})
+        codes = _read_held_out(file, metadata["n_users"]) if HELD_OUT in names else None
+        counts = [int((codes == code).sum()) for code in (VALIDATION, TEST)] if codes is not None else []
         return {
             "path": str(path),
             "bytes": Path(path).stat().st_size,
             "metadata": metadata,
             "tensors": tensors,
+            "held_out": dict(zip(("validation_users", "test_users"), counts, strict=True))
+            if counts
+            else None,
         }
 
 
@@ -210,6 +221,7 @@ def _check_names(file: Any) -> list[str]:
             wanted = FIXED.get(name, "a plain number type")
             raise _damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
     optional = {VALUES} if "histories.indptr" in names else set()
+    optional |= {HELD_OUT} if "users.data" in names else set()
     for group in ("items", "names", "users", "histories"):
         whole = {name for name in FIXED if name.startswith(group)}
         missing = sorted(whole.difference(names, optional))
@@ -265,6 +277,13 @@ def _read_names(file: Any, n_items: int) -> pa.LargeStringArray:
     except pa.ArrowInvalid as error:
         raise _damaged(f"its item names are not valid UTF-8 ({_one_line(error)})") from error
     return names
+
+
+def _read_held_out(file: Any, n_users: int | None) -> NDArray[np.uint8]:
+    codes: NDArray[np.uint8] = _take(file, HELD_OUT)
+    if codes.size != n_users or (codes > TEST).any():
+        raise _damaged(f"'{HELD_OUT}' does not hold a 0, 1 or 2 for each of {_short(n_users)} users")
+    return codes
 
 
 def _read_histories(file: Any, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
@@ -357,6 +376,8 @@ def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> 
     tensors["items.data"], tensors["items.offsets"] = recommender.items.to_arrays()
     if users is not None:
         tensors["users.data"], tensors["users.offsets"] = users.to_arrays()
+        if recommender.held_out is not None:
+            tensors[HELD_OUT] = recommender.held_out
     if recommender.item_names is not None:
         names = recommender.item_names.to_pylist()
         encoded = [(name or "").encode() for name in names]

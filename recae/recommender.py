@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, shown
@@ -16,6 +17,15 @@ from recae.models import Model
 from recae.ranking import PADDING, rank_histories
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
+
+LEARNED: Final = 0
+"""A user whom the model was learned from; see `Recommender.held_out`."""
+
+VALIDATION: Final = 1
+"""A user held out to choose settings and the number of epochs on."""
+
+TEST: Final = 2
+"""A user held out to measure on."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,10 @@ class Recommender:
         histories: shape (users, items), what each user owns; None where it was left out. Its values count only
             for a model that reads them (`recae.models.base.reads_values`): how often and lately it was bought.
         metadata: JSON values stored beside the model, such as fingerprint, metrics, history and versions.
+        held_out: uint8 of shape (users,): `LEARNED`, `VALIDATION` or `TEST`; None where that is not known.
 
     Raises:
-        DataError: the parts do not have the same number of items or users.
+        DataError: the parts do not have the same number of items or users, or ``held_out`` holds another code.
     """
 
     model: Model
@@ -51,6 +62,7 @@ class Recommender:
     item_names: pa.LargeStringArray | None = None
     histories: sp.csr_matrix | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    held_out: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -65,6 +77,8 @@ class Recommender:
                 f"there are {len(self.item_names):,} item names for {n_items:,} item ids; "
                 "give one name or null for each item"
             )
+        if self.held_out is not None:
+            self._check_held_out(self.held_out)
         if self.histories is None:
             return
         if self.users is None:
@@ -74,6 +88,20 @@ class Recommender:
                 f"the histories have shape {self.histories.shape}, but there are {len(self.users):,} user "
                 f"and {n_items:,} item ids; all must come from the same purchases"
             )
+
+    def _check_held_out(self, codes: NDArray[np.uint8]) -> None:
+        if self.users is None:
+            raise DataError("it is said who was held out, but there are no user ids; give both or neither")
+        if codes.dtype != np.uint8 or codes.shape != (len(self.users),) or (codes > TEST).any():
+            raise DataError(
+                f"who was held out must be uint8 of shape ({len(self.users):,},) with values 0 to {TEST}, one for each "
+                f"user, but is {codes.dtype} of shape {codes.shape} or holds others"
+            )
+
+    @property
+    def learners(self) -> NDArray[np.bool_] | None:
+        """Which users the model was learned from, shape (users,); None where that is not known."""
+        return None if self.held_out is None else self.held_out == LEARNED
 
     @property
     def repeats(self) -> bool:

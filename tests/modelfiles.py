@@ -23,6 +23,7 @@ HISTORIES = np.array(
 USERS = ["42", "007", " a b ", "Zoë"]
 ITEMS = ["85123A", "0", "P,1", "☕", "x" * 30]
 NAMES = ["Mug", None, "", "Kaffee ☕", "Spoon\n"]
+HELD_OUT = [0, 0, 1, 2]
 METADATA = {"fingerprint": "ab12", "metrics": {"recall@20": 0.25}, "history": [{"epoch": 1, "loss": 0.5}]}
 
 
@@ -35,6 +36,7 @@ def recommender(**changes: Any) -> Recommender:
         "item_names": pa.array(NAMES, pa.large_string()),
         "histories": matrix,
         "metadata": METADATA,
+        "held_out": None if "users" in changes else np.array(HELD_OUT, dtype=np.uint8),
     }
     return Recommender(**(parts | changes))
 

@@ -14,7 +14,19 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import scipy.sparse as sp
-from modelfiles import HISTORIES, ITEMS, METADATA, NAMES, USERS, pack, parts, popular, recommender, saved
+from modelfiles import (
+    HELD_OUT,
+    HISTORIES,
+    ITEMS,
+    METADATA,
+    NAMES,
+    USERS,
+    pack,
+    parts,
+    popular,
+    recommender,
+    saved,
+)
 
 from recae import modelfile as write
 from recae.errors import ConfigError, DataError, ModelFileError, OutputError
@@ -36,7 +48,7 @@ def test_the_bytes_are_those_of_the_written_format(tmp_path: Path) -> None:
     assert header_text.rstrip(" ").endswith("}")
     assert list(header["__metadata__"]) == ["recae"]
     assert header["__metadata__"]["recae"] == (
-        '{"config":{},"fingerprint":"ab12","format_version":1,"history":[{"epoch":1,"loss":0.5}],'
+        '{"config":{},"fingerprint":"ab12","format_version":2,"history":[{"epoch":1,"loss":0.5}],'
         '"kind":"popularity","metrics":{"recall@20":0.25},"n_items":5,"n_users":4}'
     )
     layout = [(name, e["dtype"], e["shape"]) for name, e in header.items() if name != "__metadata__"]
@@ -51,6 +63,7 @@ def test_the_bytes_are_those_of_the_written_format(tmp_path: Path) -> None:
         ("names.data", "U8", [19]),
         ("names.valid", "U8", [5]),
         ("users.data", "U8", [14]),
+        ("users.held_out", "U8", [4]),
     ]
     ends = [0] + [e["data_offsets"][1] for name, e in header.items() if name != "__metadata__"]
     begins = [e["data_offsets"][0] for name, e in header.items() if name != "__metadata__"]
@@ -64,6 +77,7 @@ def test_the_bytes_are_those_of_the_written_format(tmp_path: Path) -> None:
     assert tensors["items.offsets"].tolist() == [0, 6, 7, 10, 13, 43]
     assert tensors["users.data"].tobytes().decode() == "".join(USERS)
     assert tensors["users.offsets"].tolist() == [0, 2, 5, 10, 14]
+    assert tensors["users.held_out"].tolist() == [0, 0, 1, 2]
     assert tensors["names.data"].tobytes().decode() == "MugKaffee ☕Spoon\n"
     assert tensors["names.offsets"].tolist() == [0, 3, 3, 3, 13, 19]
     assert tensors["names.valid"].tolist() == [1, 0, 1, 1, 1]
@@ -110,6 +124,8 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert after.histories.dtype == np.float32
     np.testing.assert_array_equal(after.histories.toarray(), HISTORIES)
     assert after.metadata == METADATA
+    assert after.held_out is not None
+    assert after.held_out.tolist() == HELD_OUT
     assert after.model.kind == "itemknn"
     assert after.model.config() == before.model.config()
     queries = sp.csr_matrix(HISTORIES)
@@ -129,6 +145,34 @@ def test_histories_and_users_can_be_left_out(tmp_path: Path) -> None:
         if len(user) > 2:
             assert user.encode() not in data
     assert parts(data)[0]["n_users"] is None
+
+
+def test_a_file_of_version_1_does_not_say_who_was_held_out(tmp_path: Path) -> None:
+    metadata, tensors = parts(saved(tmp_path, recommender()))
+    del tensors["users.held_out"]
+    for version in (1, 2):
+        (tmp_path / "old.recae").write_bytes(pack(metadata | {"format_version": version}, tensors))
+        old = load(tmp_path / "old.recae")
+        assert old.held_out is old.learners is None
+        assert old.recommend("42") == recommender().recommend("42")
+        assert describe(tmp_path / "old.recae")["held_out"] is None
+
+
+def test_who_was_held_out(tmp_path: Path) -> None:
+    saved(tmp_path, recommender(held_out=np.array([2, 0, 2, 1], np.uint8)))
+    assert describe(tmp_path / "saved.recae")["held_out"] == {"validation_users": 1, "test_users": 2}
+    learners = load(tmp_path / "saved.recae").learners
+    assert learners is not None
+    assert learners.tolist() == [False, True, False, False]
+    for codes in ([0, 1, 2], [0, 1, 2, 3], [[0, 1, 2, 0]]):
+        with pytest.raises(
+            DataError, match=r"must be uint8 of shape \(4,\) with values 0 to 2, .* but is uint8"
+        ):
+            recommender(held_out=np.array(codes, np.uint8))
+    with pytest.raises(DataError, match="but is int64"):
+        recommender(held_out=np.zeros(4, np.int64))
+    with pytest.raises(DataError, match="there are no user ids"):
+        recommender(users=None, histories=None, held_out=np.zeros(4, np.uint8))
 
 
 def test_user_ids_without_histories_and_no_names(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def refused(path: Path, message: str = "") -> None:
 
 GONE = object()
 METADATA_DEFECTS: list[tuple[str, object, str]] = [
-    ("format_version", 2, "format version 2, but .* up to 1; update"),
+    ("format_version", 3, "format version 3, but .* up to 2; update"),
     ("format_version", 10**4000, "format version 10000"),
     ("format_version", 0, "format_version is 0"),
     ("format_version", "1", "format_version is '1'"),
@@ -131,6 +131,15 @@ TENSOR_DEFECTS: list[tuple[str, object, str]] = [
     ("items.offsets", lambda old: old.astype(np.float64), "'items.offsets' should be I64"),
     ("users.offsets", [0, -(2**63), 5, 10, 14], "'users.offsets' does not rise"),
     ("users.offsets", [0, 0, 0, 10, 14], "twice|more than once|duplicate|distinct|unique"),
+    ("users.held_out", [0, 1, 2], "'users.held_out' does not hold a 0, 1 or 2 for each of 4 users"),
+    ("users.held_out", [0, 1, 2, 0, 0], "'users.held_out' does not hold a 0, 1 or 2 for each of 4 users"),
+    ("users.held_out", [0, 1, 3, 0], "'users.held_out' does not hold a 0, 1 or 2 for each of 4 users"),
+    ("users.held_out", [0, 1, 255, 0], "'users.held_out' does not hold"),
+    ("users.held_out", [], "'users.held_out' does not hold"),
+    ("users.held_out", np.array(1, np.uint8), "one axis, but has 0"),
+    ("users.held_out", lambda old: old.reshape(2, 2), "one axis, but has 2"),
+    ("users.held_out", lambda old: old.astype(np.int64), "'users.held_out' should be U8"),
+    ("users.held_out", lambda old: old.astype(np.float32), "'users.held_out' should be U8"),
     ("histories.indptr", lambda old: old.astype(np.int32), "'histories.indptr' should be I64"),
     ("histories.indptr", [0, 5, 3, 5, 8], "'histories.indptr' does not rise"),
     ("histories.indptr", [0, TOP, -2, 5, 8], "'histories.indptr' does not rise"),
@@ -174,6 +183,9 @@ def test_ids_that_do_not_fit_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "hostile.recae"
     fewer = {"users.data": tensors["users.data"][:10], "users.offsets": tensors["users.offsets"][:4]}
     path.write_bytes(pack(metadata | {"n_users": 3}, tensors | fewer))
+    refused(path, "'users.held_out' does not hold a 0, 1 or 2 for each of 3 users")
+    fewer |= {"users.held_out": tensors["users.held_out"][:3]}
+    path.write_bytes(pack(metadata | {"n_users": 3}, tensors | fewer))
     refused(path, "'histories.indptr' does not rise from 0 to 8 in 3 steps")
     fewer = {"items.data": tensors["items.data"][:13], "items.offsets": tensors["items.offsets"][:5]}
     del tensors["names.data"], tensors["names.offsets"], tensors["names.valid"]
@@ -186,10 +198,13 @@ def test_ids_that_do_not_fit_the_rest(tmp_path: Path) -> None:
 
 def test_histories_of_nobody(tmp_path: Path) -> None:
     metadata, tensors = parts(saved(tmp_path, recommender()))
+    held_out = tensors.pop("users.held_out")
     del tensors["users.data"], tensors["users.offsets"]
     path = tmp_path / "hostile.recae"
     path.write_bytes(pack(metadata, tensors))
     refused(path, "histories without user ids")
+    path.write_bytes(pack(metadata, tensors | {"users.held_out": held_out}))
+    refused(path, "'users.data' is missing")
     del tensors["histories.indptr"], tensors["histories.indices"]
     path.write_bytes(pack(metadata, tensors))
     refused(path, "counts users, but it holds no user ids")
@@ -321,6 +336,7 @@ def loads_or_is_refused(path: Path, data: bytes) -> None:
     if loaded.users is not None and loaded.histories is not None:
         for user in loaded.users:
             loaded.recommend(user, n=3)
+        assert loaded.learners is None or loaded.learners.shape == (len(loaded.users),)
     describe(path)
 
 
