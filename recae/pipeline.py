@@ -23,7 +23,7 @@ from recae.interactions import Interactions
 from recae.models import Model, Popularity
 from recae.recommender import Recommender
 from recae.selection.fit import DEFAULT_KIND, batch_size_of, check_weighting, fit_config, make_config
-from recae.splits.held_out import HELD_OUT_AT_MOST, HeldOut, hold_out, hold_out_repeats, weights_of
+from recae.splits.held_out import HeldOut, hold_out, hold_out_repeats, weights_of
 from recae.splits.protocols import reading_options
 from recae.training.callbacks import Engine, Hooks, Progress, check_kind
 from recae.training.checkpoint import Checkpoints
@@ -141,7 +141,7 @@ def train(
     The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
     `filters` (where the purchases were filtered while they were read, here or before; see `Filters.as_dict`),
     `held_out` (the seed by which users were held out), `weights` where they are asked for, and `versions`; no times, so
-    that the same seed gives the same model file.
+    that the same seed gives the same model file. Its `held_out` says who was held out.
 
     Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, when Interactions
     are to be filtered, and for a weighting that the kind cannot take, ColumnError for one of times or quantities that
@@ -177,6 +177,7 @@ def train(
         identity = {
             **checkpoints.identity,
             "data.fingerprint": purchases.fingerprint,
+            "data.held_out": held_out.fingerprint,
             **weighting.identity(purchases.weights),
         }
         if asked is not None:
@@ -222,6 +223,7 @@ def train(
             **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
+        held_out=held_out.codes,
     )
 
 
@@ -244,7 +246,7 @@ def _read(
     else:
         interactions, report = read_with_report(source, **columns, **weighting.reading())
         progress.on_report(report)
-    held_out = hold_out(interactions, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]))
+    held_out = hold_out(interactions, config.seed)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     weights = weights_of(weighting, interactions, held_out.learners)
     return _Purchases(
@@ -272,7 +274,7 @@ def _read_repeats(
         decay = config.decay
     elif kind in ("blend", "auto"):
         decay = config.parts.get("frequency.decay")
-    held_out = hold_out_repeats(events, np.random.default_rng([config.seed, HELD_OUT_AT_MOST]), decay)
+    held_out = hold_out_repeats(events, interactions.users, config.seed, decay)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     histories = events.weights(held_out.decay)
     weights = weights_of(weighting, interactions, held_out.learners)

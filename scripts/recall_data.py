@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.ingest import read_with_report
 from recae.sources.matrix import read_matrix as read_npz
-from recae.splits.parts import fold_in_split, hold_out_users, leave_last_out, split_by_time
+from recae.splits.parts import fold_in_split, leave_last_out, split_by_time
 
 FRACTION = 0.2  # of the users or of a user's items, held out for testing
 
@@ -106,7 +107,7 @@ def read_table(
         say(line)
     matrix = interactions.matrix
     if split == "users":
-        chosen = hold_out_users(matrix.shape[0], fraction, at_most=matrix.shape[0], rng=rng)
+        chosen = users_to_test(matrix.shape[0], fraction, rng)
         histories, held_out = fold_in_split(matrix[chosen], FRACTION, rng=rng)
         others = np.setdiff1d(np.arange(matrix.shape[0]), chosen)
         return Task(matrix[others], histories, held_out, f"split users {fraction:g}")
@@ -121,6 +122,18 @@ def read_table(
     if new := np.count_nonzero(np.diff(held_out.indptr)) - np.count_nonzero(np.diff(held_out[known].indptr)):
         say(f"{new:,} users have no history before {cut} and are not evaluated")
     return Task(history, history[known], held_out[known], f"split time {cut}")
+
+
+def users_to_test(n_users: int, fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of randomly chosen users to test, rising: a fraction of all, rounded, at least one and never all."""
+    if not 0 < fraction < 1:
+        raise ConfigError(f"the fraction of users to hold out must lie between 0 and 1, but is {fraction}")
+    if n_users < 2:
+        raise DataError(
+            f"holding users out needs at least 2 users, but there is {n_users}; use more purchases"
+        )
+    number = min(max(1, round(fraction * n_users)), n_users - 1)
+    return np.sort(rng.choice(n_users, size=number, replace=False)).astype(np.int64)
 
 
 def seconds_of(cut: str) -> int:

@@ -350,8 +350,6 @@ def test_the_planted_bots_are_found_by_item_knn(shop: Recommender) -> None:
 
 
 def test_the_planted_bots_are_found_by_what_train_makes_by_default() -> None:
-    from recae.splits.held_out import learners_of
-
     model = train(read_interactions(SAMPLE))
     assert model.users is not None
-    assert precision(user_anomalies(model, learners=learners_of(model)), model.users) >= 0.9
+    assert precision(user_anomalies(model, learners=model.learners), model.users) >= 0.9

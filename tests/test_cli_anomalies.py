@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from recae.modelfile import load, save
 from recae.models import Popularity
 from recae.pipeline import train
 from recae.recommender import Recommender
-from recae.splits.held_out import learners_of
 from recae.training.kinds import sigmoid
 
 USERS = "rank,user_id,n_items,score,tail_probability,worst_item_1,worst_item_2,worst_item_3"
@@ -199,22 +199,20 @@ def test_the_learners_are_those_that_training_saw(folder: Path, monkeypatch: pyt
 
     monkeypatch.setattr(sigmoid, "fit_sigmoid", watched)
     model = train(purchases, seed=3, factors=4, epochs=1)
-    learners = learners_of(model)
+    learners = model.learners
     assert learners is not None
     assert learners.sum() == 48
     assert (purchases.matrix[learners] != seen[0]).nnz == 0
 
 
-def test_without_a_trace_of_the_training_all_are_compared_together(folder: Path, shop: Recommender) -> None:
+def test_without_a_trace_of_the_training_all_are_compared_together(folder: Path) -> None:
     trained("../purchases.csv")
     model = load(Path("model.recae"))
-    assert learners_of(model) is not None
-    parts = {"users": model.users, "items": model.items, "histories": model.histories}
-    metrics = {**model.metadata["metrics"], "n_users": 7}
-    for metadata in ({}, {"metrics": None}, {"metrics": metrics}):
-        assert learners_of(Recommender(model.model, metadata=metadata, **parts)) is None  # type: ignore[arg-type]
-    assert learners_of(shop) is None  # no seed
-    assert learners_of(Recommender(model.model, None, model.items, metadata=model.metadata)) is None
+    assert "does not say" not in recae("anomalies").stderr
+    apart = answer("--json")["anomalies"]
+    save(replace(model, held_out=None), Path("model.recae"))
+    assert "does not say which users it learned from" in recae("anomalies").stderr
+    assert answer("--json")["anomalies"] != apart
 
 
 def test_what_train_writes_can_be_judged(folder: Path) -> None:

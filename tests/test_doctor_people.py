@@ -221,9 +221,7 @@ def test_the_number_held_out_is_that_of_the_training(sizes: list[int]) -> None:
     columns = np.concatenate([np.arange(size) for size in sizes])
     matrix = sp.csr_matrix((np.ones(rows.size, np.float32), (rows, columns)), shape=(len(sizes), 5))
     ids = IdMap([f"{n:03d}" for n in range(len(sizes))]), IdMap([f"i{n}" for n in range(5)])
-    held_out = hold_out(
-        Interactions(matrix, *ids, None, np.ones(rows.size, np.int32)), np.random.default_rng(0)
-    )
+    held_out = hold_out(Interactions(matrix, *ids, None, np.ones(rows.size, np.int32)), 0)
     number = number_held_out(len(sizes), sum(size >= 2 for size in sizes))
     assert number == (0 if held_out.test is None else held_out.test[0].shape[0])
 

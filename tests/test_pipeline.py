@@ -26,7 +26,7 @@ from recae.modelfile import load, save
 from recae.pipeline import measure, train
 from recae.recommender import Recommender
 from recae.selection.fit import make_config
-from recae.splits import held_out as holdout
+from recae.splits import parts
 from recae.splits.held_out import HeldOut, hold_out
 from recae.training.callbacks import Progress
 from recae.training.kinds import sigmoid
@@ -81,7 +81,7 @@ def sets(matrix: sp.csr_matrix) -> list[set[int]]:
 def test_the_held_out_users_and_the_learners_share_nobody(sizes: list[int], seed: int) -> None:
     purchases = shop(sizes, seed)
     before = purchases.matrix.copy()
-    held_out = hold_out(purchases, np.random.default_rng(seed))
+    held_out = hold_out(purchases, seed)
     divisible = sum(size >= 2 for size in sizes)
     assert (purchases.matrix != before).nnz == 0
     if divisible < 3:
@@ -109,16 +109,16 @@ def test_the_held_out_users_and_the_learners_share_nobody(sizes: list[int], seed
 
 def test_the_number_held_out_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     purchases = shop([4] * 100)
-    usual = hold_out(purchases, np.random.default_rng(0))
+    usual = hold_out(purchases, 0)
     assert (usual.learners.size, usual.test and usual.test[0].shape[0]) == (80, 10)
-    monkeypatch.setattr(holdout, "HELD_OUT_AT_MOST", 3)
-    few = hold_out(purchases, np.random.default_rng(0))
+    monkeypatch.setattr(parts, "HELD_OUT_AT_MOST", 3)
+    few = hold_out(purchases, 0)
     assert (few.learners.size, few.test and few.test[0].shape[0]) == (94, 3)
 
 
 def test_the_held_out_users_follow_from_the_seed() -> None:
     purchases = shop([5] * 40)
-    first, again, other = (hold_out(purchases, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (hold_out(purchases, seed) for seed in (1, 1, 2))
     assert first.learners.tolist() == again.learners.tolist() != other.learners.tolist()
     assert first.test is not None
     assert again.test is not None
@@ -153,7 +153,7 @@ def test_too_few_users_to_hold_any_out() -> None:
     assert not any("measuring" in message for message in messages)
     assert recommender.recommend("u002", n=3)
     with pytest.raises(ConfigError, match="nobody is held out"):
-        measure({}, HeldOut(np.arange(5), None, None))
+        measure({}, HeldOut(np.zeros(5, np.uint8), None, None))
 
 
 # what is measured and written down
@@ -168,7 +168,7 @@ def test_metrics_are_those_of_a_slow_count() -> None:
     purchases = interactions(rows, 60)
     metrics = train(purchases, **SMALL).metadata["metrics"]
 
-    held_out = hold_out(purchases, np.random.default_rng([SMALL["seed"], holdout.HELD_OUT_AT_MOST]))
+    held_out = hold_out(purchases, SMALL["seed"])
     assert held_out.test is not None
     counts = [sum(item in rows[user] for user in held_out.learners) for item in range(60)]
     recalls: dict[int, list[float]] = {10: [], 20: [], 50: []}

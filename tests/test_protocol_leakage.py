@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.typing import NDArray
 from shops import START, Row, owner, pairs_of, peeled, purchases_of, random_shop, rows_of
 
 from recae.ids import IdMap
+from recae.splits import held_out as userwise
 from recae.splits import items as itemwise
-from recae.splits import users as userwise
-from recae.splits.parts import fold_in_split
+from recae.splits.parts import hold_out_items
 from recae.splits.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks
 from recae.splits.tasks import Pair
 
@@ -59,9 +60,9 @@ Call = dict[str, tuple[set[str], set[str]]]  # of each user what was kept, and w
 
 @dataclass
 class Draws:
-    """`fold_in_split`, which keeps what it drew, call by call; users of whom `changed` items came are drawn as before.
+    """`hold_out_items`, which notes what it held out, call by call; users of `changed` items are parted as before.
 
-    What a user's history was stays the history, so that held-out items may change without another draw of lots.
+    What a user's history was stays the history, so that held-out items may change although new ones have other keys.
     """
 
     before: list[Call]
@@ -69,8 +70,8 @@ class Draws:
     calls: list[Call]
     items: IdMap
 
-    def __call__(self, histories: sp.csr_matrix, fraction: float, *, rng: np.random.Generator) -> Pair:
-        parts = fold_in_split(histories, fraction, rng=rng)
+    def __call__(self, histories: sp.csr_matrix, keys: NDArray[np.uint64], fraction: float) -> Pair:
+        parts = hold_out_items(histories, keys, fraction)
         rows = [rows_of(matrix, self.items) for matrix in (histories, *parts)]
         owned = {r: owner(row) for r, row in enumerate(rows[0]) if row}
         if any((u, i) in self.changed for r, u in owned.items() for i in rows[0][r]):
@@ -99,12 +100,12 @@ def tasks_of(
     purchases = purchases_of(rows, test=test or None)
     draws = Draws(before or [], changed or set(), [], purchases.interactions.items)
     for module in (userwise, itemwise):
-        patch.setattr(module, "fold_in_split", draws)
+        patch.setattr(module, "hold_out_items", draws)
     return make_tasks(purchases, case.protocol, case.options, 3), draws.calls
 
 
 def held_rows(case: Case, task: Task, rows: list[Row], calls: list[Call]) -> set[Row]:
-    """The rows that a task holds out, found by the meaning of its protocol or from the lots that were drawn."""
+    """The rows that a task holds out, found by the meaning of its protocol or from what was noted."""
     tested = set(task.test_users)
     if case.protocol == "time":
         return {row for row in rows if row[2] >= CUT}

@@ -11,7 +11,7 @@ from recae.errors import DataError
 from recae.evaluation import evaluate
 from recae.interactions import NO_TIME
 from recae.models import Popularity
-from recae.splits.held_out import DECAY, HELD_OUT_AT_MOST, hold_out, hold_out_repeats
+from recae.splits.held_out import DECAY, hold_out, hold_out_repeats
 from recae.splits.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks, pair_of_matrices
 
 ROWS = random_shop(0)
@@ -62,8 +62,7 @@ def test_every_task_fits_together() -> None:
 @pytest.mark.parametrize("seed", [0, 5])
 def test_strong_tests_the_users_that_training_holds_out(seed: int) -> None:
     purchases = purchases_of(ROWS)
-    rng = np.random.default_rng([seed, HELD_OUT_AT_MOST])
-    expected = hold_out(purchases.interactions, rng)
+    expected = hold_out(purchases.interactions, seed)
     task = only_task(ROWS, "strong", seed)
     known = purchases.interactions.items.rows(list(task.items))
     assert expected.validation is not None
@@ -87,8 +86,7 @@ def test_strong_tests_the_users_that_training_holds_out(seed: int) -> None:
 def test_next_baskets_are_those_that_training_holds_out(decay: float | None) -> None:
     purchases = purchases_of(ROWS)
     assert purchases.events is not None
-    rng = np.random.default_rng([4, HELD_OUT_AT_MOST])
-    expected = hold_out_repeats(purchases.events, rng, decay)
+    expected = hold_out_repeats(purchases.events, purchases.interactions.users, 4, decay)
     task = only_task(ROWS, "next-basket", 4, repeats=True, decay=decay)
     assert task.decay == expected.decay
     assert not task.exclude_owned

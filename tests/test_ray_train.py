@@ -46,7 +46,7 @@ def cluster() -> Iterator[Any]:
 def shop() -> tuple[sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix]]:
     """The sample's learners, and the held-out users to choose on."""
     interactions, _ = read_with_report(SAMPLE)
-    held_out = hold_out(interactions, np.random.default_rng(5))
+    held_out = hold_out(interactions, 5)
     assert held_out.validation is not None
     return sp.csr_matrix(interactions.matrix[held_out.learners]), held_out.validation
 

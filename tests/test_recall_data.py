@@ -24,6 +24,8 @@ from recalls import (
     spy,
 )
 
+from recae.errors import ConfigError, DataError
+
 
 @pytest.fixture
 def pair(tmp_path):
@@ -312,3 +314,25 @@ def test_an_error_comes_before_training(pair, monkeypatch):
     check_error(run(pair[3], "-k", 0), "at least 1")
     sp.save_npz(pair[3] / "test.npz", sp.csr_matrix((60, 40)))
     check_error(run(pair[3]), "nothing is held out")
+
+
+@pytest.mark.parametrize(("n_users", "fraction"), [(2, 0.01), (2, 0.99), (7, 0.5), (400, 0.2)])
+def test_users_to_test(n_users, fraction):
+    users = recall_data.users_to_test(n_users, fraction, np.random.default_rng(5))
+    assert len(users) == min(max(1, round(fraction * n_users)), n_users - 1)
+    assert (np.diff(users) > 0).all()  # rising, none twice
+    assert users[0] >= 0
+    assert users[-1] < n_users
+    again = recall_data.users_to_test(n_users, fraction, np.random.default_rng(5))
+    np.testing.assert_array_equal(users, again)
+    drawn = [recall_data.users_to_test(n_users, fraction, np.random.default_rng(seed)) for seed in range(200)]
+    assert set(np.concatenate(drawn)) == set(range(n_users))
+
+
+def test_users_that_cannot_be_held_out():
+    rng = np.random.default_rng(0)
+    for fraction in (0, 1, -0.1, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+            recall_data.users_to_test(10, fraction, rng)
+    with pytest.raises(DataError, match="at least 2 users, but there is 1"):
+        recall_data.users_to_test(1, 0.2, rng)

@@ -39,13 +39,13 @@ def shop(seed: int = 0, lately: bool = False) -> Events:
     return Events.of(users, items, when, USERS, ITEMS)
 
 
-def generator(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng([seed, 10_000])
+def users(events: Events) -> IdMap:
+    return IdMap(f"u{u:02}" for u in range(events.n_users))
 
 
 def test_who_is_held_out() -> None:
     events = shop()
-    held_out = hold_out_repeats(events, generator(), 0.5)
+    held_out = hold_out_repeats(events, users(events), 0, 0.5)
     earlier, last = events.before_last().weights(0.5), events.last_baskets()
     assert held_out.validation is not None
     assert held_out.test is not None
@@ -67,24 +67,24 @@ def test_who_is_held_out() -> None:
     assert held_out.decay == 0.5
 
 
-def test_the_generator_alone_decides_and_not_the_decay() -> None:
+def test_the_seed_alone_decides_and_not_the_decay() -> None:
     events = shop()
-    one, same = hold_out_repeats(events, generator(3), 0.5), hold_out_repeats(events, generator(3))
+    one, same = hold_out_repeats(events, users(events), 3, 0.5), hold_out_repeats(events, users(events), 3)
     np.testing.assert_array_equal(one.learners, same.learners)
     for a, b in zip(one.test or (), same.test or (), strict=True):
         np.testing.assert_array_equal(a.indices, b.indices)
-    other = hold_out_repeats(events, generator(4), 0.5)
+    other = hold_out_repeats(events, users(events), 4, 0.5)
     assert one.learners.tolist() != other.learners.tolist()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_decay_is_the_best_on_validation_users(seed: int) -> None:
     events = shop(seed, lately=True)
-    chosen = hold_out_repeats(events, generator(seed))
+    chosen = hold_out_repeats(events, users(events), seed)
     model = Frequency.fit(events.weights()[chosen.learners])
 
     def quality(decay: float) -> float:
-        pair = hold_out_repeats(events, generator(seed), decay).validation
+        pair = hold_out_repeats(events, users(events), seed, decay).validation
         assert pair is not None
         return evaluate(model, *pair, (20,), exclude_owned=False).mean("ndcg@20")
 
@@ -95,11 +95,11 @@ def test_the_decay_is_the_best_on_validation_users(seed: int) -> None:
 
 def test_too_few_who_came_again() -> None:
     events = Events.of(*np.array([[0, 0, 1, 1, 2], [0, 1, 2, 3, 4], [0, 1, 0, 1, 0]]), 3, 5)
-    held_out = hold_out_repeats(events, generator())
+    held_out = hold_out_repeats(events, users(events), 0)
     assert held_out.validation is held_out.test is None
     assert held_out.learners.tolist() == [0, 1, 2]
     assert held_out.decay == DECAY
-    assert hold_out_repeats(events, generator(), 0.5).decay == 0.5
+    assert hold_out_repeats(events, users(events), 0, 0.5).decay == 0.5
     with pytest.raises(ConfigError, match="nobody is held out"):
         measure_repeats({}, held_out)
 
@@ -107,15 +107,15 @@ def test_too_few_who_came_again() -> None:
 @pytest.mark.parametrize("events", [shop(), Events.of(*np.array([[0, 1], [0, 1], [0, 0]]), 2, 2)])
 def test_decays_that_are_none(events: Events) -> None:
     with pytest.raises(ConfigError, match="decay is a number above 0 to 1, found 2"):
-        hold_out_repeats(events, generator(), 2.0)
+        hold_out_repeats(events, users(events), 0, 2.0)
     if events.n_users == USERS:
         with pytest.raises(ConfigError, match="found none"):
-            hold_out_repeats(events, generator(), decays=())
+            hold_out_repeats(events, users(events), 0, decays=())
 
 
 def test_the_table_is_that_of_slow_counting() -> None:
     events = shop(5, lately=True)
-    held_out = hold_out_repeats(events, generator(5), 0.8)
+    held_out = hold_out_repeats(events, users(events), 5, 0.8)
     assert held_out.test is not None
     matrix = events.weights()[held_out.learners]
     models: dict[str, Any] = {"frequency": Frequency.fit(matrix), "item-kNN": ItemKNN.fit(matrix, k=3)}
@@ -140,7 +140,7 @@ def test_the_table_is_that_of_slow_counting() -> None:
 def test_a_part_that_nobody_has_is_null() -> None:
     rows = [(u, i, b) for u in range(9) for b in range(2) for i in (u % 4, 4)]
     events = Events.of(*np.array(rows).T, 9, 5)
-    held_out = hold_out_repeats(events, generator(), 1.0)
+    held_out = hold_out_repeats(events, users(events), 0, 1.0)
     table = measure_repeats({"popularity": Popularity.fit(events.weights())}, held_out)
     assert table["new_users"] == 0
     assert table["rows"][0]["recall_new@20"] is None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recae.errors import DataError
 from recae.interactions import NO_TIME
-from recae.splits.time import check_times, check_units, cut_for, moment
+from recae.splits.time import check_times, check_units, cut_for, shown_time
 
 SPRING = 1_300_000_000  # seconds: March 2011
 
@@ -16,17 +16,17 @@ SPRING = 1_300_000_000  # seconds: March 2011
     st.lists(st.integers(-5, 5), min_size=2, max_size=30).filter(lambda t: len(set(t)) > 1),
     st.floats(0.01, 0.99),
 )
-def test_the_cut(times: list[int], share: float) -> None:
-    cut = cut_for(np.array(times, np.int64), share)
-    moments = sorted(set(times))
-    fits = [m for m in moments[1:] if sum(t >= m for t in times) <= share * len(times)]
-    assert cut == (fits[0] if fits else moments[-1])
+def test_the_cut(times: list[int], fraction: float) -> None:
+    cut = cut_for(np.array(times, np.int64), fraction)
+    distinct = sorted(set(times))
+    fits = [m for m in distinct[1:] if sum(t >= m for t in times) <= fraction * len(times)]
+    assert cut == (fits[0] if fits else distinct[-1])
 
 
-def test_moments_in_words() -> None:
-    assert moment(SPRING) == "2011-03-13 07:06:40"
-    assert moment(86_400) == "1970-01-02"
-    assert moment(-1) == "1969-12-31 23:59:59"
+def test_times_in_words() -> None:
+    assert shown_time(SPRING) == "2011-03-13 07:06:40"
+    assert shown_time(86_400) == "1970-01-02"
+    assert shown_time(-1) == "1969-12-31 23:59:59"
 
 
 def test_which_times_are_known() -> None:

@@ -11,7 +11,7 @@ from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, Interactions
 from recae.sparse import without
-from recae.splits.parts import fold_in_split, hold_out_users, leave_last_out, split_by_time
+from recae.splits.parts import fold_in_split, leave_last_out, split_by_time
 
 FRACTIONS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -46,23 +46,6 @@ def check_parts(whole: sp.csr_matrix, history: sp.csr_matrix, held_out: sp.csr_m
     assert history.nnz + held_out.nnz == whole.nnz
     assert not pairs_of(history) & pairs_of(held_out)
     assert pairs_of(history) | pairs_of(held_out) == pairs_of(whole)
-
-
-@given(st.integers(2, 400), FRACTIONS, st.integers(1, 50), SEEDS)
-def test_held_out_users(n_users, fraction, at_most, seed):
-    users = hold_out_users(n_users, fraction, at_most, rng=np.random.default_rng(seed))
-    assert users.dtype == np.int64
-    assert len(users) == min(max(1, round(fraction * n_users)), at_most, n_users - 1)
-    assert (np.diff(users) > 0).all()  # ascending, none twice
-    assert users[0] >= 0
-    assert users[-1] < n_users
-    again = hold_out_users(n_users, fraction, at_most, rng=np.random.default_rng(seed))
-    np.testing.assert_array_equal(users, again)
-
-
-def test_held_out_users_are_drawn_from_all():
-    drawn = [hold_out_users(20, 0.1, rng=np.random.default_rng(seed)) for seed in range(200)]
-    assert set(np.concatenate(drawn)) == set(range(20))
 
 
 @settings(deadline=None)
@@ -128,13 +111,7 @@ def test_bad_arguments():
     rng = np.random.default_rng(0)
     for fraction in (0, 1, -0.1, 1.5, float("nan")):
         with pytest.raises(ConfigError, match="must lie between 0 and 1"):
-            hold_out_users(10, fraction, rng=rng)
-        with pytest.raises(ConfigError, match="must lie between 0 and 1"):
             fold_in_split(sp.csr_matrix((1, 1)), fraction, rng=rng)
-    with pytest.raises(ConfigError, match="at_most"):
-        hold_out_users(10, at_most=0, rng=rng)
-    with pytest.raises(DataError, match="at least 2 users, but there is 1"):
-        hold_out_users(1, rng=rng)
     untimed = bought({(0, 0): 1, (0, 1): 2}, (1, 2), timed=False)
     for split in (leave_last_out, lambda interactions: split_by_time(interactions, 1)):
         with pytest.raises(DataError, match="name a time column"):

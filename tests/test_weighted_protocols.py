@@ -11,7 +11,7 @@ from recae.confidence import Facts, Weighting
 from recae.errors import ColumnError
 from recae.interactions import Events
 from recae.selection.jobs import Inputs
-from recae.splits.held_out import VALIDATION_SHARE
+from recae.splits.held_out import VALIDATION_FRACTION
 from recae.splits.protocols import ProtocolOptions, Purchases, make_tasks
 from recae.splits.time import cut_for
 
@@ -71,7 +71,7 @@ def test_weights_are_those_of_the_rows_that_are_learned_from(
     bound = max(t for _, _, t in rows) + 1
     if protocol == "time":
         before = np.array([t for _, _, t in rows if t < CUT])
-        bound = CUT if options.validation_users == 0 else cut_for(before, VALIDATION_SHARE)
+        bound = CUT if options.validation_users == 0 else cut_for(before, VALIDATION_FRACTION)
     times: dict[tuple[str, str], int] = {}
     amounts: dict[tuple[str, str], float] = {}
     for row in rows:

@@ -159,9 +159,7 @@ def test_weights_are_of_the_learners_alone_and_the_histories_stay_as_they_are(tm
 
     options = {"kind": "ease", "weights": recae.Weighting(half_life=50)}
     model = recae.train(shop(rows), **options)
-    from recae.splits.held_out import learners_of
-
-    learners = learners_of(model)
+    learners = model.learners
     assert learners is not None
     assert not learners.all()
     moved = [(u, i, d if learners[u] else d + 900) for u, i, d in rows]

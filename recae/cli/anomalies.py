@@ -99,10 +99,11 @@ def anomalies(
         user_batches,
     )
     from recae.modelfile import load
-    from recae.splits.held_out import learners_of
 
     recommender = load(model_path)
-    learners = learners_of(recommender)
+    learners = recommender.learners
+    if learners is None:
+        message("the model file does not say which users it learned from: all are compared with one another")
     n_users = 0 if recommender.users is None else len(recommender.users)
     what = "judging users" if of_users else "judging purchases of users"
     judge = user_anomalies if of_users else purchase_anomalies

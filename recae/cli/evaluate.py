@@ -278,7 +278,7 @@ def evaluate(
     \b
     Protocols:
       strong       users who are not learned from: a part of their items is to be found
-      weak         a part of every user's items, drawn at random
+      weak         a part of every user's items, chosen at random
       last-out     the item that each user bought last
       time         what is bought from a moment on, from everything before it
       next-basket  the last baskets of users who are not learned from

@@ -123,7 +123,7 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
 
     \b
     --json prints one object:
-      {"path": "model.recae", "bytes": 123456, "format_version": 1,
+      {"path": "model.recae", "bytes": 123456, "format_version": 2,
        "kind": "sigmoid", "config": {...},
        "n_users": 2000,            null where the model was saved without histories
        "n_items": 600,
@@ -133,6 +133,8 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
                                    "min_item_purchases", "exclude_items"; only what was set
        "metrics": {...},           null where nothing was measured, else
                                    {"n_users", "validation_users", "ks", "rows": [{"model", "recall@10", ...}]}
+       "held_out": {...},          {"seed", "validation_users", "test_users"}: how many users were held out to choose
+                                   on and to measure on; the numbers only where the file says who it was
        "history": [...],           an object an epoch
        "auto": {...},              with --kind auto: {"tried": [{"kind", "settings", "ndcg@20", "interval", ...}],
                                    "skipped": [{"kind", "reason"}], "chosen", "why", "n_users", "budget"}
@@ -169,6 +171,7 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
         "path": content["path"],
         "bytes": content["bytes"],
         "n_interactions": pairs[0] if pairs else None,
+        "held_out": {**_object(metadata.get("held_out")), **(content["held_out"] or {})},
         "tensors": tensors,
     }
     if plot is not None:
@@ -179,7 +182,7 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
         message(f"the plot is in {plot}")
     if as_toml:
         found = (summary.get(name) for name in ("config", "filters", "weights"))
-        tables = (table if isinstance(table, Mapping) else {} for table in found)
+        tables = map(_object, found)
         click.echo(settings_toml(str(summary["kind"]), *tables), nl=False)
         return
     if as_json:
@@ -211,7 +214,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         value = summary[name]
         return [name, without if value is None else str(value)]
 
-    history, metrics = summary["history"], summary["metrics"]
+    history = summary["history"]
     return [
         ["kind", str(summary["kind"])],
         count("n_users"),
@@ -221,12 +224,17 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         count("fingerprint", "-"),
         count("format_version"),
         ["file size", human_bytes(summary["bytes"])],
-        *([["held_out_users", str(metrics.get("n_users", "-"))]] if isinstance(metrics, Mapping) else []),
+        *_entries("held_out", summary["held_out"]),
         *_entries("filters", with_few_ids(summary["filters"])),
         *_entries("weights", summary.get("weights")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """Return a JSON object of a file's metadata; an empty one in place of anything else."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _entries(prefix: str, values: object) -> list[list[str]]:

@@ -99,6 +99,7 @@ def tune(
         "metric": metric,
         "repeats": repeats,
         "data.fingerprint": data.fingerprint,
+        "data.held_out": seen.held_out,
         **applied.identity(),
         **weighting.identity(seen.weights),
         **fixed,

@@ -16,7 +16,7 @@ from recae.errors import ConfigError, DataError
 from recae.filters import Filters
 from recae.ingest import IngestReport, read_events, read_with_report
 from recae.interactions import Events, Interactions
-from recae.splits.held_out import HELD_OUT_AT_MOST, HeldOut, hold_out, hold_out_repeats, weights_of
+from recae.splits.held_out import HeldOut, hold_out, hold_out_repeats, weights_of
 from recae.splits.protocols import reading_options
 
 
@@ -27,6 +27,7 @@ class Seen:
     matrix      (U, I) pattern of the learners
     validation  histories and held-out items of the validation users, (B, I) each
     set_aside   number of test users, of whom nothing else is here
+    held_out    fingerprint of who is held out
     decay       with which the histories' values are weighted; None where they are a pattern
     weights     what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
     """
@@ -34,6 +35,7 @@ class Seen:
     matrix: sp.csr_matrix
     validation: tuple[sp.csr_matrix, sp.csr_matrix]
     set_aside: int
+    held_out: str
     decay: float | None = None
     weights: NDArray[np.float32] | None = None
 
@@ -42,7 +44,7 @@ class Seen:
 class TuningData:
     """Purchases, of which the same users are held out as `train` with the same seed holds out.
 
-    events  the purchases by basket where people rebuy, else None
+    events  the purchases by basket with repeats, else None
     weighting  what purchases weigh in training
     """
 
@@ -50,11 +52,11 @@ class TuningData:
     events: Events | None
     seed: int
     weighting: Weighting = field(default_factory=Weighting)
-    _kept: dict[float | None, Seen] = field(default_factory=dict)
+    _seen: dict[float | None, Seen] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """Of the purchases, and where people rebuy of their order."""
+        """Of the purchases, and with repeats of their order."""
         return self.interactions.fingerprint if self.events is None else self.events.fingerprint
 
     def seen(self, decay: float | None = None) -> Seen:
@@ -63,19 +65,18 @@ class TuningData:
         Raises DataError when there are too few users to hold any out, ConfigError for a decay out of range.
         """
         decay = None if self.events is None else decay
-        if decay not in self._kept:
-            if len(self._kept) > 1:  # the decay of the defaults is asked for most often
-                self._kept.pop(next(found for found in self._kept if found is not None))
-            self._kept[decay] = self._hold_out(decay)
-        return self._kept[decay]
+        if decay not in self._seen:
+            if len(self._seen) > 1:  # the decay of the defaults is asked for most often
+                self._seen.pop(next(found for found in self._seen if found is not None))
+            self._seen[decay] = self._hold_out(decay)
+        return self._seen[decay]
 
     def _hold_out(self, decay: float | None) -> Seen:
-        rng = np.random.default_rng([self.seed, HELD_OUT_AT_MOST])
         held_out: HeldOut
         if self.events is None:
-            held_out, chosen = hold_out(self.interactions, rng), None
+            held_out, chosen = hold_out(self.interactions, self.seed), None
         else:
-            held_out = hold_out_repeats(self.events, rng, decay)
+            held_out = hold_out_repeats(self.events, self.interactions.users, self.seed, decay)
             chosen = held_out.decay
         if held_out.validation is None or held_out.test is None:
             of_two = "baskets" if self.events is not None else "items"
@@ -85,7 +86,9 @@ class TuningData:
             )
         matrix = sp.csr_matrix(self.interactions.matrix[held_out.learners])
         weights = weights_of(self.weighting, self.interactions, held_out.learners)
-        return Seen(matrix, held_out.validation, held_out.test[0].shape[0], chosen, weights)
+        return Seen(
+            matrix, held_out.validation, held_out.test[0].shape[0], held_out.fingerprint, chosen, weights
+        )
 
 
 def read_tuning_data(

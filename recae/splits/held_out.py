@@ -1,8 +1,9 @@
-"""How many users are held out, and who."""
+"""Who is held out, and what of them: by training, tuning and every protocol alike, for one seed the same users."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,43 +12,67 @@ from numpy.typing import NDArray
 
 from recae.confidence import Facts, Weighting
 from recae.errors import ConfigError, DataError
+from recae.ids import IdMap
 from recae.interactions import Events, Interactions
 from recae.metrics import compute
 from recae.models import Frequency
 from recae.ranking import rank_histories
-from recae.recommender import Recommender
-from recae.splits.parts import fold_in_split, last_basket_out, number_held_out
-from recae.splits.tasks import ProtocolOptions
+from recae.recommender import LEARNED, TEST, VALIDATION
+from recae.splits.keys import UserKeys, item_keys, pair_keys, smallest, user_keys
+from recae.splits.parts import (
+    HELD_OUT_ITEMS,
+    fraction_of_users,
+    hold_out_items,
+    last_basket_out,
+    number_held_out,
+)
+from recae.splits.tasks import Pair, ProtocolOptions
 
-AT_MOST = 10_000
-"""Most users that a share holds out; beyond them an interval gains little. It seeds the draws, too, as in training."""
-
-VALIDATION_SHARE = 0.1
+VALIDATION_FRACTION = 0.1
 """Of the users, or of the purchases before the cut, to choose on where nothing else is asked for."""
 
 
-def generator(seed: int, *parts: int) -> np.random.Generator:
-    """The generator of a draw; without parts, the one with which `recae train` draws its held-out users.
+class Keys:
+    """The keys of a shop's users and items for a seed, by which everything here is held out."""
 
-    The parts are numbers from 1: a seed sequence that ends in zeros is the one without them.
-    """
-    return np.random.default_rng([seed, AT_MOST, *parts])
+    def __init__(self, interactions: Interactions, seed: int) -> None:
+        self.users: UserKeys = user_keys(interactions.users, seed)
+        self._items = item_keys(interactions.items, seed)
+
+    def of(self, matrix: sp.csr_matrix, rows: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+        """The key of each stored entry, (nnz,), of a matrix (B, I) whose rows are these users, (B,); None: all."""
+        users = self.users.items
+        return pair_keys(matrix, users if rows is None else users[rows], self._items)
+
+    def part(self, matrix: sp.csr_matrix, rows: NDArray[np.int64], fraction: float) -> Pair:
+        """The items of some users (B,) of a matrix (U, I), parted into histories and held-out items, (B, I) each."""
+        histories = sp.csr_matrix(matrix[rows])
+        return hold_out_items(histories, self.of(histories, rows), fraction)
 
 
-def draw_test_and_validation(
-    n_users: int,
-    eligible: NDArray[np.int64],
-    options: ProtocolOptions,
-    rng: np.random.Generator,
-    who: str,
+def held_out_users(
+    eligible: NDArray[np.int64], n_test: int, n_validation: int, keys: UserKeys
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the users to test and to choose on, of the `eligible` ones; both ascending, no user twice.
+    """Rows of the users to measure on and to choose on, of the `eligible` ones; both rising, no user twice.
+
+    Each of the two has an order of its own, and the users to measure on come first. So a new user exchanges one user
+    of each at most, and does not turn users to measure on into users to choose on; the numbers may grow.
+    """
+    test = np.sort(smallest(eligible, keys.test, n_test))
+    left = np.setdiff1d(eligible, test, assume_unique=True)
+    return test, np.sort(smallest(left, keys.validation, n_validation))
+
+
+def choose_users(
+    eligible: NDArray[np.int64], options: ProtocolOptions, keys: UserKeys, who: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the users to test and to choose on, as many as the options ask for; both rising, no user twice.
 
     With the default options they are the ones that `recae train` holds out: a share is of all users, at least one,
     at most 10,000, and leaves as many eligible users to learn as are tested. Raises DataError, with the counts, where
     the users do not suffice; `who` says who is eligible.
     """
-    test, validation = options.test_users, options.validation_users
+    test, validation, n_users = options.test_users, options.validation_users, keys.test.size
     parts = 2 if validation == 0 else 3  # test, choose, learn
     if eligible.size < parts:
         raise DataError(
@@ -61,33 +86,30 @@ def draw_test_and_validation(
             f"{n_test:,} users to test and {n_validation:,} to choose on were asked for, but of {n_users:,} users "
             f"only {eligible.size:,} are {who}, and one at least has to learn; ask for fewer"
         )
-    order = rng.permutation(eligible)
-    return np.sort(order[n_validation : n_validation + n_test]), np.sort(order[:n_validation])
+    return held_out_users(eligible, n_test, n_validation, keys)
 
 
-def draw_validation(
-    n_users: int, eligible: NDArray[np.int64], options: ProtocolOptions, rng: np.random.Generator, spare: int
+def choose_validation_users(
+    eligible: NDArray[np.int64], options: ProtocolOptions, keys: UserKeys, spare: int
 ) -> NDArray[np.int64]:
-    """Rows of the users to choose on, ascending; of the eligible ones at least `spare` are left.
+    """Rows of the users to choose on, rising; of the eligible ones at least `spare` are left.
 
-    A share is of `n_users`, at least one and at most 10,000. Empty where none is asked for or can be spared. Raises
+    A share is of all users, at least one and at most 10,000. Empty where none is asked for or can be spared. Raises
     DataError where a number of users is asked for that there is not.
     """
-    asked = options.validation_users
+    asked, n_users = options.validation_users, keys.validation.size
     spared = max(eligible.size - spare, 0)
-    number = _number(VALIDATION_SHARE if asked is None else asked, n_users, spared)
+    number = _number(VALIDATION_FRACTION if asked is None else asked, n_users, spared)
     if number > spared:
         raise DataError(
             f"{number:,} users to choose on were asked for, but only {spared:,} of {n_users:,} can be held out; "
             "ask for fewer"
         )
-    return np.sort(rng.permutation(eligible)[:number])
+    return np.sort(smallest(eligible, keys.validation, number))
 
 
 def _number(asked: int | float, n_users: int, at_most: int) -> int:
-    if isinstance(asked, int) or asked == 0:
-        return int(asked)
-    return min(max(1, round(asked * n_users)), AT_MOST, at_most)
+    return int(asked) if isinstance(asked, int) or asked == 0 else fraction_of_users(asked, n_users, at_most)
 
 
 DECAYS = (1.0, 0.95, 0.9, 0.8, 0.6)
@@ -127,72 +149,49 @@ def choose_decay(
     return max(decays, key=quality)
 
 
-HELD_OUT_SHARE = 0.1
-HELD_OUT_AT_MOST = 10_000
-HELD_OUT_ITEMS = 0.2
-
-
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Who learns and who is held out: rows of the interactions, and the held-out users' histories in two parts."""
+    """Who learns and who is held out, and the held-out users' histories in two parts.
 
-    learners: NDArray[np.int64]
-    validation: tuple[sp.csr_matrix, sp.csr_matrix] | None
-    test: tuple[sp.csr_matrix, sp.csr_matrix] | None
+    codes             uint8 (users,): `LEARNED`, `VALIDATION` or `TEST`, as a model file holds them
+    validation, test  histories and held-out items of the users to choose on and to measure on, csr (B, I) each, in
+                      the order of their rows; None where nobody is held out
+    """
+
+    codes: NDArray[np.uint8]
+    validation: Pair | None
+    test: Pair | None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over who is held out; what goes on from a checkpoint must agree on it."""
+        return hashlib.sha256(self.codes.tobytes()).hexdigest()
+
+    @property
+    def learners(self) -> NDArray[np.int64]:
+        """Rows of the users who are learned from, rising."""
+        return np.flatnonzero(self.codes == LEARNED)
 
 
-def hold_out(interactions: Interactions, rng: np.random.Generator) -> HeldOut:
+def hold_out(interactions: Interactions, seed: int) -> HeldOut:
     """Holds out 10 % of the users (at most 10,000) to choose on, and as many others to measure on.
 
     A fifth of each held-out history is to be found from the rest; histories of one item cannot be parted and stay with
-    the learners. With fewer than three histories of two items or more, nobody is held out.
+    the learners. With fewer than three histories of two items or more, nobody is held out. These are the users, and
+    the items, of the protocol "strong" with its default options.
     """
     matrix = interactions.matrix
-    divisible = np.flatnonzero(np.diff(matrix.indptr) >= 2)
-    everybody = np.arange(interactions.n_users)
-    number = number_held_out(interactions.n_users, len(divisible), HELD_OUT_SHARE, HELD_OUT_AT_MOST)
+    eligible = np.flatnonzero(np.diff(matrix.indptr) >= 2)
+    number = number_held_out(interactions.n_users, eligible.size)
     if not number:
-        return HeldOut(everybody, None, None)
-    chosen = rng.permutation(divisible)[: 2 * number]
-    parts = [
-        fold_in_split(sp.csr_matrix(matrix[np.sort(users)]), HELD_OUT_ITEMS, rng=rng)
-        for users in (chosen[:number], chosen[number:])
-    ]
-    return HeldOut(np.setdiff1d(everybody, chosen), parts[0], parts[1])
-
-
-def weights_of(
-    weighting: Weighting, interactions: Interactions, learners: NDArray[np.int64]
-) -> NDArray[np.float32] | None:
-    """What each purchase of the learners weighs, by theirs alone, (nnz,); None where all weigh 1. ColumnError as
-    `Weighting.weights`.
-    """
-    return weighting.weights(Facts.of(interactions, learners)) if weighting else None
-
-
-def learners_of(recommender: Recommender) -> NDArray[np.bool_] | None:
-    """Which users `train` let the model learn from, (users,), found again by the seed; None where that is not known."""
-    metrics, seed = recommender.metadata.get("metrics"), recommender.model.config().get("seed")
-    if recommender.repeats:
-        return None  # another way of holding out
-    described = recommender.metadata.get("held_out")
-    if isinstance(described, Mapping):
-        seed = described.get("seed")
-    users, histories = recommender.users, recommender.histories
-    if users is None or histories is None or not isinstance(metrics, Mapping):
-        return None
-    if not isinstance(seed, int) or seed < 0:
-        return None
-    once = np.ones(histories.nnz, dtype=np.int32)
-    purchases = Interactions(histories, users, recommender.items, None, once)
-    held_out = hold_out(purchases, np.random.default_rng([seed, HELD_OUT_AT_MOST]))
-    parts = (held_out.test, held_out.validation)
-    found = [None if part is None else part[0].shape[0] for part in parts]
-    if found != [metrics.get("n_users"), metrics.get("validation_users")]:
-        return None  # another way of holding out
-    learners = np.zeros(len(users), dtype=np.bool_)
-    learners[held_out.learners] = True
-    return learners
+        return HeldOut(np.full(interactions.n_users, LEARNED, np.uint8), None, None)
+    keys = Keys(interactions, seed)
+    test, validation = held_out_users(eligible, number, number, keys.users)
+    return HeldOut(
+        _codes(interactions.n_users, test, validation),
+        keys.part(matrix, validation, HELD_OUT_ITEMS),
+        keys.part(matrix, test, HELD_OUT_ITEMS),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +206,8 @@ class HeldOutRepeats(HeldOut):
 
 def hold_out_repeats(
     events: Events,
-    rng: np.random.Generator,
+    users: IdMap,
+    seed: int,
     decay: float | None = None,
     decays: Sequence[float] = DECAYS,
 ) -> HeldOutRepeats:
@@ -215,32 +215,46 @@ def hold_out_repeats(
 
     The learners are all other users, with all their baskets. Nothing of the held-out users is learned from, not even
     their earlier baskets: these are the histories from which the last basket is to be found. Users with one basket
-    learn. With fewer than three users of two baskets or more, nobody is held out.
+    learn. With fewer than three users of two baskets or more, nobody is held out. These are the users of the protocol
+    "next-basket" with repeats and its default options.
 
     A decay that is not given is the one of `decays` with which personal frequency has the best NDCG@20 on the
     validation users. The same users are held out, whatever the decay. Raises ConfigError for a decay out of range.
     """
     eligible = np.flatnonzero(events.baskets >= 2)
-    everybody = np.arange(events.n_users)
-    if len(eligible) < 3:
+    number = number_held_out(events.n_users, eligible.size)
+    if not number:
         events.weights(given := DECAY if decay is None else decay)  # which checks it
-        return HeldOutRepeats(everybody, None, None, given)
-    share = min(max(1, round(HELD_OUT_SHARE * events.n_users)), HELD_OUT_AT_MOST)
-    number = min(share, len(eligible) // 3)
-    chosen = rng.permutation(eligible)[: 2 * number]
-    validation, test = np.sort(chosen[:number]), np.sort(chosen[number:])
-    learners = np.setdiff1d(everybody, chosen)
+        return HeldOutRepeats(np.full(events.n_users, LEARNED, np.uint8), None, None, given)
+    test, validation = held_out_users(eligible, number, number, user_keys(users, seed))
+    codes = _codes(events.n_users, test, validation)
     if decay is None:
         earlier, last = events.before_last(), sp.csr_matrix(events.last_baskets()[validation])
         decay = choose_decay(
-            sp.csr_matrix(events.weights()[learners]),
+            sp.csr_matrix(events.weights()[codes == LEARNED]),
             lambda decay: sp.csr_matrix(earlier.weights(decay)[validation]),
             last,
             decays,
         )
     parts = last_basket_out(events, decay)
 
-    def pair(users: NDArray[np.int64]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    def pair(users: NDArray[np.int64]) -> Pair:
         return sp.csr_matrix(parts[0][users]), sp.csr_matrix(parts[1][users])
 
-    return HeldOutRepeats(learners, pair(validation), pair(test), decay)
+    return HeldOutRepeats(codes, pair(validation), pair(test), decay)
+
+
+def _codes(n_users: int, test: NDArray[np.int64], validation: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """What a model file says of each user, (users,)."""
+    codes = np.full(n_users, LEARNED, dtype=np.uint8)
+    codes[test], codes[validation] = TEST, VALIDATION
+    return codes
+
+
+def weights_of(
+    weighting: Weighting, interactions: Interactions, learners: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """What each purchase of the learners weighs, by theirs alone, (nnz,); None where all weigh 1. ColumnError as
+    `Weighting.weights`.
+    """
+    return weighting.weights(Facts.of(interactions, learners)) if weighting else None

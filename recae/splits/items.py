@@ -10,8 +10,9 @@ from recae.errors import ConfigError, DataError
 from recae.ids import IdMap, shown
 from recae.interactions import Interactions
 from recae.sparse import pattern, take_entries, without
-from recae.splits.held_out import draw_validation, generator
-from recae.splits.parts import fold_in_split, last_bought
+from recae.splits.held_out import Keys, choose_validation_users
+from recae.splits.keys import user_keys
+from recae.splits.parts import hold_out_items, last_bought
 from recae.splits.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 from recae.splits.time import check_times
 
@@ -19,16 +20,16 @@ _SHOWN = 3  # examples in a message
 
 
 def weak(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """Of every user with enough items some, drawn at random, are to be found from the rest, which is learned from."""
+    """Of every user with enough items some, chosen at random, are to be found from the rest, which is learned from."""
     interactions = purchases.interactions
-    matrix = interactions.matrix
+    matrix, keys = interactions.matrix, Keys(interactions, seed)
     eligible = _large_enough(matrix, options)
-    held_out = _only(matrix, eligible)
-    _, held_out = fold_in_split(held_out, options.held_out, rng=generator(seed, 1))
+    whole = _only(matrix, eligible)
+    _, held_out = hold_out_items(whole, keys.of(whole), options.held_out)
     train = without(matrix, held_out)
-    fit, validation = _fold_in_validation(train, interactions.n_users, options, seed)
+    fit, validation = _fold_in_validation(train, options, keys)
     parts = Parts(
-        held=f"{options.percent} of the items of {{users}} ({{interactions}}), drawn at random, are to be found "
+        held=f"{options.percent} of the items of {{users}} ({{interactions}}), chosen at random, are to be found "
         "from their other items, which are learned from",
         chosen="of whose other items as many are taken out",
         train=train,
@@ -56,7 +57,7 @@ def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[
     held = last_bought(matrix, times) & _of(matrix, eligible)
     train = take_entries(matrix, ~held)
     enough = _large_enough(train, options)
-    chosen = draw_validation(interactions.n_users, enough, options, generator(seed, 2), spare=0)
+    chosen = choose_validation_users(enough, options, user_keys(interactions.users, seed), spare=0)
     second = last_bought(train, times[~held]) & _of(train, chosen)
     taken = take_entries(train, second)
     parts = Parts(
@@ -84,7 +85,7 @@ def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> lis
         raise ConfigError("the protocol 'pair' needs a test part beside the training part: give both")
     held_out = _in_ids_of(interactions, test)
     train = interactions.matrix
-    fit, validation = _fold_in_validation(train, interactions.n_users, options, seed)
+    fit, validation = _fold_in_validation(train, options, Keys(interactions, seed))
     users = np.flatnonzero(np.diff(held_out.indptr))
     parts = Parts(
         held="the given test part of {users} ({interactions}) is to be found from the given training part",
@@ -144,13 +145,14 @@ def _in_ids_of(train: Interactions, test: Interactions) -> sp.csr_matrix:
 
 
 def _fold_in_validation(
-    train: sp.csr_matrix, n_users: int, options: ProtocolOptions, seed: int
+    train: sp.csr_matrix, options: ProtocolOptions, keys: Keys
 ) -> tuple[sp.csr_matrix, Pair | None]:
     """The training side without what is taken out of some users' histories to choose on, and these histories."""
-    chosen = draw_validation(n_users, _large_enough(train, options), options, generator(seed, 2), spare=0)
+    chosen = choose_validation_users(_large_enough(train, options), options, keys.users, spare=0)
     if not chosen.size:
         return train, None
-    histories, held_out = fold_in_split(_only(train, chosen), options.held_out, rng=generator(seed, 3))
+    whole = _only(train, chosen)
+    histories, held_out = hold_out_items(whole, keys.of(whole), options.held_out)
     return without(train, held_out), (sp.csr_matrix(histories[chosen]), sp.csr_matrix(held_out[chosen]))
 
 

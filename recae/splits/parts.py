@@ -1,7 +1,7 @@
-"""Who and what is held out: users for strong generalisation, items for weak generalisation.
+"""Purchases parted in two: by items, by time, by baskets.
 
-Every split takes its random generator from the caller, gives disjoint parts that add up to what went in, and
-leaves its input as it was.
+Every split gives disjoint parts that add up to what went in, and leaves its input as it was. Nothing is random but by
+keys or a generator of the caller's.
 """
 
 import numpy as np
@@ -12,50 +12,45 @@ from recae.errors import ConfigError, DataError
 from recae.interactions import NO_TIME, Events, Interactions
 from recae.sparse import entry_rows, row_lengths, take_entries
 
+HELD_OUT_FRACTION = 0.1
+"""Of the users, held out to measure on where nothing else is asked for, and as many others to choose on."""
 
-def number_held_out(n_users: int, n_divisible: int, fraction: float = 0.1, at_most: int = 10_000) -> int:
+HELD_OUT_AT_MOST = 10_000
+"""Most users that a fraction holds out; beyond them an interval gains little."""
+
+HELD_OUT_ITEMS = 0.2
+"""Of a held-out user's items, to be found from the rest."""
+
+
+def number_held_out(n_users: int, n_divisible: int) -> int:
     """How many users a training holds out to choose on, and how many more to measure on.
 
-    `fraction` of the users, rounded, at least one and no more than `at_most`. Only those with two items or more can be
-    held out: no more than a third of them, of whom there are `n_divisible`, and so nobody where there are fewer than
-    three.
+    `HELD_OUT_FRACTION` of the users, rounded, at least one and no more than `HELD_OUT_AT_MOST`. Only those with two
+    items or more can be held out: no more than a third of them, of whom there are `n_divisible`, and so nobody where
+    there are fewer than three.
     """
-    return min(max(1, round(fraction * n_users)), at_most, n_divisible // 3)
+    return fraction_of_users(HELD_OUT_FRACTION, n_users, n_divisible // 3)
 
 
-def hold_out_users(
-    n_users: int, fraction: float = 0.1, at_most: int = 10_000, *, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Row numbers of randomly chosen users to hold out, in ascending order; at least one and never all.
-
-    Their number is `fraction` of the users, rounded, and no more than `at_most`.
-
-    Returns
-    -------
-    int64 ndarray of shape (number held out,)
-
-    Raises
-    ------
-    ConfigError
-        `fraction` is not between 0 and 1, or `at_most` is less than 1.
-    DataError
-        There are fewer than two users, so that none can be held out with one left to learn from.
-    """
-    _check_fraction(fraction, "users")
-    if at_most < 1:
-        raise ConfigError(f"at_most must be at least 1, but is {at_most}; allow one user or more")
-    if n_users < 2:
-        raise DataError(
-            f"holding users out needs at least 2 users, but there is {n_users}; use more purchases"
-        )
-    number = min(max(1, round(fraction * n_users)), at_most, n_users - 1)
-    return np.sort(rng.choice(n_users, size=number, replace=False)).astype(np.int64)
+def fraction_of_users(fraction: float, n_users: int, at_most: int) -> int:
+    """`fraction` of the users as a number: rounded, at least one, no more than `HELD_OUT_AT_MOST` and `at_most`."""
+    return min(max(1, round(fraction * n_users)), HELD_OUT_AT_MOST, at_most)
 
 
 def fold_in_split(
-    histories: sp.csr_matrix, fraction_held_out: float = 0.2, *, rng: np.random.Generator
+    histories: sp.csr_matrix, fraction_held_out: float = HELD_OUT_ITEMS, *, rng: np.random.Generator
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Parts each user's items at random into a history to fold in and items held out to be found.
+
+    As `hold_out_items`, with a random number of `rng` as the key of each entry.
+    """
+    return hold_out_items(histories, rng.random(histories.nnz), fraction_held_out)
+
+
+def hold_out_items(
+    histories: sp.csr_matrix, keys: NDArray[np.generic], fraction_held_out: float = HELD_OUT_ITEMS
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Parts each user's items into a history to fold in and those of the smallest keys, held out to be found.
 
     A user with n ≥ 2 items has `fraction_held_out` of n, rounded, held out, at least 1 and at most n - 1.
     A user with fewer keeps everything in the history and has nothing held out.
@@ -64,6 +59,8 @@ def fold_in_split(
     ----------
     histories : csr_matrix of shape (B, I)
         Without duplicate entries.
+    keys : ndarray of shape (nnz,)
+        Numbers by which the entries of each row are ordered.
 
     Returns
     -------
@@ -80,10 +77,10 @@ def fold_in_split(
     # the upper bound wins where it is below the lower one: nothing is held out of a single item
     n_held = np.clip(np.rint(fraction_held_out * sizes), 1, np.maximum(sizes - 1, 0)).astype(np.int64)
     users = entry_rows(histories)
-    shuffled = np.lexsort((rng.random(users.size), users))  # each user's entries in random order
+    ordered = np.lexsort((keys, users))  # each user's entries by their keys
     place = np.arange(users.size) - np.repeat(histories.indptr[:-1].astype(np.int64), sizes)
     held = np.zeros(users.size, dtype=np.bool_)
-    held[shuffled] = place < n_held[users]
+    held[ordered] = place < n_held[users]
     return take_entries(histories, ~held), take_entries(histories, held)
 
 

@@ -31,7 +31,7 @@ PROTOCOLS: Final = tuple(_MAKERS)
 """Names of the protocols.
 
 strong       users who are not learned from; part of each one's items is to be found from the rest
-weak         part of every user's items, drawn at random, from the rest, which is learned from
+weak         part of every user's items, chosen at random, from the rest, which is learned from
 last-out     the item that each user bought last, from the earlier ones
 time         what is bought from a moment on, from everything before it
 next-basket  the last baskets of users who are not learned from, from their earlier ones; with or without what they own

@@ -39,7 +39,7 @@ class ProtocolOptions:
     """How a protocol holds out.
 
     test_users        users to test: a share (above 0, below 1; at most 10,000 users) or a number (1 or more). "strong"
-                      and "next-basket" draw that many; the other protocols test everybody who has something held out.
+                      and "next-basket" take that many; the other protocols test everybody who has something held out.
     held_out          share of each test user's items that is to be found ("strong", "weak", "k-fold"); of all purchases
                       by time, the share that lies from the cut on ("time", where no cut is given)
     folds             parts of the users ("k-fold")

@@ -10,7 +10,7 @@ from recae.cores import core_of
 from recae.errors import ConfigError, DataError
 from recae.interactions import NO_TIME, Events
 from recae.sparse import pattern
-from recae.splits.held_out import DECAY, VALIDATION_SHARE, choose_decay
+from recae.splits.held_out import DECAY, VALIDATION_FRACTION, choose_decay
 from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 
 _UNITS = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
@@ -18,7 +18,7 @@ _EPOCH_SIZED = 10**8  # seconds, the year 1973: counts from another beginning st
 _FAR_APART = 100  # between two units lie three digits; no shop's purchases of one unit leave such a gap
 
 
-def moment(seconds: int) -> str:
+def shown_time(seconds: int) -> str:
     """Seconds since 1970 as text in UTC, such as 2011-12-09 12:50:00; the day alone at midnight."""
     day, _, time = str(np.datetime64(int(seconds), "s")).partition("T")
     return day if time == "00:00:00" else f"{day} {time}"
@@ -53,7 +53,7 @@ def check_times(times: NDArray[np.int64] | None) -> NDArray[np.bool_]:
     if first == int(times.max()):
         raise DataError(
             f"a split by time needs purchases at different times, but all {int(known.sum()):,} known times are "
-            f"{moment(first)}; name another column with --time-column, or choose another protocol"
+            f"{shown_time(first)}; name another column with --time-column, or choose another protocol"
         )
     return known
 
@@ -80,20 +80,20 @@ def check_units(times: NDArray[np.int64]) -> None:
             above = int((times > low[-1]).sum())
             raise DataError(
                 f"a split by time needs times of one unit, but they mix seconds and {name}: {below:,} lie near "
-                f"{moment(low[0])} ({low[0]:,} s), {above:,} near {moment(high[0])} ({high[0]:,} s), which is "
+                f"{shown_time(low[0])} ({low[0]:,} s), {above:,} near {shown_time(high[0])} ({high[0]:,} s), which is "
                 f"about {factor:,} times as much; write all of them in one unit"
             )
 
 
-def cut_for(times: NDArray[np.int64], share: float) -> int:
-    """The earliest moment from which on there are at most `share` of the times (n,), all known; never the first one.
+def cut_for(times: NDArray[np.int64], fraction: float) -> int:
+    """The earliest moment from which on there are at most `fraction` of the times (n,), all known; never the first one.
 
     Where already the last moment holds more, it is the last one. At least two different times are needed.
     """
-    moments, counts = np.unique(times, return_counts=True)
+    distinct, counts = np.unique(times, return_counts=True)
     from_then_on = counts[::-1].cumsum()[::-1]  # how many lie at or after each moment
-    fits = np.flatnonzero(from_then_on <= share * times.size)
-    return int(moments[max(int(fits[0]) if fits.size else moments.size - 1, 1)])
+    fits = np.flatnonzero(from_then_on <= fraction * times.size)
+    return int(distinct[max(int(fits[0]) if fits.size else distinct.size - 1, 1)])
 
 
 def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
@@ -125,8 +125,8 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     before, after = events.where(known & (times < cut)), events.where(known & (times >= cut))
     if not before.n_events or not after.n_events:
         raise DataError(
-            f"the cut at {moment(cut)} leaves {before.n_events:,} purchases before it and {after.n_events:,} from it "
-            f"on: the times go from {moment(times[known].min())} to {moment(times[known].max())}; "
+            f"the cut at {shown_time(cut)} leaves {before.n_events:,} purchases before it and {after.n_events:,} from "
+            f"it on: the times go from {shown_time(times[known].min())} to {shown_time(times[known].max())}; "
             "choose a cut in between"
         )
     customers = np.unique(before.user)
@@ -156,10 +156,10 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     first_after = f"{counted(newcomers, 'user')} who first bought after the cut"
     without_time = f"{counted(lacking, 'purchase')} without a known time"
     parts = Parts(
-        held=f"what {{users}} bought from {moment(cut)} UTC on ({{interactions}}"
+        held=f"what {{users}} bought from {shown_time(cut)} UTC on ({{interactions}}"
         + (", owned items among them" if options.repeats else " of items that they did not own")
         + ") is to be found from what they bought before",
-        chosen=f"by what they bought from {moment(start)} UTC on" if period else "",
+        chosen=f"by what they bought from {shown_time(start)} UTC on" if period else "",
         train=_pattern(before),
         fit=fit,
         validation=pair,
@@ -199,7 +199,7 @@ def _period(before: Events, options: ProtocolOptions) -> tuple[int, Events, Even
     times: NDArray[np.int64] = np.asarray(before.time)
     if options.validation_users == 0 or times.min() == times.max():
         return None
-    start = cut_for(times, VALIDATION_SHARE)
+    start = cut_for(times, VALIDATION_FRACTION)
     return start, before.where(times < start), before.where(times >= start)
 
 

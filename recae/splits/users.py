@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from recae.errors import DataError
 from recae.sparse import pattern, without
-from recae.splits.held_out import choose_decay, draw_test_and_validation, draw_validation, generator
-from recae.splits.parts import fold_in_split, last_basket_out
+from recae.splits.held_out import Keys, choose_decay, choose_users, choose_validation_users
+from recae.splits.keys import smallest, user_keys
+from recae.splits.parts import last_basket_out
 from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, make_task
 from recae.splits.time import check_times, check_units
 
@@ -21,21 +22,17 @@ def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
     (ML-20M), 40,000 (Netflix) or 50,000 (MSD) users is held out, and as many users to choose on.
     """
     interactions = purchases.interactions
-    matrix, rng = interactions.matrix, generator(seed)
-    test, chosen = draw_test_and_validation(
-        interactions.n_users, _large_enough(matrix, options), options, rng, _who(options)
-    )
+    matrix, keys = interactions.matrix, Keys(interactions, seed)
+    test, chosen = choose_users(_large_enough(matrix, options), options, keys.users, _who(options))
     learners = np.setdiff1d(np.arange(interactions.n_users), np.concatenate([test, chosen]))
-    # first the users to choose on: what is drawn for them does not depend on the test users' items
-    validation = _parted(matrix, chosen, options, rng)
-    histories, held_out = fold_in_split(sp.csr_matrix(matrix[test]), options.held_out, rng=rng)
+    histories, held_out = keys.part(matrix, test, options.held_out)
     parts = Parts(
-        held=f"{options.percent} of the items of {{users}} who are not learned from ({{interactions}}), drawn at "
+        held=f"{options.percent} of the items of {{users}} who are not learned from ({{interactions}}), chosen at "
         "random, are to be found from their other items",
         chosen="held out alike",
         train=sp.csr_matrix(matrix[np.union1d(learners, chosen)]),
         fit=sp.csr_matrix(matrix[learners]),
-        validation=validation,
+        validation=keys.part(matrix, chosen, options.held_out) if chosen.size else None,
         users=test,
         histories=histories,
         held_out=held_out,
@@ -46,9 +43,12 @@ def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
 
 
 def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """As `strong`, once for each of `options.folds` parts of the users; every user with enough items is tested once."""
+    """As `strong`, once for each of `options.folds` parts of the users; every user with enough items is tested once.
+
+    The parts follow one another in the order in which "strong" takes users to test, whose test users so come first.
+    """
     interactions = purchases.interactions
-    matrix = interactions.matrix
+    matrix, keys = interactions.matrix, Keys(interactions, seed)
     eligible = _large_enough(matrix, options)
     if eligible.size < options.folds:
         raise DataError(
@@ -56,23 +56,19 @@ def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
             f"{eligible.size:,} are such; use fewer folds, or more purchases"
         )
     tasks = []
-    for fold, members in enumerate(np.array_split(generator(seed).permutation(eligible), options.folds)):
+    for fold, members in enumerate(np.array_split(smallest(eligible, keys.users.test), options.folds)):
         test = np.sort(members)
         others = np.setdiff1d(np.arange(interactions.n_users), test)
-        chosen = draw_validation(
-            interactions.n_users, np.setdiff1d(eligible, test), options, generator(seed, 1 + fold, 1), spare=1
-        )
+        chosen = choose_validation_users(np.setdiff1d(eligible, test), options, keys.users, spare=1)
         learners = np.setdiff1d(others, chosen)
-        histories, held_out = fold_in_split(
-            sp.csr_matrix(matrix[test]), options.held_out, rng=generator(seed, 1 + fold, 3)
-        )
+        histories, held_out = keys.part(matrix, test, options.held_out)
         parts = Parts(
             held=f"part {fold + 1} of {options.folds} of the users: {options.percent} of the items of {{users}} "
-            "who are not learned from ({interactions}), drawn at random, are to be found from their other items",
+            "who are not learned from ({interactions}), chosen at random, are to be found from their other items",
             chosen="held out alike",
             train=sp.csr_matrix(matrix[others]),
             fit=sp.csr_matrix(matrix[learners]),
-            validation=_parted(matrix, chosen, options, generator(seed, 1 + fold, 2)),
+            validation=keys.part(matrix, chosen, options.held_out) if chosen.size else None,
             users=test,
             histories=histories,
             held_out=held_out,
@@ -105,7 +101,7 @@ def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     who = f"users of two baskets or more{'' if options.repeats else ', something new in the last,'} and enough items"
     if eligible.size < 2 and events.time is not None and (events.baskets < 2).all():
         check_times(events.time)  # which says if they are all the same
-    test, chosen = draw_test_and_validation(events.n_users, eligible, options, generator(seed), who)
+    test, chosen = choose_users(eligible, options, user_keys(interactions.users, seed), who)
     learners = np.setdiff1d(np.arange(events.n_users), np.concatenate([test, chosen]))
     fit = sp.csr_matrix(interactions.matrix[learners])
     before = events.before_last()
@@ -144,10 +140,3 @@ def _large_enough(matrix: sp.csr_matrix, options: ProtocolOptions) -> NDArray[np
 
 def _who(options: ProtocolOptions) -> str:
     return f"users of {options.min_items} items or more"
-
-
-def _parted(
-    matrix: sp.csr_matrix, users: NDArray[np.int64], options: ProtocolOptions, rng: np.random.Generator
-) -> Pair | None:
-    """The items of some users, parted as those of the test users are; None without users."""
-    return fold_in_split(sp.csr_matrix(matrix[users]), options.held_out, rng=rng) if users.size else None
