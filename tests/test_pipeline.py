@@ -24,7 +24,7 @@ from recae.ingest import read_interactions
 from recae.interactions import Interactions
 from recae.modelfile import load, save
 from recae.pipeline import measure, train
-from recae.recommender import Recommender
+from recae.recommender import LEARNED, TEST, VALIDATION, Recommender
 from recae.selection.fit import make_config
 from recae.splits import parts
 from recae.splits.held_out import HeldOut, hold_out
@@ -205,6 +205,16 @@ def test_metadata(tmp_path: Path) -> None:
     assert set(metadata["versions"]) == {"recae", "numpy", "scipy", "numba", "torch"}
     save(recommender, tmp_path / "m.recae")
     assert load(tmp_path / "m.recae").metadata == json.loads(json.dumps(metadata))
+
+
+@pytest.mark.parametrize(("sizes", "numbers"), [([5] * 60, [48, 6, 6]), ([1, 1, 4, 1, 4], [5, 0, 0])])
+def test_the_model_file_says_who_was_held_out(tmp_path: Path, sizes: list[int], numbers: list[int]) -> None:
+    purchases = shop(sizes)
+    save(train(purchases, kind="popularity", seed=7), tmp_path / "m.recae")
+    held_out = load(tmp_path / "m.recae").held_out
+    assert held_out is not None
+    assert held_out.tolist() == hold_out(purchases, 7).codes.tolist()
+    assert [int((held_out == code).sum()) for code in (LEARNED, VALIDATION, TEST)] == numbers
 
 
 def test_an_import_without_an_installation_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

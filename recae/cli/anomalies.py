@@ -101,20 +101,19 @@ def anomalies(
     from recae.modelfile import load
 
     recommender = load(model_path)
-    learners = recommender.learners
-    if learners is None:
-        message("the model file does not say which users it learned from: all are compared with one another")
     n_users = 0 if recommender.users is None else len(recommender.users)
     what = "judging users" if of_users else "judging purchases of users"
     judge = user_anomalies if of_users else purchase_anomalies
     with progress(what, n_users) as on_users:
-        found: Any = judge(recommender, learners=learners, on_users=on_users)
+        found: Any = judge(recommender, learners=recommender.learners, on_users=on_users)
     judged, able = found.users.size, (found.purchases if of_users else found).users
     too_short = n_users - int((able[1:] != able[:-1]).sum() + 1)
     message(
         f"judged {judged:,} {'users' if of_users else 'purchases'}"
         + (f"; {_users(too_short)} fewer than 2 items and cannot be judged" if too_short else "")
     )
+    if recommender.learners is None:
+        message("the model file does not say which users it learned from: all are compared with one another")
     batches: Any = user_batches if of_users else purchase_batches
     if out is not None:
         from recae.tables import write_table
