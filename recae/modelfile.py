@@ -64,7 +64,8 @@ from safetensors import SafetensorError, safe_open
 from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
 from recae.files import DTYPES, atomic_path, json_text, write_tensors
 from recae.ids import IdMap
-from recae.models import KINDS, Model
+from recae.kinds import model_class, model_kinds
+from recae.models import Model
 from recae.models.base import reads_values
 from recae.recommender import TEST, VALIDATION, Recommender
 from recae.settings import current_names
@@ -198,10 +199,10 @@ def _read_metadata(file: Any) -> dict[str, Any]:
     kind, config = metadata.get("kind"), metadata.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise _damaged("its metadata lacks the model's kind or configuration")
-    if kind not in KINDS:
+    if kind not in model_kinds():
         raise ModelFileError(
-            f"it holds a model of kind {_short(kind)}, but this recae knows {', '.join(sorted(KINDS))}; "
-            "update recae or train the model again"
+            f"it holds a model of kind {_short(kind)}, but this recae knows {', '.join(sorted(model_kinds()))}; "
+            "update recae, install the plugin that brings this kind, or train the model again"
         )
     if not _is_count(metadata.get("n_items")):
         raise _damaged(f"n_items is {_short(metadata.get('n_items'))}, not a whole number")
@@ -306,7 +307,8 @@ def _read_histories(file: Any, n_users: int, n_items: int, with_values: bool) ->
 
 def _build_model(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_items: int) -> Model:
     try:
-        return KINDS[metadata["kind"]].from_arrays(metadata["config"], arrays, n_items)
+        model: Model = model_class(metadata["kind"]).from_arrays(metadata["config"], arrays, n_items)
+        return model
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A configuration of the wrong types is the file's fault, however a model stumbles over it.
         raise _damaged(f"its configuration does not describe a model ({_one_line(error)})") from error

@@ -20,9 +20,17 @@ from recae.files import check_writable
 from recae.filters import Filters
 from recae.ingest import read_events, read_with_report
 from recae.interactions import Interactions
+from recae.kinds import DEFAULT, decay_setting, find
 from recae.models import Model, Popularity
 from recae.recommender import Recommender
-from recae.selection.fit import DEFAULT_KIND, batch_size_of, check_weighting, fit_config, make_config
+from recae.selection.fit import (
+    batch_size_of,
+    check_checkpoints,
+    check_repeats,
+    check_weighting,
+    fit_config,
+    make_config,
+)
 from recae.splits.held_out import HeldOut, hold_out, hold_out_repeats, weights_of
 from recae.splits.protocols import reading_options
 from recae.training.callbacks import Engine, Hooks, Progress, check_kind
@@ -127,7 +135,7 @@ def train(
               pattern, "-", or the URL of a database
     columns   options of `recae.ingest.read_with_report`: names of columns, and what to read of a database
     filters   which of the purchases of a table count, as `read_with_report` applies them; None: all
-    kind      name of the model, one of `recae.selection.fit.CONFIGS`; None: `DEFAULT_KIND`
+    kind      name of the model, one of `recae.kinds.known`; None: `recae.kinds.DEFAULT`
     device    "auto", "cpu" or "cuda"
     checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
     repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
@@ -149,13 +157,10 @@ def train(
     TrainingError when training fails.
     """
     progress = progress or Progress()
-    kind, weighting = kind or DEFAULT_KIND, weights or Weighting()
+    kind, weighting = kind or DEFAULT, weights or Weighting()
     config = make_config(kind, settings)
-    if kind == "frequency" and not repeats:
-        raise ConfigError(
-            "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
-            "(repeats=True), or train another kind"
-        )
+    check_repeats(kind, repeats, "train another kind")
+    check_checkpoints(kind, checkpoints)
     check_weighting(kind, config, weighting, repeats)
     if engine is not None:
         check_kind(kind, config, device, weighted=bool(weighting))
@@ -270,10 +275,8 @@ def _read_repeats(
     interactions, events, report = read_events(source, **columns, **weighting.reading())
     progress.on_report(report)
     decay = None
-    if kind == "frequency":
-        decay = config.decay
-    elif kind in ("blend", "auto"):
-        decay = config.parts.get("frequency.decay")
+    if setting := decay_setting(kind):
+        decay = config.parts.get(setting) if find(kind).parts else getattr(config, setting)
     held_out = hold_out_repeats(events, interactions.users, config.seed, decay)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     histories = events.weights(held_out.decay)
@@ -283,12 +286,11 @@ def _read_repeats(
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:
     """The configuration with the decay that the histories are weighted with, where the kind has a use for it."""
-    if kind == "frequency":
-        return config.updated(decay=decay)
-    chosen = kind == "blend" and (config.components is None or "frequency" in config.components)
-    if chosen or (kind == "auto" and "frequency" in config.kinds()):
-        return config.updated(parts={**config.parts, "frequency.decay": decay})
-    return config
+    parts = find(kind).parts
+    setting = decay_setting(kind, getattr(config, parts) if parts else None)
+    if setting is None:
+        return config
+    return config.updated(**({"parts": {**config.parts, setting: decay}} if parts else {setting: decay}))
 
 
 def _baselines(purchases: _Purchases, repeats: bool) -> dict[str, Model]:

@@ -53,14 +53,15 @@ from recall_data import say
 from recae.cli.output import print_table
 from recae.errors import ConfigError, RecaeError
 from recae.evaluation import bootstrap_mean, evaluate
+from recae.kinds import known
 from recae.models import Model
 from recae.selection.baselines import parse_assignments
-from recae.selection.fit import CONFIGS, fit_config, make_config
+from recae.selection.fit import fit_config, make_config
 from recae.settings import choose_kind
 from recae.training.callbacks import Hooks
 
 HEAD = ["model", "published as", "metric", "ours", "95 %", "published", "difference", "covered", "source"]
-FITTABLE = {kind: config for kind, config in CONFIGS.items() if kind not in ("auto", "frequency")}
+FITTABLE = [row.name for row in known().values() if row.model and not row.needs_repeats]
 
 
 @click.command(help=__doc__, context_settings={"max_content_width": 124})

@@ -57,15 +57,14 @@ from recall_data import FRACTION, Task, check_task, read_task, say
 from recae.errors import ConfigError, RecaeError
 from recae.evaluation import Evaluation, evaluate
 from recae.evaluation.intervals import bootstrap_mean
-from recae.selection.fit import CONFIGS, fit_config
+from recae.kinds import SETTINGS, model_kinds
+from recae.selection.fit import fit_config
 from recae.settings import build_config, choose_kind, parse_settings
 from recae.splits.parts import fold_in_split
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
-KINDS = {
-    kind: config for kind, config in CONFIGS.items() if kind != "auto"
-}  # which chooses on validation users
+KINDS = {kind: SETTINGS[kind] for kind in model_kinds()}
 
 
 @click.command(help=__doc__, context_settings={"max_content_width": 118})

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import scipy.sparse as sp
 
-from recae.kinds import fit
 from recae.models import Blend, Frequency, ItemKNN, Model, Popularity
 from recae.models.blend import Part
+from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
 from recae.training.config import SigmoidConfig
 from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
@@ -42,13 +42,13 @@ FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
     "bpr": lambda matrix: fit_bpr(matrix, BPR, Hooks())[0],
     "blend": blend,
     "deep": lambda matrix: fit_deep(matrix, DEEP, Hooks())[0],
-    "ease": lambda matrix: fit("ease", matrix, EaseConfig())[0],
-    "edlae": lambda matrix: fit("edlae", matrix, EdlaeConfig())[0],
-    "sparse-linear": lambda matrix: fit("sparse-linear", matrix, SparseLinearConfig(neighbours=4))[0],
+    "ease": lambda matrix: fit_simple("ease", matrix, EaseConfig())[0],
+    "edlae": lambda matrix: fit_simple("edlae", matrix, EdlaeConfig())[0],
+    "sparse-linear": lambda matrix: fit_simple("sparse-linear", matrix, SparseLinearConfig(neighbours=4))[0],
     "popularity": Popularity.fit,
     "frequency": Frequency.fit,
     "itemknn": ItemKNN.fit,
     "sigmoid": lambda matrix: train_sigmoid(matrix, SIGMOID)[0],
-    "multvae": lambda matrix: fit("multvae", matrix, MULTVAE)[0],
-    "recvae": lambda matrix: fit("recvae", matrix, RECVAE)[0],
+    "multvae": lambda matrix: fit_simple("multvae", matrix, MULTVAE)[0],
+    "recvae": lambda matrix: fit_simple("recvae", matrix, RECVAE)[0],
 }

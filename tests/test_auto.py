@@ -13,11 +13,12 @@ from known import MATRIX, PAIR, USERS, Known
 
 from recae.errors import TrainingError
 from recae.files import json_text
+from recae.kinds import SETTINGS
 from recae.models import Model
 from recae.models.blend import Blend
 from recae.selection import auto as search
 from recae.selection.auto import AutoConfig, fit_auto
-from recae.selection.fit import CONFIGS, fit_config, make_config
+from recae.selection.fit import fit_config, make_config
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
@@ -57,7 +58,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     def fit_of(kind: str) -> Fit:
         return lambda hooks: Known(5 + 5 * ranks.index(kind) if kind in ranks else 1)
 
-    world = World(Clock(), {kind: fit_of(kind) for kind in CONFIGS}, [], [])
+    world = World(Clock(), {kind: fit_of(kind) for kind in SETTINGS}, [], [])
 
     def fit_kind(kind: str, settings: dict[str, Any], matrix: Any, validation: Any, hooks: Hooks) -> Any:
         world.tried.append((kind, settings))

@@ -10,9 +10,8 @@ import scipy.sparse as sp
 from known import ITEMS, MATRIX, PAIR, Known
 
 from recae.errors import ConfigError
-from recae.kinds import Size, seconds_for
+from recae.kinds import SETTINGS, Size, seconds_for
 from recae.selection.auto import AutoConfig, Trial, choose, fit_auto, seconds_of
-from recae.selection.fit import CONFIGS
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
 
@@ -156,9 +155,9 @@ def test_expected_times_grow_with_the_data() -> None:
     assert (small.users, small.items, small.interactions) == (200, ITEMS, MATRIX.nnz)
     assert small.pairs == sum(len(MATRIX[u].indices) ** 2 for u in range(200))
     large = Size(100_000, 50_000, 5_000_000, 10**9, 10_000, 512, 10)
-    for kind in [*CONFIGS, "unheard-of"]:
+    for kind in [*SETTINGS, "unheard-of"]:
         assert 0 < seconds_for(kind, small) < seconds_for(kind, large)
     assert seconds_for("unheard-of", large) == max(
-        seconds_for(kind, large) for kind in CONFIGS if kind != "auto"
+        seconds_for(kind, large) for kind in SETTINGS if kind != "auto"
     )
     assert seconds_for("popularity", large) < seconds_for("sigmoid", large) < seconds_for("multvae", large)

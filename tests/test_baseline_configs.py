@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError
-from recae.kinds import KINDS_OF_TRAINING, fit
-from recae.models import KINDS, ItemKNN, Popularity
+from recae.kinds import find, model_class
+from recae.models import ItemKNN, Popularity
+from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
 from recae.training.kinds.baselines import (
     NEIGHBOURS,
@@ -73,17 +74,17 @@ def test_weightings_are_listed(weighting):
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_every_kind_is_fitted_by_its_defaults(purchases, kind):
-    assert KINDS_OF_TRAINING[kind].config is CONFIGS[kind]
+    assert find(kind).settings_class() is CONFIGS[kind]
     told = []
-    model, epochs = fit(kind, purchases, CONFIGS[kind](seed=7), Hooks(on_message=told.append))
-    assert type(model) is KINDS[kind]
+    model, epochs = fit_simple(kind, purchases, CONFIGS[kind](seed=7), Hooks(on_message=told.append))
+    assert type(model) is model_class(kind)
     assert epochs == []
     config = model.config()
     assert config["seed"] == 7
     assert set(config) == set(CONFIGS[kind]().as_dict())
     assert None not in config.values()
     assert CONFIGS[kind](**config).as_dict() == config  # what was resolved can be asked for again
-    again, _ = fit(kind, purchases, CONFIGS[kind](**config))
+    again, _ = fit_simple(kind, purchases, CONFIGS[kind](**config))
     assert again.score(purchases).tobytes() == model.score(purchases).tobytes()
     restored = type(model).from_arrays(config, model.arrays(), 25)
     assert restored.config() == config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from recae.modelfile import load, save
 from recae.models import Blend, ItemKNN, Model, Popularity, find_encoder
 from recae.models.blend import Part
 from recae.recommender import Recommender
-from recae.selection import blend as fitting
 from recae.selection.blend import BlendConfig, Candidates, choose_components, fit_blend, fit_spread
 from recae.selection.fit import fit_kind, make_config
 from recae.training.callbacks import Hooks
@@ -25,6 +25,7 @@ from recae.training.checkpoint import Checkpoints
 from recae.training.config import SigmoidConfig
 from recae.training.kinds.sigmoid import train_sigmoid
 
+put_together = partial(fit_blend, fit=fit_kind)
 QUICK = {"components": "sigmoid,itemknn", "sigmoid.factors": 8, "sigmoid.epochs": 4, "itemknn.k": 5}
 
 
@@ -149,7 +150,7 @@ def test_the_search_does_no_worse_than_a_grid(parts: list[Model]) -> None:
 
 def test_fitted_on_validation_users() -> None:
     told: list[str] = []
-    model, epochs, report = fit_blend(
+    model, epochs, report = put_together(
         purchases(), make_config("blend", QUICK), pair(), Hooks(on_message=told.append)
     )
     assert isinstance(model, Blend)
@@ -162,18 +163,16 @@ def test_fitted_on_validation_users() -> None:
     assert told[-1].startswith("validation NDCG@20: sigmoid 0.")
 
 
-def test_without_validation_users_some_purchases_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_validation_users_some_purchases_are_held_out() -> None:
     seen: list[sp.csr_matrix] = []
-    original = fitting.fit_registered
 
-    def spy(kind: str, matrix: sp.csr_matrix, config: Any, hooks: Hooks) -> Any:
+    def spy(kind: str, settings: Any, matrix: sp.csr_matrix, validation: Any, hooks: Hooks) -> Any:
         seen.append(matrix)
         assert hooks.validate is None
-        return original(kind, matrix, config, hooks)
+        return fit_kind(kind, settings, matrix, validation, hooks)
 
-    monkeypatch.setattr(fitting, "fit_registered", spy)
     matrix = purchases()
-    fit_kind("blend", QUICK, matrix)
+    fit_blend(matrix, make_config("blend", QUICK), None, Hooks(), fit=spy)
     first, last = seen[0], seen[-1]
     assert last is matrix
     assert 0.7 * matrix.nnz < first.nnz < 0.85 * matrix.nnz
@@ -232,19 +231,21 @@ def test_settings_of_a_part_that_was_not_chosen_are_refused() -> None:
         BlendConfig(parts={"popularity.seed": 3})
     config = BlendConfig(parts={"frequency.decay": 0.5})  # a part where people rebuy
     with pytest.raises(ConfigError, match="sets nothing"):
-        fit_blend(purchases(), config, pair(), Hooks())
+        put_together(purchases(), config, pair(), Hooks())
 
 
 def test_checkpoints_hold_one_training(tmp_path: Path) -> None:
     config = make_config("blend", {"components": "itemknn,popularity"})
     with pytest.raises(ConfigError, match="0 parts of this blend"):
-        fit_blend(purchases(), config, pair(), Hooks(checkpoints=Checkpoints(tmp_path / "c")))
+        put_together(purchases(), config, pair(), Hooks(checkpoints=Checkpoints(tmp_path / "c")))
 
 
 def test_with_nobody_to_choose_on_the_parts_weigh_the_same() -> None:
     said: list[str] = []
     alone = sp.csr_matrix(sp.identity(6, dtype=np.float32))
-    model, epochs, report = fit_blend(alone, make_config("blend", QUICK), None, Hooks(on_message=said.append))
+    model, epochs, report = put_together(
+        alone, make_config("blend", QUICK), None, Hooks(on_message=said.append)
+    )
     assert [part["weight"] for part in _described(model)] == [0.5, 0.5]
     assert len(epochs) == 4
     assert report["blend"]["weights"] == {"sigmoid": 0.5, "itemknn": 0.5}
@@ -283,27 +284,26 @@ def test_no_checkpoint_of_what_is_fitted_only_to_choose_weights(tmp_path: Path) 
         seen.append(int((tmp_path / "c").exists()))
 
     hooks = Hooks(checkpoints=Checkpoints(tmp_path / "c"), on_start=on_start)
-    fit_blend(purchases(), make_config("blend", QUICK), None, hooks)
+    put_together(purchases(), make_config("blend", QUICK), None, hooks)
     assert seen == [0, 0]  # two trainings began, and there was none when the second did
     assert (tmp_path / "c").exists()
 
 
-def test_what_is_solved_already_is_not_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_solved_already_is_not_solved_again() -> None:
     fitted: list[str] = []
-    real = fitting.fit_registered
 
-    def fit(kind: str, *arguments: Any, **options: Any) -> Any:
+    def fit(kind: str, *arguments: Any) -> Any:
         fitted.append(kind)
-        return real(kind, *arguments, **options)
+        return fit_kind(kind, *arguments)
 
-    monkeypatch.setattr(fitting, "fit_registered", fit)
+    put_together = partial(fit_blend, fit=fit)
     matrix, solved = purchases(), Hooks(solved={})
     config, other = (make_config("blend", {**QUICK, "sigmoid.epochs": epochs}) for epochs in (4, 3))
-    fit_blend(matrix, config, pair(), solved)
-    again, _, _ = fit_blend(matrix, other, pair(), solved)
+    put_together(matrix, config, pair(), solved)
+    again, _, _ = put_together(matrix, other, pair(), solved)
     assert fitted == ["sigmoid", "itemknn", "sigmoid"]
-    fresh, _, _ = fit_blend(matrix, other, pair(), Hooks())
+    fresh, _, _ = put_together(matrix, other, pair(), Hooks())
     np.testing.assert_array_equal(again.score(matrix), fresh.score(matrix))
     assert again.config() == fresh.config()
-    fit_blend(matrix, make_config("blend", {**QUICK, "itemknn.k": 6}), pair(), solved)
+    put_together(matrix, make_config("blend", {**QUICK, "itemknn.k": 6}), pair(), solved)
     assert fitted[-2:] == ["sigmoid", "itemknn"]

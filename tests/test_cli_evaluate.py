@@ -19,8 +19,9 @@ from commands import recae, refused, start
 from jobs import interactions
 from reports import full_report
 
+from recae.kinds import evaluated as evaluated_kinds
 from recae.modelfile import describe
-from recae.selection.evaluate import EVALUATED, evaluate_purchases
+from recae.selection.evaluate import evaluate_purchases
 
 CHEAP = ("--kind", "itemknn", "--baselines", "popularity", "--trials", "2")
 DAY = 86_400
@@ -167,7 +168,9 @@ def test_the_table_equals_what_the_commands_give_alone(shop: Path) -> None:
 
 def test_without_options_the_default_and_the_autoencoder_stand_beside_all_baselines(shop: Path) -> None:
     small = [
-        part for kind in EVALUATED for part in ("--set", f"{kind}.factors=4", "--set", f"{kind}.epochs=2")
+        part
+        for kind in evaluated_kinds()
+        for part in ("--set", f"{kind}.factors=4", "--set", f"{kind}.epochs=2")
     ]
     result = evaluated(
         "shop.csv", "--trials", "1", *small, "--set", "bpr.iterations=2", "--set", "als.factors=4"

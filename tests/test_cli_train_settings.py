@@ -12,10 +12,9 @@ import pytest
 from commands import TINY, names, recae, refused
 
 from recae.cli import main
-from recae.cli.kinds import ABOUT
 from recae.cli.train import SHORTCUTS
+from recae.kinds import SETTINGS, known
 from recae.modelfile import describe
-from recae.selection.fit import CONFIGS
 from recae.settings import settings_of
 
 
@@ -47,15 +46,15 @@ def test_set_is_the_same_as_the_options(folder: Path) -> None:
 
 
 def test_every_option_is_a_setting_of_some_kind() -> None:
-    known = {name for config in CONFIGS.values() for name in settings_of(config)}
+    known = {name for config in SETTINGS.values() for name in settings_of(config)}
     assert set(SHORTCUTS) <= known
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in CONFIGS if kind not in ("auto", "blend", "frequency", "sigmoid")]
+    "kind", [kind for kind in SETTINGS if kind not in ("auto", "blend", "frequency", "sigmoid")]
 )
 def test_every_kind_is_trained_from_the_command_line(folder: Path, kind: str) -> None:
-    known = settings_of(CONFIGS[kind])
+    known = settings_of(SETTINGS[kind])
     small = {"epochs": "1", "factors": "4", "layers": "4", "hidden": "4", "iterations": "2"}
     options = [
         part for name, value in small.items() if name in known for part in ("--set", f"{name}={value}")
@@ -180,9 +179,8 @@ def test_the_file_of_settings_is_not_replaced_by_the_model(folder: Path) -> None
 
 
 def test_every_kind_is_described_in_a_line() -> None:
-    assert set(ABOUT) == set(CONFIGS)
     text = main.commands["train"].get_help(click.Context(main.commands["train"], info_name="train"))
-    for kind, about in ABOUT.items():
+    for kind, about in ((row.name, row.about) for row in known().values()):
         assert f"  {kind} " in text
         assert len(about) + 18 <= 90
         assert about in text
@@ -191,8 +189,8 @@ def test_every_kind_is_described_in_a_line() -> None:
 def test_recae_settings() -> None:
     kinds = recae("settings")
     assert kinds.exit_code == 0
-    assert [line.split("\t")[0] for line in kinds.stdout.splitlines()[1:]] == list(ABOUT)
-    assert {row["kind"] for row in json.loads(recae("settings", "--json").stdout)} == set(CONFIGS)
+    assert [line.split("\t")[0] for line in kinds.stdout.splitlines()[1:]] == list(known())
+    assert {row["kind"] for row in json.loads(recae("settings", "--json").stdout)} == set(SETTINGS)
     rows = [line.split("\t") for line in recae("settings", "sigmoid").stdout.splitlines()]
     assert rows[0] == ["setting", "default", "value", "meaning"]
     assert ["dropout", "0.5", "a number from 0 and below 1"] in [row[:3] for row in rows]
@@ -204,15 +202,15 @@ def test_recae_settings() -> None:
     refused(recae("settings", "--toml"), "name it")
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: Path) -> None:
     from recae.settings import build_config, read_toml, toml_kind
 
     Path("s.toml").write_text(recae("settings", kind, "--toml").stdout)
     assert toml_kind(Path("s.toml")) == kind
-    values = read_toml(Path("s.toml"), kind, CONFIGS[kind], kinds=CONFIGS)
-    assert set(values) == set(settings_of(CONFIGS[kind]))
-    assert build_config(kind, CONFIGS[kind], values, kinds=CONFIGS) == CONFIGS[kind]()
+    values = read_toml(Path("s.toml"), kind, SETTINGS[kind], kinds=SETTINGS)
+    assert set(values) == set(settings_of(SETTINGS[kind]))
+    assert build_config(kind, SETTINGS[kind], values, kinds=SETTINGS) == SETTINGS[kind]()
 
 
 @pytest.mark.parametrize(

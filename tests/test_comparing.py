@@ -13,13 +13,13 @@ import pytest
 from jobs import task, tasks
 
 from recae.errors import ConfigError, OutputError
+from recae.kinds import baselines
 from recae.models import ItemKNN, Popularity
 from recae.ranking import rank_histories
 from recae.selection import baselines as rivals
 from recae.selection import cache as kept
 from recae.selection import compare as comparing
 from recae.selection.baselines import (
-    BASELINES,
     choose_baselines,
     choose_kinds,
     make_trials,
@@ -251,7 +251,7 @@ def test_the_baselines_that_suit(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert choose_baselines("ease, popularity", [], [whole], 3) == (["popularity", "ease"], [])
     assert choose_baselines("none", [], [whole], 3) == ([], [])
-    assert choose_baselines(None, list(BASELINES), [whole], 3) == ([], [])
+    assert choose_baselines(None, list(baselines()), [whole], 3) == ([], [])
     monkeypatch.setattr(rivals, "seconds_for", lambda kind, size: 400.0)
     found, left_out = choose_baselines(None, [], [whole], 3)
     assert "ease" not in found

@@ -7,9 +7,10 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, ModelFileError
-from recae.kinds import KINDS_OF_TRAINING, fit
-from recae.models import KINDS, Frequency
+from recae.kinds import find, model_class, model_kinds
+from recae.models import Frequency
 from recae.models.base import reads_values
+from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
 from recae.training.kinds.baselines import POPULARITIES, FrequencyConfig, fit_frequency, resolve
 
@@ -39,18 +40,18 @@ def test_a_basket_of_ones_works() -> None:
 def test_only_the_kinds_that_say_so_read_values() -> None:
     assert reads_values(Frequency.fit(MATRIX))
     assert not reads_values(object())
-    assert {name for name, kind in KINDS.items() if reads_values(kind)} == {"frequency", "blend"}
+    assert {kind for kind in model_kinds() if reads_values(model_class(kind))} == {"frequency", "blend"}
 
 
 def test_fitting_by_its_name() -> None:
-    model, epochs = fit("frequency", MATRIX, FrequencyConfig(decay=0.5, seed=3))
+    model, epochs = fit_simple("frequency", MATRIX, FrequencyConfig(decay=0.5, seed=3))
     assert isinstance(model, Frequency)
     assert epochs == []
     assert model.config() == {"decay": 0.5, "popularity": 4.0, "seed": 3}
     assert model.decay == 0.5
     assert model.owned_by.tolist() == SHARES
     assert resolve(FrequencyConfig(), MATRIX).as_dict() == Frequency.fit(MATRIX).config()
-    assert KINDS_OF_TRAINING["frequency"].config is FrequencyConfig
+    assert find("frequency").settings_class() is FrequencyConfig
 
 
 @pytest.mark.parametrize("best", [0.5, 4.0, 8.0])

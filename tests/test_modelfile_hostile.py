@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from modelfiles import pack, parts, popular, recommender, saved
 
 from recae.errors import ModelFileError
+from recae.kinds import find, register, registry
 from recae.modelfile import describe, load
-from recae.models import KINDS, Popularity
+from recae.models import Popularity
 
 
 def refused(path: Path, message: str = "") -> None:
@@ -315,7 +317,8 @@ def test_a_failure_inside_a_model_is_the_files_fault(tmp_path: Path, monkeypatch
     metadata, tensors = parts(saved(tmp_path, popular()))
     path = tmp_path / "clumsy.recae"
     path.write_bytes(pack(metadata | {"kind": "clumsy"}, tensors))
-    monkeypatch.setitem(KINDS, "clumsy", Clumsy)
+    monkeypatch.setattr(registry, "_registry", registry.Registry())
+    register(replace(find("popularity"), name="clumsy", model=Clumsy))
     refused(path, "configuration does not describe a model")
 
 

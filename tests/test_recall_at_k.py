@@ -25,8 +25,8 @@ from recalls import (
     slow,
 )
 
+from recae.kinds import SETTINGS
 from recae.models import ItemKNN
-from recae.selection.fit import CONFIGS
 from recae.training.config import SigmoidConfig, resolve
 from recae.training.kinds.sigmoid import train_sigmoid
 
@@ -126,7 +126,7 @@ def test_the_printed_table(pair):
 
 
 def test_every_kind_but_auto_can_be_measured():
-    assert set(script.KINDS) == set(CONFIGS) - {"auto"}
+    assert set(script.KINDS) == set(SETTINGS) - {"auto"}
 
 
 def test_a_blend_with_settings_of_its_parts(pair):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import ConfigError
-from recae.selection.fit import CONFIGS
+from recae.kinds import SETTINGS
 from recae.settings import (
     PARTS,
     Settings,
@@ -81,17 +81,17 @@ def test_what_a_configuration_says_of_its_settings() -> None:
     assert list(settings_of(Composed)) == ["components", "seed"]
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_every_setting_of_every_kind_is_explained_and_its_default_can_be_given(kind: str) -> None:
-    config_class = CONFIGS[kind]
+    config_class = SETTINGS[kind]
     default = config_class()
     for name, found in settings_of(config_class).items():
         assert found.meaning, f"{config_class.__name__} says nothing of {name}"
         assert found.wanted
         text = "none" if found.default is None else str(found.default)
-        value = parse_settings(config_class, kind, [f"{name}={text}"], kinds=CONFIGS)[name]
+        value = parse_settings(config_class, kind, [f"{name}={text}"], kinds=SETTINGS)[name]
         assert value == getattr(default, name)
-        assert build_config(kind, config_class, {name: value}, kinds=CONFIGS) == default
+        assert build_config(kind, config_class, {name: value}, kinds=SETTINGS) == default
     left = set(config_class.model_fields) - set(settings_of(config_class))
     assert left <= {"parts"}
     assert "seed" in settings_of(config_class)

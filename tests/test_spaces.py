@@ -6,10 +6,12 @@ import math
 import pytest
 
 from recae.errors import ConfigError
-from recae.selection.fit import CONFIGS, make_config
-from recae.selection.space import DIGITS, REACH, Dimension, space, trials
+from recae.kinds import SETTINGS
+from recae.kinds.space import DIGITS, REACH, Dimension
+from recae.selection.fit import make_config
+from recae.selection.space import space, trials
 
-SEARCHED = [kind for kind in CONFIGS if kind not in ("auto", "popularity")]
+SEARCHED = [kind for kind in SETTINGS if kind not in ("auto", "popularity")]
 
 
 @pytest.mark.parametrize("kind", SEARCHED)
@@ -73,7 +75,11 @@ def test_what_is_chosen_is_not_searched() -> None:
 def test_a_blend_has_the_first_settings_of_its_parts() -> None:
     found = [d.name for d in space("blend", {"components": "ease, itemknn", "ease.l2": 3.0})]
     assert found == ["ease.user_power", "ease.item_power", "itemknn.k", "itemknn.weighting"]
-    assert {name.partition(".")[0] for name in (d.name for d in space("blend"))} == {"sigmoid", "itemknn"}
+    assert {name.partition(".")[0] for name in (d.name for d in space("blend"))} == {
+        "sigmoid",
+        "sparse-linear",
+        "itemknn",
+    }
 
 
 def test_kinds_without_a_space() -> None:

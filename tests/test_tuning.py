@@ -19,9 +19,10 @@ from recae.errors import CheckpointError, ConfigError, DataError, TrainingError
 from recae.evaluation import evaluate
 from recae.ids import IdMap
 from recae.interactions import Interactions
+from recae.kinds import SETTINGS
 from recae.pipeline import train
 from recae.selection import trials as tuning_trials
-from recae.selection.fit import CONFIGS, fit_kind
+from recae.selection.fit import fit_kind
 from recae.selection.space import TunedTrial, best_of
 from recae.selection.trials import TuningProgress, parse_metric
 from recae.selection.tune import tune
@@ -281,7 +282,7 @@ def test_the_toml_is_what_train_takes(kind: str, tmp_path: Path) -> None:
     tuned = tune(interactions(), kind=kind, trials=3, seed=5, **few)
     path = tmp_path / "best.toml"
     path.write_text(tuned.toml())
-    settings = read_toml(path, kind, CONFIGS[kind], kinds=CONFIGS)
+    settings = read_toml(path, kind, SETTINGS[kind], kinds=SETTINGS)
     assert toml_kind(path) == kind
     assert tomllib.loads(tuned.toml())["seed"] == 5
     recommender = train(interactions(), kind=kind, **settings)

@@ -8,7 +8,8 @@ import scipy.stats
 import torch
 
 from recae.errors import ConfigError, ModelFileError
-from recae.models import MultVAE, model_class
+from recae.kinds import model_class
+from recae.models import MultVAE
 from recae.models.vae import parse_layers
 from recae.training.batches import make_batch
 from recae.training.callbacks import Hooks

@@ -8,9 +8,9 @@ import scipy.sparse as sp
 
 from recae.confidence import Weighting
 from recae.errors import ConfigError
-from recae.kinds import KINDS_OF_TRAINING, fit
+from recae.kinds import find
 from recae.models import ItemKNN, Popularity
-from recae.selection.fit import check_weighting, fit_config, make_config, weighs
+from recae.selection.fit import check_weighting, fit_config, fit_simple, make_config, weighs
 from recae.training.callbacks import Hooks
 from recae.training.kinds.baselines import AlsConfig, ItemKNNConfig, PopularityConfig
 from recae.training.kinds.linear import EdlaeConfig, SparseLinearConfig
@@ -45,7 +45,7 @@ def gram(matrix: sp.csr_matrix, weights: np.ndarray, user_power: float) -> np.nd
 def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
     matrix, weights = shop(n_users)
     config = EdlaeConfig(l2=3.0, dropout=0.2, user_power=0.4)
-    model, _ = fit("edlae", matrix, config, Hooks(weights=weights))
+    model, _ = fit_simple("edlae", matrix, config, Hooks(weights=weights))
     G = gram(matrix, weights, 0.4)
     for j in range(matrix.shape[1]):
         others = np.delete(np.arange(matrix.shape[1]), j)
@@ -58,7 +58,7 @@ def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
 def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) -> None:
     matrix, weights = shop()
     config = SparseLinearConfig(l2=2.0, dropout=0.3, user_power=0.5, neighbours=neighbours)
-    model, _ = fit("sparse-linear", matrix, config, Hooks(weights=weights))
+    model, _ = fit_simple("sparse-linear", matrix, config, Hooks(weights=weights))
     B, G = model.weights.toarray(), gram(matrix, weights, 0.5)
     penalty = 2.0 + 3 / 7 * np.diag(G)
     for j in range(matrix.shape[1]):
@@ -71,7 +71,7 @@ def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) 
 
 def test_popularity_adds_weights_up() -> None:
     matrix, weights = shop()
-    model, _ = fit("popularity", matrix, PopularityConfig(), Hooks(weights=weights))
+    model, _ = fit_simple("popularity", matrix, PopularityConfig(), Hooks(weights=weights))
     expected = np.zeros(matrix.shape[1])
     for item, weight in zip(matrix.indices, weights, strict=True):
         expected[item] += weight
@@ -87,7 +87,7 @@ def test_itemknn_compares_columns_of_weights() -> None:
     unit = W / np.linalg.norm(W, axis=0)
     np.testing.assert_allclose(cosine, unit.T @ unit, rtol=1e-4, atol=1e-6)
     config = ItemKNNConfig(k=n, weighting="tfidf")
-    tfidf = fit("itemknn", matrix, config, Hooks(weights=weights))[0].similarity.toarray()
+    tfidf = fit_simple("itemknn", matrix, config, Hooks(weights=weights))[0].similarity.toarray()
     owners = (W > 0).sum(
         axis=1
     )  # implicit compares rows, so that its documents are items and its terms users
@@ -100,7 +100,7 @@ def test_als_takes_weights_as_confidence() -> None:
     """At the optimum an item's vector solves (YᵀCY + λI) x = YᵀCp, with the confidence α w, and 1 elsewhere."""
     matrix, weights = shop(40, 12)
     config = AlsConfig(factors=3, iterations=300, regularization=0.5, alpha=2.0)
-    model, _ = fit("als", matrix, config, Hooks(weights=weights))
+    model, _ = fit_simple("als", matrix, config, Hooks(weights=weights))
     dense = sp.csr_matrix(
         (2.0 * weights.astype(float), matrix.indices, matrix.indptr), matrix.shape
     ).toarray()
@@ -148,7 +148,7 @@ def test_who_cannot_weigh_says_so() -> None:
     for kind in ("bpr", "frequency"):
         assert not weighs(kind)
         with pytest.raises(ConfigError, match=f"{kind} cannot weigh purchases, since .*--half-life"):
-            fit(kind, matrix, KINDS_OF_TRAINING[kind].config(), hooks)
+            fit_simple(kind, matrix, find(kind).settings_class()(), hooks)
         with pytest.raises(ConfigError, match=f"{kind} cannot weigh"):
             check_weighting(kind, make_config(kind, {}), Weighting(3))
     blend = make_config("blend", {"components": "ease,bpr"})
@@ -169,7 +169,7 @@ def test_the_step_of_an_exact_output_layer_is_small_enough() -> None:
     with pytest.raises(
         ConfigError, match=rf"emphasis × the largest weight .* 0.1 × 4 × 1 × {re.escape(largest)}"
     ):
-        fit("deep", matrix, make_config("deep", settings), Hooks(weights=weights))
-    fit(
+        fit_simple("deep", matrix, make_config("deep", settings), Hooks(weights=weights))
+    fit_simple(
         "deep", matrix, make_config("deep", settings | {"output_learning_rate": None}), Hooks(weights=weights)
     )

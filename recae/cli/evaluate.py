@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from recae.cli.evaluate_display import EvaluationDisplay, print_report
-from recae.cli.kinds import kinds_text
 from recae.cli.options import (
+    KindsCommand,
     check_outputs,
     column_options,
     files_of_filters,
@@ -149,7 +149,7 @@ def _flag(name: str) -> str:
 _GIVEN = "recae.arguments"
 
 
-class _Recorded(click.Command):
+class _Recorded(KindsCommand):
     """A command that remembers its arguments as they were given, for the report."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -161,7 +161,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     return None if value is None else output_path(ctx, parameter, value)
 
 
-@click.command(cls=_Recorded, epilog=kinds_text())
+@click.command(cls=_Recorded)
 @source_argument
 @click.option(
     "--protocol", default="strong", show_default=True, metavar="NAME", help="How they are parted, see below."
@@ -178,12 +178,12 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     "kinds",
     multiple=True,
     metavar="NAME",
-    help="A model; repeatable.  [default: blend and sigmoid]",
+    help="A model; repeatable.  [default: {evaluated}]",
 )
 @click.option(
     "--baselines",
     metavar="NAME,…",
-    help="Of popularity, frequency, itemknn, als, bpr, ease; or none.  [default: all that suit and fit]",
+    help="Of {baselines}; or none.  [default: all that suit and fit]",
 )
 @click.option(
     "--set",
@@ -293,7 +293,7 @@ def evaluate(
     published protocols; with the protocol time to what was bought before the cut, and not with pair.
 
     --half-life and --quantity-as-confidence weigh the purchases that are learned from, by their own times and
-    quantities alone, alike for models and baselines, but for BPR and personal frequency, which cannot weigh them.
+    quantities alone, alike for models and baselines, but for {no_confidence_titles}, which cannot weigh them.
 
     With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
 
@@ -325,12 +325,14 @@ def evaluate(
     protocol_of = replace(read_protocol_options(protocol, options), weighting=read_weighting(options))
     filters = read_filters(options)
 
-    from recae.selection.baselines import BASELINES, parse_assignments
-    from recae.selection.evaluate import EVALUATED, EvaluationProgress, evaluate_purchases
+    from recae.kinds import baselines as known_baselines
+    from recae.kinds import evaluated as evaluated_kinds
+    from recae.selection.baselines import parse_assignments
+    from recae.selection.evaluate import EvaluationProgress, evaluate_purchases
     from recae.sources import hide_password
 
-    named = BASELINES if baselines is None else [name.strip() for name in baselines.split(",")]
-    settings = parse_assignments(assignments, [*(kinds or EVALUATED), *named])
+    named = known_baselines() if baselines is None else [name.strip() for name in baselines.split(",")]
+    settings = parse_assignments(assignments, [*(kinds or evaluated_kinds()), *named])
     with EvaluationDisplay() as display:
         evaluated = evaluate_purchases(
             source,

@@ -18,11 +18,11 @@ def settings_toml(
     kind: str, config: Mapping[str, Any], filters: Mapping[str, Any], weights: Mapping[str, Any]
 ) -> str:
     """Return a model's settings as a file for `recae train --config`; filters, weights, a blend's parts are tables."""
-    from recae.selection.fit import CONFIGS
+    from recae.kinds import SETTINGS
     from recae.settings import FILTERS, WEIGHTS, settings_of, to_toml
 
     def of(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        known = settings_of(CONFIGS[kind]) if kind in CONFIGS else {}
+        known = settings_of(SETTINGS[kind]) if kind in SETTINGS else {}
         return {name: config[name] for name in known if name in config}
 
     values = of(kind, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from recae import kinds
 from recae.cli.output import message
 from recae.errors import ConfigError, OutputError, SourceError
 
@@ -24,6 +26,49 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "model.recae"
+
+
+class KindsCommand(click.Command):
+    """A command whose help speaks of the kinds of model, those of plugins too, as they are when it is asked for.
+
+    A name in braces in a help text, such as {baselines}, stands for the kinds that `kinds_in_words` gives. With an
+    option --kind the help ends with a list of all.
+    """
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help with the kinds filled in."""
+        filled = copy.copy(self)
+        filled.params = [copy.copy(parameter) for parameter in self.params]
+        options = [parameter for parameter in filled.params if isinstance(parameter, click.Option)]
+        if any("--kind" in option.opts for option in options):
+            filled.epilog = kinds_text()
+        words = kinds_in_words()
+        for name, text in words.items():
+            filled.help = (filled.help or "").replace(f"{{{name}}}", text)
+            for option in options:
+                option.help = (option.help or "").replace(f"{{{name}}}", text)
+        super(KindsCommand, filled).format_help(ctx, formatter)
+
+
+def kinds_in_words() -> dict[str, str]:
+    """Return what stands in help texts for groups of kinds, by name."""
+    rows = kinds.known().values()
+    refusing = [row for row in rows if row.no_confidence]
+    return {
+        "default": kinds.DEFAULT,
+        "evaluated": " and ".join(kinds.evaluated()),
+        "baselines": ", ".join(kinds.baselines()),
+        "no_confidence": " or ".join(row.name for row in refusing),
+        "no_confidence_titles": " and ".join(row.title for row in refusing),
+        "put_together": ", ".join(row.name for row in rows if row.parts),
+    }
+
+
+def kinds_text() -> str:
+    """Return the kinds, one a line, as a paragraph that click leaves as it is."""
+    rows = kinds.known().values()
+    width = max(len(row.name) for row in rows)
+    return "\n".join(["\b", "Kinds:", *(f"  {row.name:<{width}}  {row.about}" for row in rows)])
 
 
 def output_path(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from recae.cli.kinds import ABOUT
+from recae.cli.options import KindsCommand
 from recae.cli.output import print_json, print_table
 from recae.errors import ConfigError
+from recae.kinds import find, known
 
 
-@click.command()
+@click.command(cls=KindsCommand)
 @click.argument("kind", metavar="[KIND]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
 @click.option(
@@ -26,7 +27,7 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
       recae settings sigmoid --toml > settings.toml
 
     A default of `none` is chosen from the data. `recae train --kind KIND --set key=value` takes each of them; kinds
-    that are put together from others (blend, auto) take theirs as `--set sigmoid.factors=256`, too.
+    that are put together from others ({put_together}) take theirs as `--set sigmoid.factors=256`, too.
 
     \b
     --json prints a list: [{"kind": "deep", "about": "…"}, …], or with a KIND
@@ -38,15 +39,14 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
                 "--toml prints the settings of one kind: name it, as in recae settings deep --toml"
             )
         if as_json:
-            print_json([{"kind": name, "about": about} for name, about in ABOUT.items()])
+            print_json([{"kind": row.name, "about": row.about} for row in known().values()])
         else:
-            print_table(["kind", "what it is"], [[name, about] for name, about in ABOUT.items()])
+            print_table(["kind", "what it is"], [[row.name, row.about] for row in known().values()])
         return
 
-    from recae.selection.fit import CONFIGS
-    from recae.settings import choose_kind, settings_of
+    from recae.settings import settings_of
 
-    found = settings_of(CONFIGS[choose_kind(kind, CONFIGS)]).values()
+    found = settings_of(find(kind).settings_class()).values()
     if as_toml:
         click.echo(f'kind = "{kind}"')
         for setting in found:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recae.cli.kinds import kinds_text
 from recae.cli.options import (
     DEFAULT_MODEL,
     ENGINE,
+    KindsCommand,
     check_engine,
     check_not_read,
     check_outputs,
@@ -80,7 +80,9 @@ def settings_options(function: _Function) -> _Function:
         multiple=True,
         help="Any setting of the kind; repeatable. `recae settings KIND` lists them.",
     )(function)
-    return click.option("--kind", metavar="NAME", help="The model, see below.  [default: blend]")(function)
+    return click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]")(
+        function
+    )
 
 
 def read_settings(
@@ -90,17 +92,17 @@ def read_settings(
     options: dict[str, str | None],
 ) -> tuple[str, dict[str, Any]]:
     """The kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
-    from recae.selection.fit import CONFIGS, DEFAULT_KIND
-    from recae.settings import build_config, choose_kind, parse_settings, read_toml, toml_kind
+    from recae.kinds import DEFAULT, SETTINGS, find
+    from recae.settings import build_config, parse_settings, read_toml, toml_kind
 
     if kind is None and config_path is not None:
         kind = toml_kind(config_path)
-    kind = choose_kind(DEFAULT_KIND if kind is None else kind, CONFIGS)
+    kind = find(DEFAULT if kind is None else kind).name
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    explicit = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
-    values = {} if config_path is None else read_toml(config_path, kind, CONFIGS[kind], kinds=CONFIGS)
+    explicit = parse_settings(SETTINGS[kind], kind, [*given, *assignments], kinds=SETTINGS)
+    values = {} if config_path is None else read_toml(config_path, kind, SETTINGS[kind], kinds=SETTINGS)
     values |= explicit
-    build_config(kind, CONFIGS[kind], values, kinds=CONFIGS)
+    build_config(kind, SETTINGS[kind], values, kinds=SETTINGS)
     return kind, values
 
 
@@ -186,7 +188,7 @@ class Display:
             self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
 
 
-class _Train(click.Command):
+class _Train(KindsCommand):
     """A command of which one process speaks for all that torchrun started; the others say nothing from the start."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -196,7 +198,7 @@ class _Train(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_Train, epilog=kinds_text())
+@click.command(cls=_Train)
 @source_argument
 @click.option(
     "--out",
@@ -280,7 +282,7 @@ def train(
 
     With --half-life and --quantity-as-confidence purchases do not weigh alike in training, the baselines'
     included; 1 in the mean, 10 at most. What a model is given to recommend from does not change, nor do the
-    figures. Not with --kind bpr or frequency, which cannot weigh purchases; --repeats may be given, too.
+    figures. Not with --kind {no_confidence}, which cannot weigh purchases; --repeats may be given, too.
 
     With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second
     Ctrl-C does not wait for it. --resume goes on with the same data and settings, and is refused with the list
@@ -324,7 +326,6 @@ def train(
 
     from recae.modelfile import save
     from recae.pipeline import train as run
-    from recae.selection.auto import refuse_checkpoints
     from recae.settings import toml_filters, toml_weights
     from recae.training.callbacks import Progress
 
@@ -332,8 +333,6 @@ def train(
     weighting = read_weighting(options, None if config_path is None else toml_weights(config_path))
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
-    if kind == "auto":
-        refuse_checkpoints(checkpoints)  # before the data are read
     started = time.perf_counter()
     with (
         Display() as display,

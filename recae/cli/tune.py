@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recae.cli.kinds import kinds_text
 from recae.cli.options import (
+    KindsCommand,
     check_outputs,
     column_options,
     files_of_filters,
@@ -94,9 +94,9 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     return None if value is None else output_path(ctx, parameter, value)
 
 
-@click.command(epilog=kinds_text())
+@click.command(cls=KindsCommand)
 @source_argument
-@click.option("--kind", metavar="NAME", help="The model, see below.  [default: blend]")
+@click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]")
 @click.option(
     "--trials", type=int, default=30, show_default=True, metavar="N", help="Settings to try, at most."
 )
@@ -193,15 +193,15 @@ def tune(
        "seconds": 34.5,                                        of all trials, all sessions
        "out": "best.toml", "study": null}                      null for what is not there
     """
-    from recae.selection.fit import CONFIGS, DEFAULT_KIND
+    from recae.kinds import DEFAULT, SETTINGS, find
     from recae.selection.study import check_study
     from recae.selection.trials import TuningProgress
     from recae.selection.tune import tune as run
-    from recae.settings import choose_kind, parse_settings
+    from recae.settings import parse_settings
 
-    kind = choose_kind(kind or DEFAULT_KIND, CONFIGS)
+    kind = find(kind or DEFAULT).name
     given = [] if seed is None else [f"seed={seed}"]
-    settings = parse_settings(CONFIGS[kind], kind, [*given, *assignments], kinds=CONFIGS)
+    settings = parse_settings(SETTINGS[kind], kind, [*given, *assignments], kinds=SETTINGS)
     file = study or (out.with_name(f"{out.name}.study") if out else Path(f"tune.{kind}.study"))
     if plot is not None:
         from recae.plots import check_plot

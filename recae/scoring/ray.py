@@ -44,7 +44,8 @@ from recae import errors
 from recae.cluster import processors, room_for, workers_in_words
 from recae.errors import ClusterError, ConfigError, OutputError, RecaeError
 from recae.ids import IdMap
-from recae.models import JSON, model_class
+from recae.kinds import model_class
+from recae.models import JSON
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, rejects
 from recae.scoring.folder import GROUP_ROWS, Bounds, Folder, OneFile, write_shard

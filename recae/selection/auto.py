@@ -18,19 +18,13 @@ from pydantic import model_validator
 from recae.errors import ConfigError, RecaeError, TrainingError
 from recae.evaluation import evaluate
 from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference
-from recae.kinds import KINDS_OF_TRAINING, Size, seconds_for
+from recae.kinds import MAIN, SETTINGS, Size, find, is_simple, known, parts_of, seconds_for
 from recae.models import Model
 from recae.models.blend import Blend, Part
 from recae.selection.blend import Candidates, fit_spread
 from recae.settings import LARGEST_SEED, PARTS, Settings, build_config, setting
 from recae.training.callbacks import Hooks
-from recae.training.checkpoint import Checkpoints, Epoch
-
-ALWAYS = ("popularity", "itemknn")
-"""What is tried however short the budget is."""
-
-DEFAULT = (*ALWAYS, "frequency", "ease", "sparse-linear", "sigmoid", "blend", "multvae")
-"""What is tried when nothing is named; what does not suit the data is passed over."""
+from recae.training.checkpoint import Epoch
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -67,31 +61,34 @@ class AutoConfig(Settings):
                     "that kind in candidates"
                 )
         for kind in kinds:
-            if kind in KINDS_OF_TRAINING:
-                build_config(kind, KINDS_OF_TRAINING[kind].config, self.settings(kind))
+            if is_simple(kind):
+                build_config(kind, SETTINGS[kind], self.settings(kind))
         return self
 
     def kinds(self) -> tuple[str, ...]:
         """What is tried, in no order; ConfigError for a name that no kind has."""
-        known = (*KINDS_OF_TRAINING, "blend")
+        named = parts_of("auto", self.candidates, repeats=True)
         if self.candidates is None:
-            return tuple(kind for kind in DEFAULT if kind in known)
-        named = [part.strip() for part in self.candidates.split(",") if part.strip()]
+            return named
+        suiting = [kind for kind in known() if is_simple(kind) or kind == Blend.kind]
         for kind in named:
-            if kind not in known:
-                near = difflib.get_close_matches(kind, known, n=1)
-                hint = f"did you mean '{near[0]}'? " if near else ""
+            if kind not in suiting:
+                near = difflib.get_close_matches(kind, suiting, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else "choose among these"
                 raise ConfigError(
-                    f"candidates are some of {', '.join(known)} joined by commas, found '{kind}': "
-                    f"{hint or 'choose among these'}".rstrip()
+                    f"candidates are some of {', '.join(suiting)} joined by commas, found '{kind}': {hint}"
                 )
-        always = [kind for kind in ALWAYS if kind in known]
-        return tuple(dict.fromkeys([*always, *named]))
+        return tuple(dict.fromkeys([*always_tried(), *named]))
 
     def settings(self, kind: str) -> dict[str, Any]:
         """The settings of a candidate, without the part of the name before the dot."""
         own = {n.removeprefix(f"{kind}."): v for n, v in self.parts.items() if n.startswith(f"{kind}.")}
         return {"seed": self.seed} | own
+
+
+def always_tried() -> list[str]:
+    """What is tried however short the budget is, the cheapest first."""
+    return [row.name for row in reversed(tuple(known().values())) if row.auto.always]
 
 
 def seconds_of(budget: float | str) -> float:
@@ -218,14 +215,6 @@ PARTS_AT_MOST = 3
 TRUST = 10.0
 """Seconds for which the rule of thumb is believed before what ran corrects it."""
 
-_VALUE = {
-    "ease": 3.0,
-    "edlae": 3.0,
-    "sparse-linear": 2.0,
-    "sigmoid": 3.0,
-}  # what may be hoped for; of others 1
-_LAST = {"blend": 1, "multvae": 2, "deep": 2, "recvae": 3}
-
 
 Fit = Callable[
     [str, Mapping[str, Any], sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix] | None, Hooks],
@@ -303,29 +292,31 @@ class Search:
 
     def _order(self) -> list[str]:
         """The cheap ones that are always tried, then by what may be hoped for per second."""
-        unfit = {"frequency"} if self.exclude_owned and self.config.candidates is None else set()
-        kinds = [kind for kind in self.config.kinds() if kind not in unfit]
-        rest = [kind for kind in kinds if kind not in ALWAYS]
-        rest.sort(key=lambda k: (_LAST.get(k, 0), seconds_for(k, self.size) / _VALUE.get(k, 1.0)))
-        return [*(kind for kind in ALWAYS if kind in kinds), *rest]
+        rows = [find(kind) for kind in self.config.kinds()]
+        if self.exclude_owned and self.config.candidates is None:
+            rows = [row for row in rows if not row.needs_repeats]
+        rest = [row for row in rows if not row.auto.always]
+        rest.sort(key=lambda row: (row.auto.turn, seconds_for(row.name, self.size) / row.auto.promise))
+        return [*(row.name for row in rows if row.auto.always), *(row.name for row in rest)]
 
     def _expected(self, kind: str) -> float:
         """Seconds, by the rule of thumb and how fast this machine was so far."""
         return self._took / self._cost * seconds_for(kind, self.size)
 
     def _reason_to_skip(self, kind: str) -> str | None:
-        if kind in ALWAYS:
+        row = find(kind)
+        if row.auto.always:
             return None
-        if kind == "frequency" and self.exclude_owned:
+        if row.needs_repeats and self.exclude_owned:
             return "it ranks what a user owns, which is left out unless people rebuy (--repeats)"
         if kind == "blend" and len(self._blendable()) < 2:
             return "it needs two models to blend, besides popularity"
         left, expected = self.deadline - time.monotonic(), self._expected(kind)
         if expected > left:
             return f"it takes about {_time(expected)}, and of {_time(self.budget)} {_time(max(left, 0))} are left"
-        fits = any(trial.name == "ease" for trial in self.trials)
-        if kind == "sparse-linear" and self.config.candidates is None and fits:
-            return "ease fits, of which it is an approximation"
+        better = row.auto.instead_of
+        if better and self.config.candidates is None and any(trial.name == better for trial in self.trials):
+            return f"{better} fits, of which it is an approximation"
         return None
 
     def _try(self, kind: str) -> str | None:
@@ -360,7 +351,7 @@ class Search:
             recall = float(self._measure(model, "recall@20").mean())
             if not best or recall > best[0][0]:
                 best[:] = [(recall, model)]
-            if kind in ALWAYS:  # which tries one number of neighbours after the other
+            if find(kind).auto.always:  # which tries one number of neighbours after the other
                 stop_in_time()
             return recall
 
@@ -378,7 +369,7 @@ class Search:
             if self.hooks.on_epoch is not None:
                 self.hooks.on_epoch(epoch)
 
-        weights = None if kind == "frequency" else self.hooks.weights  # which has its own decay
+        weights = None if find(kind).decay else self.hooks.weights  # which has its own decay
         hooks = replace(self.hooks, validate=validate, on_users=on_users, on_epoch=on_epoch, weights=weights)
         note = ""
         try:
@@ -394,7 +385,7 @@ class Search:
 
     def _blendable(self) -> list[Trial]:
         """What a blend is made of: the best of those tried."""
-        found = [trial for trial in self.trials if trial.name not in ("popularity", "blend")]
+        found = [trial for trial in self.trials if is_simple(trial.name) and find(trial.name).personal]
         return sorted(found, key=lambda trial: -trial.mean)[:PARTS_AT_MOST]
 
     def _blend(self, cost: float) -> Trial:
@@ -441,7 +432,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.3g} h"
 
 
-__all__ = ["AutoConfig", "fit_auto", "refuse_checkpoints"]
+__all__ = ["AutoConfig", "fit_auto"]
 
 
 def fit_auto(
@@ -459,14 +450,13 @@ def fit_auto(
     is expected to take longer than is left, or says that memory is short; one that is trained in epochs is stopped at
     the end of the budget, and its best epoch counts. Returns the model, its epochs, and under "auto" what was tried,
     what was not and why, and why this one was chosen, as JSON values. Without validation users it trains the
-    sigmoid autoencoder. Raises ConfigError for checkpoints, TrainingError when nothing could be fitted.
+    sigmoid autoencoder. Raises TrainingError when nothing could be fitted.
     """
-    refuse_checkpoints(hooks.checkpoints)
     if validation is None or not validation[1].nnz:
         why = "nobody is held out whom the kinds could be compared on"
-        hooks.on_message(f"{why}: training sigmoid")
-        model, epochs = fit("sigmoid", config.settings("sigmoid"), matrix, None, hooks)
-        return model, epochs, {"auto": {"tried": [], "skipped": [], "chosen": "sigmoid", "why": why}}
+        hooks.on_message(f"{why}: training {MAIN}")
+        model, epochs = fit(MAIN, config.settings(MAIN), matrix, None, hooks)
+        return model, epochs, {"auto": {"tried": [], "skipped": [], "chosen": MAIN, "why": why}}
     search = Search(matrix, config, validation, hooks, exclude_owned, fit)
     search.run()
     if not search.trials:
@@ -476,11 +466,3 @@ def fit_auto(
     report = search.report(choice)
     hooks.on_message(f"auto: {report['why']}")
     return choice.chosen.model, choice.chosen.epochs, {"auto": report}
-
-
-def refuse_checkpoints(checkpoints: Checkpoints | None) -> None:
-    """ConfigError when checkpoints are asked for."""
-    if checkpoints is not None:
-        raise ConfigError(
-            "a checkpoint holds one training, and auto tries several: train it without checkpoints, or train one kind"
-        )

@@ -7,30 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from recae.errors import ConfigError, TrainingError
-from recae.kinds import Size, seconds_for
-from recae.selection.fit import CONFIGS, make_config
+from recae.kinds import SETTINGS, Size, baselines, decay_setting, find, seconds_for, title
+from recae.selection.fit import make_config
 from recae.selection.space import trials as spread_trials
-from recae.settings import choose_kind, parse_settings
+from recae.selection.space import tunable
+from recae.settings import parse_settings
 from recae.splits.tasks import Task
 
-NAMES: Final[Mapping[str, str]] = {
-    "popularity": "popularity",
-    "frequency": "personal frequency",
-    "itemknn": "item-kNN",
-    "als": "ALS",
-    "bpr": "BPR",
-    "ease": "EASE",
-    "edlae": "EDLAE",
-    "multvae": "Mult-VAE",
-    "recvae": "RecVAE",
-}
-"""Kind → what tables call it; the others are called as they are."""
-
-BASELINES: Final = ("popularity", "frequency", "itemknn", "als", "bpr", "ease")
-"""In the order in which they are run."""
-
-EASE_SECONDS: Final = 300.0
-"""Longest that EASE, which nobody asked for, may be expected to take with all its trials."""
+SECONDS: Final = 300.0
+"""Longest that a baseline of items × items, which nobody asked for, may be expected to take with all its trials."""
 
 Given = Mapping[str, Mapping[str, Any]]
 """Kind → its settings that somebody has chosen."""
@@ -38,9 +23,8 @@ Given = Mapping[str, Mapping[str, Any]]
 
 def choose_kinds(kinds: Sequence[str], repeats: bool) -> list[str]:
     """The kinds named, each once; ConfigError for an unknown one, with the nearest, and for one that does not suit."""
-    found = list(dict.fromkeys(choose_kind(kind, CONFIGS) for kind in kinds))
-    if "frequency" in found and not repeats:
-        raise ConfigError(_NEEDS_REPEATS)
+    found = list(dict.fromkeys(find(kind).name for kind in kinds))
+    _check_repeats(found, repeats)
     return found
 
 
@@ -49,7 +33,7 @@ def choose_baselines(
 ) -> tuple[list[str], list[str]]:
     """The baselines to run beside the kinds, and a sentence on each that is left out although it would suit.
 
-    asked   names of `BASELINES`, or these joined by commas; "none": none; None: all that suit and fit
+    asked   names of `recae.kinds.baselines`, or these joined by commas; "none": none; None: all that suit and fit
     kinds   what is compared with them; a kind is no baseline of itself
     trials  of each
 
@@ -58,13 +42,18 @@ def choose_baselines(
     repeats = not tasks[0].exclude_owned
     if asked is not None:
         named = check_baselines(asked, repeats)
-        return [kind for kind in BASELINES if kind in named and kind not in kinds], []
-    suiting = [kind for kind in BASELINES if kind not in kinds and (repeats or kind != "frequency")]
-    reason = _why_not_ease(tasks, trials) if "ease" in suiting else None
-    if reason is None:
-        return suiting, []
-    suiting.remove("ease")
-    return suiting, [f"EASE is left out: {reason}; --baselines …,ease asks for it all the same"]
+        return [kind for kind in baselines() if kind in named and kind not in kinds], []
+    suiting, left_out = [], []
+    for kind in baselines():
+        if kind in kinds or (find(kind).needs_repeats and not repeats):
+            continue
+        if reason := _why_not(kind, tasks, trials):
+            left_out.append(
+                f"{title(kind)} is left out: {reason}; --baselines …,{kind} asks for it all the same"
+            )
+        else:
+            suiting.append(kind)
+    return suiting, left_out
 
 
 def check_baselines(asked: str | Sequence[str], repeats: bool) -> list[str]:
@@ -73,41 +62,46 @@ def check_baselines(asked: str | Sequence[str], repeats: bool) -> list[str]:
     found = [name.strip() for name in named if name.strip()]
     if found == ["none"]:
         return []
+    known = baselines()
     for name in found:
-        if name not in BASELINES:
-            near = difflib.get_close_matches(name, [*BASELINES, "none"], n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, "none"], n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise ConfigError(
-                f"there is no baseline '{name}'; {hint}choose some of {', '.join(BASELINES)} joined by commas, or none"
+                f"there is no baseline '{name}'; {hint}choose some of {', '.join(known)} joined by commas, or none"
             )
     if not found:
         raise ConfigError(
-            f"no baseline is named; choose some of {', '.join(BASELINES)} joined by commas, or none"
+            f"no baseline is named; choose some of {', '.join(known)} joined by commas, or none"
         )
-    if "frequency" in found and not repeats:
-        raise ConfigError(_NEEDS_REPEATS)
+    _check_repeats(found, repeats)
     return list(dict.fromkeys(found))
 
 
-_NEEDS_REPEATS = (
-    "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats (repeats=True) "
-    "with the protocol time or next-basket, or leave frequency out"
-)
+def _check_repeats(kinds: Iterable[str], repeats: bool) -> None:
+    """ConfigError for a kind that ranks what a user owns, where that is left out."""
+    for kind in kinds:
+        if find(kind).needs_repeats and not repeats:
+            raise ConfigError(
+                f"{title(kind)} ranks what a user owns, which is left out unless people rebuy: add --repeats "
+                f"(repeats=True) with the protocol time or next-basket, or leave {kind} out"
+            )
 
 
-def _why_not_ease(tasks: Sequence[Task], trials: int) -> str | None:
+def _why_not(kind: str, tasks: Sequence[Task], trials: int) -> str | None:
     """Why the solve of items × items, or users × users, is too much; None where it is not."""
+    if not find(kind).memory:
+        return None
     fit = max((task.fit for task in tasks), key=lambda matrix: matrix.shape[1])
-    expected = len(tasks) * trials * seconds_for("ease", Size.of(fit, 0))
-    if expected > EASE_SECONDS:
+    expected = len(tasks) * trials * seconds_for(kind, Size.of(fit, 0))
+    if expected > SECONDS:
         return f"its {len(tasks) * trials} fits to {fit.shape[1]:,} items would take about {expected / 60:,.0f} minutes"
     if fit.shape[1] < 4096:  # the weights of 64 MiB fit anywhere
         return None
-    from recae.training.device import memory_left
-    from recae.training.kinds.linear import plan  # which brings torch
+    from recae.training.device import memory_left  # which brings torch
 
     try:
-        plan(*fit.shape, fit.nnz, memory_left("cpu"))
+        find(kind).check_memory(*fit.shape, fit.nnz, memory_left("cpu"))
     except TrainingError as error:
         return str(error)
     return None
@@ -122,14 +116,16 @@ def parse_assignments(assignments: Iterable[str], kinds: Sequence[str]) -> dict[
             raise ConfigError(
                 f"a setting is given as kind.key=value, as in sigmoid.factors=256, found '{assignment}'"
             )
-        kind = choose_kind(kind.strip(), CONFIGS)
+        kind = find(kind.strip()).name
         if kind not in kinds:
             raise ConfigError(
                 f"'{assignment}' sets nothing, since {kind} is not among what is evaluated ({', '.join(kinds)}): "
                 f"add --kind {kind}, or leave it out"
             )
         texts.setdefault(kind, []).append(rest)
-    return {kind: parse_settings(CONFIGS[kind], kind, found, kinds=CONFIGS) for kind, found in texts.items()}
+    return {
+        kind: parse_settings(SETTINGS[kind], kind, found, kinds=SETTINGS) for kind, found in texts.items()
+    }
 
 
 def make_trials(
@@ -150,20 +146,20 @@ def make_trials(
     Raises ConfigError for a setting or value that the kind does not have, before anything is fitted.
     """
     fixed: dict[str, Any] = {"seed": seed}
-    components = given.get("components") or "frequency"
-    decayed = {"frequency": "decay", "blend": "frequency.decay"}.get(kind)
-    if decayed is not None and decayed in given:
+    row = find(kind)
+    if (decayed := decay_setting(kind)) in given:
         raise ConfigError(
             f"the histories are weighted by the protocol's decay, so that {kind}.{decayed} cannot be set apart: "
             "give --decay instead"
         )
-    if decay is not None and decayed is not None and "frequency" in components:
+    decayed = decay_setting(kind, given.get(row.parts))
+    if decay is not None and decayed is not None:
         fixed[decayed] = decay
     fixed |= given
     make_config(kind, fixed)
     varied: list[dict[str, Any]] = []
     # more are drawn than needed, since some differ in nothing but what is given
-    drawn = spread_trials(kind, 8 * n, seed) if choose and n > 1 and kind != "auto" else [{}]
+    drawn = spread_trials(kind, 8 * n, seed) if choose and n > 1 and tunable(kind) else [{}]
     for settings in drawn:
         left = {key: value for key, value in settings.items() if key not in fixed}
         if left not in varied and len(varied) < n:

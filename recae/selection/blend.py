@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar, Self
@@ -15,9 +15,8 @@ from pydantic import model_validator
 from recae.confidence import places_of
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
-from recae.kinds import KINDS_OF_TRAINING
-from recae.kinds import fit as fit_registered
-from recae.models import KINDS, Model
+from recae.kinds import MAIN, find, is_simple, model_class, parts_of, simple_kinds
+from recae.models import Model
 from recae.models.base import JSON
 from recae.models.blend import Blend, Part
 from recae.ranking import rows_per_block, top_k
@@ -150,7 +149,7 @@ class Candidates:
         return best, weights
 
 
-MAIN_PART = "sigmoid"
+MAIN_PART = MAIN
 """The part that settings of no named part are of, such as factors."""
 
 LEAST = 0.05
@@ -180,7 +179,7 @@ class BlendConfig(Settings):
         for name in self.parts:
             kind, _, key = name.partition(".")
             _check_kind(kind)
-            find_setting(kind, KINDS_OF_TRAINING[kind].config, key)
+            find_setting(kind, find(kind).settings_class(), key)
         if self.components is None:
             self.configs(choose_components(repeats=True))  # the most there may be
         else:
@@ -199,7 +198,7 @@ class BlendConfig(Settings):
         for kind in kinds:
             prefix = f"{kind}."
             own = {n.removeprefix(prefix): v for n, v in self.parts.items() if n.startswith(prefix)}
-            chosen[kind] = KINDS_OF_TRAINING[kind].config(**({"seed": self.seed} | own))
+            chosen[kind] = find(kind).settings_class()(**({"seed": self.seed} | own))
         return chosen
 
 
@@ -217,19 +216,22 @@ def split_components(text: str) -> tuple[str, ...]:
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in KINDS_OF_TRAINING:
+    if not is_simple(kind):
         raise ConfigError(
-            f"a blend is made of {', '.join(KINDS_OF_TRAINING)}, found {kind!r}: choose among these"
+            f"a blend is made of {', '.join(simple_kinds())}, found {kind!r}: choose among these"
         )
 
 
 def choose_components(repeats: bool) -> tuple[str, ...]:
-    """The parts of a blend for which none are named; personal frequency where people rebuy.
+    """The parts of a blend for which none are named; those that rank what a user owns only where people rebuy."""
+    return parts_of(Blend.kind, None, repeats)
 
-    The linear part is the sparse one whatever the size: on the validation users of Online Retail, Ta-Feng and the
-    sample, parted by users and by time, it ranked better than EASE and EDLAE.
-    """
-    return ("sigmoid", "sparse-linear", "itemknn", *(("frequency",) if repeats else ()))
+
+Fit = Callable[
+    [str, Mapping[str, Any], sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix] | None, Hooks],
+    tuple[Model, list[Epoch]],
+]
+"""Fits a kind with settings to purchases (U, I), with validation users; the model and its epochs."""
 
 
 def fit_blend(
@@ -239,6 +241,7 @@ def fit_blend(
     hooks: Hooks,
     *,
     exclude_owned: bool = True,
+    fit: Fit,
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
     """Fits the parts on `matrix` ((U, I) CSR), chooses their weights by NDCG@20 on the validation users.
 
@@ -252,7 +255,7 @@ def fit_blend(
     if config.components is not None:
         kinds = split_components(config.components)
     configs = config.configs(kinds)
-    trained = [kind for kind in kinds if KINDS[kind].trained]
+    trained = [kind for kind in kinds if model_class(kind).trained]
     if hooks.checkpoints is not None and len(trained) != 1:
         raise ConfigError(
             f"a checkpoint holds one training, and {len(trained)} parts of this blend are trained in epochs "
@@ -266,7 +269,7 @@ def fit_blend(
     if validation is None:
         parted = _hold_some_out(matrix, config.seed)
         if parted is None:
-            return _without_choice(matrix, kinds, configs, config.seed, hooks)
+            return _without_choice(matrix, kinds, configs, config.seed, hooks, fit)
         learn, validation = parted
         # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
         of_learn = _weights_of(learn, matrix, hooks)
@@ -277,9 +280,9 @@ def fit_blend(
         return evaluate(model, *pair, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
     if learn is whole:
-        models, epochs = _fit_parts(whole, configs, hooks, quality)
+        models, epochs = _fit_parts(whole, configs, hooks, quality, fit)
     else:
-        models, epochs = _fit_parts(learn, configs, to_choose, None)
+        models, epochs = _fit_parts(learn, configs, to_choose, None, fit)
     hooks.on_message(f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users")
     spreads = [fit_spread(model, pair[0]) for model in models]
     unit = [Blend((Part(model, 1.0, s),), {}) for model, s in zip(models, spreads, strict=True)]
@@ -293,7 +296,7 @@ def fit_blend(
     if learn is not whole:
         kept = {kind: configs[kind] for kind, weight in zip(kinds, weights, strict=True) if weight}
         hooks.on_message("fitting the parts once more, to all purchases")
-        models, epochs = _fit_parts(whole, kept, hooks, None)
+        models, epochs = _fit_parts(whole, kept, hooks, None, fit)
         weights, kinds = weights[weights > 0], tuple(kept)
         spreads = [fit_spread(model, pair[0]) for model in models]
     report: dict[str, Any] = {
@@ -307,11 +310,16 @@ def fit_blend(
 
 
 def _without_choice(
-    matrix: sp.csr_matrix, kinds: tuple[str, ...], configs: Mapping[str, Any], seed: int, hooks: Hooks
+    matrix: sp.csr_matrix,
+    kinds: tuple[str, ...],
+    configs: Mapping[str, Any],
+    seed: int,
+    hooks: Hooks,
+    fit: Fit,
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
     """The blend of parts that weigh the same, since nobody has two items to choose the weights by."""
     hooks.on_message("no user has two items to choose weights by: the parts of the blend weigh the same")
-    models, epochs = _fit_parts(matrix, configs, hooks, None)
+    models, epochs = _fit_parts(matrix, configs, hooks, None, fit)
     weight = 1 / len(kinds)
     parts = tuple(Part(model, weight, fit_spread(model, matrix)) for model in models)
     report = {"validation_ndcg@20": {}, "weights": dict.fromkeys(kinds, weight)}
@@ -319,11 +327,11 @@ def _without_choice(
 
 
 def _fit_parts(
-    matrix: sp.csr_matrix, configs: Mapping[str, Any], hooks: Hooks, validate: Any
+    matrix: sp.csr_matrix, configs: Mapping[str, Any], hooks: Hooks, validate: Any, fit: Fit
 ) -> tuple[list[Model], list[Epoch]]:
     """Each part fitted to the matrix, and the epochs of the first that has any.
 
-    Purchases that are weighted are so for all parts but personal frequency, which has its own decay.
+    Purchases that are weighted are so for all parts but those with a decay of their own.
     """
     models: list[Model] = []
     epochs: list[Epoch] = []
@@ -332,9 +340,9 @@ def _fit_parts(
             models.append(hooks.solved[kind, config])
             continue
         hooks.on_message(f"fitting {kind}")
-        weights = None if kind == "frequency" else hooks.weights
+        weights = None if find(kind).decay else hooks.weights
         of_kind = replace(hooks, validate=validate, weights=weights)
-        model, of_part = fit_registered(kind, matrix, config, of_kind)
+        model, of_part = fit(kind, config.as_dict(), matrix, None, of_kind)
         if hooks.solved is not None and not model.trained:
             hooks.solved[kind, config] = model
         models.append(model)

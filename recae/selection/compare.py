@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from recae.errors import TrainingError
 from recae.evaluation.comparison import Run
-from recae.selection.baselines import NAMES, Given, make_trials
+from recae.kinds import title
+from recae.selection.baselines import Given, make_trials
 from recae.selection.cache import Kept
 from recae.selection.jobs import Inputs, Job, Outcome
 from recae.selection.process import Clock, Running, Serial, at_once, run_all, run_job
@@ -51,7 +52,7 @@ class _Model:
 
     @property
     def name(self) -> str:
-        return NAMES.get(self.kind, self.kind)
+        return title(self.kind)
 
 
 def compare(
@@ -86,7 +87,7 @@ def compare(
                settings then, stops a training at its best epoch, and fails when it has nothing in time
     tell       is told how far it is
 
-    Jobs run one after the other, those of `side_by_side.ONE_PROCESSOR` as many at a time as there are processors.
+    Jobs run one after the other, those of kinds that one processor fits as many at a time as there are processors.
     A job that fails (it cannot be fitted, its process crashes or is killed) gives a run with `failed`, and the others
     go on. Ctrl-C ends what runs and leaves what is kept, as a note on the exception says. Raises ConfigError
     for settings that a kind does not have, before anything is fitted.

@@ -18,11 +18,13 @@ from recae.evaluation.report.schema import Budget, Data, Report
 from recae.filters import Filters
 from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
 from recae.interactions import Interactions
+from recae.kinds import baselines as known_baselines
+from recae.kinds import evaluated, find, title
 from recae.selection.auto import seconds_of
-from recae.selection.baselines import BASELINES, NAMES, Given, check_baselines, choose_baselines, choose_kinds
+from recae.selection.baselines import Given, check_baselines, choose_baselines, choose_kinds
 from recae.selection.cache import Kept
 from recae.selection.compare import TRIALS, Tell, compare
-from recae.selection.fit import DEFAULT_KIND, check_weighting, make_config, weighs
+from recae.selection.fit import check_weighting, make_config, weighs
 from recae.settings import check_range
 from recae.sources import Source as Opened
 from recae.sources import open_source
@@ -255,9 +257,6 @@ def _read_matrices(source: Path, test: str | Path | None, on_message: Callable[[
     return Material(pair_of_matrices(*matrices), name, lines)
 
 
-EVALUATED: Final = (DEFAULT_KIND, "sigmoid")
-"""Kinds that are evaluated where none is named: what `train` trains, and the autoencoder in it alone."""
-
 LONGEST: Final = 10_000
 """Longest list that is measured."""
 
@@ -322,7 +321,7 @@ def evaluate_purchases(
     protocol, options
         How the purchases are parted; see `recae.splits.protocols`.
     kinds
-        Of model; none: `EVALUATED`.
+        Of model; none: `recae.kinds.evaluated`.
     baselines
         Names, as a sequence or joined by commas, or "none"; None: all that suit the protocol and fit.
     settings
@@ -360,15 +359,15 @@ def evaluate_purchases(
     ks, metric = check_lengths(ks, metric)
     check_range("trials", trials, 1, 10_000, whole=True)
     seconds = None if budget is None else seconds_of(budget)
-    kinds = choose_kinds(kinds or EVALUATED, options.repeats)
-    named = BASELINES if baselines is None else check_baselines(baselines, options.repeats)
+    kinds = choose_kinds(kinds or evaluated(), options.repeats)
+    named = known_baselines() if baselines is None else check_baselines(baselines, options.repeats)
     for kind, values in (settings or {}).items():
         if kind not in (*kinds, *named):
             raise ConfigError(
                 f"settings are given for {kind}, which is not evaluated; name it in kinds, or leave them"
             )
         made = make_config(kind, values)
-        if kind in ("blend", "auto"):
+        if find(kind).parts:
             check_weighting(kind, made, options.weighting, options.repeats)
 
     material = read_material(
@@ -433,7 +432,7 @@ def evaluate_purchases(
 
 def weighting_sentence(weighting: Weighting, kinds: Sequence[str]) -> str:
     """What purchases weigh and for whom not, in a sentence without a full stop."""
-    others = [NAMES.get(kind, kind) for kind in kinds if not weighs(kind)]
+    others = [title(kind) for kind in kinds if not weighs(kind)]
     but = f", but for {' and '.join(others)}, which cannot weigh them" if others else ""
     return (
         f"purchases that are learned from are weighted ({weighting.in_words()}){but}; what is measured is not"

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import recae
 from recae.errors import TrainingError
+from recae.kinds import find, hand_over
 from recae.ranking import processors
 from recae.selection.jobs import Job, Outcome
 from recae.splits.tasks import Task
@@ -93,6 +94,7 @@ def run_job(
     end = None if seconds is None else time.time() + seconds
     job_file = {"job": job.as_dict(), "inputs": str(inputs), "threads": threads, "end": end}
     (folder / "job.json").write_text(json.dumps(job_file), "utf-8")
+    (folder / "kinds.pickle").write_bytes(hand_over())
     overtime = threading.Event()
     reason: str | None = None
     with (folder / "stderr").open("wb") as said:
@@ -172,9 +174,6 @@ def _reason_of_end(code: int, said: str) -> str:
     return f"its process ended with code {code}: {last}"
 
 
-ONE_PROCESSOR: Final = ("sigmoid", "blend")
-"""Kinds that take most of their time for steps after single users, which one thread does."""
-
 _BYTES_PER_ITEM: Final = (
     20_000  # weights of 512 factors, encoder and decoder, with what training keeps beside them
 )
@@ -187,7 +186,7 @@ _Job = TypeVar("_Job")
 
 def at_once(kind: str, task: Task, threads: int | None) -> int:
     """How many jobs of a kind may run at a time: as many as there are processors and memory for, mostly one."""
-    if kind not in ONE_PROCESSOR:
+    if not find(kind).one_processor:
         return 1
     each = _BYTES_ANYWAY + _BYTES_PER_ITEM * task.fit.shape[1] + _BYTES_PER_INTERACTION * task.fit.nnz
     left = memory_left("cpu")

@@ -24,7 +24,8 @@ import numpy as np
 
 from recae.errors import CheckpointError, ConfigError, OutputError
 from recae.files import atomic_path, check_writable
-from recae.selection.space import Dimension, State, TunedTrial
+from recae.kinds import Dimension
+from recae.selection.space import State, TunedTrial
 from recae.settings import RENAMED, current_names
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from recae.errors import ConfigError, TrainingError
 from recae.evaluation import evaluate
+from recae.kinds import Dimension, decay_setting, find
 from recae.metrics import METRICS, check_metrics
 from recae.models import Model
 from recae.selection.fit import fit_config, make_config
-from recae.selection.space import Dimension, TunedTrial, best_of
+from recae.selection.space import TunedTrial, best_of
 from recae.selection.study import Study
 from recae.selection.tuning_data import Seen, TuningData
 from recae.training.callbacks import Hooks, Progress
@@ -152,8 +153,8 @@ class Search:
         """
         values = {**self.fixed, **settings}
         seen = self.data.seen(decay_of(self.kind, values))
-        if self.kind == "frequency":
-            values["decay"] = seen.decay
+        if own_decay := find(self.kind).decay:
+            values[own_decay] = seen.decay
         name, k = self.asked
         latest, total = [0.0], [0]
 
@@ -176,7 +177,7 @@ class Search:
         def on_epoch(epoch: Epoch) -> None:
             outcome.epochs = epoch.epoch
             self.progress.on_epoch(epoch)
-            if epoch.recall is None or self.kind == "blend":  # whose parts are trained one after the other
+            if epoch.recall is None or find(self.kind).parts:  # whose parts are trained one after the other
                 return
             outcome.by_epoch[epoch.epoch] = latest[0]
             if judged is not None and judged[0].lags(judged[1], latest[0], epoch.epoch, total[0]):
@@ -225,8 +226,8 @@ def parse_metric(metric: str) -> tuple[str, int]:
 
 def decay_of(kind: str, values: Mapping[str, Any]) -> float | None:
     """The decay that histories are weighted with, where settings say it; as `train` reads it."""
-    decay: float | None = values.get({"frequency": "decay", "blend": "frequency.decay"}.get(kind, ""))
-    return decay
+    setting = decay_setting(kind)
+    return None if setting is None else values.get(setting)
 
 
 def _as_fitted(dimensions: Sequence[Dimension], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.interactions import Interactions
+from recae.kinds import DEFAULT, SETTINGS, Dimension, find, parts_of
 from recae.selection.auto import seconds_of
-from recae.selection.blend import choose_components
-from recae.selection.fit import CONFIGS, DEFAULT_KIND, batch_size_of, check_weighting, make_config
-from recae.selection.space import Dimension, Tuned, TunedTrial, best_of, space
+from recae.selection.fit import batch_size_of, check_repeats, check_weighting, make_config
+from recae.selection.space import Tuned, TunedTrial, best_of, space
 from recae.selection.study import SEARCHED, check_optuna, check_study, open_study
 from recae.selection.trials import Search, TuningProgress, decay_of, parse_metric
 from recae.selection.tuning_data import read_tuning_data
@@ -50,7 +50,7 @@ def tune(
 
     source   as for `train`
     columns, filters  likewise
-    kind     name of the model, one of `recae.selection.fit.CONFIGS` but auto and popularity; None: as for `train`
+    kind     name of the model, one of `recae.kinds.known` but auto and popularity; None: as for `train`
     trials   how many at most, those of earlier sessions included
     budget   time for all of them, likewise: seconds, or such as 90s, 20m, 1h
     metric   what to raise: a name of `recae.metrics.METRICS` and a length of list, such as "ndcg@20"
@@ -66,17 +66,13 @@ def tune(
     OutputError when it cannot be written; TrainingError when no trial could be measured.
     """
     progress = progress or TuningProgress()
-    kind = kind or DEFAULT_KIND
+    kind = kind or DEFAULT
     check_range("trials", trials, 1, 100_000, whole=True)
     seconds = seconds_of(budget)
     asked = parse_metric(metric)
     config = make_config(kind, settings)
-    settings = {full_name(CONFIGS[kind], key, CONFIGS): value for key, value in settings.items()}
-    if kind == "frequency" and not repeats:
-        raise ConfigError(
-            "personal frequency ranks what a user owns, which is left out unless people rebuy: add --repeats "
-            "(repeats=True), or tune another kind"
-        )
+    settings = {full_name(SETTINGS[kind], key, SETTINGS): value for key, value in settings.items()}
+    check_repeats(kind, repeats, "tune another kind")
     weighting = weights or Weighting()
     check_weighting(kind, config, weighting, repeats)
     _searched(kind, settings)
@@ -89,8 +85,9 @@ def tune(
     )
     applied = data.interactions.filters or Filters()
     fixed: dict[str, Any] = {"seed": config.seed, **settings}
-    if kind == "blend" and fixed.get("components") is None:
-        fixed["components"] = ",".join(choose_components(repeats))
+    named = find(kind).parts
+    if named and fixed.get(named) is None:
+        fixed[named] = ",".join(parts_of(kind, None, repeats))
     dimensions = _searched(kind, fixed)
     search = Search(kind, fixed, asked, data, chosen, progress)
     seen = data.seen(decay_of(kind, fixed))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from recae.errors import RecaeError, TrainingError
 from recae.evaluation import evaluate
+from recae.kinds import take_over
 from recae.machine import peak_memory
 from recae.models import Model
 from recae.ranking import PADDING, rank_histories
@@ -61,6 +62,8 @@ def run(folder: Path, tell: Tell) -> bool:
     told = json.loads((folder / "job.json").read_text("utf-8"))
     _use_processors(told["threads"])
     try:
+        if (kinds := folder / "kinds.pickle").exists():
+            take_over(kinds.read_bytes())
         inputs = Inputs.load(Path(told["inputs"]))
         left = None if told["end"] is None else told["end"] - time.time()
         outcome = work(Job.from_dict(told["job"]), inputs, tell, left)

@@ -1,0 +1,273 @@
+"""The kinds of model that recae brings, a row each; a new one needs nothing but its row and its own files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recae.kinds.cost import counting, dense, exact, inverse, validating
+from recae.kinds.kind import Candidate, Kind
+from recae.kinds.space import even, log, one_of, whole
+
+
+def _tied(fixed: Mapping[str, Any]) -> bool:
+    return bool(fixed.get("tied"))
+
+
+def _no_exact_step(fixed: Mapping[str, Any]) -> bool:
+    return _tied(fixed) or fixed.get("loss", "squared") != "squared"
+
+
+def _multinomial(fixed: Mapping[str, Any]) -> bool:
+    return fixed.get("loss") == "multinomial"
+
+
+_EASE = (log("l2", 2, 5000), even("user_power", 0, 1), even("item_power", 0, 0.5))
+_EDLAE = (_EASE[0], even("dropout", 0.05, 0.75), *_EASE[1:])
+
+DEFAULT: Final = "blend"
+"""What is trained where no kind is named: on every data set tried, it beat each of its parts or drew level."""
+
+MAIN: Final = "sigmoid"
+"""The autoencoder whose codes maps, embeddings and similar items are made of, also within a blend."""
+
+# The order of the help, from the autoencoders to the simplest baseline; baselines are run in the opposite order, since
+# the simple ones are quick.
+#
+# The bounds of each space lie around what the defaults resolve to for 1,000 to 1,000,000 users. Epochs are none of
+# them: training stops by itself when nothing is gained any more, and trials of as many epochs can be compared epoch by
+# epoch. The largest purchase_weight times the largest step stays below 2.
+BUILT_IN: Final[tuple[Kind, ...]] = (
+    Kind(
+        name="sigmoid",
+        title="sigmoid",
+        about="autoencoder of one sigmoid bottleneck, exact steps one user at a time",
+        settings="recae.training.config:SigmoidConfig",
+        fit="recae.training.kinds.sigmoid:fit_sigmoid",
+        model="recae.models.sigmoid:SigmoidAutoencoder",
+        evaluated=True,
+        one_processor=True,
+        cost=exact,
+        space=(
+            log("purchase_weight", 1, 50),
+            log("learning_rate", 0.004, 0.035, idle=_tied),
+            whole("factors", 64, 1024),
+            even("dropout", 0.2, 0.8),
+            log("encoder_learning_rate", 0.008, 0.2, idle=_tied),
+            even("input_power", 0.2, 0.7),
+        ),
+        auto=Candidate(promise=3.0),
+    ),
+    Kind(
+        name="deep",
+        title="deep",
+        about="autoencoder of several layers, --layers 600,200 and mirrored out",
+        settings="recae.training.kinds.deep:DeepConfig",
+        fit="recae.training.kinds.deep:fit_deep",
+        model="recae.models.deep:DeepAutoencoder",
+        cost=lambda size: 3 * exact(size),
+        space=(
+            log("purchase_weight", 1, 50, idle=_multinomial),
+            log("output_learning_rate", 0.004, 0.035, idle=_no_exact_step),
+            even("dropout", 0.2, 0.8),
+            one_of("layers", "128", "256", "512", "256,128", "600,200", "1000,300"),
+            log("learning_rate", 2e-4, 5e-3),
+            log("encoder_learning_rate", 0.008, 0.2, idle=_tied),
+            one_of("activation", "tanh", "sigmoid", "silu", "selu", "relu"),
+            even("input_power", 0.2, 0.7),
+        ),
+        auto=Candidate(turn=2),
+    ),
+    Kind(
+        name="multvae",
+        title="Mult-VAE",
+        about="Mult-VAE: variational, multinomial likelihood",
+        settings="recae.training.kinds.vae:MultVaeConfig",
+        fit="recae.training.kinds.vae:fit_multvae",
+        model="recae.models.vae:MultVAE",
+        cost=dense,
+        space=(
+            log("beta", 0.005, 0.5),
+            log("learning_rate", 5e-4, 0.01),
+            even("dropout", 0.2, 0.8),
+            one_of("layers", "100", "200", "400", "400,100", "600,200"),
+            even("anneal", 0.1, 0.9),
+        ),
+        auto=Candidate(turn=2),
+    ),
+    Kind(
+        name="recvae",
+        title="RecVAE",
+        about="RecVAE: Mult-VAE with a composite prior and alternating updates",
+        settings="recae.training.kinds.recvae:RecVaeConfig",
+        fit="recae.training.kinds.recvae:fit_recvae",
+        model="recae.models.vae:RecVAE",
+        cost=lambda size: 3 * dense(size),
+        space=(
+            log("gamma", 0.001, 0.03),
+            log("learning_rate", 2e-4, 5e-3),
+            even("dropout", 0.2, 0.8),
+            whole("factors", 64, 512),
+            whole("hidden", 200, 1000),
+        ),
+        auto=Candidate(turn=3),
+    ),
+    Kind(
+        name="ease",
+        title="EASE",
+        about="EASE: linear, in closed form; items × items in memory",
+        settings="recae.training.kinds.linear:EaseConfig",
+        fit="recae.training.kinds.linear:fit_ease",
+        model="recae.models.linear:Ease",
+        baseline=True,
+        memory="recae.training.kinds.linear:plan",
+        cost=inverse,
+        space=_EASE,
+        auto=Candidate(promise=3.0),
+    ),
+    Kind(
+        name="edlae",
+        title="EDLAE",
+        about="EDLAE: EASE with dropout that forgets the diagonal",
+        settings="recae.training.kinds.linear:EdlaeConfig",
+        fit="recae.training.kinds.linear:fit_edlae",
+        model="recae.models.linear:Edlae",
+        memory="recae.training.kinds.linear:plan",
+        cost=inverse,
+        space=_EDLAE,
+        auto=Candidate(promise=3.0),
+    ),
+    Kind(
+        name="sparse-linear",
+        title="sparse-linear",
+        about="EASE approximated sparsely, for large catalogues",
+        settings="recae.training.kinds.linear:SparseLinearConfig",
+        fit="recae.training.kinds.sparse_linear:fit_sparse_linear",
+        model="recae.models.linear:SparseLinear",
+        cost=lambda size: counting(size) + 1e-3 * size.items,
+        space=(*_EDLAE[:2], whole("neighbours", 50, 500), *_EASE[1:]),
+        auto=Candidate(promise=2.0, instead_of="ease"),
+    ),
+    Kind(
+        name="blend",
+        title="blend",
+        about="several kinds added up, weights chosen on validation users",
+        settings="recae.selection.blend:BlendConfig",
+        fit="recae.selection.blend:fit_blend",
+        model="recae.models.blend:Blend",
+        evaluated=True,
+        parts="components",
+        # The linear part is the sparse one whatever the size: on the validation users of Online Retail, Ta-Feng and
+        # the sample, parted by users and by time, it ranked better than EASE and EDLAE.
+        default_parts=("sigmoid", "sparse-linear", "itemknn", "frequency"),
+        one_processor=True,
+        # the weights of a blend of models that are there already
+        cost=lambda size: 4e-3 * size.validation_users + 3 * validating(size, size.factors),
+        auto=Candidate(turn=1),
+    ),
+    Kind(
+        name="auto",
+        title="auto",
+        about="tries several within --budget and takes the best",
+        settings="recae.selection.auto:AutoConfig",
+        fit="recae.selection.auto:fit_auto",
+        parts="candidates",
+        default_parts=(
+            "popularity",
+            "itemknn",
+            "frequency",
+            "ease",
+            "sparse-linear",
+            "sigmoid",
+            "blend",
+            "multvae",
+        ),
+        resumable=False,
+    ),
+    Kind(
+        name="bpr",
+        title="BPR",
+        about="matrix factorisation by Bayesian personalised ranking",
+        settings="recae.training.kinds.baselines:BprConfig",
+        fit="recae.training.kinds.baselines:fit_bpr",
+        model="recae.models.factorisation:BPR",
+        no_confidence="the BPR of implicit draws pairs of items, all of which count alike",
+        baseline=True,
+        cost=lambda size: 100 * 2e-7 * size.interactions,
+        space=(
+            whole("factors", 16, 256),
+            log("regularization", 0.003, 0.1),
+            log("learning_rate", 0.01, 0.2),
+            whole("iterations", 30, 300),
+        ),
+        presets=(  # the defaults are 64 and 0.03
+            {"factors": 64, "regularization": 0.01},
+            {"factors": 128, "regularization": 0.03},
+            {"factors": 128, "regularization": 0.01},
+        ),
+    ),
+    Kind(
+        name="als",
+        title="ALS",
+        about="matrix factorisation by alternating least squares",
+        settings="recae.training.kinds.baselines:AlsConfig",
+        fit="recae.training.kinds.baselines:fit_als",
+        model="recae.models.factorisation:ALS",
+        baseline=True,
+        cost=lambda size: 15 * (2e-7 * size.interactions + 5e-5 * (size.users + size.items)),
+        space=(whole("factors", 32, 512), log("regularization", 0.1, 500), log("alpha", 0.3, 50)),
+        presets=(  # the defaults are 256, 10 and 3
+            {"factors": 256, "regularization": 10.0, "alpha": 10.0},
+            {"factors": 256, "regularization": 50.0, "alpha": 3.0},
+            {"factors": 256, "regularization": 50.0, "alpha": 10.0},
+            {"factors": 128, "regularization": 10.0, "alpha": 3.0},
+            {"factors": 128, "regularization": 10.0, "alpha": 10.0},
+            {"factors": 128, "regularization": 50.0, "alpha": 3.0},
+            {"factors": 128, "regularization": 50.0, "alpha": 10.0},
+        ),
+    ),
+    Kind(
+        name="itemknn",
+        title="item-kNN",
+        about="item-kNN: items bought by the same users",
+        settings="recae.training.kinds.baselines:ItemKNNConfig",
+        fit="recae.training.kinds.baselines:fit_itemknn",
+        model="recae.models.itemknn:ItemKNN",
+        baseline=True,
+        cost=counting,
+        space=(whole("k", 5, 200), one_of("weighting", "tfidf", "bm25", "cosine")),
+        presets=(
+            # the defaults choose k by the validation users where there are any, and are 20 where there are none
+            *({"k": k} for k in (50, 100, 10, 200, 5, 20)),
+            *({"weighting": weighting} for weighting in ("bm25", "cosine")),
+        ),
+        only_presets=True,
+        auto=Candidate(always=True),
+    ),
+    Kind(
+        name="frequency",
+        title="personal frequency",
+        about="what the user bought most often and last, for repeat purchases",
+        settings="recae.training.kinds.baselines:FrequencyConfig",
+        fit="recae.training.kinds.baselines:fit_frequency",
+        model="recae.models.frequency:Frequency",
+        no_confidence="personal frequency has a decay of its own by baskets",
+        baseline=True,
+        needs_repeats=True,
+        decay="decay",
+        cost=lambda size: 1e-7 * size.interactions + 1e-3,
+        space=(log("popularity", 0.01, 20), even("decay", 0.5, 1)),
+    ),
+    Kind(
+        name="popularity",
+        title="popularity",
+        about="what most users own",
+        settings="recae.training.kinds.baselines:PopularityConfig",
+        fit="recae.training.kinds.baselines:fit_popularity",
+        model="recae.models.popularity:Popularity",
+        baseline=True,
+        personal=False,
+        cost=lambda size: 1e-8 * size.interactions + 1e-3,
+        auto=Candidate(always=True),
+    ),
+)
