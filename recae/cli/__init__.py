@@ -7,27 +7,14 @@ import io
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
 import click
 
-from recae.cli.anomalies import anomalies
-from recae.cli.doctor import doctor
-from recae.cli.embed import embed
-from recae.cli.evaluate import evaluate
-from recae.cli.explain import explain
-from recae.cli.inspect import inspect
-from recae.cli.map import map_command
 from recae.cli.output import message, silence
-from recae.cli.recommend import recommend
-from recae.cli.score import score
-from recae.cli.serve import serve
-from recae.cli.settings import settings
-from recae.cli.similar import similar
-from recae.cli.train import train
-from recae.cli.tune import tune
 from recae.errors import RecaeError
 
 # 128 and the number of the signal, as shells report it
@@ -38,11 +25,62 @@ class _Terminated(BaseException):
     """SIGTERM arrived; raised in the main thread, so that temporary files are removed as for Ctrl-C."""
 
 
+_SHORT = {
+    "doctor": "Check purchases before a model is trained on them.",
+    "train": "Train a model on a table of purchases.",
+    "tune": "Search the settings of a model that suit the purchases best.",
+    "evaluate": "Say whether a model is worth it, beside tuned baselines.",
+    "settings": "List the kinds of model, or the settings of one.",
+    "recommend": "Recommend items to one user, or for a basket.",
+    "score": "Write recommendations for many users.",
+    "inspect": "Say what is in a model file.",
+    "explain": "Say how much each owned item contributes to a score.",
+    "similar": "Find items like an item, or users like a user.",
+    "embed": "Write the codes of all users, or the vectors of all items.",
+    "serve": "Serve a model over HTTP: a JSON API and a page.",
+    "map": "Draw a map of the products or customers.",
+    "anomalies": "Find customers or purchases that the model cannot explain.",
+}
+"""Command → what `recae --help` says of it, in the order of use; its module is imported when it is asked for."""
+
+
+class _Lazy(MutableMapping[str, click.Command]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._added:
+            if name not in _SHORT:
+                raise KeyError(name)
+            module = import_module(f"recae.cli.{name}")
+            self._added[name] = getattr(module, f"{name}_command" if name == "map" else name)
+        return self._added[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._added[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._added[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*_SHORT, *self._added]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
 class _Commands(click.Group):
     """The group of all commands, and the only place where an error becomes a line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of use, not of the alphabet
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, without importing it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SHORT.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(
@@ -106,7 +144,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
     ctx.exit()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, commands=_Lazy(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -126,19 +164,3 @@ def main() -> None:
     wrong with what was given (one sentence on stderr says what), 130 after Ctrl-C, 141 when the reader of a
     pipe has gone.
     """
-
-
-main.add_command(doctor)
-main.add_command(train)
-main.add_command(tune)
-main.add_command(evaluate)
-main.add_command(settings)
-main.add_command(recommend)
-main.add_command(score)
-main.add_command(inspect)
-main.add_command(explain)
-main.add_command(similar)
-main.add_command(embed)
-main.add_command(serve)
-main.add_command(map_command)
-main.add_command(anomalies)
