@@ -12,6 +12,7 @@ from known import ITEMS, MATRIX, PAIR, Known
 from recae.errors import ConfigError
 from recae.kinds import SETTINGS, Size, seconds_for
 from recae.selection.auto import AutoConfig, Trial, choose, fit_auto, seconds_of
+from recae.selection.fit import fit_config
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
 
@@ -133,7 +134,7 @@ def test_configurations_refused(settings: dict[str, Any], part: str) -> None:
 def test_checkpoints_are_refused(tmp_path: Any) -> None:
     hooks = Hooks(checkpoints=Checkpoints(tmp_path / "c"))
     with pytest.raises(ConfigError, match="auto tries several"):
-        fit_auto(MATRIX, AutoConfig(), PAIR, hooks)
+        fit_config("auto", AutoConfig(), MATRIX, PAIR, hooks)
 
 
 @pytest.mark.parametrize("validation", [None, (PAIR[0], sp.csr_matrix(PAIR[1].shape))])
