@@ -64,7 +64,7 @@ from safetensors import SafetensorError, safe_open
 from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
 from recae.files import DTYPES, atomic_path, json_text, write_tensors
 from recae.ids import IdMap
-from recae.kinds import model_class, model_kinds
+from recae.kinds import has_models, model_class, model_kinds
 from recae.models import Model
 from recae.models.base import reads_values
 from recae.recommender import TEST, VALIDATION, Recommender
@@ -199,7 +199,7 @@ def _read_metadata(file: Any) -> dict[str, Any]:
     kind, config = metadata.get("kind"), metadata.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise _damaged("its metadata lacks the model's kind or configuration")
-    if kind not in model_kinds():
+    if not has_models(kind):
         raise ModelFileError(
             f"it holds a model of kind {_short(kind)}, but this recae knows {', '.join(sorted(model_kinds()))}; "
             "update recae, install the plugin that brings this kind, or train the model again"

@@ -210,6 +210,11 @@ def test_names_that_mean_something_else(name: str) -> None:
         replace(find("ease"), name=name)
 
 
+def test_a_kind_without_models_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the kind 'ease' names no class of models"):
+        replace(find("ease"), model="")
+
+
 def test_what_no_other_process_could_import_is_refused(fresh: None) -> None:
     register(replace(find("ease"), name="mine", cost=lambda size: 1.0))
     with pytest.raises(ConfigError, match="the kind 'mine' cannot be handed to the processes"):

@@ -48,7 +48,7 @@ class Kind:
         fit: Function (matrix (U, I), settings, hooks) → (model, epochs). With `parts`: (matrix, settings, validation,
             hooks, exclude_owned=…, fit=…) → (model, epochs, report), where `fit` fits another kind (see
             `recae.selection.fit.fit_kind`).
-        model: Class of its models; empty where each is of another kind.
+        model: Class of its models; empty where each is of another kind, as those of `auto`.
         no_confidence: Why it cannot take confidence, how much a purchase counts; empty: it can.
         baseline: Whether other models are compared with it unless other baselines are named.
         evaluated: Whether `evaluate` compares it where no kind is named.
@@ -96,6 +96,10 @@ class Kind:
             raise ConfigError(
                 "the name of a kind is lower-case letters, digits and hyphens, such as 'my-kind', and none of "
                 f"{', '.join(RESERVED)}, found {self.name!r}: give it another"
+            )
+        if not self.model and not self.parts:
+            raise ConfigError(
+                f"the kind '{self.name}' names no class of models: give model, as in 'module:Class'"
             )
 
     def settings_class(self) -> type[Any]:

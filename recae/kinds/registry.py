@@ -31,17 +31,18 @@ class Registry:
         """Return all rows by name, in the order of the help."""
         return MappingProxyType(self._built_in | self._of_plugins() | self._registered)
 
+    def get(self, name: str) -> Kind | None:
+        """Return the row of that name; None where there is none. Plugins are looked for only where it is not ours."""
+        return self._built_in.get(name) or self._registered.get(name) or self._of_plugins().get(name)
+
     def find(self, name: str) -> Kind:
         """Return the row of that name; ConfigError, with the nearest name, where there is none."""
-        row = self._built_in.get(name) or self._registered.get(name)  # for which no plugin is looked for
+        row = self.get(name)
         if row is not None:
             return row
-        rows = self.rows()
-        if name in rows:
-            return rows[name]
-        if name in self._broken:
-            raise ConfigError(self._broken[name])
-        raise ConfigError(f"there is no model of kind '{name}'; {nearest(name, rows)}")
+        raise ConfigError(
+            self._broken.get(name) or f"there is no model of kind '{name}'; {nearest(name, self.rows())}"
+        )
 
     def register(self, kind: Kind) -> None:
         """Add a row; ConfigError where another kind has its name."""
@@ -103,7 +104,8 @@ def find(kind: str) -> Kind:
 def register(kind: Kind) -> None:
     """Add a kind, for this process and those that it starts; ConfigError where there is another of its name.
 
-    Processes that fit models are handed the row, whose classes and functions they must be able to import.
+    Processes that fit models are handed the row, whose classes and functions they must be able to import. The workers
+    of a Ray cluster know the kinds of installed plugins only.
     """
     _registry.register(kind)
 
@@ -140,8 +142,14 @@ def take_over(kinds: bytes) -> None:
 
 def is_simple(kind: str) -> bool:
     """Whether a kind is known, and not put together from others."""
-    row = known().get(kind)
+    row = _registry.get(kind)
     return row is not None and not row.parts
+
+
+def has_models(kind: str) -> bool:
+    """Whether a kind is known, and models and so model files are of it."""
+    row = _registry.get(kind)
+    return row is not None and bool(row.model)
 
 
 def simple_kinds() -> tuple[str, ...]:
@@ -162,7 +170,7 @@ def evaluated() -> tuple[str, ...]:
 
 def title(kind: str) -> str:
     """Return what tables call a kind; the name itself of one that is not known."""
-    row = known().get(kind)
+    row = _registry.get(kind)
     return kind if row is None else row.title
 
 
@@ -188,13 +196,8 @@ def decay_setting(kind: str, named: str | None = None) -> str | None:
     """
     if own := find(kind).decay:
         return own
-    rows = known()
-    of_parts = (
-        f"{part}.{rows[part].decay}"
-        for part in parts_of(kind, named, True)
-        if part in rows and rows[part].decay
-    )
-    return next(of_parts, None)
+    rows = map(_registry.get, parts_of(kind, named, repeats=True))
+    return next((f"{row.name}.{row.decay}" for row in rows if row is not None and row.decay), None)
 
 
 def model_class(kind: str) -> type[Any]:
@@ -221,7 +224,7 @@ class _Settings(Mapping[str, type[Any]]):
     """Kind → class of its settings, imported when it is asked for."""
 
     def __getitem__(self, kind: str) -> type[Any]:
-        row = known().get(kind)
+        row = _registry.get(kind)
         if row is None:
             raise KeyError(kind)
         return row.settings_class()
@@ -233,7 +236,7 @@ class _Settings(Mapping[str, type[Any]]):
         return len(known())
 
     def __contains__(self, kind: object) -> bool:
-        return kind in known()
+        return isinstance(kind, str) and _registry.get(kind) is not None
 
 
 SETTINGS: Final[Mapping[str, type[Any]]] = _Settings()
@@ -246,7 +249,7 @@ def seconds_for(kind: str, size: Size) -> float:
     A rule of thumb in the number of operations, the same for the same data, so that what is decided by it is decided
     alike again. Of a kind whose row states no cost it expects the worst.
     """
-    row = known().get(kind)
+    row = _registry.get(kind)
     if row is not None and row.cost is not None:
         return row.cost(size)
     return max(each.cost(size) for each in BUILT_IN if each.cost is not None)

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ModelFileError
-from recae.kinds import model_class, model_kinds
+from recae.kinds import is_simple, model_class
 from recae.models.base import JSON, Encoder, Model, check_histories, check_items, reads_values, take_number
 
 
@@ -111,7 +111,8 @@ class Blend:
             raise ModelFileError("the model file's blend lists no parts; train the model again")
         parts = []
         for number, part in enumerate(described):
-            if not isinstance(part, dict) or part.get("kind") not in set(model_kinds()) - {cls.kind}:
+            kind = part.get("kind") if isinstance(part, dict) else None
+            if not isinstance(part, dict) or not isinstance(kind, str) or not is_simple(kind):
                 raise ModelFileError(
                     f"part {number} of the model file's blend is of no known kind; train the model again"
                 )
@@ -126,7 +127,7 @@ class Blend:
                     f"part {number} of the model file's blend lacks its configuration or spread; "
                     "train the model again"
                 )
-            model: Model = model_class(str(part["kind"])).from_arrays(of_part, own, n_items)
+            model: Model = model_class(kind).from_arrays(of_part, own, n_items)
             limits = {"weight": (0.0, 1e6), "0": (1e-30, 1e30), "1": (-10.0, 10.0)}
             given = {"weight": part.get("weight"), "0": spread[0], "1": spread[1]}
             weight, a, b = (take_number(given, name, *limits[name]) for name in limits)
