@@ -191,6 +191,8 @@ def test_what_a_plugin_lacks_is_a_sentence_when_it_is_used(shop: Path) -> None:
         "the kind 'lame' cannot be used",
         "install what it needs",
     )
+    refused(recae("train", "shop.csv", "--kind", "ease", "--set", "dampin=1"), "ease has no setting 'dampin'")
+    assert list(kinds.SETTINGS) == [row.name for row in ROWS]
 
 
 def test_registering(fresh: None) -> None:

@@ -230,10 +230,16 @@ class _Settings(Mapping[str, type[Any]]):
         return row.settings_class()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(known())
+        for row in known().values():
+            if row not in BUILT_IN:
+                try:
+                    row.settings_class()
+                except ConfigError:  # which is said where that kind is asked for
+                    continue
+            yield row.name
 
     def __len__(self) -> int:
-        return len(known())
+        return sum(1 for _ in self)
 
     def __contains__(self, kind: object) -> bool:
         return isinstance(kind, str) and _registry.get(kind) is not None
