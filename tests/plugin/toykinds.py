@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,27 +13,15 @@ from numpy.typing import NDArray
 from recae.kinds import Kind, Size
 from recae.kinds.space import even
 from recae.models.base import JSON, check_histories, check_items, take_array, take_number
+from recae.settings import LARGEST_SEED, Settings, setting
 from recae.training.callbacks import Hooks
-from recae.training.config import check_range
 
 
-@dataclass(frozen=True)
-class ToySettings:
-    """How the toy counts.
+class ToySettings(Settings):
+    """How the toy counts."""
 
-    damping  how much popular items are held back
-    seed     by which users are held out to measure on
-    """
-
-    damping: float = 0.5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("damping", self.damping, 0, 1)
-        check_range("seed", self.seed, 0, 2**63 - 1, whole=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    damping: float = setting(0.5, "how much popular items are held back", ge=0, le=1)
+    seed: int = setting(0, "by which users are held out to measure on", ge=0, le=LARGEST_SEED)
 
 
 @dataclass(frozen=True, eq=False)
