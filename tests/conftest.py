@@ -1,16 +1,20 @@
-"""What several test files share: one model fitted on the sample purchases, as an object and as a file."""
+"""How all tests are run, and what several test files share: one model fitted on the sample, as an object and a file."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from commands import table
+from jobs import run_here
 
 from recae.ingest import read_with_report
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender
+from recae.selection import compare
 
 if sys.gettrace() is not None:  # coverage of branches, which numba's own would slow down by more than a half
     from numba.core.dispatcher import Dispatcher
@@ -26,6 +30,47 @@ if sys.gettrace() is not None:  # coverage of branches, which numba's own would 
             sys.settrace(tracer)
 
     Dispatcher.compile = _compile_untraced
+
+# A shell starts what runs in its background with Ctrl-C ignored, and Python then leaves it so, in itself and in all
+# processes that it starts. The tests of interruptions need the handling of a program in the foreground. This file is
+# imported by pytest and by each of its workers before any test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No deadlines: how long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=400, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--thorough`."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="run the tests marked as thorough, too, and try 400 examples instead of 25 where Hypothesis makes them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples Hypothesis makes."""
+    hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked as thorough, unless it is asked for: by `--thorough`, or in an expression after -m."""
+    if config.getoption("--thorough") or config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+@pytest.fixture(autouse=True)
+def comparisons_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of a comparison are done here, without a process each, unless a test is marked as one of processes."""
+    if request.node.get_closest_marker("processes") is None:
+        monkeypatch.setattr(compare, "run_job", run_here)
+
 
 SAMPLE = Path(__file__).parent.parent / "data" / "purchases.csv"
 
