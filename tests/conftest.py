@@ -36,9 +36,14 @@ if sys.gettrace() is not None:  # coverage of branches, which numba's own would 
 # imported by pytest and by each of its workers before any test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No deadlines: how long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
-hypothesis.settings.register_profile("thorough", max_examples=400, deadline=None)
+# No deadlines and no complaints of slow examples: how long one takes depends on what else the machine does.
+for _name, _examples in (("quick", 25), ("thorough", 400)):
+    hypothesis.settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -45,7 +45,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def run_here(
     job: Job, inputs: Path, folder: Path, *, seconds: float | None, on_event: Any, **rest: Any
 ) -> Outcome:
-    """In the place of `recae.selection.process.run_job`: the same job, without the seconds that a new process takes to begin."""
+    """Does a job as `recae.selection.process.run_job` does, without the seconds that a new process takes to begin."""
     with _ONE_AT_A_TIME:
         try:
             return work(job, Inputs.load(inputs), on_event, seconds)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from commands import ROOT, SAMPLE
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from modelfiles import recommender
 from numpy.typing import NDArray
@@ -147,7 +147,6 @@ def test_ranks_refuse_what_cannot_be() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=30))
-@settings(max_examples=50, deadline=None)
 def test_tails_within_one_stratum_are_as_defined(entries: list[tuple[int, int]]) -> None:
     values, weights = (np.array(column, dtype=np.float64) for column in zip(*entries, strict=True))
     found = upper_tails(values, np.zeros(values.size), weights)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shops import peeled
 
@@ -28,7 +28,6 @@ def matrix_of(pairs: Pairs, n_users: int, n_items: int) -> sp.csr_matrix:
     st.integers(1, 5),
     st.integers(0, 5),
 )
-@settings(deadline=None, max_examples=150)
 def test_the_core_is_what_peeling_in_any_order_leaves(
     pairs: Pairs, least_items: int, least_users: int, seed: int
 ) -> None:
@@ -97,7 +96,6 @@ def entries(found: Interactions) -> dict[tuple[str, str], tuple[object, ...]]:
 
 @pytest.mark.parametrize("whole", [True, False])
 @given(st.sets(st.integers(0, 6)), st.sets(st.integers(0, 5)))
-@settings(deadline=None, max_examples=40)
 def test_a_subset_of_interactions_keeps_what_belongs_to_each_pair(
     whole: bool, users: set[int], items: set[int]
 ) -> None:
@@ -115,7 +113,6 @@ def test_a_subset_of_interactions_keeps_what_belongs_to_each_pair(
 
 @pytest.mark.parametrize("timed", [True, False])
 @given(st.sets(st.integers(0, 4)), st.sets(st.integers(0, 5)), st.integers(0, 20))
-@settings(deadline=None, max_examples=40)
 def test_a_subset_of_events_is_numbered_as_if_the_others_had_never_been(
     timed: bool, users: set[int], items: set[int], seed: int
 ) -> None:

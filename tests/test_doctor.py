@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from commands import RECAE, ROOT, SAMPLE, names, recae, refused
 from doctors import Row, changed, clean_rows, examined, found, only, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from readings import real_data
 
@@ -329,7 +329,6 @@ SOME = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.fixed_dictionaries(SOME), min_size=1, max_size=40))
 def test_no_table_is_too_strange(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
     folder = tmp_path_factory.mktemp("strange")

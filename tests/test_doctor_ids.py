@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from doctors import NOW, changed, clean_rows, examined, found, only
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -156,7 +156,6 @@ def test_a_column_of_floats_is_said(tmp_path: Path) -> None:
     assert (finding.code, finding.severity, finding.column) == ("ids-floats", Severity.NOTE, "user_id")
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=60, max_size=60))
 def test_no_id_is_too_strange(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     texts = [text.encode("utf-8", "ignore").decode().replace("\0", "") for text in ids]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import ConfigError, DataError
@@ -48,7 +48,6 @@ def slow_weights(baskets: list[list[set[int]]], decay: float) -> np.ndarray:
 
 
 @given(ROWS)
-@settings(max_examples=60, deadline=None)
 def test_rows_come_into_order(rows: list[tuple[int, int, int]]) -> None:
     events = events_of(rows, timed=True)
     expected = [
@@ -68,7 +67,6 @@ def test_rows_come_into_order(rows: list[tuple[int, int, int]]) -> None:
 
 
 @given(ROWS, DECAYS)
-@settings(max_examples=60, deadline=None)
 def test_weights_are_those_of_slow_counting(rows: list[tuple[int, int, int]], decay: float) -> None:
     weights = events_of(rows).weights(decay)
     assert weights.dtype == np.float32
@@ -78,7 +76,6 @@ def test_weights_are_those_of_slow_counting(rows: list[tuple[int, int, int]], de
 
 
 @given(ROWS, DECAYS)
-@settings(max_examples=60, deadline=None)
 def test_the_last_basket_is_held_out(rows: list[tuple[int, int, int]], decay: float) -> None:
     baskets = baskets_of(rows)
     history, held_out = last_basket_out(events_of(rows), decay)
@@ -93,7 +90,6 @@ def test_the_last_basket_is_held_out(rows: list[tuple[int, int, int]], decay: fl
 
 
 @given(ROWS, st.lists(st.integers(0, ITEMS - 1), min_size=1, max_size=4))
-@settings(max_examples=30, deadline=None)
 def test_nothing_of_the_last_basket_is_in_the_history(
     rows: list[tuple[int, int, int]], other: list[int]
 ) -> None:

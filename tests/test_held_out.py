@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.ids import IdMap
@@ -45,7 +45,6 @@ def plain_pair_key(user: str, item: str, seed: int) -> int:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), unique=True), SEEDS)
-@settings(deadline=None)
 def test_keys_are_those_of_plain_hashes(ids: list[str], seed: int) -> None:
     ids = [*ids, *(text for text in IDS if text not in ids)]
     keys = user_keys(IdMap(ids), seed)
@@ -177,7 +176,6 @@ def named(shop: Interactions, held_out: HeldOut) -> dict[str, tuple[int, set[str
 
 
 @given(st.integers(3, 80), SEEDS, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=40)
 def test_the_order_of_rows_and_columns_does_not_matter(n_users: int, seed: int, random: Any) -> None:
     dense = random_shop(n_users)
     users, items = [f"u{u}" for u in range(n_users)], [f"i{i}" for i in range(dense.shape[1])]
@@ -284,7 +282,6 @@ def test_seeds_hold_out_other_users() -> None:
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), SEEDS)
-@settings(deadline=None)
 def test_nobody_has_two_roles(n_users: int, n_test: int, n_validation: int, seed: int) -> None:
     keys = user_keys(IdMap(f"u{u}" for u in range(n_users)), seed)
     eligible = np.flatnonzero(np.arange(n_users) % 3 > 0)

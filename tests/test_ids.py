@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import DataError, UnknownIdError
@@ -26,7 +26,6 @@ def levenshtein(a: bytes, b: bytes) -> int:
 
 
 @given(id_lists)
-@settings(deadline=None)
 def test_id_and_row_are_inverse(ids: list[str]) -> None:
     ids_map = IdMap(ids)
     assert len(ids_map) == len(ids)
@@ -38,7 +37,6 @@ def test_id_and_row_are_inverse(ids: list[str]) -> None:
 
 
 @given(id_lists, texts)
-@settings(deadline=None)
 def test_an_unknown_id_is_minus_one_or_an_error(ids: list[str], other: str) -> None:
     ids_map = IdMap(ids)
     assert (other in ids_map) == (other in ids)
@@ -50,7 +48,6 @@ def test_an_unknown_id_is_minus_one_or_an_error(ids: list[str], other: str) -> N
 
 
 @given(id_lists)
-@settings(deadline=None)
 def test_the_stored_form_gives_the_map_back(ids: list[str]) -> None:
     ids_map = IdMap(ids)
     data, offsets = ids_map.to_arrays()
@@ -61,7 +58,6 @@ def test_the_stored_form_gives_the_map_back(ids: list[str]) -> None:
 
 
 @given(id_lists.filter(bool), texts, st.integers(1, 5))
-@settings(max_examples=200, deadline=None)
 def test_nearest_agrees_with_a_slow_edit_distance(ids: list[str], query: str, n: int) -> None:
     def key(text: str) -> tuple[int, int, str]:
         a, b = text.encode()[:40], query.encode()[:40]

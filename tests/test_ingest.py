@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 from readings import from_csv, pairs, real_data, seconds, times
@@ -103,7 +103,6 @@ purchases = st.lists(
 
 
 @given(purchases)
-@settings(deadline=None)
 def test_reading_agrees_with_a_slow_reading(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str, str, str]]
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plainreading import PlainReading
 
@@ -140,7 +140,6 @@ def some_filters(draw: st.DrawFn) -> Filters:
 
 
 @given(tables(), some_filters(), st.integers(1, 30))
-@settings(deadline=None, max_examples=150)
 def test_filtered_reading_is_a_plain_reading_of_what_a_slow_filter_leaves(
     table: tuple[list[list[Row]], list[str], bool], filters: Filters, block: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plainreading import PlainReading
 
@@ -136,7 +136,6 @@ def tables(draw: st.DrawFn) -> tuple[list[pa.RecordBatch], bool]:
     st.sampled_from([None, "timestamp"]),
     st.sampled_from([None, "order_id"]),
 )
-@settings(deadline=None, max_examples=400)
 def test_every_table_of_text_is_read_as_by_a_plain_reading(
     table: tuple[list[pa.RecordBatch], bool],
     sizes: tuple[int, int, int],
@@ -160,7 +159,6 @@ def test_every_table_of_text_is_read_as_by_a_plain_reading(
     st.tuples(st.integers(1, 20), st.integers(1, 40), st.integers(1, 10)),
     st.integers(100, 400),
 )
-@settings(deadline=None, max_examples=100)
 def test_plain_text_is_read_as_by_a_plain_reading(
     tmp_path_factory: pytest.TempPathFactory,
     table: tuple[list[pa.RecordBatch], bool],

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.ingest import digits, runs
@@ -26,7 +26,6 @@ INT64 = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-3, 3), st.sampl
 @given(
     st.lists(st.lists(st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["", "a", "\0", "a\0"]))))
 )
-@settings(deadline=None)
 def test_a_dictionary_numbers_texts_as_they_first_appear(parts: list[list[str | None]]) -> None:
     dictionary, known = Dictionary(), dict[str, int]()
     for part in parts:
@@ -63,7 +62,6 @@ def test_texts_that_begin_alike_or_are_as_long_are_told_apart() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.from_regex(r"[+-]?[0-9]{0,17}[.]?", fullmatch=True))))
-@settings(deadline=None)
 def test_whole_numbers_are_read_or_refused(texts: list[str | None]) -> None:
     expected: list[int] | None = []
     for text in texts:
@@ -79,7 +77,6 @@ def test_whole_numbers_are_read_or_refused(texts: list[str | None]) -> None:
 
 
 @given(st.lists(INT64), st.data())
-@settings(deadline=None)
 def test_narrow_columns_hold_what_they_were_given(values: list[int], data: st.DataObject) -> None:
     column = Narrow.of(np.array(values, np.int64))
     assert column.take(slice(None)).tolist() == values
@@ -99,7 +96,6 @@ def test_narrow_columns_hold_what_they_were_given(values: list[int], data: st.Da
 
 
 @given(st.lists(st.lists(INT64, min_size=1), max_size=5))
-@settings(deadline=None)
 def test_columns_grow_as_wide_as_they_must(parts: list[list[int]]) -> None:
     values = [value for part in parts for value in part]
     column = Growing(len(values) + 3, min(values, default=0))
@@ -123,7 +119,6 @@ small = st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 300), st.just(4)),
 
 
 @given(st.one_of(rows, small))
-@settings(deadline=None)
 def test_rows_are_sorted_whatever_bits_they_take(table: list[tuple[int, ...]]) -> None:
     columns = [np.array(column, np.int64) for column in zip(*table, strict=True)]
     assert list(zip(*(c.tolist() for c in sort_rows(columns)), strict=True)) == sorted(table)
@@ -217,7 +212,6 @@ MAGNITUDES = st.sampled_from(
 
 
 @given(st.lists(st.lists(MAGNITUDES), min_size=1, max_size=5).filter(lambda parts: any(parts)))
-@settings(deadline=None)
 def test_the_unit_is_told_by_the_median(parts: list[list[float]]) -> None:
     found = Magnitudes.of(np.array(parts[0]))
     for part in parts[1:]:

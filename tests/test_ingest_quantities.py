@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.confidence import Facts
@@ -53,7 +53,6 @@ def test_a_quantity_that_is_a_date_is_refused() -> None:
 
 
 @given(st.lists(st.floats(min_value=2.0**-1000, exclude_min=True, allow_infinity=False), min_size=1))
-@settings(deadline=None)
 def test_tokens_of_quantities_are_read_back(values: list[float]) -> None:
     found = from_tokens(quantity_tokens(np.array(values)))
     np.testing.assert_array_equal(found, values)

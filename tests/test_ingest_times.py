@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from readings import from_csv, from_table, seconds, times
 
@@ -55,7 +55,6 @@ def test_times_as_people_and_programs_write_them(
 
 
 @given(st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))
-@settings(deadline=None)
 def test_iso_texts_agree_with_the_standard_library(moment: dt.datetime, zone: int) -> None:
     aware = moment.replace(tzinfo=dt.timezone(dt.timedelta(minutes=zone)))
     expected = (aware.replace(microsecond=0) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae import metrics
@@ -67,7 +67,6 @@ def as_matrix(held, n_items):
     return matrix.tocsr()
 
 
-@settings(deadline=None, max_examples=200)
 @given(rankings())
 def test_every_metric_agrees_with_its_definition(problem):
     ranked, held, n_items, k = problem
@@ -82,7 +81,6 @@ def test_the_names_are_those_of_the_functions():
     assert metrics.METRICS == ALL
 
 
-@settings(deadline=None, max_examples=100)
 @given(rankings(), st.data())
 def test_several_at_once_are_the_same_as_one_at_a_time(problem, data):
     ranked, held, n_items, _ = problem

@@ -4,7 +4,7 @@ import ir_measures
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ir_measures import AP, RR, P, R, Success, nDCG
 
@@ -55,7 +55,6 @@ def lists(draw):
 
 
 @pytest.mark.parametrize("name", THEIRS)
-@settings(deadline=None, max_examples=30)
 @given(lists())
 def test_agrees_with_ir_measures(name, problem):
     ranked, held_out = problem

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from modelfiles import pack, parts, popular, recommender, saved
 
@@ -344,7 +344,6 @@ def loads_or_is_refused(path: Path, data: bytes) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
 def test_damaged_bytes_load_or_are_refused(good_files: tuple[Path, list[bytes]], data: st.DataObject) -> None:
     path, goods = good_files
     good = bytearray(data.draw(st.sampled_from(goods)))
@@ -374,7 +373,6 @@ def test_every_header_byte_damaged(good_files: tuple[Path, list[bytes]]) -> None
     ),
     key=st.sampled_from(["format_version", "kind", "config", "n_items", "n_users", "metrics"]),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_json_in_any_place(good_files: tuple[Path, list[bytes]], text: Any, key: str) -> None:
     path, (good, _) = good_files
     metadata, tensors = parts(good)

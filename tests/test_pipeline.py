@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae import pipeline
@@ -73,7 +73,6 @@ def sets(matrix: sp.csr_matrix) -> list[set[int]]:
 # holding users out
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, EXTRA), min_size=1, max_size=60),
     seed=st.integers(0, 2**32 - 1),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -43,7 +43,6 @@ def problems(draw):
     return scores, draw(st.integers(1, 12) | st.integers(1, n_items + 5)), exclude, candidates
 
 
-@settings(deadline=None, max_examples=300)
 @given(problems())
 def test_agrees_with_sorting(problem):
     scores, k, exclude, candidates = problem
@@ -58,7 +57,6 @@ def test_agrees_with_sorting(problem):
     np.testing.assert_array_equal(scores, before)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_agrees_with_sorting_over_many_chunks(seed, k):
     rng = np.random.default_rng(seed)
@@ -152,7 +150,6 @@ class Looked:
         return np.asarray(histories @ self.weights, dtype=np.float32)
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(0, 9),

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import RECAE, ROOT, SAMPLE, TINY, names, recae, refused, table
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -226,7 +226,6 @@ VALUES = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(VALUES, max_size=30))
 def test_rejects_agree_with_a_plain_loop(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("rejects")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reportpages import Page, at, leaves, put
 from reports import bare_report, full_report, typed
@@ -65,7 +65,6 @@ def test_whatever_is_missing_or_odd_the_page_is_whole(instead: Any) -> None:
 
 
 @given(st.text(), st.text())
-@settings(deadline=None)
 def test_any_text_stays_text(name: str, source: str) -> None:
     report = bare_report()
     model = {"name": "a", "config": {"k": "v"}, "tuned": [{"settings": {}, "recall@5": 0.25}]}

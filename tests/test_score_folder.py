@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scorejobs import ITEMS, USERS, contents, read_folder, rows_of, run, shop, work_of
 
@@ -86,7 +86,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents(folder)
 
 
-@settings(max_examples=40, deadline=None)
 @given(stops=st.lists(st.integers(1, USERS), max_size=4), damage=st.sets(st.integers(0, 4)), data=st.data())
 def test_whatever_happened_resuming_gives_the_same_bytes(
     stops: list[int], damage: set[int], data: st.DataObject, whole: dict[str, bytes]

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import ConfigError, DataError
@@ -57,7 +57,6 @@ def problems(draw):
     return ranked, train, draw(st.lists(st.integers(1, n), min_size=1, max_size=4, unique=True))
 
 
-@settings(deadline=None, max_examples=150)
 @given(problems())
 def test_agrees_with_the_definitions(problem):
     ranked, train, ks = problem

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import ConfigError, DataError
@@ -85,7 +85,6 @@ def problems(draw):
     return ranked, task
 
 
-@settings(deadline=None, max_examples=100)
 @given(problems(), st.sampled_from(sorted(METRICS)))
 def test_agrees_with_loops_over_users(problem, metric):
     ranked, task = problem

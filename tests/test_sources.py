@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -112,7 +112,6 @@ delimiters = st.sampled_from(",;\t|")
 
 
 @given(st.lists(st.tuples(values, values), max_size=20), delimiters, st.sampled_from(["\n", "\r\n"]))
-@settings(deadline=None)
 def test_what_the_csv_module_writes_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]], delimiter: str, end: str
 ) -> None:
@@ -127,7 +126,6 @@ def test_what_the_csv_module_writes_is_read_back(
 
 
 @given(st.text('a",\n\r', max_size=40))
-@settings(max_examples=300, deadline=None)
 def test_rows_and_fields_are_those_of_the_csv_module(text: str) -> None:
     found = list(rows(io.BytesIO(text.encode()), ","))
     lines = io.StringIO(text, newline="")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from querying import read
 
@@ -74,7 +74,6 @@ def test_values_are_those_that_python_reads(tmp_path: Path) -> None:
     tables = columns.flatmap(lambda values: st.lists(st.none() | values, min_size=1, max_size=12))
 
     @given(tables)
-    @settings(deadline=None, max_examples=300)
     def check(values: list[Any]) -> None:
         path = write(tmp_path / "a.jsonl", *(json.dumps({"v": value, "w": 1}) for value in values))
         assert read(path, ["v"]) == {"v": [expected(value) for value in values]}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recae.errors import SourceError
@@ -72,7 +72,6 @@ def rows_of(blocks: Iterable[Fields | pa.RecordBatch], columns: list[str]) -> Ro
 @example(b"u,v,i\na,b,c\n\n\r\n", 100, ["u", "i"])
 @example(b"u,v,i\na,\xff,c\na\n", 9, ["u", "v", "i"])
 @example(b"u,v,i\n" + b"aaaaaaaa,b,c\n" * 9, 30, ["u", "i"])
-@settings(deadline=None, max_examples=250)
 def test_plain_text_is_read_as_by_arrow(
     tmp_path_factory: pytest.TempPathFactory, text: bytes, size: int, columns: list[str]
 ) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,7 +20,6 @@ def csr(dense) -> sp.csr_matrix:
     return sp.csr_matrix(dense.astype(np.float32))
 
 
-@settings(deadline=None)
 @given(matrices(2))
 def test_entries_by_row(pair):
     dense, other = pair
@@ -35,7 +34,6 @@ def test_entries_by_row(pair):
     np.testing.assert_array_equal(sparse.without(matrix, csr(other)).toarray(), dense * (other == 0))
 
 
-@settings(deadline=None)
 @given(matrices(), st.randoms())
 def test_entries_that_are_chosen(one, random):
     (dense,) = one
@@ -78,7 +76,6 @@ def test_columns(columns):
     assert taken.has_sorted_indices
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5))))
 def test_joined_ranges(ranges):
     starts, lengths = (np.array([pair[i] for pair in ranges], dtype=np.int32) for i in (0, 1))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -48,7 +48,6 @@ def check_parts(whole: sp.csr_matrix, history: sp.csr_matrix, held_out: sp.csr_m
     assert pairs_of(history) | pairs_of(held_out) == pairs_of(whole)
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(np.bool_, st.tuples(st.integers(0, 6), st.integers(1, 30))),
     FRACTIONS,
@@ -79,7 +78,6 @@ TIMES = st.sampled_from([NO_TIME, -5, 0, 1, 2, 3])
 BOUGHT = st.dictionaries(st.tuples(st.integers(0, 4), st.integers(0, 6)), TIMES, min_size=1)
 
 
-@settings(deadline=None)
 @given(BOUGHT)
 def test_leave_last_out(pairs):
     interactions = bought(pairs, (5, 7))
@@ -93,7 +91,6 @@ def test_leave_last_out(pairs):
     assert pairs_of(held_out) == wanted
 
 
-@settings(deadline=None)
 @given(BOUGHT, st.integers(-6, 4))
 def test_split_by_time(pairs, cut):
     interactions = bought(pairs, (5, 7))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 from numpy.typing import NDArray
@@ -43,7 +43,6 @@ def nearly_equal(rng: np.random.Generator, users: int, items: int, width: int) -
 
 
 @pytest.mark.parametrize("coarse", [True, False])
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 40), n=st.integers(1, 12))
 def test_the_lists_are_those_of_exact_scores(coarse: bool, seed: int, width: int, n: int) -> None:
     rng = np.random.default_rng(seed)

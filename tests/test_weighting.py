@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import recae
@@ -47,7 +47,6 @@ def capped(values: list[float]) -> list[float]:
     half_life=st.floats(0.5, 3000),
     quantity=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_weights_are_those_of_the_plain_formula(
     rows: list[tuple[int | None, float]], half_life: float, quantity: bool
 ) -> None:
