@@ -88,6 +88,7 @@ def watched(folder: Path, pair: tuple[sp.csr_matrix, sp.csr_matrix]) -> Callable
     return recall
 
 
+@pytest.mark.thorough
 def test_the_death_of_a_worker_and_of_a_node_in_the_middle(cluster: Any, shop: Any, tmp_path: Path) -> None:
     from recae.cluster import connected
 

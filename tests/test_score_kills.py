@@ -1,4 +1,4 @@
-"""kill -9 at random moments, sixty times: the old result is there or the new one, whole; resuming ends the same."""
+"""kill -9 at random moments, many times: the old result is there or the new one, whole; resuming ends the same."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ from recae.models import Popularity
 from recae.recommender import Recommender
 from recae.scoring.manifest import MANIFEST, PLAN
 
-KILLS = 20  # of each of the three kinds of destination
 USERS, ITEMS = 4000, 300
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs pidfd_open")
+
+
+@pytest.fixture(scope="module")
+def kills(request: pytest.FixtureRequest) -> int:
+    """How many for each of the three kinds of destination."""
+    return 20 if request.config.getoption("--thorough") else 4
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +51,31 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def killed(
-    killer: Killer, seed: int, command: Callable[[], list[str | Path]], look: Callable[[int], None]
-) -> int:
-    """Run commands until `KILLS` of them were killed, at moments up to a little after their end; look after each."""
+def kill(
+    killer: Killer,
+    kills: int,
+    seed: int,
+    command: Callable[[], list[str | Path]],
+    look: Callable[[int], None],
+) -> None:
+    """Run commands until so many of them were killed, at moments up to a little after their end; look after each."""
     rng = random.Random(seed)
     started = time.monotonic()
     assert killer.run(*command()) == 0
     took = time.monotonic() - started
     look(0)
-    kills = 0
-    for _ in range(10 * KILLS):
+    done = 0
+    for _ in range(10 * kills):
         code = killer.run(*command(), kill_after=rng.uniform(0, 1.1) * took)
         assert code in (0, -9)
-        kills += code == -9
+        done += code == -9
         look(code)
-        if kills == KILLS:
+        if done == kills:
             break
-    return kills
+    assert done == kills
 
 
-def test_one_file(killer: Killer, model: Path, tmp_path: Path) -> None:
+def test_one_file(killer: Killer, kills: int, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "recs.parquet"
     possible = []
     for n in (9, 10):
@@ -84,10 +93,10 @@ def test_one_file(killer: Killer, model: Path, tmp_path: Path) -> None:
         if code == 0:
             assert found == possible[state["n"] - 9]
 
-    assert killed(killer, 1, command, look) == KILLS
+    kill(killer, kills, 1, command, look)
 
 
-def test_a_folder(killer: Killer, model: Path, tmp_path: Path) -> None:
+def test_a_folder(killer: Killer, kills: int, model: Path, tmp_path: Path) -> None:
     options = ["--shard-users", "500", "-n", "10"]
     assert killer.run("score", "--model", model, "--out", tmp_path / "whole", *options) == 0
     whole = contents(tmp_path / "whole")
@@ -109,12 +118,12 @@ def test_a_folder(killer: Killer, model: Path, tmp_path: Path) -> None:
             assert found == whole
             state["number"] += 1
 
-    assert killed(killer, 2, command, look) == KILLS
+    kill(killer, kills, 2, command, look)
     assert killer.run(*command()) == 0
     assert contents(folder()) == whole
 
 
-def test_a_table(killer: Killer, model: Path, tmp_path: Path) -> None:
+def test_a_table(killer: Killer, kills: int, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
 
     def rows() -> list[Any]:
@@ -144,7 +153,7 @@ def test_a_table(killer: Killer, model: Path, tmp_path: Path) -> None:
         if code == 0:
             assert found == possible[state["n"] - 2]
 
-    assert killed(killer, 3, command, look) == KILLS
+    kill(killer, kills, 3, command, look)
     assert killer.run(*job(2)) == 0
     with closing(sqlite3.connect(path)) as connection:
         names = {

@@ -154,6 +154,7 @@ def test_a_folder(workers: Cluster, tmp_path: Path) -> None:
     assert spread_run(work, replace(there, resume=True), workers) == -1  # all is done
 
 
+@pytest.mark.thorough
 def test_a_file_and_a_table(workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sqlalchemy")
     from recae.scoring.database import ResultTable
@@ -179,6 +180,7 @@ def test_a_file_and_a_table(workers: Cluster, tmp_path: Path, monkeypatch: pytes
     assert rows == len(expected)
 
 
+@pytest.mark.thorough
 def test_the_command_with_new_histories(
     made: Any, model_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_worker_dies(
     assert contents(tmp_path / "recs") == long_bytes
 
 
+@pytest.mark.thorough
 def test_a_node_dies(
     made: Any,
     workers: Cluster,
@@ -230,6 +233,7 @@ def test_a_node_dies(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.thorough
 def test_all_nodes_die(
     made: Any, workers: Cluster, long: Work, long_bytes: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -253,6 +257,7 @@ def test_all_nodes_die(
     assert contents(tmp_path / "recs") == long_bytes
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_the_driver_dies(number: int, code: int, made: Any, tmp_path: Path) -> None:
     save(long_shop(), tmp_path / "m.recae")
@@ -291,6 +296,7 @@ def best_three() -> list[tuple[str, int]]:
 # failures
 
 
+@pytest.mark.thorough
 def test_a_worker_cannot_write(workers: Cluster, tmp_path: Path) -> None:
     target = into(tmp_path / "recs")
     work_there, there = spread(work_of(), target, workers)
@@ -313,6 +319,7 @@ class Deadly:
         return rows
 
 
+@pytest.mark.thorough
 def test_a_part_that_kills_its_workers(
     workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

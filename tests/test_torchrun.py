@@ -102,6 +102,7 @@ def test_the_model_is_that_of_one_process_and_one_of_them_speaks(tmp_path: Path)
             assert metrics[1][name] == pytest.approx(value, abs=0.002), name
 
 
+@pytest.mark.thorough
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "no-such.csv", *OPTIONS)
     stdout, stderr = process.communicate(timeout=300)
@@ -121,6 +122,7 @@ def test_a_cluster_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 LONG = (SAMPLE, *OPTIONS, "--epochs", "100000", "--patience", "100000", "--checkpoint", "c")
 
 
+@pytest.mark.thorough
 def test_ctrl_c_leaves_a_checkpoint_from_which_one_process_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +140,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_one_process_goes_on(
     assert "seed: was 1, is 2" in result.stderr
 
 
+@pytest.mark.thorough
 def test_the_death_of_process_0_ends_the_other(tmp_path: Path) -> None:
     process = torchrun(tmp_path, *LONG)
     wait_for(process, b"epoch 2/")
@@ -151,6 +154,7 @@ def test_the_death_of_process_0_ends_the_other(tmp_path: Path) -> None:
     assert names(tmp_path) == ["c"]
 
 
+@pytest.mark.thorough
 def test_torchrun_starts_again_from_the_checkpoint(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
