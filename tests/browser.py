@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from commands import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -33,6 +34,7 @@ def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright's Python client is missing")
     path = chromium()
     with playwright.sync_playwright() as client:
+        playwright.expect.set_options(timeout=1000 * PATIENCE)
         running = client.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield running
         running.close()
@@ -58,7 +60,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             **options,
         )
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
         errors: list[str] = []
         requests: list[str] = []
@@ -103,6 +105,15 @@ def reads(locator: Locator, text: str) -> None:
     from playwright.sync_api import expect
 
     expect(locator).to_have_text(re.compile("^" + re.escape(text)))
+
+
+def drawn(page: Page) -> None:
+    """Waits until the page has drawn itself anew, and then some more: what it logs comes a little later."""
+    for _ in range(3):
+        page.evaluate(
+            "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        )
+        page.wait_for_timeout(40)
 
 
 def assert_clean(page: Page) -> None:

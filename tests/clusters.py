@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from commands import PATIENCE
 
 MEMORY = 80 * 2**20  # of each node's object store, in bytes: little, since /dev/shm is small in a container
 
@@ -36,7 +37,7 @@ def cluster(nodes: int = 2) -> Iterator[Any]:
         try:
             for _ in range(nodes):
                 add_node(made)
-            made.wait_for_nodes(timeout=120)
+            made.wait_for_nodes(timeout=PATIENCE)
             yield made
         finally:
             ray.shutdown()  # after a test that failed; without a connection it does nothing

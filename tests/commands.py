@@ -13,6 +13,9 @@ from click.testing import CliRunner, Result
 
 from recae.cli import main
 
+PATIENCE = 300
+"""Seconds until a test gives up waiting for another process: the machine may have other things to do."""
+
 ROOT = Path(__file__).parent.parent
 TINY = ("--factors", "4", "--epochs", "2", "--seed", "1")
 SAMPLE = ROOT / "data" / "purchases.csv"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import drawn
 
 from recae.insight.map import map_page
 
@@ -56,9 +57,9 @@ def picture(page: Any) -> str:
 def settle(page: Any) -> None:
     """Waits for the end of a flight: until the picture stays as it is."""
     now = picture(page)
-    for _ in range(40):
+    for _ in range(200):
         before = now
-        page.wait_for_timeout(150)
+        drawn(page)
         now = picture(page)
         if now == before:
             return

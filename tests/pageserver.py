@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+from commands import PATIENCE
 
 from recae.ids import IdMap
 from recae.modelfile import save
@@ -115,7 +116,7 @@ class Serving:
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not self._server.started:
             assert self._thread.is_alive(), "the server ended at once"
             assert time.monotonic() < deadline, "the server did not start"

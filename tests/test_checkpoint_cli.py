@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from commands import PATIENCE
 
 from recae.cli import main
 
@@ -43,7 +44,7 @@ def stopped(number: int, folder: Path, *options: str) -> tuple[int, str]:
             time.sleep(0.02)
             process.send_signal(number)
             break
-    _, rest = process.communicate(timeout=60)
+    _, rest = process.communicate(timeout=PATIENCE)
     return process.returncode, "".join(lines) + rest
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from commands import ROOT, recae, refused, start
+from commands import PATIENCE, ROOT, recae, refused, start
 
 from recae.cli import output
 from recae.ids import IdMap
@@ -328,7 +328,7 @@ def test_a_signal_leaves_no_file(
     number: int, code: int, line: bytes, slow_model: Path, tmp_path: Path
 ) -> None:
     process = start("score", "--out", tmp_path / "r.parquet", "--model", slow_model, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not list(tmp_path.glob(".r.parquet.*.tmp")) or not max(
         p.stat().st_size for p in tmp_path.iterdir()
     ):
@@ -336,7 +336,7 @@ def test_a_signal_leaves_no_file(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert stderr.splitlines(keepends=True)[1:] == [line]  # after what the job would take
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import SAMPLE, names, recae, start
+from commands import PATIENCE, SAMPLE, names, recae, start
 
 from recae.cli.inspect import print_auto, settings_toml, with_parts
 from recae.modelfile import describe, load
@@ -117,7 +117,7 @@ def test_a_signal_while_candidates_remain(number: int, code: int, folder: Path) 
         if text.startswith(b"epoch 2/"):
             break
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert stderr.splitlines()[-1].endswith(b": no partial file is left")
     assert b"Traceback" not in stderr

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from commands import names, recae, refused, start
+from commands import PATIENCE, names, recae, refused, start
 from modelfiles import HISTORIES, ITEMS, USERS, popular, recommender
 from test_embeddings import autoencoder, table
 
@@ -116,13 +116,13 @@ def test_ctrl_c_leaves_nothing(slow_path: Path, tmp_path: Path) -> None:
     process = start(
         "embed", "--users", "--out", out, "--model", slow_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     # an empty one is also made and removed before any work, to see that the folder can be written to
     while not rows_written(tmp_path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert rows_written(tmp_path)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert errors.decode().endswith("interrupted: no partial file is left\n")
     assert names(tmp_path) == ["x.csv"]
@@ -134,7 +134,7 @@ def test_progress_on_a_terminal(path: Path, tmp_path: Path) -> None:
     process = start(
         "embed", "--items", "--out", tmp_path / "x.pq", "--model", path, stdout=subprocess.PIPE, stderr=inner
     )
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     os.close(inner)
     shown = os.read(terminal, 65_536).decode()
     os.close(terminal)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from commands import SAMPLE, names, recae, refused, start
+from commands import PATIENCE, SAMPLE, names, recae, refused, start
 from scorejobs import assert_same, by_hand, contents, read, read_folder, work_of
 
 from recae.ids import IdMap
@@ -272,13 +272,13 @@ def test_a_signal_keeps_what_is_finished(number: int, code: int, line: str, tmp_
     save(Recommender(model, *ids, None, histories), tmp_path / "m.recae")
     options = ("--model", tmp_path / "m.recae", "--shard-users", "20", "-n", "2")
     process = start("score", "--out", tmp_path / "recs", *options, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(list(tmp_path.glob("recs/part-*.parquet"))) < 3:
         assert process.poll() is None, "it ended before it was stopped"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     last: Any = re.fullmatch(
         rf"{line}: (\d+) of 150 files are finished in '.*recs', and --resume goes on there",

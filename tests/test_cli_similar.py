@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, recae, refused, start
+from commands import PATIENCE, ROOT, recae, refused, start
 
 from recae.ingest import read_with_report
 from recae.insight.neighbours import METRIC_ITEMS, METRIC_USERS, BoughtTogether, similar_items, similar_users
@@ -162,7 +162,7 @@ def test_on_a_terminal_of_80_columns(coded: Recommender, path: Path) -> None:
         "similar", "--item", "P017", "-n", str(N), "--model", path,
         stdout=inner, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "80", "TERM": "dumb"},
     )  # fmt: skip
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     os.close(inner)
     shown = os.read(terminal, 65_536).decode()
     os.close(terminal)

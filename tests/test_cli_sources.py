@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from commands import SAMPLE, names, recae, refused, start
+from commands import PATIENCE, SAMPLE, names, recae, refused, start
 from databases import PASSWORD, Postgres, load_sqlite, running_postgres
 from pyarrow import csv as arrow_csv
 from pyarrow import dataset, parquet
@@ -242,7 +242,7 @@ def test_a_connection_lost_in_the_middle_leaves_no_model(
         env={**os.environ, "SHOP_URL": postgres.shop_url},
     )
     assert postgres.kill_reader(statement) == 1
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert stdout == b""
     (line,) = stderr.decode().splitlines()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import RECAE, SAMPLE, TINY, names, recae, start, trained
+from commands import PATIENCE, RECAE, SAMPLE, TINY, names, recae, start, trained
 
 from recae.modelfile import load
 
@@ -53,13 +53,13 @@ def test_a_signal_while_it_reads(
     if not Path("/proc/self/fd").is_dir():
         process.kill()
         pytest.skip("only Linux's /proc tells which files a process has opened")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not reads():
         assert process.poll() is None, "it ended before it was stopped"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert stderr.splitlines()[-1] == line + b"no partial file is left"
     assert untouched(folder)
@@ -78,7 +78,7 @@ def test_a_signal_while_it_trains(number: int, code: int, line: bytes, folder: P
             break
     assert process.poll() is None
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert stderr.splitlines()[-1] == line + b"no partial file is left"
     assert b"Traceback" not in stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from commands import names, recae, refused, start
+from commands import PATIENCE, names, recae, refused, start
 from jobs import interactions
 
 from recae.cli import tune as tune_display
@@ -102,12 +102,12 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(shop: Path) -> None:
         "tune", shop / "shop.csv", *LONG, "--study", shop / "a.study", "--trials", "3", "--budget", "1h",
         stdout=-1, stderr=-1,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not (shop / "a.study").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert out == b""
     assert b"Traceback" not in err

@@ -168,6 +168,6 @@ def test_equality_is_by_content_and_order() -> None:
 
 def test_a_million_ids_are_searched_in_time() -> None:
     ids_map = IdMap(pa.array(np.char.mod("%08d", np.arange(1_000_000))))
-    start = time.perf_counter()
+    start = time.process_time()
     assert ids_map.nearest("x0123456")[0] == "00123456"
-    assert time.perf_counter() - start < 4  # 0.3 s measured; the rest is for busy machines
+    assert time.process_time() - start < 4  # 0.3 s measured; the rest is for slow machines

@@ -180,9 +180,9 @@ def test_a_ragged_row_stops_the_reading_at_its_line(tmp_path: Path) -> None:
 
 def test_online_retail_needs_no_option() -> None:
     path = real_data("online-retail.csv.gz")
-    start = time.perf_counter()
+    start = time.process_time()
     shop, report = read_with_report(path)
-    assert time.perf_counter() - start < 15  # 1.6 s measured; the rest is for busy machines
+    assert time.process_time() - start < 15  # 1.6 s measured; the rest is for slow machines
     columns = report.columns
     assert (columns.user, columns.item, columns.time) == ("CustomerID", "StockCode", "InvoiceDate")
     assert (columns.quantity, columns.name) == ("Quantity", "Description")

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from browser import DESKTOP, PHONE, assert_clean, browser, open_page  # noqa: F401
+from browser import DESKTOP, PHONE, assert_clean, browser, drawn, open_page  # noqa: F401
 from mappages import middle, open_map, picture, products, settle  # noqa: F401
 
 HOSTILE = [
@@ -49,7 +49,7 @@ def test_the_policy_blocks_what_the_page_did_not_bring(open_map: Any) -> None:
         "() => { const s = document.createElement('script'); s.textContent = 'window.broken = 1';"
         "document.body.append(s); fetch('https://example.com/').catch(() => {}); }"
     )
-    page.wait_for_timeout(100)
+    drawn(page)
     assert page.evaluate("window.broken") is None
     assert len(page.requests) == 1
     assert any("Content Security Policy" in error for error in page.errors)
@@ -100,7 +100,7 @@ def test_search_highlights_lists_and_flies(open_map: Any) -> None:
         f"Product {i}" for i in (4, 14, 24, 34, 40, 42, 44, 46)
     ]  # by owners
     assert page.inner_text(".recae-map-tally") == "10 found"
-    page.wait_for_timeout(60)
+    drawn(page)
     assert picture(page) != before
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -162,7 +162,7 @@ def test_the_legend_hides_and_shows_categories(open_map: Any) -> None:
     settle(page)
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(2, 2)
-    page.wait_for_timeout(60)
+    drawn(page)
     assert picture(page) == before
     assert_clean(page)
 

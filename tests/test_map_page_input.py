@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from browser import DESKTOP, PHONE, assert_clean, browser, open_page  # noqa: F401
+from browser import DESKTOP, PHONE, assert_clean, browser, drawn, open_page  # noqa: F401
 from mappages import middle, open_map, picture, products, settle  # noqa: F401
 
 
@@ -17,7 +17,7 @@ def test_wheel_drag_and_buttons_move_the_map(open_map: Any) -> None:
     page.mouse.move(x, y)
     for _ in range(4):
         page.mouse.wheel(0, -200)
-    page.wait_for_timeout(100)
+    drawn(page)
     page.mouse.move(x + 3, y)
     assert (
         page.locator(".recae-map-tip strong").text_content() == "Product 0"
@@ -59,7 +59,7 @@ def test_two_fingers_zoom_and_one_taps(open_map: Any) -> None:
     for apart in (60, 80, 100, 120):
         fingers("touchMove", (x - apart, y), (x + apart, y))
     fingers("touchEnd")
-    page.wait_for_timeout(100)
+    drawn(page)
     assert picture(page) != before
     assert not page.locator(".recae-map-card").is_visible()
     page.touchscreen.tap(x, y)  # the place between the fingers has stayed
@@ -140,7 +140,7 @@ def test_the_page_around_it_is_told_and_tells(open_map: Any) -> None:
     page.evaluate("map.destroy()")
     assert page.locator(".recae-map").count() == 0
     page.set_viewport_size({"width": 700, "height": 500})
-    page.wait_for_timeout(100)
+    drawn(page)
     assert_clean(page)
 
 
@@ -166,7 +166,7 @@ def test_it_follows_the_window_and_the_colour_scheme(open_map: Any) -> None:
     page = open_map(products())
     page.set_viewport_size({"width": 800, "height": 500})
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    page.wait_for_timeout(150)
+    drawn(page)
     width, corner = page.evaluate(
         "(() => { const c = document.querySelector('.recae-map-points');"
         "return [c.width, c.getContext('2d').getImageData(3, 3, 1, 1).data[0]]; })()"

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 from browser import PHONE, assert_clean, browser, count, open_page, see  # noqa: F401
+from commands import PATIENCE
 from pageserver import BOLD, IMAGE, serving
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def url(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         patch.setattr(
             "recae.insight.map.default_method", lambda: "pca"
         )  # the other one takes seconds to import
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not ready(server.url + "map"):
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser import browser, count, open_page, see  # noqa: F401
+from browser import browser, count, drawn, open_page, see  # noqa: F401
 from pageserver import BOLD, ITEMS, N_TEA, serving, shop
 
 from recae.models import Popularity
@@ -180,7 +180,7 @@ def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit: Open, url
     page.keyboard.press("Enter")
     see(page.locator(".pick").first)
     held[0].fulfill(json={"recommendations": [], "unknown_items": []})
-    page.wait_for_timeout(200)
+    drawn(page)
     assert page.locator(".pick h2").first.inner_text() == BOLD
 
 

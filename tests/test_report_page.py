@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from browser import DESKTOP, PHONE, assert_clean, browser, hidden, open_page, reads, see  # noqa: F401
+from commands import PATIENCE
 from reports import HOSTILE, bare_report, full_report, k_fold_report, typed
 
 from recae.evaluation.report.html import report_html
@@ -37,11 +38,11 @@ def sideways(page: Any) -> float:
 
 def until(page: Any, condition: str) -> None:
     """Waits for it; Playwright's own waiting needs an eval, which the page's policy forbids."""
-    for _ in range(100):
+    for _ in range(20 * PATIENCE):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
-    raise AssertionError(f"not within five seconds: {condition}")
+    raise AssertionError(f"not in time: {condition}")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -103,7 +104,7 @@ def test_the_policy_blocks_what_the_page_did_not_bring(show: Open) -> None:
         "document.body.setAttribute('onclick', 'window.broken = 2'); document.body.click();"
         "document.head.append(Object.assign(document.createElement('style'), {textContent: 'h1 {color: red}'})); }"
     )
-    for _ in range(100):
+    for _ in range(20 * PATIENCE):
         if sum("Content Security Policy" in error for error in page.errors) >= 4:
             break
         page.wait_for_timeout(50)  # what is blocked is logged a little later

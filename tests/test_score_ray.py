@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from clusters import add_node, cluster
-from commands import recae, refused, start
+from commands import PATIENCE, recae, refused, start
 from scorejobs import contents, read_folder, run, work_of
 
 from recae.cluster import connected
@@ -38,7 +38,6 @@ from recae.scoring.work import Work
 
 ray = pytest.importorskip("ray", reason="needs pip install 'recae[ray]'")
 
-SECONDS = 240  # until a test gives up: the machine may have other things to do
 MANY, WIDE = 1200, 20_000  # users and items of a job that takes a while
 
 
@@ -55,7 +54,7 @@ def workers(made: Any) -> Iterator[Cluster]:
         yield Cluster.of(module)
     while len(made.worker_nodes) < 2:
         add_node(made)
-    made.wait_for_nodes(timeout=SECONDS)
+    made.wait_for_nodes(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def spread_run(work: Work, target: Any, workers: Cluster) -> int:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -139,7 +138,7 @@ class Running:
         return node, process
 
     def join(self) -> None:
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
 
@@ -267,7 +266,7 @@ def test_the_driver_dies(number: int, code: int, made: Any, tmp_path: Path) -> N
     process = start("score", "--out", recs, *options, *there, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: finished(recs) >= 3 or process.poll() is not None)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=SECONDS)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, stderr
     said = [line for line in stderr.splitlines() if not line.startswith("scoring users: ")]
     assert said[0].startswith("1,200 users, 20,000 items, 80 files of at most 15 users, 2 workers")

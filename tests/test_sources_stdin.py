@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from commands import start
+from commands import PATIENCE, start
 from pyarrow import parquet
 
 from recae.errors import SourceError
@@ -131,7 +131,7 @@ def test_nothing_is_left_however_it_ends(tmp_path: Path, number: signal.Signals,
         stream.flush()
         time.sleep(0.2)
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert list(kept.iterdir()) == list(out.iterdir()) == []
     assert number == signal.SIGKILL or b"no partial file is left" in stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT, SAMPLE, names, refused
+from commands import PATIENCE, ROOT, SAMPLE, names, refused
 from commands import recae as run_recae
 from safetensors.numpy import load_file
 from test_blocks import SMALL, purchases
@@ -79,7 +79,7 @@ def members(process: subprocess.Popen[bytes]) -> list[int]:
 
 def test_the_model_is_that_of_one_process_and_one_of_them_speaks(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "-", *OPTIONS, "--epochs", "3", stdin=SAMPLE.open("rb"))
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr.decode()
     assert "training by 2 processes" in own_lines(stderr)
     assert [line[:7] for line in own_lines(stderr) if line.startswith("epoch")] == [
@@ -105,7 +105,7 @@ def test_the_model_is_that_of_one_process_and_one_of_them_speaks(tmp_path: Path)
 @pytest.mark.thorough
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "no-such.csv", *OPTIONS)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert stdout == b""
     (line,) = (text for text in own_lines(stderr) if text.startswith("error: "))
@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_one_process_goes_on(
     process = torchrun(tmp_path, *LONG)
     wait_for(process, b"epoch 2/")
     process.send_signal(signal.SIGINT)  # which torchrun passes on
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     lines = own_lines(stderr)
     assert lines[-1].startswith("interrupted: 'c' holds epoch "), stderr.decode()
@@ -146,7 +146,7 @@ def test_the_death_of_process_0_ends_the_other(tmp_path: Path) -> None:
     wait_for(process, b"epoch 2/")
     both = members(process)
     os.kill(both[0], signal.SIGKILL)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "Traceback" not in "".join(own_lines(stderr))
     assert len(both) == 2
@@ -170,7 +170,7 @@ def test_torchrun_starts_again_from_the_checkpoint(tmp_path: Path) -> None:
     )
     wait_for(process, b"epoch 2/")
     os.kill(members(process)[1], signal.SIGKILL)  # process 0 ends by itself, and torchrun starts both again
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr.decode()
     assert any(line.startswith("going on from epoch ") for line in own_lines(stderr))
     assert names(tmp_path) == ["model.recae"]

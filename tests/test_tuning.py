@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -178,12 +177,12 @@ def test_an_interruption_within_a_trial_costs_that_trial_only(tmp_path: Path) ->
 def test_a_budget_ends_it() -> None:
     done: list[TunedTrial] = []
     progress = TuningProgress(on_trial=lambda ended, best, trials: done.append(ended))
-    started = time.monotonic()
+    tune(interactions(), kind="sigmoid", trials=1, factors=4, epochs=2)  # its loops may have to be compiled
     tuned = tune(
         interactions(), kind="sigmoid", trials=100_000, budget=3.0, factors=4, epochs=2, progress=progress
     )
     assert tuned.ended == "budget"
-    assert time.monotonic() - started < 30
+    assert sum(trial.seconds for trial in tuned.trials[:-1]) < 3  # none begins later
     assert 1 <= len(tuned.trials) == len(done) < 100_000
     with pytest.raises(TrainingError, match="the budget ended before a trial did: give a longer --budget"):
         tune(interactions(), kind="sigmoid", budget=1, factors=4, epochs=100_000, patience=100_000)
