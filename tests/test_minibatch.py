@@ -336,7 +336,7 @@ def test_the_estimate_covers_what_is_held() -> None:
 
 
 def test_settings_of_a_kind_are_taken_by_their_names() -> None:
-    found = MinibatchSettings.of(SMALL, row_learning_rate=0.3)
+    found = MinibatchSettings.of(resolve_deep(SMALL, purchases()), row_learning_rate=0.3)
     assert (found.loss, found.learning_rate, found.row_learning_rate) == ("squared", 0.02, 0.3)
     assert found.input_power == SMALL.input_power
     assert MinibatchSettings.of(TurnsConfig()) == MinibatchSettings(learning_rate=0.01, dropout=0.5)

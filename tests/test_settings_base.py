@@ -10,13 +10,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import model_validator
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from recae.errors import ConfigError
+from recae.ids import IdMap
+from recae.modelfile import describe, load, save
+from recae.models import SigmoidAutoencoder
+from recae.recommender import Recommender
+from recae.selection.space import Dimension, TunedTrial
+from recae.selection.study import open_study
 from recae.settings import PARTS, Settings, current_names, in_words, redefined, setting, settings_of
+from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.config import SigmoidConfig
+from recae.training.kinds.sigmoid import train_sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -228,3 +241,69 @@ def test_settings_of_earlier_versions_have_their_names_of_today() -> None:
     }
     today = {"dropout": 0.3, "parts": None, "noisy": 1}
     assert current_names(today) == today
+
+
+def test_a_model_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.recae"
+    matrix = sp.csr_matrix(np.eye(4, 3, dtype=np.float32))
+    arrays = {
+        "encoder": np.ones((3, 2), np.float32), "encoder_bias": np.zeros(2, np.float32),
+        "decoder": np.ones((3, 2), np.float32), "decoder_bias": np.zeros(3, np.float32),
+    }  # fmt: skip
+    settings = {"input_power": 0.5, "noise": 0.3, "dropout": 0.3}
+    model = SigmoidAutoencoder.from_arrays(settings, arrays, 3)
+    users, items = IdMap(["a", "b", "c", "d"]), IdMap(["x", "y", "z"])
+    save(Recommender(model, users, items, None, matrix, {}), path)
+    assert b"noise" in path.read_bytes()
+    found = load(path)
+    assert (
+        found.model.config() == describe(path)["metadata"]["config"] == {"input_power": 0.5, "dropout": 0.3}
+    )
+    assert found.model.score(matrix).tobytes() == model.score(matrix).tobytes()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "old.checkpoint"
+    matrix = sp.csr_matrix(
+        np.eye(12, 6, dtype=np.float32)[np.arange(12) % 6] + np.eye(12, 6, 1, dtype=np.float32)
+    )
+    config = SigmoidConfig(factors=2, epochs=2, dropout=0.3)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.epoch == 1:
+            raise StoppedError
+
+    expected, _ = train_sigmoid(matrix, config)
+    with pytest.raises(StoppedError):
+        train_sigmoid(matrix, config, checkpoints=Checkpoints(path, every=6), on_epoch=stop)
+    with safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+        content = json.loads(file.metadata()["recae_checkpoint"])
+    content["identity"]["noise"] = content["identity"]["dropout"]  # as sigmoid had it under both names
+    save_file(tensors, path, {"recae_checkpoint": json.dumps(content)})
+    found, _ = train_sigmoid(matrix, config, checkpoints=Checkpoints(path, resume=True))
+    assert found.decoder.tobytes() == expected.decoder.tobytes()
+
+
+def test_a_study_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "old.study"
+    identity = {"kind": "deep", "emphasis": 2.0, "searched": "dropout 0.2 to 0.8"}
+    dimension = Dimension("dropout", "float", 0.2, 0.8)
+    trial = TunedTrial(1, "complete", 0.5, {"dropout": 0.3}, 4, 1.5)
+    with open_study(path, False, identity) as study:
+        study.add(trial, (dimension,), {"dropout": 0.3}, {})
+        asked = study.ask((dimension,), 2, 0)
+        study.finish(asked, TunedTrial(2, "complete", 0.4, {"dropout": 0.6}, 4, 1.5))
+        expected = study.trials
+    path.write_text(path.read_text().replace("dropout", "noise"))
+    with open_study(path, True, identity) as study:
+        assert study.trials == expected
+        assert [set(found.params) for found in study._study.trials] == [{"dropout"}, {"dropout"}]
+    assert "noise" not in path.read_text()
+    whole = path.read_bytes()
+    with open_study(path, True, identity):
+        pass
+    assert path.read_bytes() == whole  # a study of today is left as it is
