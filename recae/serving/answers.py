@@ -55,8 +55,8 @@ class RankedList:
 def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[RankedList | Problem]:
     """Rank the items for each request; a request that cannot be answered gets its problem instead.
 
-    All histories are scored at once, (B, I) float32: the caller bounds B. Requests for the same length and the same
-    `only` are ranked at once.
+    All histories are scored at once, (B, I) float32, which reads the model once however many filters the requests have;
+    the caller bounds B. Requests for the same length and the same `only` are ranked at once.
 
     Args:
         served: the model.

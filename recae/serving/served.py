@@ -21,7 +21,7 @@ from recae.errors import RecaeError
 from recae.ids import IdMap, shown
 from recae.models import find_encoder
 from recae.models.base import reads_values
-from recae.ranking import rows_per_block, top_k
+from recae.ranking import rank_histories, rows_per_block
 from recae.recommender import Recommender
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem
@@ -304,7 +304,7 @@ def _warm_up(recommender: Recommender) -> None:
     for size in (1, min(_WARM_UP, rows_per_block(n_items))):
         indptr = np.zeros(size + 1, np.int32)
         empty = sp.csr_matrix((np.zeros(0, np.float32), nothing, indptr), shape=(size, n_items))
-        top_k(recommender.model.score(empty), 10, exclude=empty, threads=1)
+        rank_histories(recommender.model, empty, 10, threads=1)
 
 
 class _Signature(NamedTuple):
