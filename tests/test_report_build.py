@@ -149,7 +149,7 @@ def test_the_protocol_is_that_of_the_tasks() -> None:
     folds, _ = comparison("k-fold")
     protocol = built("k-fold")["protocol"]
     assert protocol["folds"] == 3
-    assert protocol["n_test_users"] == 60
+    assert protocol["n_test_users"] == sum(len(task.test_users) for task in folds)
     assert protocol["n_held_out"] == sum(task.held_out.nnz for task in folds)
     assert protocol["lost"] == sum(task.lost for task in folds) > 0
     assert protocol["rule"] == f"{folds[0].rule}; the other parts alike"
