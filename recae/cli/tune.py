@@ -195,7 +195,7 @@ def tune(
     """
     from recae.selection.fit import CONFIGS, DEFAULT_KIND
     from recae.selection.study import check_study
-    from recae.selection.trials import TuningProgress
+    from recae.selection.tune import TuningProgress
     from recae.selection.tune import tune as run
     from recae.settings import choose_kind, parse_settings
 
