@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implicit.nearest_neighbours import ItemItemRecommender
 
 from recae import pipeline
 from recae.errors import ColumnError, ConfigError, SourceError
@@ -64,6 +65,29 @@ def interactions(rows: list[list[int]], n_items: int) -> Interactions:
 
 def owner(history: sp.csr_matrix, row: int, n_users: int) -> int:
     return int(next(item for item in history[row].indices if item < n_users))
+
+
+def test_neighbours_are_chosen_once_in_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blend's part of item-kNN is the baseline of the table: nothing is compared again for it."""
+    real, compared = ItemItemRecommender.fit, []
+
+    def fit(self: Any, *arguments: Any, **options: Any) -> Any:
+        compared.append(self.K)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(ItemItemRecommender, "fit", fit)
+    data = shop([8] * 40)
+    alone = train(data, kind="itemknn", seed=1)
+    once = list(compared)
+    assert len(once) == len(set(once))
+    compared.clear()
+    blend = train(data, **SMALL)
+    assert compared == once
+    names = [[row["model"] for row in each.metadata["metrics"]["rows"]] for each in (alone, blend)]
+    assert names[0][1:] == names[1][1:]
+    compared.clear()
+    train(data, **SMALL, **{"itemknn.weighting": "bm25"})  # another model than the baseline
+    assert len(compared) == 2 * len(once)
 
 
 def sets(matrix: sp.csr_matrix) -> list[set[int]]:
