@@ -12,6 +12,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
@@ -30,6 +33,21 @@ _ENDED_WITH_STARTER = 3
 _events: list[Connection] = []  # of this process, where it is one that does a job
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Meanwhile a new Python does not import what lies in the working folder by mistake (a `random.py`, say)."""
+    with _STARTING:
+        before = os.environ.get("PYTHONSAFEPATH")
+        os.environ["PYTHONSAFEPATH"] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["PYTHONSAFEPATH"]
+            else:
+                os.environ["PYTHONSAFEPATH"] = before
+
+
 class JobProcess(SpawnProcess):
     """A new Python that sees nothing of whoever starts it but what it is handed."""
 
@@ -38,21 +56,16 @@ class JobProcess(SpawnProcess):
 
         Spawning runs the caller's script once more in the new process, which a script without a guard
         (`if __name__ == "__main__"`) does not survive, and a notebook does not have: an empty `__main__` stands in for
-        it meanwhile. Nor is what lies in the working folder imported by mistake (a `random.py`, say), and a Ctrl-C,
-        which a terminal sends to all processes, waits until the new one ignores it.
+        it meanwhile. A Ctrl-C, which a terminal sends to all processes, waits until the new one ignores it.
         """
-        with _STARTING:
-            main, safe = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
+        with _alone():
+            main = sys.modules["__main__"]
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            sys.modules["__main__"], os.environ["PYTHONSAFEPATH"] = ModuleType("__main__"), "1"
+            sys.modules["__main__"] = ModuleType("__main__")
             try:
                 super().start()
             finally:
                 sys.modules["__main__"] = main
-                if safe is None:
-                    del os.environ["PYTHONSAFEPATH"]
-                else:
-                    os.environ["PYTHONSAFEPATH"] = safe
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -62,6 +75,8 @@ class JobContext(SpawnContext):
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[JobProcess] = []
+        with _alone():  # a Python of its own, too, which the first queue would start
+            resource_tracker.ensure_running()
 
     def Process(self, *arguments: Any, **options: Any) -> JobProcess:  # type: ignore[override]  # noqa: N802
         """A process that is not started yet; called by the pool."""
