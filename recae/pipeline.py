@@ -195,6 +195,7 @@ def train(
         weights=purchases.weights,
         engine=engine,
         solved=solved,
+        neighbours={},
     )
     fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
     if kind == ItemKNN.kind:
@@ -204,7 +205,7 @@ def train(
         n_users = held_out.test[0].shape[0]
         names = "popularity, item-kNN and frequency" if repeats else "popularity and item-kNN"
         progress.on_message(f"measuring it beside {names} on {n_users:,} held-out users")
-        baselines = _baselines(purchases, repeats, config.seed, solved)
+        baselines = _baselines(purchases, repeats, config.seed, hooks)
         compared = {fitted.model.kind: fitted.model, **baselines}
         metrics = (measure_repeats if repeats else measure)(compared, held_out)
     return Recommender(
@@ -295,12 +296,10 @@ def _with_decay(kind: str, config: Any, decay: float) -> Any:
     return config
 
 
-def _baselines(
-    purchases: _Purchases, repeats: bool, seed: int, solved: Mapping[tuple[str, Any], Model]
-) -> dict[str, Model]:
+def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) -> dict[str, Model]:
     """Simple models fitted to the same purchases and weights, by name, item-kNN's k chosen on the validation users.
 
-    What training has `solved` already, as parts of its blend, is not fitted and chosen again.
+    What fitting with the hooks `trained` has solved already, as parts of a blend, is not fitted and chosen again.
     """
     matrix, validation = purchases.matrix, purchases.held_out.validation
 
@@ -311,8 +310,9 @@ def _baselines(
 
     def fitted(kind: str, weights: NDArray[np.float32] | None, **settings: Any) -> Model:
         config = make_config(kind, {"seed": seed, **settings})
-        hooks = Hooks(validate=recall, weights=weights)
-        return solved.get((kind, config)) or fit_config(kind, config, matrix, None, hooks).model
+        hooks = Hooks(validate=recall, weights=weights, neighbours=trained.neighbours)
+        solved = (trained.solved or {}).get((kind, config))
+        return solved or fit_config(kind, config, matrix, None, hooks).model
 
     knn = fitted("itemknn", purchases.weights)
     found = {

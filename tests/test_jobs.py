@@ -19,6 +19,7 @@ from jobs import interactions, task
 from recae.errors import TrainingError
 from recae.evaluation import evaluate
 from recae.models import ItemKNN, Popularity
+from recae.models.itemknn import Neighbours
 from recae.ranking import rank_histories
 from recae.selection import executor, trial
 from recae.selection.executor import InProcess, InProcesses
@@ -130,6 +131,19 @@ def test_the_best_trial_on_the_validation_users_ranks_the_test_users() -> None:
     assert outcome.seconds > 0
     assert outcome.peak_bytes is not None
     assert outcome.peak_bytes > 2**20
+
+
+def test_items_are_compared_once_for_all_numbers_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, compared = Neighbours.of, []
+
+    def of(matrix: Any, k: int, weighting: Any = "tfidf", weights: Any = None) -> Neighbours:
+        compared.append(weighting)
+        return real(matrix, k, weighting, weights)
+
+    monkeypatch.setattr(Neighbours, "of", of)
+    trials: tuple[dict[str, Any], ...] = ({}, {"k": 50}, {"k": 5}, {"weighting": "cosine", "k": 5}, {"k": 7})
+    do_job(job("itemknn", *trials), Inputs.of(task()))
+    assert compared == ["tfidf", "cosine"]
 
 
 def test_a_trial_that_fails_does_not_end_the_others() -> None:

@@ -16,7 +16,6 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from implicit.nearest_neighbours import ItemItemRecommender
 
 from recae import pipeline
 from recae.errors import ColumnError, ConfigError, SourceError
@@ -24,6 +23,7 @@ from recae.ids import IdMap
 from recae.ingest import read_interactions
 from recae.interactions import Interactions
 from recae.modelfile import load, save
+from recae.models.itemknn import Neighbours
 from recae.pipeline import measure, train
 from recae.recommender import LEARNED, TEST, VALIDATION, Recommender
 from recae.selection.fit import make_config
@@ -69,25 +69,27 @@ def owner(history: sp.csr_matrix, row: int, n_users: int) -> int:
 
 def test_neighbours_are_chosen_once_in_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blend's part of item-kNN is the baseline of the table: nothing is compared again for it."""
-    real, compared = ItemItemRecommender.fit, []
+    real, compared = Neighbours.of, []
 
-    def fit(self: Any, *arguments: Any, **options: Any) -> Any:
-        compared.append(self.K)
-        return real(self, *arguments, **options)
+    def of(matrix: Any, k: int, weighting: Any = "tfidf", weights: Any = None) -> Neighbours:
+        compared.append(weighting)
+        return real(matrix, k, weighting, weights)
 
-    monkeypatch.setattr(ItemItemRecommender, "fit", fit)
-    data = shop([8] * 40)
-    alone = train(data, kind="itemknn", seed=1)
-    once = list(compared)
-    assert len(once) == len(set(once))
-    compared.clear()
-    blend = train(data, **SMALL)
-    assert compared == once
-    names = [[row["model"] for row in each.metadata["metrics"]["rows"]] for each in (alone, blend)]
-    assert names[0][1:] == names[1][1:]
-    compared.clear()
+    monkeypatch.setattr(Neighbours, "of", of)
+    data, baselines = shop([8] * 40), []
+    for asked in (
+        {"kind": "itemknn"},
+        SMALL,
+        {**SMALL, "itemknn.k": 7},
+        {"kind": "auto", "candidates": "ease"},
+    ):
+        recommender = train(data, **{"seed": 1, **asked})
+        assert compared == ["tfidf"]
+        compared.clear()
+        baselines.append(recommender.metadata["metrics"]["rows"][-1])
+    assert baselines[1:] == baselines[:1] * 3
     train(data, **SMALL, **{"itemknn.weighting": "bm25"})  # another model than the baseline
-    assert len(compared) == 2 * len(once)
+    assert compared == ["bm25", "tfidf"]
 
 
 def sets(matrix: sp.csr_matrix) -> list[set[int]]:

@@ -256,7 +256,10 @@ class Search:
         fit: Fit,
     ) -> None:
         self.fit, self.config, self.validation, self.hooks = fit, config, validation, hooks
-        self.task = TrialTask(matrix, validation, hooks.weights, exclude_owned, hooks.device)
+        shared = {} if hooks.neighbours is None else hooks.neighbours
+        self.task = TrialTask(
+            matrix, validation, hooks.weights, exclude_owned, hooks.device, neighbours=shared
+        )
         self.exclude_owned = exclude_owned
         self.budget = seconds_of(config.budget)
         self.deadline = time.monotonic() + self.budget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from recae.errors import ConfigError, DataError, DeviceError, RecaeError, Traini
 from recae.evaluation import Evaluation, evaluate
 from recae.kinds import KINDS_OF_TRAINING
 from recae.models import Model
+from recae.models.itemknn import Neighbours
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
@@ -46,6 +47,7 @@ class TrialTask:
         exclude_owned: Whether lists leave out what a history holds.
         device: What `choose_device` gave.
         metric: The quality of a trial, such as "ndcg@20".
+        neighbours: What item-kNN has found for the trials before, for those that come.
     """
 
     fit: sp.csr_matrix
@@ -54,6 +56,7 @@ class TrialTask:
     exclude_owned: bool = True
     device: str = "cpu"
     metric: str = "ndcg@20"
+    neighbours: dict[str, tuple[int, Neighbours]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ class _Run:
             on_epoch=self._on_epoch,
             on_message=lambda text: self._tell(Message(text)),
             solved=solved,
+            neighbours=self.task.neighbours,
             weights=self.task.confidence if takes_confidence else None,
         )
 

@@ -32,7 +32,7 @@ from recae.selection.trial import (
     UsersDone,
     run_trial,
 )
-from recae.selection.tuning_data import TuningData, read_tuning_data
+from recae.selection.tuning_data import Seen, TuningData, read_tuning_data
 from recae.settings import check_range, full_name
 from recae.sources import hide_password
 from recae.training.callbacks import Progress
@@ -212,6 +212,7 @@ class Search:
     device: str
     progress: TuningProgress
     deadline: float = 0.0
+    _task: tuple[Seen, TrialTask] | None = None
 
     def run(self, study: Study, dimensions: Sequence[Dimension], trials: int, budget: float) -> str:
         """Tries until there are so many trials or the seconds are over; says which ended it, "trials" or "budget"."""
@@ -308,14 +309,11 @@ class Search:
                         if lags is not None and lags(event.quality, event.epoch.epoch, event.of):
                             raise StopTrialError
 
-        task = TrialTask(
-            seen.matrix,
-            seen.validation,
-            seen.weights,
-            exclude_owned=self.data.events is None,
-            device=self.device,
-            metric=self.metric,
-        )
+        if self._task is None or self._task[0] is not seen:
+            own = self.data.events is None
+            task = TrialTask(seen.matrix, seen.validation, seen.weights, own, self.device, self.metric)
+            self._task = seen, task
+        task = self._task[1]
         return run_trial(self.kind, values, task, self.deadline, on_event, fit=fit_kind), by_epoch
 
 
