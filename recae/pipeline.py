@@ -21,7 +21,7 @@ from recae.filters import Filters
 from recae.ingest import read_events, read_with_report
 from recae.interactions import Interactions
 from recae.kinds import DEFAULT, decay_setting, find
-from recae.models import Model, Popularity
+from recae.models import ItemKNN, Model, Popularity
 from recae.recommender import Recommender
 from recae.selection.fit import (
     batch_size_of,
@@ -36,7 +36,6 @@ from recae.splits.protocols import reading_options
 from recae.training.callbacks import Engine, Hooks, Progress, check_kind
 from recae.training.checkpoint import Checkpoints
 from recae.training.device import choose_device, device_name
-from recae.training.kinds.baselines import choose_itemknn
 
 KS = (10, 20, 50)
 """List lengths of the table."""
@@ -190,6 +189,7 @@ def train(
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
     where = f"training on {device_name(chosen)}"
     progress.on_message(where if engine is None else f"training by {engine.describe()}")
+    solved: dict[tuple[str, Any], Model] = {}
     hooks = Hooks(
         device=chosen,
         checkpoints=checkpoints,
@@ -199,15 +199,20 @@ def train(
         on_message=progress.on_message,
         weights=purchases.weights,
         engine=engine,
+        solved=solved,
+        neighbours={},
     )
     fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
+    if kind == ItemKNN.kind:
+        solved[kind, config] = fitted.model
     metrics = None
     if held_out.test is not None:
         n_users = held_out.test[0].shape[0]
         names = "popularity, item-kNN and frequency" if repeats else "popularity and item-kNN"
         progress.on_message(f"measuring it beside {names} on {n_users:,} held-out users")
-        rivals = {fitted.model.kind: fitted.model, **_baselines(purchases, repeats)}
-        metrics = (measure_repeats if repeats else measure)(rivals, held_out)
+        baselines = _baselines(purchases, repeats, config.seed, hooks)
+        compared = {fitted.model.kind: fitted.model, **baselines}
+        metrics = (measure_repeats if repeats else measure)(compared, held_out)
     return Recommender(
         model=fitted.model,
         users=purchases.interactions.users,
@@ -293,23 +298,31 @@ def _with_decay(kind: str, config: Any, decay: float) -> Any:
     return config.updated(**({"parts": {**config.parts, setting: decay}} if parts else {setting: decay}))
 
 
-def _baselines(purchases: _Purchases, repeats: bool) -> dict[str, Model]:
-    """Simple models fitted to the same purchases and weights, by name, item-kNN's k chosen on the validation users."""
-    matrix, validation, weights = purchases.matrix, purchases.held_out.validation, purchases.weights
+def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) -> dict[str, Model]:
+    """Simple models fitted to the same purchases and weights, by name, item-kNN's k chosen on the validation users.
+
+    What fitting with the hooks `trained` has solved already, as parts of a blend, is not fitted and chosen again.
+    """
+    matrix, validation = purchases.matrix, purchases.held_out.validation
 
     def recall(model: Model) -> float:
         if validation is None:
             return 0.0
         return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
 
-    knn = choose_itemknn(matrix, recall, weights=weights)
-    found: dict[str, Model] = {
-        "popularity": Popularity.fit(matrix, weights),
-        f"item-kNN (tf-idf, k={knn.k})": knn,
+    def fitted(kind: str, weights: NDArray[np.float32] | None, **settings: Any) -> Model:
+        config = make_config(kind, {"seed": seed, **settings})
+        hooks = Hooks(validate=recall, weights=weights, neighbours=trained.neighbours)
+        solved = (trained.solved or {}).get((kind, config))
+        return solved or fit_config(kind, config, matrix, None, hooks).model
+
+    knn = fitted("itemknn", purchases.weights)
+    found = {
+        "popularity": Popularity.fit(matrix, purchases.weights),
+        f"item-kNN (tf-idf, k={knn.config()['k']})": knn,
     }
     if repeats and purchases.decay is not None:
-        config = make_config("frequency", {"decay": purchases.decay})
-        found["frequency"] = fit_config("frequency", config, matrix, None, Hooks(validate=recall)).model
+        found["frequency"] = fitted("frequency", None, decay=purchases.decay)
     return found
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import hypothesis
 import pytest
 from commands import table
-from jobs import run_here
 
 from recae.ingest import read_with_report
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender
 from recae.selection import compare
+from recae.selection.executor import InProcess
 
 if sys.gettrace() is not None:  # coverage of branches, which numba's own would slow down by more than a half
     from numba.core.dispatcher import Dispatcher
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def comparisons_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of a comparison are done here, without a process each, unless a test is marked as one of processes."""
     if request.node.get_closest_marker("processes") is None:
-        monkeypatch.setattr(compare, "run_job", run_here)
+        monkeypatch.setattr(compare, "InProcesses", lambda threads=None: InProcess())
 
 
 SAMPLE = Path(__file__).parent.parent / "data" / "purchases.csv"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recae.errors import TrainingError
 from recae.ids import IdMap
 from recae.interactions import Interactions
-from recae.selection.jobs import Inputs, Job, Outcome
-from recae.selection.worker import _reason, work
 from recae.splits.protocols import ProtocolOptions, Purchases, Task, make_tasks
 
 USERS, ITEMS = 60, 24
@@ -37,17 +32,3 @@ def tasks(protocol: str = "strong", **options: Any) -> list[Task]:
 
 def task(**options: Any) -> Task:
     return tasks(**options)[0]
-
-
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def run_here(
-    job: Job, inputs: Path, folder: Path, *, seconds: float | None, on_event: Any, **rest: Any
-) -> Outcome:
-    """Does a job as `recae.selection.process.run_job` does, without the seconds that a new process takes to begin."""
-    with _ONE_AT_A_TIME:
-        try:
-            return work(job, Inputs.load(inputs), on_event, seconds)
-        except Exception as error:
-            raise TrainingError(_reason(error)) from error

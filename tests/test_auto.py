@@ -17,6 +17,7 @@ from recae.kinds import SETTINGS
 from recae.models import Model
 from recae.models.blend import Blend
 from recae.selection import auto as search
+from recae.selection import trial
 from recae.selection.auto import AutoConfig, fit_auto
 from recae.selection.fit import fit_config, make_config
 from recae.training.callbacks import Hooks
@@ -43,9 +44,15 @@ class World:
     tried: list[tuple[str, dict[str, Any]]]
     said: list[str]
 
+    def fit(
+        self, kind: str, values: Any, matrix: Any, validation: Any = None, hooks: Any = None, **rest: Any
+    ) -> Any:
+        self.tried.append((kind, dict(values)))
+        return self.fits[kind](hooks), []
+
     def run(self, **config: Any) -> tuple[Model, list[Epoch], dict[str, Any]]:
         hooks = Hooks(on_message=self.said.append)
-        model, epochs, report = fit_auto(MATRIX, AutoConfig(**config), PAIR, hooks)
+        model, epochs, report = fit_auto(MATRIX, AutoConfig(**config), PAIR, hooks, fit=self.fit)
         json_text(report, "report")  # JSON values alone
         return model, epochs, report["auto"]
 
@@ -59,13 +66,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         return lambda hooks: Known(5 + 5 * ranks.index(kind) if kind in ranks else 1)
 
     world = World(Clock(), {kind: fit_of(kind) for kind in SETTINGS}, [], [])
-
-    def fit_kind(kind: str, settings: dict[str, Any], matrix: Any, validation: Any, hooks: Hooks) -> Any:
-        world.tried.append((kind, settings))
-        return world.fits[kind](hooks), []
-
-    monkeypatch.setattr(search, "fit_kind", fit_kind)
-    monkeypatch.setattr(search, "time", world.clock)
+    for module in (search, trial):
+        monkeypatch.setattr(module, "time", world.clock)
     monkeypatch.setattr(
         search, "seconds_for", lambda kind, size: {"multvae": 50.0, "sigmoid": 20.0}.get(kind, 1.0)
     )
@@ -141,7 +143,7 @@ def test_settings_reach_the_candidates(world: World) -> None:
 def test_frequency_is_for_those_who_rebuy(world: World) -> None:
     _, _, report = world.run(candidates="frequency")
     assert "people rebuy" in reasons(report)["frequency"]
-    report = fit_auto(MATRIX, AutoConfig(), PAIR, Hooks(), exclude_owned=False)[2]["auto"]
+    report = fit_auto(MATRIX, AutoConfig(), PAIR, Hooks(), exclude_owned=False, fit=world.fit)[2]["auto"]
     assert "frequency" in kinds(report)
 
 
@@ -286,7 +288,7 @@ def test_progress_is_handed_on(world: World) -> None:
     world.fits["sigmoid"] = trained(world, 2, 1)
     told: list[Any] = []
     hooks = Hooks(on_users=told.append, on_epoch=lambda epoch: told.append(epoch.epoch))
-    fit_auto(MATRIX, AutoConfig(candidates="sigmoid"), PAIR, hooks)
+    fit_auto(MATRIX, AutoConfig(candidates="sigmoid"), PAIR, hooks, fit=world.fit)
     assert told == [1, 2, 1, 1, 2, 2]
 
 

@@ -11,16 +11,16 @@ from known import ITEMS, MATRIX, PAIR, Known
 
 from recae.errors import ConfigError
 from recae.kinds import SETTINGS, Size, seconds_for
-from recae.selection.auto import AutoConfig, Trial, choose, fit_auto, seconds_of
-from recae.selection.fit import fit_config
+from recae.selection.auto import AutoConfig, Tried, choose, fit_auto, seconds_of
+from recae.selection.fit import fit_config, fit_kind
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
 
 # the choice
 
 
-def trial(name: str, values: list[float], cost: float = 1.0, size: int = 1) -> Trial:
-    return Trial(name, Known(0, size), [], {}, np.array(values), cost)
+def trial(name: str, values: list[float], cost: float = 1.0, size: int = 1) -> Tried:
+    return Tried(name, Known(0, size), [], {}, np.array(values), cost)
 
 
 def noisy(mean: float, seed: int = 0) -> list[float]:
@@ -141,7 +141,7 @@ def test_checkpoints_are_refused(tmp_path: Any) -> None:
 def test_without_validation_users_it_is_the_sigmoid(validation: Any) -> None:
     said: list[str] = []
     config = AutoConfig(parts={"sigmoid.factors": 2, "sigmoid.epochs": 2})
-    model, epochs, report = fit_auto(MATRIX, config, validation, Hooks(on_message=said.append))
+    model, epochs, report = fit_auto(MATRIX, config, validation, Hooks(on_message=said.append), fit=fit_kind)
     assert model.kind == report["auto"]["chosen"] == "sigmoid"
     assert len(epochs) == 2
     assert "nobody is held out" in report["auto"]["why"]

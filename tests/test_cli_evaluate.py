@@ -14,14 +14,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from click.testing import Result
+from click.testing import CliRunner, Result
 from commands import PATIENCE, recae, refused, start
 from jobs import interactions
 from reports import full_report
 
+from recae.cli import main
 from recae.kinds import evaluated as evaluated_kinds
 from recae.modelfile import describe
 from recae.selection.evaluate import evaluate_purchases
+from recae.selection.executor import InProcess
+from recae.selection.jobs import Outcome
 
 CHEAP = ("--kind", "itemknn", "--baselines", "popularity", "--trials", "2")
 DAY = 86_400
@@ -180,6 +183,20 @@ def test_without_options_the_default_and_the_autoencoder_stand_beside_all_baseli
     assert {row[0] for row in rows} == {"blend", "sigmoid", "popularity", "item-kNN", "ALS", "BPR", "EASE"}
     assert "every model and baseline tries up to 1 setting, the defaults first" in result.stderr
     assert result.stdout.strip().splitlines()[-1].count(". ") >= 1  # the verdict, in sentences
+
+
+def test_a_program_that_calls_the_command_says_where_models_are_fitted(shop: Path) -> None:
+    class Here(InProcess):
+        jobs = 0
+
+        def run(self, *arguments: Any, **options: Any) -> Outcome:
+            self.jobs += 1
+            return super().run(*arguments, **options)
+
+    here = Here()
+    result = CliRunner().invoke(main, ["evaluate", "shop.csv", *CHEAP, "--fresh"], obj=here)
+    assert here.jobs == 2
+    assert result.stdout == evaluated("shop.csv", *CHEAP).stdout
 
 
 def test_the_budget_is_printed_and_held(shop: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +12,55 @@ import pytest
 from jobs import task, tasks
 
 from recae.errors import ConfigError, OutputError
+from recae.evaluation.comparison import Run
 from recae.kinds import baselines
 from recae.models import ItemKNN, Popularity
 from recae.ranking import rank_histories
 from recae.selection import baselines as rivals
 from recae.selection import cache as kept
-from recae.selection import compare as comparing
 from recae.selection.baselines import (
     choose_baselines,
     choose_kinds,
     make_trials,
     parse_assignments,
 )
-from recae.selection.cache import Kept, default_folder
-from recae.selection.compare import compare
-from recae.selection.jobs import Inputs, Job
-from recae.selection.worker import work
+from recae.selection.cache import ResultCache, default_folder
+from recae.selection.compare import JobDone, JobStarted, Told
+from recae.selection.compare import compare as compare_with
+from recae.selection.executor import InProcess
+from recae.selection.jobs import Job, Outcome
 
 
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """Jobs are done here, without a process each; tests/test_jobs.py is about the processes. Gives those done."""
-    done: list[Job] = []
+class Here(InProcess):
+    """Jobs are done here, without a process each, and remembered; tests/test_jobs.py is about the processes."""
 
-    def run(job: Job, inputs: Path, folder: Path, *, seconds: Any, on_event: Any, **rest: Any) -> Any:
-        done.append(job)
-        return work(job, Inputs.load(inputs), on_event, seconds)
+    def __init__(self) -> None:
+        self.done: list[Job] = []
 
-    monkeypatch.setattr(comparing, "run_job", run)
-    return done
+    def run(self, job: Job, *arguments: Any, **options: Any) -> Outcome:
+        self.done.append(job)
+        return super().run(job, *arguments, **options)
+
+
+@pytest.fixture
+def here() -> Here:
+    return Here()
+
+
+def compare(*arguments: Any, **options: Any) -> list[Run]:
+    return compare_with(*arguments, **{"executor": InProcess(), **options})
 
 
 def test_each_kind_gives_a_run() -> None:
     whole = task()
-    told: list[tuple[str, Mapping[str, Any]]] = []
+    told: list[Told] = []
     runs = compare(
         [whole],
         ["edlae"],
         ["popularity", "itemknn"],
         trials=3,
         ks=(5, 10),
-        tell=lambda n, e: told.append((n, e)),
+        tell=told.append,
     )
     assert [(run.name, run.kind, run.baseline) for run in runs] == [
         ("popularity", "popularity", True), ("item-kNN", "itemknn", True), ("EDLAE", "edlae", False),
@@ -74,8 +81,9 @@ def test_each_kind_gives_a_run() -> None:
         knn.ranked, rank_histories(ItemKNN.fit(whole.fit, k=k), whole.histories, length).items
     )
     assert all(run.seconds > 0 and run.failed is None for run in runs)
-    assert [event["number"] for _, event in told if event["event"] == "start"] == [1, 2, 3]
-    assert [name for name, event in told if event["event"] == "done"] == ["popularity", "item-kNN", "EDLAE"]
+    assert [each.event.number for each in told if isinstance(each.event, JobStarted)] == [1, 2, 3]
+    ended = [each.model for each in told if isinstance(each.event, JobDone)]
+    assert ended == ["popularity", "item-kNN", "EDLAE"]
 
 
 def test_a_run_does_not_depend_on_the_others() -> None:
@@ -105,41 +113,42 @@ def test_one_that_fails_leaves_the_others() -> None:
     settings = {"sigmoid": {"purchase_weight": 5.0, "learning_rate": 0.9}}
     runs = compare(
         [task()], ["sigmoid", "itemknn"], ["popularity"], trials=1, settings=settings,
-        tell=lambda name, event: told.append(event["event"]),
+        tell=lambda each: told.append(type(each.event).__name__),
     )  # fmt: skip
     assert [run.failed is None for run in runs] == [True, False, True]
     assert "learning_rate" in str(runs[1].failed)
     assert runs[1].ranked.size == 0
-    assert told.count("failed") == 1
+    assert told.count("JobFailed") == 1
     folds = compare(tasks("k-fold", folds=2), ["sigmoid"], trials=1, settings=settings)
     assert str(folds[0].failed).startswith("fold 1: ")
 
 
 def test_settings_that_a_kind_does_not_have_are_refused_before_anything_is_fitted(
-    in_this_process: list[Job],
+    here: Here,
 ) -> None:
     with pytest.raises(ConfigError, match="factors"):
-        compare([task()], ["itemknn"], ["popularity"], settings={"itemknn": {"factors": 3}})
-    assert in_this_process == []
+        compare([task()], ["itemknn"], ["popularity"], settings={"itemknn": {"factors": 3}}, executor=here)
+    assert here.done == []
 
 
 # what is kept
 
 
-def test_what_is_kept_is_not_done_again(tmp_path: Path, in_this_process: list[Job]) -> None:
+def test_what_is_kept_is_not_done_again(tmp_path: Path, here: Here) -> None:
     told: list[str] = []
-    first = compare([task()], ["itemknn"], ["popularity"], trials=2, keep=tmp_path)
-    assert len(in_this_process) == 2
+    first = compare([task()], ["itemknn"], ["popularity"], trials=2, keep=tmp_path, executor=here)
+    assert len(here.done) == 2
     again = compare(
         [task()],
         ["itemknn"],
         ["popularity"],
         trials=2,
         keep=tmp_path,
-        tell=lambda n, e: told.append(e["event"]),
+        executor=here,
+        tell=lambda each: told.append(type(each.event).__name__),
     )
-    assert len(in_this_process) == 2
-    assert told == ["kept", "kept"]
+    assert len(here.done) == 2
+    assert told == ["JobReused", "JobReused"]
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.ranked, two.ranked)
         assert (one.tuned, one.config, one.seconds) == (two.tuned, two.config, two.seconds)
@@ -148,73 +157,75 @@ def test_what_is_kept_is_not_done_again(tmp_path: Path, in_this_process: list[Jo
 @pytest.mark.parametrize(
     "change", [{"trials": 3}, {"seed": 1}, {"settings": {"itemknn": {"weighting": "bm25"}}}, {"ks": (5, 200)}]
 )
-def test_another_job_is_done_anew(tmp_path: Path, in_this_process: list[Job], change: dict[str, Any]) -> None:
-    compare([task()], ["itemknn"], trials=2, keep=tmp_path)
-    compare([task()], ["itemknn"], **{"trials": 2, "keep": tmp_path, **change})
-    assert len(in_this_process) == 2
+def test_another_job_is_done_anew(tmp_path: Path, here: Here, change: dict[str, Any]) -> None:
+    compare([task()], ["itemknn"], trials=2, keep=tmp_path, executor=here)
+    compare([task()], ["itemknn"], **{"trials": 2, "keep": tmp_path, "executor": here, **change})
+    assert len(here.done) == 2
 
 
-def test_other_data_or_another_protocol_is_done_anew(tmp_path: Path, in_this_process: list[Job]) -> None:
+def test_other_data_or_another_protocol_is_done_anew(tmp_path: Path, here: Here) -> None:
     for of in (task(), task(held_out=0.4), *tasks("k-fold", folds=2)):
-        compare([of], ["itemknn"], trials=1, keep=tmp_path)
-    assert len(in_this_process) == 4
+        compare([of], ["itemknn"], trials=1, keep=tmp_path, executor=here)
+    assert len(here.done) == 4
 
 
-def test_another_version_is_done_anew(
-    tmp_path: Path, in_this_process: list[Job], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compare([task()], ["itemknn"], trials=1, keep=tmp_path)
+def test_another_version_is_done_anew(tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare([task()], ["itemknn"], trials=1, keep=tmp_path, executor=here)
     monkeypatch.setattr(kept, "_versions", lambda: {"recae": "999"})
-    compare([task()], ["itemknn"], trials=1, keep=tmp_path)
-    assert len(in_this_process) == 2
+    compare([task()], ["itemknn"], trials=1, keep=tmp_path, executor=here)
+    assert len(here.done) == 2
 
 
-def test_what_cannot_be_read_is_done_anew_and_replaced(tmp_path: Path, in_this_process: list[Job]) -> None:
-    compare([task()], ["itemknn"], trials=1, keep=tmp_path)
+def test_what_cannot_be_read_is_done_anew_and_replaced(tmp_path: Path, here: Here) -> None:
+    compare([task()], ["itemknn"], trials=1, keep=tmp_path, executor=here)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    compare([task()], ["itemknn"], trials=1, keep=tmp_path)
-    compare([task()], ["itemknn"], trials=1, keep=tmp_path)
-    assert len(in_this_process) == 2
+    compare([task()], ["itemknn"], trials=1, keep=tmp_path, executor=here)
+    compare([task()], ["itemknn"], trials=1, keep=tmp_path, executor=here)
+    assert len(here.done) == 2
 
 
-def test_fresh_takes_nothing_and_keeps(tmp_path: Path, in_this_process: list[Job]) -> None:
+def test_fresh_takes_nothing_and_keeps(tmp_path: Path, here: Here) -> None:
     for fresh in (False, True, False):
-        compare([task()], ["itemknn"], trials=1, keep=Kept(tmp_path, fresh=fresh))
-    assert len(in_this_process) == 2
+        compare([task()], ["itemknn"], trials=1, keep=ResultCache(tmp_path, fresh=fresh), executor=here)
+    assert len(here.done) == 2
 
 
 def test_what_the_time_did_not_suffice_for_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recae.selection import worker
+    from recae.selection import trial
 
     clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(worker.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(trial.time, "monotonic", lambda: float(next(clock)))
     told: list[str] = []
     compare(
-        [task()], ["itemknn"], trials=4, keep=tmp_path, budget=60.0, tell=lambda n, e: told.append(e["event"])
+        [task()],
+        ["itemknn"],
+        trials=4,
+        keep=tmp_path,
+        budget=60.0,
+        tell=lambda each: told.append(type(each.event).__name__),
     )
-    assert "cut" in told
+    assert "JobCut" in told
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_interrupts_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = comparing.run_job
+def test_what_interrupts_says_what_is_kept(tmp_path: Path) -> None:
+    class Interrupted(InProcess):
+        def run(self, job: Job, *arguments: Any, **options: Any) -> Outcome:
+            if job.kind == "itemknn":
+                raise KeyboardInterrupt
+            return super().run(job, *arguments, **options)
 
-    def run(job: Job, *arguments: Any, **options: Any) -> Any:
-        if job.kind == "itemknn":
-            raise KeyboardInterrupt
-        return real(job, *arguments, **options)
-
-    monkeypatch.setattr(comparing, "run_job", run)
+    options = {"trials": 1, "executor": Interrupted()}
     with pytest.raises(KeyboardInterrupt) as error:
-        compare([task()], ["itemknn"], ["popularity"], trials=1, keep=tmp_path)
+        compare([task()], ["itemknn"], ["popularity"], keep=tmp_path, **options)
     assert error.value.__notes__ == [
         f"1 of 2 models is finished and kept in '{tmp_path}'; the same command goes on from there"
     ]
     with pytest.raises(KeyboardInterrupt) as error:
-        compare([task()], ["itemknn"], ["popularity"], trials=1)
+        compare([task()], ["itemknn"], ["popularity"], **options)
     assert not hasattr(error.value, "__notes__")
 
 
@@ -228,7 +239,7 @@ def test_folders_to_keep_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert default_folder() == tmp_path / "Library" / "Caches" / "recae" / "evaluate"
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot keep results in"):
-        Kept(tmp_path / "file" / "folder")
+        ResultCache(tmp_path / "file" / "folder")
 
 
 def test_old_results_are_forgotten(tmp_path: Path) -> None:
@@ -236,7 +247,7 @@ def test_old_results_are_forgotten(tmp_path: Path) -> None:
     old = next(tmp_path.glob("itemknn-*"))
     long_ago = time.time() - 40 * 86_400
     os.utime(old, (long_ago, long_ago))
-    Kept(tmp_path).forget_old()
+    ResultCache(tmp_path).forget_old()
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["popularity"]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,34 @@ from jobs import interactions, task
 from recae.errors import TrainingError
 from recae.evaluation import evaluate
 from recae.models import ItemKNN, Popularity
+from recae.models.itemknn import Neighbours
 from recae.ranking import rank_histories
-from recae.selection import process as processes
-from recae.selection import worker
-from recae.selection.jobs import Inputs, Job, Outcome
-from recae.selection.process import run_job
+from recae.selection import executor, trial
+from recae.selection.executor import InProcess, InProcesses
+from recae.selection.jobs import Inputs, Job, JobEvent, Outcome, TrialDone, do_job
+from recae.selection.trial import EpochDone, sentence
 
 
 def job(kind: str = "popularity", *trials: dict[str, Any], length: int = 10) -> Job:
     return Job(kind, trials or ({},), True, length)
 
 
-def saved(folder: Path) -> Path:
-    place = folder / "task"
-    place.mkdir()
-    Inputs.of(task()).save(place)
-    return place
+LONG: dict[str, Any] = {"factors": 4, "epochs": 100_000, "patience": 100_000}
+"""A training that does not end by itself."""
+
+
+def processes_of(pid: int) -> list[int]:
+    """The processes that a process started, but the one with which multiprocessing looks after its semaphores."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            command = (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == pid and command and b"resource_tracker" not in command:
+            found.append(int(path.parent.name))
+    return found
 
 
 # what a process is handed
@@ -101,9 +113,9 @@ def test_an_outcome_is_read_back_and_anything_else_refused(tmp_path: Path) -> No
 def test_the_best_trial_on_the_validation_users_ranks_the_test_users() -> None:
     whole = task()
     inputs = Inputs.of(whole)
-    events: list[dict[str, Any]] = []
+    events: list[JobEvent] = []
     trials = ({"k": 2}, {"k": 8}, {"k": 20})
-    outcome = worker.work(job("itemknn", *trials), inputs, events.append)
+    outcome = do_job(job("itemknn", *trials), inputs, events.append)
     assert whole.validation is not None
     expected = [
         evaluate(ItemKNN.fit(whole.fit, k=t["k"]), *whole.validation, (20,)).mean("ndcg@20") for t in trials
@@ -114,11 +126,24 @@ def test_the_best_trial_on_the_validation_users_ranks_the_test_users() -> None:
     np.testing.assert_array_equal(
         outcome.ranked, rank_histories(ItemKNN.fit(whole.fit, **best), whole.histories, 10).items
     )
-    assert [event["number"] for event in events if event["event"] == "trial"] == [1, 2, 3]
+    assert [event.number for event in events if isinstance(event, TrialDone)] == [1, 2, 3]
     assert outcome.cut is None
     assert outcome.seconds > 0
     assert outcome.peak_bytes is not None
     assert outcome.peak_bytes > 2**20
+
+
+def test_items_are_compared_once_for_all_numbers_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, compared = Neighbours.of, []
+
+    def of(matrix: Any, k: int, weighting: Any = "tfidf", weights: Any = None) -> Neighbours:
+        compared.append(weighting)
+        return real(matrix, k, weighting, weights)
+
+    monkeypatch.setattr(Neighbours, "of", of)
+    trials: tuple[dict[str, Any], ...] = ({}, {"k": 50}, {"k": 5}, {"weighting": "cosine", "k": 5}, {"k": 7})
+    do_job(job("itemknn", *trials), Inputs.of(task()))
+    assert compared == ["tfidf", "cosine"]
 
 
 def test_a_trial_that_fails_does_not_end_the_others() -> None:
@@ -130,22 +155,22 @@ def test_a_trial_that_fails_does_not_end_the_others() -> None:
         "epochs": 1,
     }  # its product is too large
     good = {"factors": 4, "epochs": 2}
-    events: list[dict[str, Any]] = []
-    outcome = worker.work(job("sigmoid", bad, good), inputs, events.append)
+    events: list[JobEvent] = []
+    outcome = do_job(job("sigmoid", bad, good), inputs, events.append)
     assert outcome.qualities[0] is None
     assert outcome.qualities[1] is not None
     assert outcome.config["factors"] == 4
     assert len(outcome.epochs) == 2
-    told = [event["failed"] for event in events if event["event"] == "trial"]
-    assert "learning_rate" in told[0]
+    told = [event.failed for event in events if isinstance(event, TrialDone)]
+    assert "learning_rate" in str(told[0])
     assert told[1] is None
     with pytest.raises(TrainingError, match="learning_rate"):
-        worker.work(job("sigmoid", bad), inputs, events.append)
+        do_job(job("sigmoid", bad), inputs, events.append)
 
 
 def test_without_users_to_choose_on_the_first_trial_counts() -> None:
     whole = task(validation_users=0)
-    outcome = worker.work(job(), Inputs.of(whole), lambda event: None)
+    outcome = do_job(job(), Inputs.of(whole), lambda event: None)
     assert outcome.qualities == []
     np.testing.assert_array_equal(
         outcome.ranked, rank_histories(Popularity.fit(whole.fit), whole.histories, 10).items
@@ -155,145 +180,225 @@ def test_without_users_to_choose_on_the_first_trial_counts() -> None:
 def test_what_the_time_does_not_suffice_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = Inputs.of(task())
     clock = iter(range(0, 10_000, 10))  # every look at the clock, ten seconds have gone
-    monkeypatch.setattr(worker.time, "monotonic", lambda: float(next(clock)))
-    outcome = worker.work(job("itemknn", {"k": 2}, {"k": 3}, {"k": 4}), inputs, lambda event: None, 60.0)
+    monkeypatch.setattr(trial.time, "monotonic", lambda: float(next(clock)))
+    neighbours = ({"k": 2}, {"k": 3}, {"k": 4})
+    outcome = do_job(job("itemknn", *neighbours), inputs, lambda event: None, 60.0)
     assert outcome.cut is not None
     assert "of 3 trials fitted into its share of the budget" in outcome.cut
     assert len(outcome.qualities) < 3
     long = {"factors": 4, "epochs": 50, "patience": 50}
-    outcome = worker.work(job("sigmoid", long), inputs, lambda event: None, 100.0)
+    outcome = do_job(job("sigmoid", long), inputs, lambda event: None, 100.0)
     assert outcome.cut == "trial 1 was stopped by the end of its share of the budget"
     assert 0 < len(outcome.epochs) < 50
     with pytest.raises(TrainingError, match="had not finished an epoch"):
-        worker.work(job("sigmoid", long), inputs, lambda event: None, 5.0)
-
-
-def test_a_job_in_its_folder(tmp_path: Path) -> None:
-    place = saved(tmp_path)
-    told = {"job": job().as_dict(), "inputs": str(place), "threads": None, "end": None}
-    (tmp_path / "job.json").write_text(json.dumps(told))
-    events: list[dict[str, Any]] = []
-    assert worker.run(tmp_path, events.append)
-    assert Outcome.read(tmp_path / "result.npz").ranked.shape[1] == 10
-    for broken, text in (
-        ({"inputs": str(tmp_path / "nowhere")}, "KeyError"),
-        ({"job": job("sigmoid", {"factors": -1}).as_dict()}, "factors is a whole number"),
-    ):
-        events.clear()
-        (tmp_path / "job.json").write_text(json.dumps(told | broken))
-        assert not worker.run(tmp_path, events.append)
-        assert [event["event"] for event in events][-1] == "error"
-        assert text in events[-1]["text"]
+        do_job(job("sigmoid", long), inputs, lambda event: None, 5.0)
 
 
 def test_reasons_in_a_sentence() -> None:
-    assert worker._reason(MemoryError()) == "there is not enough memory for it"
-    assert worker._reason(MemoryError("9 GiB")) == "there is not enough memory for it (9 GiB)"
-    assert worker._reason(TrainingError("a\n b")) == "a b"
-    assert worker._reason(ValueError("x")) == "ValueError: x"
-    assert worker._reason(ValueError()) == "ValueError"
+    assert sentence(MemoryError()) == "there is not enough memory for it"
+    assert sentence(MemoryError("9 GiB")) == "there is not enough memory for it (9 GiB)"
+    assert sentence(TrainingError("a\n b")) == "a b"
+    assert sentence(ValueError("x")) == "ValueError: x"
+    assert sentence(ValueError()) == "ValueError"
 
 
 # in a process of its own
 
 
-def test_a_process_does_the_same(tmp_path: Path) -> None:
-    place = saved(tmp_path)
-    folder = tmp_path / "job"
-    folder.mkdir()
-    events: list[Mapping[str, Any]] = []
-    found = run_job(job("itemknn", {"k": 3}, {"k": 9}), place, folder, threads=1, on_event=events.append)
-    here = worker.work(job("itemknn", {"k": 3}, {"k": 9}), Inputs.load(place), lambda event: None)
-    assert found.qualities == here.qualities
-    np.testing.assert_array_equal(found.ranked, here.ranked)
-    np.testing.assert_array_equal(found.scores, here.scores)
-    assert [event["number"] for event in events if event["event"] == "trial"] == [1, 2]
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    return Inputs.of(task())
 
 
-def test_a_model_that_cannot_be_fitted_says_why(tmp_path: Path) -> None:
-    place = saved(tmp_path)
-    folder = tmp_path / "job"
-    folder.mkdir()
-    with pytest.raises(TrainingError, match="factors is a whole number from 1") as error:
-        run_job(job("sigmoid", {"factors": 0}), place, folder)
+def test_a_process_does_the_same(inputs: Inputs) -> None:
+    told: list[list[JobEvent]] = []
+    found = []
+    for place in (InProcess(), InProcesses(threads=1)):
+        events: list[JobEvent] = []
+        with place:
+            found.append(
+                place.run(job("sigmoid", {"factors": 4, "epochs": 2}), inputs, on_event=events.append)
+            )
+        told.append(events)
+    here, there = found
+    assert there.qualities == here.qualities
+    np.testing.assert_array_equal(there.ranked, here.ranked)
+    np.testing.assert_array_equal(there.scores, here.scores)
+    for events in told:
+        assert [event.number for event in events if isinstance(event, TrialDone)] == [1]
+        assert [event.epoch.epoch for event in events if isinstance(event, EpochDone)] == [1, 2]
+
+
+@pytest.mark.parametrize("place", [InProcess, InProcesses])
+def test_a_model_that_cannot_be_fitted_says_why(inputs: Inputs, place: type[InProcess | InProcesses]) -> None:
+    with place() as there, pytest.raises(TrainingError, match="factors is a whole number from 1") as error:
+        there.run(job("sigmoid", {"factors": 0}), inputs)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("place", [InProcess, InProcesses])
+def test_what_nobody_foresaw_is_one_sentence(inputs: Inputs, place: type[InProcess | InProcesses]) -> None:
+    broken = Inputs(inputs.fit[:, :3], inputs.histories, None)
+    with place() as there, pytest.raises(TrainingError) as error:
+        there.run(job("popularity", {}, length=-1), broken)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        (signal.SIGKILL, "killed (SIGKILL), which is what happens when memory runs out"),
+        (signal.SIGKILL, r"killed \(SIGKILL\), which is what happens when memory runs out"),
         (signal.SIGABRT, "SIGABRT"),
     ],
 )
-def test_a_process_that_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, text: str
+def test_a_process_that_is_killed(inputs: Inputs, number: signal.Signals, text: str) -> None:
+    started: set[int] = set()
+
+    def kill(event: JobEvent) -> None:
+        if not started:
+            started.update(processes_of(os.getpid()))
+            for process in started:
+                os.kill(process, number)
+
+    with InProcesses() as there:
+        with pytest.raises(TrainingError, match=text):
+            there.run(job("sigmoid", LONG), inputs, on_event=kill)
+        assert len(started) == 1
+        assert processes_of(os.getpid()) == []
+        # the others go on
+        assert there.run(job(), inputs).ranked.shape[1] == 10
+
+
+def test_whatever_happens_here_ends_the_process_and_leaves_nothing(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, started = subprocess.Popen, []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def popen(*arguments: Any, **options: Any) -> Any:
-        started.append(original(*arguments, **options))
-        return started[-1]
-
-    monkeypatch.setattr(processes.subprocess, "Popen", popen)
-    place = saved(tmp_path)
-    folder = tmp_path / "job"
-    folder.mkdir()
-    long = {"factors": 4, "epochs": 100_000, "patience": 100_000}
-
-    def kill(event: Mapping[str, Any]) -> None:
-        os.kill(started[-1].pid, number)
-
-    with pytest.raises(TrainingError, match=text.replace("(", r"\(").replace(")", r"\)")):
-        run_job(job("sigmoid", long), place, folder, on_event=kill)
-    assert started[-1].poll() is not None
-
-
-def test_whatever_happens_here_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, started = subprocess.Popen, []
-
-    def popen(*arguments: Any, **options: Any) -> Any:
-        started.append(original(*arguments, **options))
-        return started[-1]
-
-    monkeypatch.setattr(processes.subprocess, "Popen", popen)
-    place = saved(tmp_path)
-    folder = tmp_path / "job"
-    folder.mkdir()
-
-    def interrupt(event: Mapping[str, Any]) -> None:
+    def interrupt(event: JobEvent) -> None:
+        assert len(processes_of(os.getpid())) == 1
+        assert len(list(tmp_path.iterdir())) == 1
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run_job(job("sigmoid", {"factors": 4, "epochs": 100_000}), place, folder, on_event=interrupt)
-    assert started[-1].poll() is not None
+    with pytest.raises(KeyboardInterrupt), InProcesses() as there:
+        there.run(job("sigmoid", LONG), inputs, on_event=interrupt)
+    assert processes_of(os.getpid()) == []
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TrainingError, match="ended before it began"):
+        there.run(job(), inputs)
 
 
-def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    place = saved(tmp_path)
-    folder = tmp_path / "job"
-    folder.mkdir()
-    with pytest.raises(TrainingError, match=r"had not finished when its 0\.05 s of the budget were over"):
-        run_job(job(), place, folder, seconds=0.05)
+def test_a_process_that_takes_too_long_is_ended(inputs: Inputs) -> None:
+    with InProcesses() as there:
+        with pytest.raises(TrainingError, match=r"had not finished when its 0\.05 s of the budget were over"):
+            there.run(job(), inputs, seconds=0.05)
+        assert processes_of(os.getpid()) == []
 
 
-def test_why_a_process_ended() -> None:
-    assert processes._reason_of_end(3, "one\n\ntwo\n \n") == "its process ended with code 3: two"
-    assert processes._reason_of_end(3, "") == "its process ended with code 3: it said nothing"
-    assert processes._reason_of_end(-250, "") == "its process was ended by signal 250"
+def test_why_a_process_ended(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    assert executor._reason_of_end(3, said) == "its process ended with code 3: it said nothing"
+    said.write_text("one\n\ntwo\n \n")
+    assert executor._reason_of_end(3, said) == "its process ended with code 3: two"
+    assert executor._reason_of_end(-250, said) == "its process was ended by signal 250"
 
 
-def test_the_process_ends_with_whoever_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, writer = os.pipe()
-    os.write(writer, b"x")
-    os.close(writer)
-    ended: list[int] = []
-    real = os.read
-    monkeypatch.setattr(worker.os, "read", lambda fd, n: real(reader, n))
-    monkeypatch.setattr(worker.os, "_exit", ended.append)
-    worker._end_with_the_starter()
-    os.close(reader)
-    assert ended == [3]
+# Python programs that start such processes
+
+MODULES = """
+import sys
+from recae.selection.jobs import Inputs, Job
+from recae.selection.executor import InProcesses
+sys.path.append({tests!r})
+from jobs import task
+"""
+
+UNGUARDED = """
+print("begun")
+with InProcesses(threads=1) as there:
+    outcome = there.run(Job("popularity", ({{}},), True, 10), Inputs.of(task()))
+print(outcome.ranked.shape[1])
+"""
+
+STAYS = """
+import os
+def tell(event):
+    print("going", flush=True)
+with InProcesses() as there:
+    there.run(Job("sigmoid", ({long!r},), True, 10), Inputs.of(task()), on_event=tell)
+"""
+
+
+def program(folder: Path, text: str) -> Path:
+    path = folder / "program.py"
+    path.write_text((MODULES + text).format(tests=str(Path(__file__).parent), long=LONG))
+    return path
+
+
+@pytest.mark.parametrize("how", ["a script", "a module", "standard input"])
+def test_a_program_needs_no_guard(tmp_path: Path, how: str) -> None:
+    path = program(tmp_path, UNGUARDED)
+    # what lies about there is none of the process's business
+    for trap in ("random", "socket", "tempfile"):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        (tmp_path / "elsewhere" / f"{trap}.py").write_text("raise SystemExit('imported by mistake')")
+    arguments = {"a script": [str(path)], "a module": ["-m", "program"], "standard input": ["-P", "-"]}[how]
+    found = subprocess.run(
+        [sys.executable, *arguments],
+        input=path.read_text(),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path if how == "a module" else tmp_path / "elsewhere",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+        timeout=300,
+    )
+    assert found.stderr == ""
+    assert found.stdout.split() == ["begun", "10"]
+
+
+def test_the_process_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    starter = subprocess.Popen(
+        [sys.executable, program(tmp_path, STAYS)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
+    )
+    assert starter.stdout is not None
+    assert starter.stdout.readline() == b"going\n"
+    (process,) = processes_of(starter.pid)
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{process}").exists()
+
+
+LOADED = """
+import recae.selection.worker
+light = [name for name in ("numpy", "scipy", "numba", "torch") if name in sys.modules]
+from recae.selection.jobs import Inputs, Job, do_job
+from pathlib import Path
+for kind in ("popularity", "itemknn", "sigmoid"):
+    settings = {"factors": 4, "epochs": 1} if kind == "sigmoid" else {}
+    do_job(Job(kind, (settings,), True, 10), Inputs.load(Path(sys.argv[1])))
+heavy = [name for name in ("pandas", "recae.ingest", "recae.sources", "recae.pipeline") if name in sys.modules]
+print(light, heavy)
+"""
+
+
+def test_a_process_imports_neither_the_reader_nor_pandas(tmp_path: Path, inputs: Inputs) -> None:
+    inputs.save(tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", "import sys\n" + LOADED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+        timeout=300,
+    )
+    # nothing that counts processors before the process knows how many it may use, and nothing that reads tables after
+    assert found.stdout.strip() == "[] []", found.stderr
 
 
 def test_an_outcome_goes_through_memory() -> None:

@@ -23,6 +23,7 @@ from recae.ids import IdMap
 from recae.ingest import read_interactions
 from recae.interactions import Interactions
 from recae.modelfile import load, save
+from recae.models.itemknn import Neighbours
 from recae.pipeline import measure, train
 from recae.recommender import LEARNED, TEST, VALIDATION, Recommender
 from recae.selection.fit import make_config
@@ -64,6 +65,31 @@ def interactions(rows: list[list[int]], n_items: int) -> Interactions:
 
 def owner(history: sp.csr_matrix, row: int, n_users: int) -> int:
     return int(next(item for item in history[row].indices if item < n_users))
+
+
+def test_neighbours_are_chosen_once_in_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blend's part of item-kNN is the baseline of the table: nothing is compared again for it."""
+    real, compared = Neighbours.of, []
+
+    def of(matrix: Any, k: int, weighting: Any = "tfidf", weights: Any = None) -> Neighbours:
+        compared.append(weighting)
+        return real(matrix, k, weighting, weights)
+
+    monkeypatch.setattr(Neighbours, "of", of)
+    data, baselines = shop([8] * 40), []
+    for asked in (
+        {"kind": "itemknn"},
+        SMALL,
+        {**SMALL, "itemknn.k": 7},
+        {"kind": "auto", "candidates": "ease"},
+    ):
+        recommender = train(data, **{"seed": 1, **asked})
+        assert compared == ["tfidf"]
+        compared.clear()
+        baselines.append(recommender.metadata["metrics"]["rows"][-1])
+    assert baselines[1:] == baselines[:1] * 3
+    train(data, **SMALL, **{"itemknn.weighting": "bm25"})  # another model than the baseline
+    assert compared == ["bm25", "tfidf"]
 
 
 def sets(matrix: sp.csr_matrix) -> list[set[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from recae.ids import IdMap
 from recae.interactions import Interactions
 from recae.kinds import SETTINGS
 from recae.pipeline import train
-from recae.selection import trials as tuning_trials
 from recae.selection.fit import fit_kind
 from recae.selection.space import TunedTrial, best_of
-from recae.selection.trials import TuningProgress, parse_metric
-from recae.selection.tune import tune
+from recae.selection.tune import TuningProgress, parse_metric, tune
 from recae.selection.tuning_data import TuningData
 from recae.settings import read_toml, toml_kind
+
+tuning = sys.modules[tune.__module__]
 
 
 def plain(tuned: Any) -> list[dict[str, Any]]:
@@ -192,7 +193,10 @@ def test_the_budget_counts_what_earlier_sessions_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = tmp_path / "a.study"
-    monkeypatch.setattr(tuning_trials, "_since", lambda started: 2.0)
+    real = tuning.run_trial
+    monkeypatch.setattr(
+        tuning, "run_trial", lambda *args, **options: dataclasses.replace(real(*args, **options), seconds=2.0)
+    )
     first = tune(interactions(), kind="edlae", trials=3, study=study)
     again = tune(interactions(), kind="edlae", trials=50, budget=5, study=study, resume=True)
     assert again.ended == "budget"
@@ -212,7 +216,7 @@ def test_trials_that_lag_behind_are_pruned() -> None:
 
 
 def test_a_trial_that_fails_is_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = tuning_trials.fit_config, itertools.count(1)
+    real, calls = tuning.fit_kind, itertools.count(1)
     raised = {2: TrainingError("the loss is not finite"), 3: MemoryError(), 5: ConfigError("too large")}
 
     def fit(*arguments: Any, **options: Any) -> Any:
@@ -220,27 +224,27 @@ def test_a_trial_that_fails_is_one_of_many(monkeypatch: pytest.MonkeyPatch) -> N
             raise error
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tuning_trials, "fit_config", fit)
+    monkeypatch.setattr(tuning, "fit_kind", fit)
     tuned = tune(interactions(), kind="edlae", trials=6)
     assert [trial.state for trial in tuned.trials] == ["complete", "failed", "failed", "complete", "failed",
                                                        "complete"]  # fmt: skip
     assert [trial.reason for trial in tuned.trials if trial.reason] == [
         "the loss is not finite",
-        "there is not enough memory",
+        "there is not enough memory for it",
         "too large",
     ]
     assert tuned.trials[1].value is None
 
 
 def test_defaults_that_fail_leave_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = tuning_trials.fit_config, itertools.count(1)
+    real, calls = tuning.fit_kind, itertools.count(1)
 
     def fit(*arguments: Any, **options: Any) -> Any:
         if next(calls) == 1:
             raise TrainingError("no memory for these")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tuning_trials, "fit_config", fit)
+    monkeypatch.setattr(tuning, "fit_kind", fit)
     tuned = tune(interactions(), kind="edlae", trials=3)
     assert [trial.state for trial in tuned.trials] == ["failed", "complete", "complete"]
     assert "the defaults reached nothing" in tuned.toml()
@@ -250,7 +254,7 @@ def test_all_trials_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     def fit(*arguments: Any, **options: Any) -> Any:
         raise TrainingError("the loss is not finite")
 
-    monkeypatch.setattr(tuning_trials, "fit_config", fit)
+    monkeypatch.setattr(tuning, "fit_kind", fit)
     study = tmp_path / "a.study"
     with pytest.raises(
         TrainingError, match="none of the 3 trials could be fitted; the last that failed: the loss"
@@ -260,13 +264,13 @@ def test_all_trials_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_settings_that_were_tried_are_not_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = tuning_trials.fit_config, []
+    real, calls = tuning.fit_kind, []
 
     def fit(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tuning_trials, "fit_config", fit)
+    monkeypatch.setattr(tuning, "fit_kind", fit)
     tuned = tune(interactions(), kind="itemknn", trials=12, k=5)  # three weightings
     assert len(tuned.trials) == 12
     assert len(calls) == 3

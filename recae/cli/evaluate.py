@@ -30,7 +30,7 @@ from recae.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
-    from recae.selection.cache import Kept
+    from recae.selection.cache import ResultCache
     from recae.selection.evaluate import Evaluated
     from recae.splits.protocols import ProtocolOptions
 
@@ -329,6 +329,7 @@ def evaluate(
     from recae.kinds import evaluated as evaluated_kinds
     from recae.selection.baselines import parse_assignments
     from recae.selection.evaluate import EvaluationProgress, evaluate_purchases
+    from recae.selection.executor import Executor
     from recae.sources import hide_password
 
     named = known_baselines() if baselines is None else [name.strip() for name in baselines.split(",")]
@@ -353,6 +354,9 @@ def evaluate(
             budget=budget,
             command=shlex.join(["recae", "evaluate", *map(hide_password, ctx.meta[_GIVEN])]),
             progress=EvaluationProgress(_print_report, display.say, display.tell),
+            executor=ctx.obj
+            if isinstance(ctx.obj, Executor)
+            else None,  # of a program that calls this command
         )
     _write(evaluated, paths, plots)
     if as_json:
@@ -381,14 +385,14 @@ def _check_outputs(sources: list[str], paths: dict[str, Path | None], plots: Pat
         check_writable(plots / CURVES if plots.exists() else plots)
 
 
-def _kept(folder: Path | None, fresh: bool) -> Kept | None:
+def _kept(folder: Path | None, fresh: bool) -> ResultCache | None:
     """Where results are kept; a folder of the user's own that cannot be used is said, and none is then."""
-    from recae.selection.cache import Kept, default_folder
+    from recae.selection.cache import ResultCache, default_folder
 
     if folder is not None:
-        return Kept(folder, fresh=fresh)
+        return ResultCache(folder, fresh=fresh)
     try:
-        kept = Kept(default_folder(), fresh=fresh)
+        kept = ResultCache(default_folder(), fresh=fresh)
     except OutputError as error:
         message(f"nothing is kept for another run: {error}")
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recae.cli.output import clean, human_bytes, is_terminal, message, print_gap, print_table, print_text
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from recae.evaluation.report.schema import Estimate, Report
     from recae.evaluation.report.verdict import Ranked, Ranking
+    from recae.selection.compare import JobDone, JobFailed, JobReused, JobStarted, Told
+    from recae.selection.jobs import TrialDone
+    from recae.selection.trial import EpochDone
 
 
 def print_report(report: Report) -> None:
@@ -201,20 +204,30 @@ class EvaluationDisplay:
         if self._bar is not None:
             self._bar.stop()
 
-    def tell(self, name: str, event: Mapping[str, Any]) -> None:
-        """An event of `recae.selection.compare.Tell`."""
-        if event["folds"] > 1:
-            name = f"{name}, fold {event['fold'] + 1} of {event['folds']}"
-        {
-            "start": self._start,
-            "kept": self._kept,
-            "trial": self._ended_trial,
-            "epoch": self._epoch,
-            "message": lambda name, event: self._show(f"{name}: {event['text']}"),
-            "cut": lambda name, event: self.say(f"{name}: {event['text']}"),
-            "failed": self._failed,
-            "done": self._done,
-        }[event["event"]](name, event)
+    def tell(self, told: Told) -> None:
+        """An event of `recae.selection.compare`."""
+        from recae.selection import compare, jobs, trial
+
+        name, event = told.model, told.event
+        if told.folds > 1:
+            name = f"{name}, fold {told.fold + 1} of {told.folds}"
+        match event:
+            case compare.JobStarted():
+                self._start(name, event, told.folds)
+            case compare.JobReused():
+                self._reused(name, event, told.folds)
+            case jobs.TrialDone():
+                self._ended_trial(name, event)
+            case trial.EpochDone():
+                self._epoch(name, event)
+            case trial.Message():
+                self._show(f"{name}: {event.text}")
+            case compare.JobCut():
+                self.say(f"{name}: {event.text}")
+            case compare.JobFailed():
+                self._failed(name, event)
+            case compare.JobDone():
+                self._done(name, event)
 
     def say(self, text: str) -> None:
         """A line for people, above the bar."""
@@ -223,22 +236,22 @@ class EvaluationDisplay:
         else:
             self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
 
-    def _start(self, name: str, event: Mapping[str, Any]) -> None:
-        self._begin(name, event)
-        n, self._trial[name] = event["trials"], f"trial 1 of {event['trials']}"
+    def _start(self, name: str, event: JobStarted, folds: int) -> None:
+        self._begin(name, event, folds)
+        n, self._trial[name] = event.trials, f"trial 1 of {event.trials}"
         self._told[name] = time.monotonic()
         if self._bar is None:
             self.say(f"{name} ({self._where[name]}): {n} {'setting' if n == 1 else 'settings'} to try")
         self._show(f"{name} ({self._where[name]}): {self._trial[name]}")
 
-    def _kept(self, name: str, event: Mapping[str, Any]) -> None:
-        self._begin(name, event)
+    def _reused(self, name: str, event: JobReused, folds: int) -> None:
+        self._begin(name, event, folds)
         self.say(f"{name} ({self._where[name]}): kept from an earlier run")
         self._end()
 
-    def _begin(self, name: str, event: Mapping[str, Any]) -> None:
-        self._where[name] = f"{event['number']} of {event['of']}"
-        total = event["of"] * event["folds"]
+    def _begin(self, name: str, event: JobStarted | JobReused, folds: int) -> None:
+        self._where[name] = f"{event.number} of {event.of}"
+        total = event.of * folds
         if self._bar is None and is_terminal(sys.stderr):
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -254,27 +267,27 @@ class EvaluationDisplay:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._ended)
 
-    def _failed(self, name: str, event: Mapping[str, Any]) -> None:
-        self.say(f"{name} failed: {event['text']}")
+    def _failed(self, name: str, event: JobFailed) -> None:
+        self.say(f"{name} failed: {event.text}")
         self._end()
 
-    def _ended_trial(self, name: str, event: Mapping[str, Any]) -> None:
-        number, of = event["number"], event["of"]
-        if event["failed"] is not None:
-            said = f"failed: {event['failed']}"
-        elif event["ndcg@20"] is None:
+    def _ended_trial(self, name: str, event: TrialDone) -> None:
+        if event.failed is not None:
+            said = f"failed: {event.failed}"
+        elif event.quality is None:
             said = "fitted"
         else:
-            said = f"ndcg@20 {event['ndcg@20']:.4f}"
-        self.say(f"{name}: trial {number} of {of}: {said}, {event['seconds']:.1f} s")
-        self._trial[name] = f"trial {min(number + 1, of)} of {of}"
+            said = f"ndcg@20 {event.quality:.4f}"
+        self.say(f"{name}: trial {event.number} of {event.of}: {said}, {event.seconds:.1f} s")
+        self._trial[name] = f"trial {min(event.number + 1, event.of)} of {event.of}"
         self._told[name] = time.monotonic()
         self._show(f"{name} ({self._where[name]}): {self._trial[name]}")
 
-    def _epoch(self, name: str, event: Mapping[str, Any]) -> None:
-        recall = "" if event["recall@20"] is None else f", recall@20 {event['recall@20']:.4f}"
+    def _epoch(self, name: str, event: EpochDone) -> None:
+        epoch = event.epoch
+        recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
         place = f"{name} ({self._where[name]}): {self._trial[name]}"
-        text = f"{place}, epoch {event['epoch']} of {event['of']}{recall}"
+        text = f"{place}, epoch {epoch.epoch} of {event.of}{recall}"
         if self._bar is None and time.monotonic() - self._told[name] >= _BETWEEN:
             self._told[name] = time.monotonic()
             self.say(text)
@@ -285,10 +298,10 @@ class EvaluationDisplay:
         if self._bar is not None:
             self._bar.update(self._task, description=clean(text).replace("[", r"\["))
 
-    def _done(self, name: str, event: Mapping[str, Any]) -> None:
-        best = event["ndcg@20"]
+    def _done(self, name: str, event: JobDone) -> None:
+        best = event.quality
         chosen = "ranked" if best is None else f"ndcg@20 {best:.4f} on the validation users"
-        peak = event["peak_bytes"]
+        peak = event.peak_bytes
         memory = "" if peak is None else f", {human_bytes(peak)} at most"
-        self.say(f"{name}: {chosen}, in {event['seconds']:.1f} s{memory}")
+        self.say(f"{name}: {chosen}, in {event.seconds:.1f} s{memory}")
         self._end()

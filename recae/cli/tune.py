@@ -195,7 +195,7 @@ def tune(
     """
     from recae.kinds import DEFAULT, SETTINGS, find
     from recae.selection.study import check_study
-    from recae.selection.trials import TuningProgress
+    from recae.selection.tune import TuningProgress
     from recae.selection.tune import tune as run
     from recae.settings import parse_settings
 

@@ -6,8 +6,8 @@ import difflib
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -15,13 +15,26 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from recae.errors import ConfigError, RecaeError, TrainingError
+from recae.errors import ConfigError, TrainingError
 from recae.evaluation import evaluate
 from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference
 from recae.kinds import MAIN, SETTINGS, Size, find, is_simple, known, parts_of, seconds_for
 from recae.models import Model
 from recae.models.blend import Blend, Part
 from recae.selection.blend import Candidates, fit_spread
+from recae.selection.trial import (
+    FAILURES,
+    EpochDone,
+    Fit,
+    Message,
+    Started,
+    Trial,
+    TrialEvent,
+    TrialTask,
+    UsersDone,
+    run_trial,
+    sentence,
+)
 from recae.settings import LARGEST_SEED, PARTS, Settings, build_config, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
@@ -108,14 +121,17 @@ BYTES_PER_SECOND = 10e6
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class Tried:
     """A model that was fitted and measured.
 
-    name      what it is called, its kind
-    settings  what it was fitted with, apart from the defaults
-    values    NDCG@20 of each validation user, (B,), NaN for those without anything held out
-    cost      seconds that fitting it takes by the rule of thumb, the same each time
-    note      what else is to be said of it
+    Attributes:
+        name: What it is called, its kind.
+        model: As it was fitted.
+        epochs: Of its training.
+        settings: What it was fitted with, apart from the defaults.
+        values: NDCG@20 of each validation user, (B,), NaN for those without anything held out.
+        cost: Seconds that fitting it takes by the rule of thumb, the same each time.
+        note: What else is to be said of it.
     """
 
     name: str
@@ -149,12 +165,12 @@ class Trial:
 class Choice:
     """The trial that was chosen, why, and how far each falls short of the best (in the order of the trials)."""
 
-    chosen: Trial
+    chosen: Tried
     why: str
     behind: tuple[Paired, ...]
 
 
-def choose(trials: Sequence[Trial]) -> Choice:
+def choose(trials: Sequence[Tried]) -> Choice:
     """The trial of the best mean, or the cheapest of those that cannot be told from it and lack at most `CLOSE` of it.
 
     Two trials cannot be told apart where the 95 % interval of the paired difference over the users holds 0, or is not
@@ -173,7 +189,7 @@ def choose(trials: Sequence[Trial]) -> Choice:
 
 
 def _why(
-    trials: Sequence[Trial], behind: Sequence[Paired], best: Trial, same: Sequence[Trial], chosen: Trial
+    trials: Sequence[Tried], behind: Sequence[Paired], best: Tried, same: Sequence[Tried], chosen: Tried
 ) -> str:
     others = sorted((t for t in trials if t is not best), key=lambda t: -t.mean)
     if chosen is not best:
@@ -196,11 +212,11 @@ def _why(
     )
 
 
-def _price(trial: Trial) -> float:
+def _price(trial: Tried) -> float:
     return trial.cost + trial.bytes / BYTES_PER_SECOND
 
 
-def _cheaper(trial: Trial, than: Trial) -> str:
+def _cheaper(trial: Tried, than: Tried) -> str:
     smaller, faster = trial.bytes < than.bytes, trial.cost < than.cost
     return "smaller and faster to fit" if smaller and faster else "smaller" if smaller else "faster to fit"
 
@@ -216,17 +232,6 @@ TRUST = 10.0
 """Seconds for which the rule of thumb is believed before what ran corrects it."""
 
 
-Fit = Callable[
-    [str, Mapping[str, Any], sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix] | None, Hooks],
-    tuple[Model, list[Epoch]],
-]
-"""Fits a kind with settings to purchases (U, I), with validation users; the model and its epochs."""
-
-
-class _OutOfTimeError(Exception):
-    """The budget ended within a training."""
-
-
 class Search:
     """The candidates tried so far, and the time that is left."""
 
@@ -239,13 +244,16 @@ class Search:
         exclude_owned: bool,
         fit: Fit,
     ) -> None:
-        self.fit = fit
-        self.matrix, self.config, self.validation, self.hooks = matrix, config, validation, hooks
+        self.fit, self.config, self.validation, self.hooks = fit, config, validation, hooks
+        shared = {} if hooks.neighbours is None else hooks.neighbours
+        self.task = TrialTask(
+            matrix, validation, hooks.weights, exclude_owned, hooks.device, neighbours=shared
+        )
         self.exclude_owned = exclude_owned
         self.budget = seconds_of(config.budget)
         self.deadline = time.monotonic() + self.budget
         self.size = Size.of(matrix, validation[0].shape[0])
-        self.trials: list[Trial] = []
+        self.trials: list[Tried] = []
         self.skipped: dict[str, str] = {}
         self._took, self._cost = (
             TRUST,
@@ -323,72 +331,59 @@ class Search:
         """Fits and measures a candidate; why it could not be done, None if it could."""
         started = time.monotonic()
         cost = seconds_for(kind, self.size)
-        try:
-            if kind == "blend":
-                self.trials.append(self._blend(cost))
-            else:
-                self.trials.append(self._trial(kind, self.config.settings(kind), cost))
-        except _OutOfTimeError:
-            return "it had not finished an epoch when the budget ended"
-        except MemoryError:
-            return "there is not enough memory for it"
-        except RecaeError as error:
-            return str(error)
-        took, trial = time.monotonic() - started, self.trials[-1]
-        if not trial.note.startswith("stopped"):
+        if kind == "blend":
+            try:
+                found = self._blend(cost)
+            except FAILURES as error:
+                return sentence(error)
+        else:
+            trial = self._trial(kind)
+            if trial.model is None or trial.quality is None:
+                return trial.reason
+            note = ""
+            if trial.ended == "deadline":
+                after = f"after epoch {len(trial.epochs)} " if trial.epochs else ""
+                note = f"stopped {after}by the end of the budget"
+            found = Tried(kind, trial.model, trial.epochs, trial.settings, trial.quality, cost, note)
+        self.trials.append(found)
+        took = time.monotonic() - started
+        if not found.note.startswith("stopped"):
             self._took, self._cost = self._took + max(took - 1, 0), self._cost + cost  # a second for imports
         self.hooks.on_message(
-            f"{trial.in_words()} in {_time(took)}, {trial.bytes / 2**20:,.1f} MiB{trial.note and ', ' + trial.note}"
+            f"{found.in_words()} in {_time(took)}, {found.bytes / 2**20:,.1f} MiB{found.note and ', ' + found.note}"
         )
         return None
 
-    def _trial(self, kind: str, settings: dict[str, Any], cost: float) -> Trial:
-        """A candidate that is fitted; the best of its epochs so far when the budget ends within it."""
-        best: list[tuple[float, Model]] = []
-        epochs: list[Epoch] = []
-
-        def validate(model: Model) -> float:
-            recall = float(self._measure(model, "recall@20").mean())
-            if not best or recall > best[0][0]:
-                best[:] = [(recall, model)]
-            if find(kind).auto.always:  # which tries one number of neighbours after the other
-                stop_in_time()
-            return recall
-
-        def stop_in_time() -> None:
-            if time.monotonic() > self.deadline:
-                raise _OutOfTimeError
-
-        def on_users(done: int) -> None:
-            stop_in_time()
-            if self.hooks.on_users is not None:
-                self.hooks.on_users(done)
-
-        def on_epoch(epoch: Epoch) -> None:
-            epochs.append(epoch)
-            if self.hooks.on_epoch is not None:
-                self.hooks.on_epoch(epoch)
-
-        weights = None if find(kind).decay else self.hooks.weights  # which has its own decay
-        hooks = replace(self.hooks, validate=validate, on_users=on_users, on_epoch=on_epoch, weights=weights)
-        note = ""
-        try:
-            model, epochs = self.fit(kind, settings, self.matrix, self.validation, hooks)
-        except _OutOfTimeError:
-            if not best:
-                raise
-            model = best[0][1]
-            note = f"stopped {f'after epoch {len(epochs)} ' if epochs else ''}by the end of the budget"
-        return Trial(
-            kind, model, epochs, settings, self._measure(model, "ndcg@20", all_users=True), cost, note
+    def _trial(self, kind: str) -> Trial:
+        """A candidate that is fitted until the budget ends."""
+        return run_trial(
+            kind,
+            self.config.settings(kind),
+            self.task,
+            self.deadline,
+            self._tell,
+            fit=self.fit,
+            solved=self.hooks.solved,
         )
 
-    def _blendable(self) -> list[Trial]:
+    def _tell(self, event: TrialEvent) -> None:
+        hooks = self.hooks
+        match event:
+            case Started() if hooks.on_start is not None:
+                hooks.on_start(event.epochs, event.users)
+            case UsersDone() if hooks.on_users is not None:
+                hooks.on_users(event.done)
+            case EpochDone() if hooks.on_epoch is not None:
+                hooks.on_epoch(event.epoch)
+            case Message():
+                hooks.on_message(event.text)
+
+    def _blendable(self) -> list[Tried]:
         """What a blend is made of: the best of those tried."""
         found = [trial for trial in self.trials if is_simple(trial.name) and find(trial.name).personal]
         return sorted(found, key=lambda trial: -trial.mean)[:PARTS_AT_MOST]
 
-    def _blend(self, cost: float) -> Trial:
+    def _blend(self, cost: float) -> Tried:
         """A blend of models that are there already; only the weights are chosen."""
         of = self._blendable()
         histories = self.validation[0]
@@ -405,21 +400,9 @@ class Search:
         )
         epochs = next((trial.epochs for trial, _, _ in used if trial.epochs), [])
         note = " + ".join(f"{weight:.2f} {trial.name}" for trial, weight, _ in used)
-        values = self._measure(model, "ndcg@20", all_users=True)
-        return Trial(
-            "blend",
-            model,
-            epochs,
-            {"components": names},
-            values,
-            cost + sum(t.cost for t, _, _ in used),
-            note,
-        )
-
-    def _measure(self, model: Model, metric: str, *, all_users: bool = False) -> Any:
-        """A metric of each validation user, float64 (B,); only of those with something held out unless `all_users`."""
-        values = evaluate(model, *self.validation, (20,), exclude_owned=self.exclude_owned).values[metric]
-        return values if all_users else values[np.isfinite(values)]
+        values = evaluate(model, *self.validation, (20,), exclude_owned=self.exclude_owned).values["ndcg@20"]
+        cost += sum(t.cost for t, _, _ in used)
+        return Tried("blend", model, epochs, {"components": names}, values, cost, note)
 
 
 def _finite(*numbers: float) -> list[float | None]:

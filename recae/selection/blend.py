@@ -273,7 +273,7 @@ def fit_blend(
         learn, validation = parted
         # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
         of_learn = _weights_of(learn, matrix, hooks)
-        to_choose = replace(hooks, checkpoints=None, solved=None, weights=of_learn)
+        to_choose = replace(hooks, checkpoints=None, solved=None, neighbours=None, weights=of_learn)
     pair = validation
 
     def quality(model: Model) -> float:

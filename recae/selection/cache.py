@@ -1,4 +1,4 @@
-"""Results of finished jobs in a folder, so that an evaluation that was interrupted goes on where it was."""
+"""The cache of an evaluation: results of finished jobs in a folder, from which an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def default_folder() -> Path:
     return base / "recae" / "evaluate"
 
 
-class Kept:
+class ResultCache:
     """The results in a folder, each under a key of everything that it depends on.
 
     The key is made of the job (kind, settings, seed, length of the lists), the fingerprint of the matrices that it was

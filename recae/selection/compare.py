@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,9 @@ from recae.errors import TrainingError
 from recae.evaluation.comparison import Run
 from recae.kinds import title
 from recae.selection.baselines import Given, make_trials
-from recae.selection.cache import Kept
-from recae.selection.jobs import Inputs, Job, Outcome
-from recae.selection.process import Clock, Running, Serial, at_once, run_all, run_job
+from recae.selection.cache import ResultCache
+from recae.selection.executor import Executor, InProcesses
+from recae.selection.jobs import Inputs, Job, JobEvent, Outcome
 from recae.settings import check_range
 from recae.splits.tasks import Task
 
@@ -29,15 +31,70 @@ TRIALS: Final = 5
 LONGEST_CURVE: Final = 100
 """Length of the lists, at least, as far as there are so many items: what curves are drawn from."""
 
-Tell = Callable[[str, Mapping[str, Any]], None]
-"""Is told the name of a model, and an event, never two at a time. All have "fold", a number from 0, and "folds". Beside
-"trial", "epoch" and "message" of `worker`:
+_LEAST: Final = 1.0  # seconds, at least, that a job is given, however little of the budget is left
 
-{"event": "start", "number", "of", "trials"}   a job begins, maybe beside another one
-{"event": "kept", …}       as "start", of a job whose result is kept from an earlier run
-{"event": "done", "seconds", "peak_bytes", "ndcg@20"}            it ended; the last is of the validation users, or None
-{"event": "failed", "text"}, {"event": "cut", "text"}           why there is no result, or what was left out of it
-"""
+
+@dataclass(frozen=True)
+class JobStarted:
+    """A job begins, maybe beside another one: model `number` of `of`, with so many trials."""
+
+    number: int
+    of: int
+    trials: int
+
+
+@dataclass(frozen=True)
+class JobReused:
+    """The result of a job is there from an earlier run: model `number` of `of`."""
+
+    number: int
+    of: int
+
+
+@dataclass(frozen=True)
+class JobCut:
+    """What a job left out, since its time was over."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """Why a job has no result."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """A job has ended.
+
+    Attributes:
+        seconds: Wall time of trying, choosing and ranking.
+        peak_bytes: The most memory that its process has held; None where that is not known.
+        quality: The best NDCG@20 on the validation users; None where there are none.
+    """
+
+    seconds: float
+    peak_bytes: int | None
+    quality: float | None
+
+
+ComparisonEvent = JobEvent | JobStarted | JobReused | JobCut | JobFailed | JobDone
+
+
+@dataclass(frozen=True)
+class Told:
+    """What happens to a model, in the part `fold` (from 0) of `folds`."""
+
+    model: str
+    fold: int
+    folds: int
+    event: ComparisonEvent
+
+
+Tell = Callable[[Told], None]
+"""Is told how far a comparison is, never two things at a time."""
 
 
 @dataclass
@@ -64,33 +121,40 @@ def compare(
     ks: Sequence[int] = (10, 20, 50),
     seed: int = 0,
     settings: Given | None = None,
-    keep: Path | Kept | None = None,
+    keep: Path | ResultCache | None = None,
     threads: int | None = None,
     budget: float | None = None,
-    tell: Tell = lambda name, event: None,
+    tell: Tell = lambda told: None,
+    executor: Executor | None = None,
 ) -> list[Run]:
     """Runs each kind on each task, each time in a process of its own, and returns what each would recommend.
 
-    A job tries up to `trials` settings (see `rivals.make_trials`; the first are the defaults), fits each to `task.fit`,
-    keeps the one with the best NDCG@20 on `task.validation`, and ranks the test users with it. It is handed the
-    matrices of `Inputs` and nothing else: what is to be found stays in this process. The figures of a kind do not
-    depend on which others run beside it.
+    A job tries up to `trials` settings (see `make_trials`; the first are the defaults), fits each to `task.fit`, takes
+    the one with the best NDCG@20 on `task.validation`, and ranks the test users with it. It is handed the matrices of
+    `Inputs` and nothing else: what is to be found stays out of it. The figures of a kind do not depend on which others
+    run beside it. Jobs run one after the other; as many like one as the executor says run at a time.
 
-    tasks      of one protocol: one, or the folds of k-fold
-    kinds, baselines  kinds of model, all different; the baselines run first, since most of them are quick
-    ks         list lengths that will be measured: the lists are as long as the longest, and 100 at least, where there
-               are so many items
-    settings   kind → settings that are not varied
-    keep       folder in which results are kept, and taken from; None: none
-    threads    most processors that a process uses; None: all
-    budget     seconds for everything; what is left is shared evenly among the jobs that are left. A job tries fewer
-               settings then, stops a training at its best epoch, and fails when it has nothing in time
-    tell       is told how far it is
-
-    Jobs run one after the other, those of kinds that one processor fits as many at a time as there are processors.
     A job that fails (it cannot be fitted, its process crashes or is killed) gives a run with `failed`, and the others
-    go on. Ctrl-C ends what runs and leaves what is kept, as a note on the exception says. Raises ConfigError
-    for settings that a kind does not have, before anything is fitted.
+    go on. Ctrl-C ends what runs and leaves the results in the cache, as a note on the exception says.
+
+    Args:
+        tasks: Of one protocol: one, or the folds of k-fold.
+        kinds: Kinds of model, all different, also from the baselines.
+        baselines: Likewise; they run first, since most of them are quick.
+        trials: Settings that each kind tries.
+        ks: List lengths that will be measured: the lists are as long as the longest, and 100 at least, where there are
+            so many items.
+        seed: Of the settings tried and of every model.
+        settings: Kind → settings that are not varied.
+        keep: Folder in which results are left, and taken from; None: none.
+        threads: Most processors that a process uses; None: all.
+        budget: Seconds for everything; what is left is divided evenly among the jobs that are left. A job tries fewer
+            settings then, stops a training at its best epoch, and fails when it has nothing in time.
+        tell: Is told how far it is.
+        executor: Where jobs are done; ended when the comparison is. None: in processes, `InProcesses(threads)`.
+
+    Raises:
+        ConfigError: Settings that a kind does not have, before anything is fitted.
     """
     check_range("trials", trials, 1, 10_000, whole=True)
     check_range("threads", threads, 1, 4096, whole=True)
@@ -111,102 +175,167 @@ def compare(
         ]
         for kind, _ in chosen
     }
-    kept = Kept(keep) if isinstance(keep, Path) else keep
-    jobs = [(model, fold) for model in models for fold in range(len(tasks))]
+    cache = ResultCache(keep) if isinstance(keep, Path) else keep
+    inputs = [Inputs.of(task) for task in tasks]
+    jobs = [
+        _Planned(
+            model,
+            fold,
+            Job(
+                model.kind,
+                tuple(settings for _, settings in varied[model.kind][fold]),
+                task.exclude_owned,
+                _length(task, ks),
+            ),
+            inputs[fold],
+        )
+        for model in models
+        for fold, task in enumerate(tasks)
+    ]
     clock = Clock(len(jobs), None if budget is None else time.monotonic() + budget)
-    told = Serial(tell)
-    with tempfile.TemporaryDirectory(prefix="recae-") as folder, _telling_what_is_kept(models, tasks, kept):
-        places = [_save(task, Path(folder) / f"task-{fold}") for fold, task in enumerate(tasks)]
+    runner = _Runner(executor or InProcesses(threads), cache, threads, len(models), len(tasks), tell)
+    with runner.executor, _noting_what_is_cached(models, tasks, cache):
 
-        def do(planned: tuple[_Model, int], running: Running, together: int) -> None:
-            model, fold = planned
+        def do(planned: _Planned, together: int) -> None:
             seconds = clock.share(together)
-            if model.reasons:  # of another fold, so that this one would not be looked at
-                return
+            if not planned.model.reasons:  # of another fold, so that this one would not be looked at
+                runner.do(planned, seconds)
 
-            def tell_of(name: str, event: Mapping[str, Any]) -> None:
-                told(name, {**event, "fold": fold, "folds": len(tasks)})
-
-            which = {"number": model.number, "of": len(models)}
-            whole = tuple(settings for _, settings in varied[model.kind][fold])
-            job = Job(model.kind, whole, tasks[fold].exclude_owned, _length(tasks[fold], ks))
-            try:
-                found = _outcome(
-                    model.name, job, places[fold], which, kept, threads, seconds, running, tell_of
-                )
-            except TrainingError as error:
-                if running.ended:
-                    return
-                model.reasons[fold] = f"fold {fold + 1}: {error}" if len(tasks) > 1 else str(error)
-                tell_of(model.name, {"event": "failed", "text": model.reasons[fold]})
-            else:
-                model.outcomes[fold] = found
-
-        run_all(jobs, lambda planned: at_once(planned[0].kind, tasks[planned[1]], threads), do)
+        run_all(
+            jobs, lambda planned: runner.executor.at_once(planned.job, planned.inputs), do, runner.interrupt
+        )
     return [_run(model, [[left for left, _ in each] for each in varied[model.kind]]) for model in models]
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the matrices of a task are, and their fingerprint."""
+class _Planned:
+    """A job and the model and fold that it is of."""
 
-    folder: Path
-    fingerprint: str
+    model: _Model
+    fold: int
+    job: Job
+    inputs: Inputs
 
 
-def _save(task: Task, folder: Path) -> _Place:
-    folder.mkdir()
-    inputs = Inputs.of(task)
-    inputs.save(folder)
-    return _Place(folder, inputs.fingerprint)
+class _Runner:
+    """Does planned jobs, each taken from the cache where it is there, and tells of them."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        cache: ResultCache | None,
+        threads: int | None,
+        models: int,
+        folds: int,
+        tell: Tell,
+    ) -> None:
+        self.executor, self._cache, self._threads = executor, cache, threads
+        self._models, self._folds, self._tell = models, folds, tell
+        self._telling = threading.Lock()
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Ends the jobs that run, without a word on them."""
+        self._interrupted = True
+        self.executor.end()
+
+    def do(self, planned: _Planned, seconds: float | None) -> None:
+        """Puts the outcome of a job, or the reason why there is none, to its model."""
+        model, fold = planned.model, planned.fold
+
+        def tell(event: ComparisonEvent) -> None:
+            with self._telling:
+                self._tell(Told(model.name, fold, self._folds, event))
+
+        try:
+            model.outcomes[fold] = self._outcome(planned, seconds, tell)
+        except TrainingError as error:
+            if self._interrupted:
+                return
+            model.reasons[fold] = f"fold {fold + 1}: {error}" if self._folds > 1 else str(error)
+            tell(JobFailed(model.reasons[fold]))
+
+    def _outcome(
+        self, planned: _Planned, seconds: float | None, tell: Callable[[ComparisonEvent], None]
+    ) -> Outcome:
+        job, number = planned.job, planned.model.number
+        path = None
+        if self._cache is not None:
+            path = self._cache.path(job, planned.inputs.fingerprint, self._threads)
+            if (found := self._cache.get(path)) is not None:
+                tell(JobReused(number, self._models))
+                return found
+        tell(JobStarted(number, self._models, len(job.trials)))
+        found = self.executor.run(job, planned.inputs, seconds, tell)
+        if found.cut is not None:
+            tell(JobCut(found.cut))
+        known = [quality for quality in found.qualities if quality is not None]
+        tell(JobDone(found.seconds, found.peak_bytes, max(known, default=None)))
+        if self._cache is not None and path is not None:
+            self._cache.put(path, found)
+        return found
+
+
+@dataclass
+class Clock:
+    """What is left of a budget for the jobs that are left.
+
+    Attributes:
+        jobs: How many there are.
+        deadline: By `time.monotonic`; None without a budget.
+    """
+
+    jobs: int
+    deadline: float | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def share(self, at_once: int) -> float | None:
+        """Seconds for the next job, while so many run at a time; None without a budget."""
+        with self._lock:
+            jobs, self.jobs = self.jobs, self.jobs - 1
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        return max(min(left, left * at_once / jobs), _LEAST)
+
+
+_Job = TypeVar("_Job")
+
+
+def run_all(
+    jobs: Sequence[_Job],
+    at_once: Callable[[_Job], int],
+    do: Callable[[_Job, int], None],
+    interrupt: Callable[[], None],
+) -> None:
+    """Does jobs one after the other; neighbours of which as many may run at a time run so.
+
+    Args:
+        jobs: In the order in which they begin.
+        at_once: How many like this one may run at a time.
+        do: Does a job; is told how many run at a time. From other threads where several do.
+        interrupt: Ends the jobs that run: called when anything is raised here, Ctrl-C too, or by `do`, and passed on.
+    """
+    for limit, group in groupby(jobs, key=at_once):
+        neighbours = list(group)
+        together = min(limit, len(neighbours))
+        if together == 1:
+            for job in neighbours:
+                do(job, 1)
+            continue
+        with ThreadPoolExecutor(together) as pool:
+            try:
+                futures = [pool.submit(do, job, together) for job in neighbours]
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                interrupt()
+                raise
 
 
 def _length(task: Task, ks: Sequence[int]) -> int:
     return max(*ks, min(LONGEST_CURVE, len(task.items)))
-
-
-def _outcome(
-    name: str,
-    job: Job,
-    place: _Place,
-    which: Mapping[str, int],
-    kept: Kept | None,
-    threads: int | None,
-    seconds: float | None,
-    running: Running,
-    tell: Tell,
-) -> Outcome:
-    """The result of a job, kept or done now; TrainingError where there is none."""
-    path = None if kept is None else kept.path(job, place.fingerprint, threads)
-    if kept is not None and path is not None and (found := kept.get(path)) is not None:
-        tell(name, {"event": "kept", **which})
-        return found
-    tell(name, {"event": "start", "trials": len(job.trials), **which})
-    with tempfile.TemporaryDirectory(dir=place.folder) as folder:
-        found = run_job(
-            job,
-            place.folder,
-            Path(folder),
-            threads=threads,
-            seconds=seconds,
-            running=running,
-            on_event=lambda event: tell(name, event),
-        )
-    if found.cut is not None:
-        tell(name, {"event": "cut", "text": found.cut})
-    known = [quality for quality in found.qualities if quality is not None]
-    tell(
-        name,
-        {
-            "event": "done",
-            "seconds": found.seconds,
-            "peak_bytes": found.peak_bytes,
-            "ndcg@20": max(known, default=None),
-        },
-    )
-    if kept is not None and path is not None:
-        kept.put(path, found)
-    return found
 
 
 def _tuned(outcome: Outcome, varied: Sequence[dict[str, Any]], fold: int, folds: int) -> list[dict[str, Any]]:
@@ -264,17 +393,17 @@ def _stacked(parts: Sequence[NDArray[Any]], padding: float) -> NDArray[Any]:
 
 
 @contextmanager
-def _telling_what_is_kept(
-    models: Sequence[_Model], tasks: Sequence[Task], kept: Kept | None
+def _noting_what_is_cached(
+    models: Sequence[_Model], tasks: Sequence[Task], cache: ResultCache | None
 ) -> Iterator[None]:
-    """Note on what interrupts a comparison what is left of it."""
+    """Notes on what interrupts a comparison what is left of it."""
     try:
         yield
     except BaseException as error:
         done = sum(len(model.outcomes) == len(tasks) for model in models)
-        if kept is not None and done:
+        if cache is not None and done:
             error.add_note(
-                f"{done} of {len(models)} models {'is' if done == 1 else 'are'} finished and kept in '{kept.folder}'; "
+                f"{done} of {len(models)} models {'is' if done == 1 else 'are'} finished and kept in '{cache.folder}'; "
                 "the same command goes on from there"
             )
         raise

@@ -22,8 +22,9 @@ from recae.kinds import baselines as known_baselines
 from recae.kinds import evaluated, find, title
 from recae.selection.auto import seconds_of
 from recae.selection.baselines import Given, check_baselines, choose_baselines, choose_kinds
-from recae.selection.cache import Kept
-from recae.selection.compare import TRIALS, Tell, compare
+from recae.selection.cache import ResultCache
+from recae.selection.compare import TRIALS, JobCut, Tell, Told, compare
+from recae.selection.executor import Executor
 from recae.selection.fit import check_weighting, make_config, weighs
 from recae.settings import check_range
 from recae.sources import Source as Opened
@@ -269,12 +270,12 @@ class EvaluationProgress:
 
     on_report   what reading dropped
     on_message  what is parted and run, in words
-    tell        how far each model is; see `comparing.Tell`
+    tell        how far each model is
     """
 
     on_report: Callable[[IngestReport], None] = lambda report: None
     on_message: Callable[[str], None] = lambda text: None
-    tell: Tell = lambda name, event: None
+    tell: Tell = lambda told: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,11 +303,12 @@ def evaluate_purchases(
     seed: int = 0,
     columns: Columns | None = None,
     filters: Filters | None = None,
-    keep: Path | Kept | None = None,
+    keep: Path | ResultCache | None = None,
     threads: int | None = None,
     budget: float | str | None = None,
     command: str = "recae.selection.evaluate.evaluate_purchases",
     progress: EvaluationProgress | None = None,
+    executor: Executor | None = None,
 ) -> Evaluated:
     """Compares kinds of model with tuned baselines on purchases that none of them has seen; as `recae evaluate`.
 
@@ -340,9 +342,11 @@ def evaluate_purchases(
         Which of the purchases of a table count. With the protocol "time" the minimums apply to what was bought before
         the cut; with the others, but not with "pair", to all purchases, before anything is held out.
     keep, threads, budget
-        As for `comparing.compare`; the budget in seconds or such as "10m".
+        As for `compare`; the budget in seconds or such as "10m".
     command
         What the report says it was made by.
+    executor
+        Where models are fitted; None: each in a process of its own. See `recae.selection.executor`.
 
     Raises
     ------
@@ -386,10 +390,10 @@ def evaluate_purchases(
     rivals, left_out = choose_baselines(baselines, kinds, tasks, trials)
     cuts: list[str] = []
 
-    def tell(name: str, event: Mapping[str, Any]) -> None:
-        if event["event"] == "cut":
-            cuts.append(f"{name}: {event['text']}")
-        progress.tell(name, event)
+    def tell(told: Told) -> None:
+        if isinstance(told.event, JobCut):
+            cuts.append(f"{told.model}: {told.event.text}")
+        progress.tell(told)
 
     said = budget_in_words(tasks, trials, budget)
     if options.weighting:
@@ -408,6 +412,7 @@ def evaluate_purchases(
         threads=threads,
         budget=seconds,
         tell=tell,
+        executor=executor,
     )
     progress.on_message(f"measuring the lists of {counted(len(runs), 'model')}")
     comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)

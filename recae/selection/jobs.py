@@ -1,20 +1,44 @@
-"""What a comparison hands to a process that fits one kind of model, and what it gets back: plain files."""
+"""A job of a comparison: one kind tries its settings on the validation users, and the best ranks the test users."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.splits.tasks import Pair, Task
+from recae.errors import TrainingError
+from recae.machine import peak_memory
+from recae.models import Model
+from recae.ranking import PADDING, rank_histories
+from recae.selection.fit import fit_kind
+from recae.selection.trial import (
+    EpochDone,
+    Message,
+    Pair,
+    Solved,
+    Trial,
+    TrialEvent,
+    TrialTask,
+    ignore,
+    run_trial,
+)
+from recae.splits.tasks import Task
+
+QUALITY: Final = "ndcg@20"
+"""What settings are chosen by, on the validation users."""
+
+LEFT_FOR_RANKING: Final = 0.15
+"""Share of the time given that is left for ranking and what cannot be foreseen."""
 
 _WEIGHTS = "weights.npy"
 _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
@@ -22,12 +46,13 @@ _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that a process sees of a task. What is to be found is not among it, so that nothing of it can leak.
+    """All that a job sees of a task. What is to be found is not among it, so that nothing of it can leak.
 
-    fit         csr (U, I): what is learned from
-    histories   csr (B, I) of the test users
-    validation  histories and what is held out of them, csr (V, I) each, to choose on; None where nobody is
-    weights     what each entry of `fit` weighs in its order, float32 (nnz,); None: 1
+    Attributes:
+        fit: csr (U, I), what is learned from.
+        histories: csr (B, I) of the test users.
+        validation: Histories and what is held out of them, csr (V, I) each, to choose on; None where nobody is.
+        weights: The confidence in each entry of `fit`, in its order, float32 (nnz,); None: 1.
     """
 
     fit: sp.csr_matrix
@@ -40,7 +65,7 @@ class Inputs:
         """What may be seen of a task."""
         return cls(task.fit, task.histories, task.validation, task.weights)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over shapes, places and values; the same on every machine."""
         digest = hashlib.sha256(b"recae inputs 1")
@@ -53,7 +78,7 @@ class Inputs:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes the matrices into a folder, one .npz each, and the weights as .npy."""
+        """Writes the matrices into a folder, one .npz each, and the confidence as .npy."""
         for name, matrix in self._named().items():
             sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
         if self.weights is not None:
@@ -83,12 +108,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process does: try settings, keep the best by NDCG@20 on the validation users, rank the test users.
+    """What is to be done: try settings, take the best by NDCG@20 on the validation users, rank the test users.
 
-    kind           of the model
-    trials         settings to try, complete, in this order; of equals the first is kept
-    exclude_owned  whether lists leave out what a history holds
-    length         of the ranked lists
+    Attributes:
+        kind: Of the model.
+        trials: Settings to try, complete, in this order; of equals the first is taken.
+        exclude_owned: Whether lists leave out what a history holds.
+        length: Of the ranked lists.
     """
 
     kind: str
@@ -100,24 +126,20 @@ class Job:
         """The fields by name, as JSON values."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Job:
-        """What `as_dict` gave."""
-        return cls(**{**fields, "trials": tuple(fields["trials"])})
-
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What comes of a job.
 
-    config      the settings that were measured, resolved
-    qualities   NDCG@20 on the validation users, one for each trial that was begun; None where it failed
-    seconds     wall time of trying, choosing and ranking
-    peak_bytes  most memory that the process has held; None where that is not known
-    epochs      of the training that was measured: {"epoch", "loss", "recall@20"}
-    ranked      int32 (B, length) items, best first, -1 padded
-    scores      float32 (B, length), NaN at padding
-    cut         what the time did not suffice for; None where it did
+    Attributes:
+        config: The settings that were measured, resolved.
+        qualities: NDCG@20 on the validation users, one for each trial that was begun; None where it failed.
+        seconds: Wall time of trying, choosing and ranking.
+        peak_bytes: The most memory that the process has held; None where that is not known.
+        epochs: Of the training that was measured: {"epoch", "loss", "recall@20"}.
+        ranked: int32 (B, length), items, best first, -1 padded.
+        scores: float32 (B, length), NaN at padding.
+        cut: What the time did not suffice for; None where it did.
     """
 
     config: dict[str, Any]
@@ -152,3 +174,100 @@ class Outcome:
         ):
             raise ValueError(f"'{path}' is not the result of a job (its lists are not)")
         return found
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """A trial of a job has ended.
+
+    Attributes:
+        number: From 1.
+        of: How many there may be.
+        quality: NDCG@20 on the validation users; None where there are none, or it failed.
+        seconds: That it took.
+        failed: Why there is no model; None where there is one.
+    """
+
+    number: int
+    of: int
+    quality: float | None
+    seconds: float
+    failed: str | None
+
+
+JobEvent = TrialDone | EpochDone | Message
+"""What a job tells."""
+
+
+def do_job(
+    job: Job,
+    inputs: Inputs,
+    on_event: Callable[[JobEvent], None] = ignore,
+    seconds: float | None = None,
+) -> Outcome:
+    """Tries the settings of a job on the validation users, and ranks the test users with the best of them.
+
+    Args:
+        job: What to do.
+        inputs: The purchases to do it on.
+        on_event: Is told how far it is.
+        seconds: No trial is begun that is likely to outlast them, and one that is trained in epochs is stopped, so that
+            its best epoch counts; None: no limit.
+
+    Raises:
+        TrainingError: No trial gives a model; the reason of the first.
+    """
+    started = time.monotonic()
+    deadline = None if seconds is None else started + (1 - LEFT_FOR_RANKING) * seconds
+    task = TrialTask(inputs.fit, inputs.validation, inputs.weights, job.exclude_owned, metric=QUALITY)
+    solved: Solved = {}
+    qualities: list[float | None] = []
+    reasons: list[str] = []
+    best: Trial | None = None
+    cut, slowest = None, 0.0
+
+    def tell(event: TrialEvent) -> None:
+        if isinstance(event, EpochDone | Message):
+            on_event(event)
+
+    for number, settings in enumerate(job.trials, start=1):
+        if qualities and deadline is not None and time.monotonic() + slowest > deadline:
+            cut = f"{len(qualities)} of {len(job.trials)} trials fitted into its share of the budget"
+            break
+        trial = run_trial(job.kind, settings, task, deadline, tell, fit=fit_kind, solved=solved)
+        qualities.append(trial.mean)
+        slowest = max(slowest, trial.seconds)
+        reason: str | None = None
+        if trial.ended == "deadline":
+            end = "had not finished an epoch at" if trial.model is None else "was stopped by"
+            cut = f"trial {number} {end} the end of its share of the budget"
+        if trial.model is None:
+            reason = cut if trial.ended == "deadline" else trial.reason
+            reasons.append(reason or "")
+        elif best is None or _order(trial) > _order(best):  # only the best one stays in memory
+            best = trial
+        on_event(TrialDone(number, len(job.trials), trial.mean, trial.seconds, reason))
+    if best is None or best.model is None:
+        raise TrainingError(reasons[0])
+    ranked, scores = rank_with_scores(best.model, inputs, job)
+    return Outcome(
+        config=dict(best.model.config()),
+        qualities=[] if inputs.validation is None else qualities,
+        seconds=time.monotonic() - started,
+        peak_bytes=peak_memory(),
+        epochs=[{"epoch": e.epoch, "loss": e.loss, "recall@20": e.recall} for e in best.epochs],
+        ranked=ranked,
+        scores=scores,
+        cut=cut,
+    )
+
+
+def _order(trial: Trial) -> float:
+    return -np.inf if trial.mean is None else trial.mean
+
+
+def rank_with_scores(model: Model, inputs: Inputs, job: Job) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The test users' lists and the scores of what is in them, NaN where a list is padded, (B, length) both."""
+    ranked, scores = rank_histories(model, inputs.histories, job.length, exclude_owned=job.exclude_owned)
+    scores[ranked == PADDING] = np.nan
+    return ranked, scores

@@ -1,25 +1,53 @@
-"""Tuning: trials of one kind of model with different settings, each measured on validation users, the best kept."""
+"""Tuning: trials of one kind of model with different settings, each measured on validation users, the best taken.
+
+Each trial is fitted and measured as `train` would, and stopped where it lags behind the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recae.confidence import Weighting
-from recae.errors import ConfigError
+from recae.errors import ConfigError, TrainingError
 from recae.filters import Filters
 from recae.interactions import Interactions
-from recae.kinds import DEFAULT, SETTINGS, Dimension, find, parts_of
+from recae.kinds import DEFAULT, SETTINGS, Dimension, decay_setting, find, parts_of
+from recae.metrics import METRICS, check_metrics
 from recae.selection.auto import seconds_of
-from recae.selection.fit import batch_size_of, check_repeats, check_weighting, make_config
-from recae.selection.space import Tuned, TunedTrial, best_of, space
-from recae.selection.study import SEARCHED, check_optuna, check_study, open_study
-from recae.selection.trials import Search, TuningProgress, decay_of, parse_metric
-from recae.selection.tuning_data import read_tuning_data
+from recae.selection.fit import batch_size_of, check_repeats, check_weighting, fit_kind, make_config
+from recae.selection.space import State, Tuned, TunedTrial, best_of, space
+from recae.selection.study import SEARCHED, Study, check_optuna, check_study, open_study
+from recae.selection.trial import (
+    EpochDone,
+    Started,
+    StopTrialError,
+    Trial,
+    TrialEvent,
+    TrialTask,
+    UsersDone,
+    run_trial,
+)
+from recae.selection.tuning_data import Seen, TuningData, read_tuning_data
 from recae.settings import check_range, full_name
 from recae.sources import hide_password
+from recae.training.callbacks import Progress
 from recae.training.device import choose_device, device_name
+
+
+@dataclass(frozen=True)
+class TuningProgress(Progress):
+    """As `Progress`, for every trial that is trained in epochs.
+
+    Attributes:
+        on_trial: Is told a trial that ended, the best so far (None before there is one), and how many there may be.
+    """
+
+    on_trial: Callable[[TunedTrial, TunedTrial | None, int], None] = lambda ended, best, trials: None
 
 
 def tune(
@@ -69,7 +97,7 @@ def tune(
     kind = kind or DEFAULT
     check_range("trials", trials, 1, 100_000, whole=True)
     seconds = seconds_of(budget)
-    asked = parse_metric(metric)
+    parse_metric(metric)
     config = make_config(kind, settings)
     settings = {full_name(SETTINGS[kind], key, SETTINGS): value for key, value in settings.items()}
     check_repeats(kind, repeats, "tune another kind")
@@ -89,7 +117,7 @@ def tune(
     if named and fixed.get(named) is None:
         fixed[named] = ",".join(parts_of(kind, None, repeats))
     dimensions = _searched(kind, fixed)
-    search = Search(kind, fixed, asked, data, chosen, progress)
+    search = Search(kind, fixed, metric, data, chosen, progress)
     seen = data.seen(decay_of(kind, fixed))
     identity = {
         "kind": kind,
@@ -158,3 +186,176 @@ def _so_far(best: TunedTrial, done: Sequence[TunedTrial], metric: str, study: Pa
     if study is None:
         return found
     return f"{found}; '{study}' holds them, and the same command with --resume goes on from there"
+
+
+@dataclass
+class Search:
+    """The search of one kind on one set of purchases.
+
+    Attributes:
+        kind: Of the model.
+        fixed: Settings that are not searched.
+        metric: What to raise, such as "ndcg@20".
+        data: The purchases.
+        device: What `choose_device` gave.
+        progress: Who is told how far it is.
+        deadline: By `time.monotonic`; set when the search is run.
+    """
+
+    kind: str
+    fixed: Mapping[str, Any]
+    metric: str
+    data: TuningData
+    device: str
+    progress: TuningProgress
+    deadline: float = 0.0
+    _task: tuple[Seen, TrialTask] | None = None
+
+    def run(self, study: Study, dimensions: Sequence[Dimension], trials: int, budget: float) -> str:
+        """Tries until there are so many trials or the seconds are over; says which ended it, "trials" or "budget"."""
+        self.deadline = time.monotonic() + budget - sum(trial.seconds for trial in study.trials)
+        for number in range(len(study.trials) + 1, trials + 1):
+            if not self._worth_beginning(study.trials):
+                return self._end(study, "budget")
+            if number == 1:
+                in_time = self._try_defaults(study, dimensions)
+            else:
+                in_time = self._try_next(study, _around(dimensions, study.trials[0]), number)
+            if not in_time:
+                return self._end(study, "budget")
+            done = study.trials
+            self.progress.on_trial(done[-1], best_of(done), trials)
+        return self._end(study, "trials")
+
+    def _worth_beginning(self, done: Sequence[TunedTrial]) -> bool:
+        """Whether enough of the budget is left for a trial as short as the shortest."""
+        left = self.deadline - time.monotonic()
+        shortest = min((t.seconds for t in done if t.state == "complete"), default=0.0)
+        return left > 0 and left >= shortest
+
+    def _end(self, study: Study, ended: str) -> str:
+        done = study.trials
+        if best_of(done) is None:
+            reasons = [trial.reason for trial in done if trial.reason]
+            last = f"; the last that failed: {reasons[-1]}" if reasons else ""
+            if ended == "budget":
+                raise TrainingError(
+                    f"the budget ended before a trial did: give a longer --budget, or --set what trains faster{last}"
+                )
+            raise TrainingError(
+                f"none of the {len(done)} trials could be fitted{last}; --set other values, or use other data"
+            )
+        return ended
+
+    def _try_defaults(self, study: Study, dimensions: Sequence[Dimension]) -> bool:
+        """The first trial: what is not fixed is left to be chosen from the data. Whether it ended in time."""
+        trial, by_epoch = self._run({}, None)
+        if trial.ended == "deadline":
+            return False
+        if trial.model is None:
+            study.add(_ended(1, {}, trial, by_epoch), dimensions, {}, {})
+            return True
+        own = _as_fitted(dimensions, trial.model.config())
+        ended = _ended(1, own, trial, by_epoch)
+        # of a part that was left out of a blend nothing is known: the middle stands for it
+        params = {d.name: own.get(d.name, d.at(0.5)) for d in dimensions}
+        study.add(ended, _around(dimensions, ended), params, by_epoch)
+        return True
+
+    def _try_next(self, study: Study, dimensions: Sequence[Dimension], number: int) -> bool:
+        """A trial that the study proposes; settings tried before are not fitted again. Whether it ended in time."""
+        started = time.monotonic()
+        proposed = study.ask(dimensions, number, self.fixed["seed"])
+        settings = {d.name: d.tidy(proposed.params[d.name]) for d in dimensions}
+        same = next((t for t in study.trials if t.state == "complete" and t.settings == settings), None)
+        if same is not None:
+            ended = replace(same, number=number, seconds=time.monotonic() - started)
+        else:
+            trial, by_epoch = self._run(
+                settings, lambda value, epoch, of: study.lags(proposed, value, epoch, of)
+            )
+            if trial.ended == "deadline":
+                return False
+            ended = _ended(number, settings, trial, by_epoch)
+        study.finish(proposed, ended)
+        return True
+
+    def _run(
+        self, settings: Mapping[str, Any], lags: Callable[[float, int, int], bool] | None
+    ) -> tuple[Trial, dict[int, float]]:
+        """Fits and measures as `train` would, and the metric by epoch.
+
+        A trial is stopped where `lags` says so of its value after an epoch, of so many.
+        """
+        values = {**self.fixed, **settings}
+        seen = self.data.seen(decay_of(self.kind, values))
+        if own_decay := find(self.kind).decay:
+            values[own_decay] = seen.decay
+        by_epoch: dict[int, float] = {}
+
+        def on_event(event: TrialEvent) -> None:
+            match event:
+                case Started():
+                    self.progress.on_start(event.epochs, event.users)
+                case UsersDone():
+                    self.progress.on_users(event.done)
+                case EpochDone():
+                    self.progress.on_epoch(event.epoch)
+                    if event.quality is not None:
+                        by_epoch[event.epoch.epoch] = event.quality
+                        if lags is not None and lags(event.quality, event.epoch.epoch, event.of):
+                            raise StopTrialError
+
+        if self._task is None or self._task[0] is not seen:
+            own = self.data.events is None
+            task = TrialTask(seen.matrix, seen.validation, seen.weights, own, self.device, self.metric)
+            self._task = seen, task
+        task = self._task[1]
+        return run_trial(self.kind, values, task, self.deadline, on_event, fit=fit_kind), by_epoch
+
+
+def parse_metric(metric: str) -> tuple[str, int]:
+    """Name and length of list of "ndcg@20". Raises ConfigError for anything else."""
+    found = re.fullmatch(r"([a-z_]+)@([0-9]{1,9})", metric)
+    if found is None or int(found[2]) < 1:
+        raise ConfigError(
+            f"a metric is a name and a length of list, such as ndcg@20, found '{metric}': name one of "
+            f"{', '.join(METRICS)}, and a whole number from 1"
+        )
+    check_metrics((found[1],))
+    return found[1], int(found[2])
+
+
+def decay_of(kind: str, values: Mapping[str, Any]) -> float | None:
+    """The decay that histories are weighted with, where settings say it; as `train` reads it."""
+    setting = decay_setting(kind)
+    return None if setting is None else values.get(setting)
+
+
+def _as_fitted(dimensions: Sequence[Dimension], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a model was fitted with, those of the parts of a blend by dotted names."""
+    known = dict(config)
+    for part in config.get("parts") or []:
+        known |= {f"{part['kind']}.{name}": value for name, value in part["config"].items()}
+    return {d.name: known[d.name] for d in dimensions if known.get(d.name) is not None}
+
+
+def _around(dimensions: Sequence[Dimension], first: TunedTrial) -> list[Dimension]:
+    """The dimensions around the defaults, where these are known."""
+    own = first.settings
+    return [d.around(own[d.name]) if d.name in own else d for d in dimensions]
+
+
+def _ended(
+    number: int, settings: Mapping[str, Any], trial: Trial, by_epoch: Mapping[int, float]
+) -> TunedTrial:
+    """A trial that the study remembers; one that was stopped has the value of its last epoch."""
+    state: State
+    if trial.ended == "stopped":
+        state, value = "pruned", by_epoch[max(by_epoch)]
+    elif trial.model is None:
+        state, value = "failed", None
+    else:
+        state, value = "complete", trial.mean
+    epochs = trial.epochs[-1].epoch if trial.epochs else 0
+    return TunedTrial(number, state, value, settings, epochs, trial.seconds, trial.reason)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError
 from recae.models import Model
+from recae.models.itemknn import Neighbours
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.checkpoint import Checkpoints, Epoch
 from recae.training.config import SigmoidConfig
@@ -90,6 +91,8 @@ class Hooks:
     engine       the processes that train a sigmoid autoencoder together, instead of this one alone
     solved       (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not fitted
                  again. For several fits to the same matrix and validation users
+    neighbours   weighting → how many neighbours item-kNN has found for each item, and these; likewise, and for the same
+                 `weights`
     weights      what each purchase weighs in the loss, float32 (nnz,) in the order of the matrix's entries, 1 in the
                  mean (see `recae.confidence`); None: all 1
     """
@@ -103,6 +106,7 @@ class Hooks:
     on_message: Callable[[str], None] = lambda text: None
     engine: Engine | None = None
     solved: dict[tuple[str, Any], Model] | None = None
+    neighbours: dict[str, tuple[int, Neighbours]] | None = None
     weights: NDArray[np.float32] | None = None
 
     @property

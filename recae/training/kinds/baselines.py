@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -112,35 +112,31 @@ def fit_popularity(
 
 
 def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
-    """Compare the items of (U, I) purchases; without a k, the one for which `hooks.validate` says most is taken."""
-    if config.k or hooks.validate is None:
-        model = ItemKNN.fit(matrix, k=config.k or 20, weighting=config.weighting, weights=hooks.weights)
+    """Compare the items of (U, I) purchases; without a k, the one of `NEIGHBOURS` for which `hooks.validate` says most.
+
+    Of equals it is the smallest. The items are compared once for all k, and with `hooks.neighbours` once for all fits.
+    """
+    ks = (config.k,) if config.k else NEIGHBOURS if hooks.validate is not None else (20,)
+    neighbours = _neighbours(matrix, max(ks), config.weighting, hooks)
+    if len(ks) == 1 or hooks.validate is None:
+        model = neighbours.model(ks[0])
     else:
-        model = choose_itemknn(matrix, hooks.validate, config.weighting, hooks.weights)
-        hooks.on_message(
-            f"item-kNN: k = {model.k} of {len(NEIGHBOURS)} tried is best on the validation users"
-        )
+        model = max((neighbours.model(k) for k in ks), key=hooks.validate)
+        hooks.on_message(f"item-kNN: k = {model.k} of {len(ks)} tried is best on the validation users")
     return replace(model, settings={**config.as_dict(), "k": model.k}), []
 
 
-def choose_itemknn(
-    matrix: sp.csr_matrix,
-    quality: Callable[[Model], float],
-    weighting: Weighting = "tfidf",
-    weights: NDArray[np.float32] | None = None,
-) -> ItemKNN:
-    """The item-kNN model of (U, I) purchases with the best of `NEIGHBOURS`, of equals the smallest.
-
-    The items are compared once, for the largest k; see `Neighbours`.
-
-    Args:
-        matrix: csr_matrix (U, I), purchases.
-        quality: how good a model is; higher is better.
-        weighting: of the purchases before the items are compared.
-        weights: confidence in each purchase, float32 (nnz,), in the order of `matrix`; None: 1.
-    """
-    neighbours = Neighbours.of(matrix, max(NEIGHBOURS), weighting, weights)
-    return max((neighbours.model(k) for k in NEIGHBOURS), key=quality)
+def _neighbours(matrix: sp.csr_matrix, k: int, weighting: Weighting, hooks: Hooks) -> Neighbours:
+    """The k most similar items to each, or more: those of an earlier fit where there are enough."""
+    shared = hooks.neighbours
+    if shared is None:
+        return Neighbours.of(matrix, k, weighting, hooks.weights)
+    most, found = shared.get(weighting, (0, None))
+    if found is None or most < k:
+        most = max(k, *NEIGHBOURS)
+        found = Neighbours.of(matrix, most, weighting, hooks.weights)
+        shared[weighting] = most, found
+    return found
 
 
 def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
