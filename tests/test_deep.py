@@ -14,8 +14,8 @@ from recae.training.batches import Batch, make_batch
 from recae.training.callbacks import Hooks
 from recae.training.config import ResolvedConfig
 from recae.training.exact.parameters import first_encoder
-from recae.training.kinds import deep
 from recae.training.kinds.deep import DeepConfig, fit_deep, make_deep_trainer, make_network, resolve_deep
+from recae.training.minibatch import deep
 from recae.training.minibatch.deep import DeepNetwork, activate
 from recae.training.minibatch.trainer import MinibatchTrainer
 
