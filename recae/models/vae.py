@@ -191,7 +191,7 @@ def _sizes(config: Mapping[str, JSON]) -> list[int]:
     sizes = parse_layers(config.get("layers"))
     if sizes is None:
         raise ModelFileError(
-            "the model file's configuration should give 'layers' as falling sizes such as '600,200', but gives "
+            "the model file's configuration should give 'layers' as narrowing sizes such as '600,200', but gives "
             f"{config.get('layers')!r}; train the model again"
         )
     return sizes
