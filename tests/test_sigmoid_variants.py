@@ -125,7 +125,9 @@ def test_steps_that_enlarge_errors_are_refused() -> None:
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=rf"^{name} is (one of|true or false|a (whole )?number)( .*)?, found"):
+    with pytest.raises(
+        ConfigError, match=rf"^{name} is (one of|true or false|a (whole )?number)( .*)?, found"
+    ):
         SigmoidConfig(**{name: value})
 
 
