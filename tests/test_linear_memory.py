@@ -17,9 +17,8 @@ SOLVE = """
 import resource, sys
 import numpy as np
 import scipy.sparse as sp
-from recae.training.closed_form import fit_ease
-from recae.training.hooks import Hooks
-from recae.training.linear_config import EaseConfig
+from recae.training.kinds.linear import EaseConfig, fit_ease
+from recae.training.callbacks import Hooks
 
 def matrix(n_users, n_items):
     rng = np.random.default_rng(0)
