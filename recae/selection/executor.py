@@ -128,14 +128,15 @@ class InProcesses(Executor):
         """Does a job in a new process and waits for it; see `Executor.run`."""
         # the time of day, since the process takes a while to begin
         end = None if seconds is None else time.time() + seconds
+        kinds = hand_over()
         context = JobContext()
         saved, said = self._place(inputs, context)
         events, tell = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=begin, initargs=(tell, self.threads, str(said), hand_over())
+            1, mp_context=context, initializer=begin, initargs=(tell, self.threads, str(said))
         )
         try:
-            future = pool.submit(work, job, str(saved), end)
+            future = pool.submit(work, job, str(saved), kinds, end)
             tell.close()  # the process has the only one left, so that its end is heard
             if self._ended:
                 raise TrainingError(_TOO_LATE)

@@ -22,7 +22,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from recae.errors import TrainingError
-from recae.kinds import take_over
 
 if TYPE_CHECKING:
     from recae.selection.jobs import Job, Outcome
@@ -93,14 +92,13 @@ class JobContext(SpawnContext):
                 process.join()
 
 
-def begin(events: Connection, threads: int | None, said: str, kinds: bytes) -> None:
+def begin(events: Connection, threads: int | None, said: str) -> None:
     """Makes this process one that does jobs: the pool's initializer.
 
     Args:
         events: Where to tell how far a job is.
         threads: Most processors to use; None: all.
         said: File for what is printed, which is not the result of a command.
-        kinds: What `recae.kinds.hand_over` gave where the process was started.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; who started this ends it
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
@@ -112,16 +110,27 @@ def begin(events: Connection, threads: int | None, said: str, kinds: bytes) -> N
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     _events[:] = [events]
-    take_over(kinds)
 
 
-def work(job: Job, folder: str, end: float | None) -> Outcome:
-    """Does a job on the inputs in a folder until a time of day; TrainingError, one sentence, where it fails."""
+def work(job: Job, folder: str, kinds: bytes, end: float | None) -> Outcome:
+    """Does a job and tells of it.
+
+    Args:
+        job: What to do.
+        folder: Where the inputs are.
+        kinds: What `recae.kinds.hand_over` gave where the process was started.
+        end: Time of day until which it is to be done; None: no limit.
+
+    Raises:
+        TrainingError: One sentence on why it failed.
+    """
+    from recae.kinds import take_over
     from recae.selection.jobs import Inputs, do_job
     from recae.selection.trial import sentence
 
     (events,) = _events
     try:
+        take_over(kinds)
         left = None if end is None else end - time.time()
         return do_job(job, Inputs.load(Path(folder)), events.send, left)
     except Exception as error:  # whatever it is, the other models go on
