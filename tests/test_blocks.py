@@ -52,7 +52,7 @@ def run_epoch(trainer: Trainer) -> float:
 
 def arrays(trainer: Trainer) -> dict[str, np.ndarray]:
     if isinstance(trainer, DeviceBlockTrainer):
-        trainer._fold()
+        trainer._consolidate()
         found = {"encoder": trainer.E, "bias": trainer.bias, "decoder": trainer.V}
         return {name: tensor.numpy().copy() for name, tensor in found.items()}
     p = trainer.parameters

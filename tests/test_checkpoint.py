@@ -304,7 +304,7 @@ def check_full_disk(path: Path, fill: Callable[[], None]) -> None:
     same(train_sigmoid(purchases(), SMALL, checkpoints=checkpoints, on_epoch=on_epoch), expected)
     assert len(messages) == 1, "a warning once"
     assert "No space left on device" in messages[0]
-    assert f"the one of epoch 1 after {purchases().shape[0]} users is kept; training goes on" in messages[0]
+    assert f"the one of epoch 1 after {purchases().shape[0]} users stays; training goes on" in messages[0]
     assert path.read_bytes() == kept
     assert "epoch 1 after" in checkpoints.describe()
     same(train_sigmoid(purchases(), SMALL, checkpoints=Checkpoints(path, resume=True)), expected)

@@ -98,54 +98,54 @@ def test_drift_makes_folds_more_frequent() -> None:
     rng = np.random.default_rng(0)
     decoder = FactoredDecoder.from_weights(rng.standard_normal((50, 5)).astype(np.float32))
     assert (decoder.drift, decoder.haste) == (0.0, 1)
-    decoder.fold()
+    decoder.consolidate()
     assert decoder.drift < MAX_DRIFT
     assert decoder.haste == 1
     decoder.Q *= 1 + 3 * MAX_DRIFT
-    decoder.fold()
+    decoder.consolidate()
     assert decoder.drift == pytest.approx(3 * MAX_DRIFT, rel=1e-2)
     assert decoder.haste == 2
-    decoder.fold()
+    decoder.consolidate()
     assert decoder.haste == 2, "a single bad stretch is not held against it twice"
     for _ in range(20):
         decoder.Q[:] = 0
-        decoder.fold()
+        decoder.consolidate()
     assert decoder.haste == MAX_HASTE
     decoder.Q[:] = np.nan
-    decoder.fold()
-    decoder.fold()
+    decoder.consolidate()
+    decoder.consolidate()
     assert np.isnan(decoder.drift), "what was not a number is not forgotten"
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_haste_divides_the_interval_between_folds(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    folds: list[int] = []
-    fold = FactoredDecoder.fold
+    calls: list[int] = []
+    consolidate = FactoredDecoder.consolidate
 
     def counted(self: FactoredDecoder) -> None:
-        folds.append(1)
+        calls.append(1)
         self.drift = 0.0
-        fold(self)
+        consolidate(self)
 
-    monkeypatch.setattr(FactoredDecoder, "fold", counted)
+    monkeypatch.setattr(FactoredDecoder, "consolidate", counted)
     config = SMALL.updated(epochs=8, fold_every=100 if batch_size == 1 else 128, batch_size=batch_size)
     train_sigmoid(purchases(), config)
-    seldom = len(folds)
-    folds.clear()
+    seldom = len(calls)
+    calls.clear()
     monkeypatch.setattr("recae.training.exact.decoder.MAX_DRIFT", 0.0)
     train_sigmoid(purchases(), config)
-    assert len(folds) > 2 * seldom
+    assert len(calls) > 2 * seldom
 
 
 def test_haste_divides_the_interval_on_a_device_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    folds: list[int] = []
-    fold = DeviceBlockTrainer._fold
+    calls: list[int] = []
+    consolidate = DeviceBlockTrainer._consolidate
 
     def counted(self: DeviceBlockTrainer) -> None:
-        folds.append(1)
-        fold(self)
+        calls.append(1)
+        consolidate(self)
 
-    monkeypatch.setattr(DeviceBlockTrainer, "_fold", counted)
+    monkeypatch.setattr(DeviceBlockTrainer, "_consolidate", counted)
     numbers = []
     for limit in (MAX_DRIFT, 0.0):
         monkeypatch.setattr("recae.training.exact.cuda.MAX_DRIFT", limit)
@@ -156,8 +156,8 @@ def test_haste_divides_the_interval_on_a_device_too(monkeypatch: pytest.MonkeyPa
             trainer.advance()
             if trainer.done == trainer.n_users:
                 trainer.end_epoch()
-        numbers.append(len(folds))
-        folds.clear()
+        numbers.append(len(calls))
+        calls.clear()
     assert numbers[1] > 2 * numbers[0]
 
 

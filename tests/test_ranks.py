@@ -19,7 +19,7 @@ from recae.pipeline import train as train_on
 from recae.training.callbacks import Hooks, check_kind
 from recae.training.checkpoint import Checkpoints
 from recae.training.config import SigmoidConfig
-from recae.training.distributed.torchrun import LeadingTrainer, follow, leading
+from recae.training.distributed.torchrun import RankZeroTrainer, follow, rank_zero
 from recae.training.exact.blocks import BlockTrainer
 from recae.training.exact.group import Group
 from recae.training.exact.ranks import ALONE, ROWS, Ranks
@@ -113,8 +113,8 @@ def test_a_process_without_a_purchase_among_its_items() -> None:
 
 def led(matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks) -> Callable[[Group], Any]:
     def run(group: Group) -> Any:
-        with leading(group):
-            return train(LeadingTrainer(matrix, config, group), hooks)
+        with rank_zero(group):
+            return train(RankZeroTrainer(matrix, config, group), hooks)
 
     return run
 
@@ -208,8 +208,8 @@ def test_a_loss_that_is_not_finite_is_said_once() -> None:
     matrix = purchases(90, 60)
 
     def lead(group: Group) -> None:
-        with leading(group):
-            trainer = LeadingTrainer(matrix, SMALL, group)
+        with rank_zero(group):
+            trainer = RankZeroTrainer(matrix, SMALL, group)
             trainer.parameters.encoder[:] = float("nan")
             run_epoch(trainer)
 

@@ -24,7 +24,7 @@ from recae.splits.held_out import hold_out
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
 from recae.training.config import SigmoidConfig
-from recae.training.distributed.ray import MAX_FAILURES, Office, OnRay, _Said
+from recae.training.distributed.ray import MAX_FAILURES, Mailbox, OnRay, _Relay
 from recae.training.kinds.sigmoid import train_sigmoid
 
 CONFIG = SigmoidConfig(factors=16, batch_size=64, epochs=8, patience=8, encoder_start="random", seed=1)
@@ -207,24 +207,24 @@ def test_no_room_for_a_worker_is_an_error() -> None:
 class Training(OnRay):
     """With workers that do what a test says."""
 
-    def __init__(self, ray: Any, does: Callable[[Office], str]) -> None:
+    def __init__(self, ray: Any, does: Callable[[Mailbox], str]) -> None:
         super().__init__(ray, 2)
         self._does = does
 
-    def _open_office(self, begin: bytes | None) -> Any:
+    def _open_mailbox(self, begin: bytes | None) -> Any:
         self.begin = begin
-        self.office = Office(None if begin is None else np.frombuffer(begin, np.uint8))
-        return Actor(self.office)
+        self.mailbox = Mailbox(None if begin is None else np.frombuffer(begin, np.uint8))
+        return Actor(self.mailbox)
 
     def _run(self, task: Any, hooks: Hooks) -> str:
-        return self._does(self.office)
+        return self._does(self.mailbox)
 
 
 class RayError(Exception):
     pass
 
 
-def training(does: Callable[[Office], str]) -> Training:
+def training(does: Callable[[Mailbox], str]) -> Training:
     ray = SimpleNamespace(**vars(RAY), put=at_once, exceptions=SimpleNamespace(RayError=RayError))
     return Training(ray, does)
 
@@ -234,13 +234,13 @@ MATRIX = sp.csr_matrix(np.ones((70, 3), np.float32))
 
 def test_workers_that_always_die_are_an_error() -> None:
     with pytest.raises(ClusterError, match=rf"failed {MAX_FAILURES + 1} times \(killed\): see the logs"):
-        training(lambda office: "killed").fit(MATRIX, CONFIG, Hooks())
+        training(lambda mailbox: "killed").fit(MATRIX, CONFIG, Hooks())
 
 
 def test_an_error_of_the_training_is_raised_as_it_was() -> None:
-    def fail(office: Office) -> str:
-        office.end({"error": "ConfigError", "text": "choose another"})
-        office.end({"error": "TrainingError", "text": "a consequence"})
+    def fail(mailbox: Mailbox) -> str:
+        mailbox.end({"error": "ConfigError", "text": "choose another"})
+        mailbox.end({"error": "TrainingError", "text": "a consequence"})
         return ""
 
     with pytest.raises(ConfigError, match=r"^choose another$"):
@@ -248,7 +248,7 @@ def test_an_error_of_the_training_is_raised_as_it_was() -> None:
 
 
 def test_a_cluster_that_goes_away_is_an_error() -> None:
-    def go(office: Office) -> str:
+    def go(mailbox: Mailbox) -> str:
         raise RayError("lost\nthe head node")
 
     with pytest.raises(ClusterError, match=r"does not answer any more \(the head node\)"):
@@ -258,13 +258,13 @@ def test_a_cluster_that_goes_away_is_an_error() -> None:
 def test_resuming_begins_at_the_checkpoint_and_wants_one(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c", resume=True)
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        training(lambda office: "").fit(MATRIX, CONFIG, Hooks(checkpoints=checkpoints))
+        training(lambda mailbox: "").fit(MATRIX, CONFIG, Hooks(checkpoints=checkpoints))
     (tmp_path / "c").write_bytes(b"abc")
-    engine = training(lambda office: "")
+    engine = training(lambda mailbox: "")
     with pytest.raises(ClusterError):
         engine.fit(MATRIX, CONFIG, Hooks(checkpoints=checkpoints))
     assert engine.begin == b"abc"
-    assert bytes(engine.office.kept()[0]) == b"abc"
+    assert bytes(engine.mailbox.last_checkpoint()[0]) == b"abc"
 
 
 def epoch(number: int) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def epoch(number: int) -> dict[str, Any]:
 
 
 def test_what_the_workers_say_is_passed_on(tmp_path: Path) -> None:
-    office, heard = Office(None), []
+    mailbox, heard = Mailbox(None), []
     hooks = Hooks(
         checkpoints=Checkpoints(tmp_path / "c"),
         on_start=lambda epochs, users: heard.append((epochs, users)),
@@ -282,13 +282,13 @@ def test_what_the_workers_say_is_passed_on(tmp_path: Path) -> None:
         on_epoch=lambda epoch: heard.append(f"epoch {epoch.epoch}"),
         on_message=heard.append,
     )
-    said = _Said(hooks, 3)
-    said.pass_on(RAY, Actor(office))
+    relay = _Relay(hooks, 3)
+    relay.pass_on(RAY, Actor(mailbox))
     assert heard == []
     for kind, value in (("begin", 2), ("start", (8, 70)), ("users", 64), ("epoch", epoch(1))):
-        office.say(kind, value)
-    office.keep(np.frombuffer(b"state", np.uint8), "epoch 1 after 70 users")
-    said.pass_on(RAY, Actor(office))
+        mailbox.say(kind, value)
+    mailbox.keep(np.frombuffer(b"state", np.uint8), "epoch 1 after 70 users")
+    relay.pass_on(RAY, Actor(mailbox))
     assert heard == ["beginning with 2 workers, for which there is room now", (8, 70), 64, "epoch 1"]
     assert (tmp_path / "c").read_bytes() == b"state"
     assert hooks.checkpoints is not None
@@ -301,28 +301,28 @@ def test_what_the_workers_say_is_passed_on(tmp_path: Path) -> None:
         ("message", "m"),
         ("epoch", epoch(2)),
     ):
-        office.say(kind, value)
-    said.pass_on(RAY, Actor(office))
+        mailbox.say(kind, value)
+    relay.pass_on(RAY, Actor(mailbox))
     assert heard == ["a worker has gone or come: going on with 3", "m", "epoch 2"]
 
 
 def test_a_cluster_without_room_is_waited_for_and_said_once() -> None:
     heard: list[str] = []
-    said = _Said(Hooks(on_message=heard.append), 1)
+    relay = _Relay(Hooks(on_message=heard.append), 1)
     for _ in range(400):
-        said.pass_on(RAY, Actor(Office(None)))
+        relay.pass_on(RAY, Actor(Mailbox(None)))
     assert heard == ["waiting for the Ray cluster to have processors free for a worker"]
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office, heard = Office(None), []
+    mailbox, heard = Mailbox(None), []
     checkpoints = Checkpoints(tmp_path / "none" / "c", on_message=heard.append)
-    said = _Said(Hooks(checkpoints=checkpoints), 1)
+    relay = _Relay(Hooks(checkpoints=checkpoints), 1)
     for _ in range(2):
-        office.keep(np.zeros(1, np.uint8), "epoch 1 after 70 users")
-        said.pass_on(RAY, Actor(office))
+        mailbox.keep(np.zeros(1, np.uint8), "epoch 1 after 70 users")
+        relay.pass_on(RAY, Actor(mailbox))
     (line,) = heard
     assert line.startswith("warning: no checkpoint: cannot write")
     assert checkpoints.saved == ""

@@ -1,4 +1,4 @@
-"""A batch of histories as tensors, with a part of its inputs hidden: what networks read and losses compare with."""
+"""`Batch`: histories as tensors, with a part of their inputs hidden, for networks and losses."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,18 @@ from torch import Tensor
 class Batch:
     """The n stored entries of B rows of the matrix, in the order of the rows, on the device.
 
-    users    B
-    items    int64 (n,) columns
-    rows     int64 (n,) 0 … B − 1, ascending
-    offsets  int64 (B + 1,) first entries of the rows; row b lies at offsets[b] to offsets[b + 1]
-    inputs   float (n,) with what each entry enters the network, 0 for one that dropout hides
-    targets  float (n,) the values to reconstruct: 1 for a purchase, in [0, 1] for other data
-    weights  float (n,) factors on the loss of the entries: the entry's own weight, times `emphasis` for one that
-             dropout hides
-    own      float (n,) the entries' own weights, without emphasis
-    epoch    of the training, from 1
-    step     of the training, from 0
+    Attributes:
+        users: B.
+        items: int64 (n,) columns.
+        rows: int64 (n,) 0 … B − 1, ascending.
+        offsets: int64 (B + 1,) first entries of the rows; row b lies at offsets[b] to offsets[b + 1].
+        inputs: float (n,) with what each entry enters the network, 0 for one that dropout hides.
+        targets: float (n,) the values to reconstruct: 1 for a purchase, in [0, 1] for other data.
+        weights: float (n,) factors on the loss of the entries: the entry's own weight, times `emphasis` for one that
+            dropout hides.
+        own: float (n,) the entries' own weights, without emphasis.
+        epoch: of the training, from 1.
+        step: of the training, from 0.
     """
 
     users: int
@@ -52,15 +53,22 @@ def make_batch(
     epoch: int = 0,
     step: int = 0,
 ) -> Batch:
-    """The rows `users` (B,) of `matrix` ((U, I) CSR, no item twice in a row) as a batch.
+    """Return the rows `users` (B,) of `matrix` ((U, I) CSR, no item twice in a row) as a batch.
 
-    dropout   share of the entries that the network does not see; those it sees enter times 1/(1 − dropout), so that
-              the sum of a row is the same on average (Srivastava et al., 2014)
-    input_power  p in 0..1: an entry of a row with m entries enters as value/m^p; "l2": as value/‖row‖₂ (Liang et al.,
-              2018, arXiv:1802.05814)
-    emphasis  factor on the loss of the entries that dropout hides (Vincent et al., 2010, section 4.2)
-    entry_weights  (nnz,) what each entry of `matrix` weighs in the loss; None: 1
-    rng       draws n float32 numbers when there is dropout, none otherwise
+    Args:
+        matrix: targets by user and item.
+        users: rows of the matrix, (B,).
+        dropout: fraction of the entries that the network does not see; those it sees enter times 1/(1 − dropout), so
+            that the sum of a row is the same on average (Srivastava et al., 2014).
+        input_power: p in 0..1: an entry of a row with m entries enters as value/m^p; "l2": as value/‖row‖₂ (Liang et
+            al., 2018, arXiv:1802.05814).
+        emphasis: factor on the loss of the entries that dropout hides (Vincent et al., 2010, section 4.2).
+        entry_weights: (nnz,) what each entry of `matrix` weighs in the loss; None: 1.
+        rng: draws n float32 numbers when there is dropout, none otherwise.
+        dtype: of the floats.
+        device: of the tensors.
+        epoch: of the training, from 1.
+        step: of the training, from 0.
     """
     first, last = matrix.indptr[users].astype(np.int64), matrix.indptr[users + 1].astype(np.int64)
     lengths = last - first

@@ -1,4 +1,4 @@
-"""What fitting a model may be given besides data and configuration, and whom it tells."""
+"""`Hooks`: what fitting a model takes besides data and settings, such as validation, checkpoints and callbacks."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Engine(Protocol):
     """Several processes that train one model."""
 
     def describe(self) -> str:
-        """How many processes there are, and where, for people."""
+        """Return how many processes there are, and where, as text."""
         ...
 
     def fit(
         self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Any
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-        """As `sigmoid.fit_sigmoid`, with `hooks` as `Hooks`."""
+        """Fit as `sigmoid.fit_sigmoid` does, with `hooks` as `Hooks`."""
         ...
 
 
 def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -> None:
-    """Raises ConfigError for what several processes do not train: all but the sigmoid autoencoder by blocks of users.
+    """Raise ConfigError for what several processes do not train: all but the sigmoid autoencoder by blocks of users.
 
-    Its settings of mini-batches (tied weights among them), purchases that do not weigh alike and GPUs are refused, too.
+    Its settings of mini-batches (tied weights among them), purchases of unequal confidence and GPUs are refused, too.
     """
     remedy = "--kind sigmoid --batch-size 256"
     if not isinstance(config, SigmoidConfig):
@@ -69,7 +69,7 @@ def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -
 
 
 def check_number(processes: int, n_items: int) -> None:
-    """Raises ConfigError when there are more processes than items to share out among them."""
+    """Raise ConfigError where there are more processes than items to divide among them."""
     if n_items < processes:
         raise ConfigError(
             f"{processes:,} processes share the items out among them, and there are {n_items:,} items: start at most "
@@ -79,22 +79,23 @@ def check_number(processes: int, n_items: int) -> None:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What fitting may be given and whom it tells; each defaults to nothing.
+    """Options and callbacks of a fit; each defaults to nothing.
 
-    device       what `choose_device` gave
-    validate     quality of a model, higher is better: asked after each epoch
-    checkpoints  where and when training leaves what it can go on from
-    on_start     is told the number of epochs and of users
-    on_users     is told how many users of the epoch are done
-    on_epoch     is told what an epoch did
-    on_message   is told in words what takes long
-    engine       the processes that train a sigmoid autoencoder together, instead of this one alone
-    solved       (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not fitted
-                 again. For several fits to the same matrix and validation users
-    neighbours   weighting → how many neighbours item-kNN has found for each item, and these; likewise, and for the same
-                 `weights`
-    weights      what each purchase weighs in the loss, float32 (nnz,) in the order of the matrix's entries, 1 in the
-                 mean (see `recae.confidence`); None: all 1
+    Attributes:
+        device: what `choose_device` gave.
+        validate: quality of a model, higher is better: asked after each epoch.
+        checkpoints: where and when training leaves what it can go on from.
+        on_start: is told the number of epochs and of users.
+        on_users: is told how many users of the epoch are done.
+        on_epoch: is told what an epoch did.
+        on_message: is told in words what takes long.
+        engine: the processes that train a sigmoid autoencoder together, instead of this one alone.
+        solved: (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not
+            fitted again. For several fits to the same matrix and validation users.
+        neighbours: weighting → how many neighbours item-kNN has found for each item, and these; likewise, and for the
+            same `weights`.
+        weights: confidence, how much each purchase counts in the loss: float32 (nnz,) in the order of the matrix's
+            entries, 1 in the mean (see `recae.confidence`); None: all 1.
     """
 
     device: str = "cpu"
@@ -111,13 +112,13 @@ class Hooks:
 
     @property
     def largest(self) -> float:
-        """The largest weight of a purchase."""
+        """Largest confidence of a purchase."""
         return largest_of(self.weights)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a caller may want to be told while training goes on; each defaults to silence."""
+    """Callbacks that follow a training; each defaults to none."""
 
     on_report: Callable[[IngestReport], None] = lambda report: None
     on_start: Callable[[int, int], None] = lambda epochs, users: None

@@ -1,4 +1,4 @@
-"""Checkpoints: where a training stands, in one file, from which it goes on with the same bits.
+"""Checkpoints: the state of a training in one file, from which it goes on with the same bits.
 
 A checkpoint is a safetensors file with one metadata entry, `recae_checkpoint`, a JSON object:
 
@@ -12,7 +12,7 @@ A checkpoint is a safetensors file with one metadata entry, `recae_checkpoint`, 
     every           users between two checkpoints, or null: at the ends of epochs only
 
 and tensors `state.<name>`, what `Trainer.state` gave, and `best.<name>`, the parameters of the best model so far. The
-random state is no more than the position: see `Trainer`. The file is replaced as a whole or not at all.
+random state is the position alone: see `Trainer`. The file is replaced whole or not at all.
 """
 
 import json
@@ -41,12 +41,13 @@ KEY = "recae_checkpoint"
 class Epoch:
     """What one epoch did.
 
-    epoch             its number, from 1
-    loss              mean loss a user
-    seconds           spent in training, over all sessions
-    users_per_second  users trained a second
-    recall            validation recall@20, None without validation
-    drift             the largest relative error of Q that a fold found in it
+    Attributes:
+        epoch: its number, from 1.
+        loss: mean loss a user.
+        seconds: spent in training, over all sessions.
+        users_per_second: users trained a second.
+        recall: validation recall@20, None without validation.
+        drift: the largest relative error of Q found in it.
     """
 
     epoch: int
@@ -72,12 +73,13 @@ class Progress:
 class Checkpoints:
     """Where checkpoints go and when.
 
-    path        the file; it is the caller's to remove once the model is saved
-    every       users between two checkpoints; None: what the resumed checkpoint says, else at the ends of epochs only
-    resume      begin with what the file holds
-    identity    of the data, compared on resuming, such as {"data.fingerprint": "…"}
-    on_message  is told when a checkpoint cannot be written (once; training goes on) and when training is resumed
-    saved       what the file holds, for people; empty until it was read or written
+    Attributes:
+        path: the file; it is the caller's to remove once the model is saved.
+        every: users between two checkpoints; None: what the resumed checkpoint says, else at the ends of epochs only.
+        resume: begin with what the file holds.
+        identity: of the data, compared on resuming, such as {"data.fingerprint": "…"}.
+        on_message: is told when a checkpoint cannot be written (once; training goes on) and when training is resumed.
+        saved: what the file holds, as text; empty until it was read or written.
     """
 
     path: Path
@@ -90,15 +92,16 @@ class Checkpoints:
     _warned: bool = False
 
     def __post_init__(self) -> None:
+        """Start counting users at 0."""
         check_range("checkpoint_every", self.every, 1, 2**63 - 1, whole=True)
 
     def due(self, users: int) -> bool:
-        """Counts `users` more steps; whether it is time to save."""
+        """Count `users` more steps; return whether it is time to save."""
         self._since += users
         return self.every is not None and self._since >= self.every
 
     def save(self, trainer: Trainer, device: str, progress: Progress) -> None:
-        """Writes the file, unless a number is not finite; when that fails, the one before stays."""
+        """Write the file, unless a number is not finite; when that fails, the one before stays."""
         self._since = 0
         state = trainer.state()
         if not all(_finite(state[name]) for name in trainer.weights if name in state):
@@ -128,10 +131,11 @@ class Checkpoints:
             self.saved = _place(position)
 
     def load(self, trainer: Trainer, device: str) -> Progress:
-        """Moves a new trainer to where the file's training stands.
+        """Move a new trainer to where the file's training stands.
 
-        Raises CheckpointError when there is no such file, when it is damaged, foreign or of another format version, and
-        when it belongs to other data or another configuration.
+        Raises:
+            CheckpointError: there is no such file; it is damaged, foreign or of another format version; or it belongs
+                to other data or other settings.
         """
         path = self.path
         try:
@@ -169,7 +173,7 @@ class Checkpoints:
         return progress
 
     def read(self) -> bytes:
-        """The bytes of the file, for another process to `load`; CheckpointError when it is not there."""
+        """Return the bytes of the file, for another process to `load`; CheckpointError when it is not there."""
         self._check_there()
         try:
             return self.path.read_bytes()
@@ -182,8 +186,8 @@ class Checkpoints:
     def warn(self, error: OutputError) -> None:
         """Says, once, that a checkpoint could not be written."""
         if not self._warned:
-            kept = f"; the one of {self.saved} is kept" if self.saved else ""
-            self.on_message(f"warning: no checkpoint: {error}{kept}; training goes on")
+            earlier = f"; the one of {self.saved} stays" if self.saved else ""
+            self.on_message(f"warning: no checkpoint: {error}{earlier}; training goes on")
             self._warned = True
 
     def _check_there(self) -> None:
@@ -194,7 +198,7 @@ class Checkpoints:
             )
 
     def describe(self) -> str:
-        """The line that says what an interrupted training has left and how to go on; empty if it has left nothing."""
+        """Return a line on what an interrupted training has left and how to resume; empty if it has left nothing."""
         if not self.saved:
             return ""
         return f"'{self.path}' holds {self.saved}; the same command with --resume goes on from there"
@@ -240,7 +244,7 @@ def _read_content(file: Any) -> dict[str, Any]:
 
 
 def _compare(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises CheckpointError with the list of what differs."""
+    """Raise CheckpointError with the list of what differs."""
     names = [*now, *(name for name in was if name not in now)]
     now = json.loads(json_text(now, "identity"))  # as the file has it
     differ = [name for name in names if name not in was or name not in now or was[name] != now[name]]
@@ -288,7 +292,7 @@ def _position(position: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
 def _read_state(
     file: Any, wanted: Mapping[str, NDArray[Any]], prefix: str, finite_ones: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """The tensors `prefix.name` in the shapes and types of `wanted`; ValueError when one is not so."""
+    """Return the tensors `prefix.name` in the shapes and types of `wanted`; ValueError when one is not so."""
     found = {}
     for name, like in wanted.items():
         array = file.get_tensor(f"{prefix}.{name}")

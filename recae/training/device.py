@@ -1,4 +1,4 @@
-"""Which device computes, what it is called, and how much memory it has left."""
+"""Devices: which one computes, its name, and how much memory it has left."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,13 @@ GROUP = 64
 
 
 def choose_device(device: str, batch_size: int) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda". Raises ConfigError on another name, DeviceError without a GPU.
+    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
 
-    "auto" takes the GPU when there is one and users come in blocks; one user at a time is faster on the CPU.
+    "auto" takes the GPU where there is one and users come in blocks; one user at a time is faster on the CPU.
+
+    Raises:
+        ConfigError: another name.
+        DeviceError: there is no GPU.
     """
     if device not in DEVICES:
         raise ConfigError(f"device is one of {', '.join(DEVICES)}, found {device!r}: choose one of these")
@@ -30,7 +34,7 @@ def choose_device(device: str, batch_size: int) -> str:
 
 
 def device_name(device: str) -> str:
-    """What people call "cpu" or "cuda": "the CPU", or the name of the GPU."""
+    """Return "the CPU" for "cpu", or the name of the GPU for "cuda"."""
     if device == "cpu":
         return "the CPU"
     import torch
@@ -39,7 +43,7 @@ def device_name(device: str) -> str:
 
 
 def check_memory(need: int, device: str, what: str, lower: str = "factors") -> None:
-    """Raises TrainingError when `need` bytes for `what` are more than the device has left; `lower` names settings."""
+    """Raise TrainingError where the device lacks `need` bytes for `what`; `lower` names the settings to lower."""
     left = memory_left(device)
     if left is not None and need > left:
         where = "this machine" if device == "cpu" else device_name(device)
@@ -50,7 +54,7 @@ def check_memory(need: int, device: str, what: str, lower: str = "factors") -> N
 
 
 def memory_left(device: str) -> int | None:
-    """Bytes that can still be allocated on a device, the limit of a container included; None where nobody says."""
+    """Return how many bytes can still be allocated on a device, within a container's limit; None where unknown."""
     if device == "cuda":
         import torch
 
@@ -61,7 +65,7 @@ def memory_left(device: str) -> int | None:
 
 
 def _available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """What Linux calls available; elsewhere the free or, failing that, all physical memory."""
+    """Return the memory that Linux calls available; elsewhere the free or, failing that, all physical memory."""
     try:
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -77,7 +81,7 @@ def _available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def _cgroup_left(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the control group of a container leaves, version 2 or 1; None without a limit."""
+    """Return the bytes that a container's control group, version 2 or 1, leaves; None without a limit."""
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -93,7 +97,7 @@ def _cgroup_left(root: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def _reclaimable(root: Path) -> int:
-    """Bytes of the page cache, which counts as used and is given back when memory is short."""
+    """Return the bytes of the page cache, which counts as used and is given back when memory is short."""
     for name in ("memory.stat", "memory/memory.stat"):
         try:
             for line in (root / name).read_text().splitlines():

@@ -19,10 +19,10 @@ from recae.training.trainer import Trainer
 
 @contextmanager
 def held_signals() -> Iterator[Callable[[], bool]]:
-    """Lets SIGINT and SIGTERM wait until the block has ended; yields a function that says whether one is waiting.
+    """Let SIGINT and SIGTERM wait until the block has ended; yield a function that says whether one is waiting.
 
-    Whoever handles them otherwise is called at the end. A second signal is not held. Outside the main thread, which
-    alone receives signals, nothing is held.
+    Their usual handlers are called at the end. A second signal is not held. Outside the main thread, which alone
+    receives signals, nothing is held.
     """
     waiting: list[int] = []
     before: dict[int, Any] = {}
@@ -51,7 +51,7 @@ def held_signals() -> Iterator[Callable[[], bool]]:
 
 
 def train(trainer: Trainer, hooks: Hooks) -> tuple[Model, list[Epoch]]:
-    """Runs the epochs of a new trainer on `hooks.device`; the best model and the history of the epochs.
+    """Run the epochs of a new trainer on `hooks.device`; return the best model and the history of the epochs.
 
     `validate` gives the quality of a model after each epoch (higher is better); with it, the best epoch's model is
     returned and training stops when `patience` epochs brought nothing better. `checkpoints` are written as they say,
@@ -60,8 +60,9 @@ def train(trainer: Trainer, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     `on_start` is told the number of epochs and of users, `on_users` how many users of the epoch are done, `on_epoch`
     what an epoch did, those before a resumed one too.
 
-    Raises TrainingError when the loss or a weight becomes non-finite, CheckpointError when there is no checkpoint to
-    resume or it belongs to another training.
+    Raises:
+        TrainingError: the loss or a weight becomes non-finite.
+        CheckpointError: there is no checkpoint to resume or it belongs to another training.
     """
     device, validate, checkpoints = hooks.device, hooks.validate, hooks.checkpoints
     progress = Progress()
@@ -109,7 +110,7 @@ def _train_epoch(
     checkpoints: Checkpoints | None,
     on_users: Callable[[int], None] | None,
 ) -> None:
-    """The rest of an epoch's steps, with its checkpoints."""
+    """Take the remaining steps of an epoch, with its checkpoints."""
     started = time.perf_counter() - progress.seconds
     if checkpoints is None:
         while trainer.done < trainer.n_users:
@@ -140,7 +141,7 @@ def _advance(
 
 
 def _check_finite(model: Model, epoch: int, trainer: Trainer, checkpoints: Checkpoints | None) -> None:
-    """A step whose loss was finite may have left weights that are not."""
+    """Raise TrainingError where the parameters are not finite, as a step of finite loss may have left them."""
     for name, array in model.arrays().items():
         if not np.isfinite(array.sum(dtype=np.float64)):  # no mask of all weights
             raise TrainingError(

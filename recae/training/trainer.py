@@ -1,4 +1,4 @@
-"""What all trainers share: who comes when, with which step, and where training stands."""
+"""`Trainer`: stochastic gradient descent over users; their order, the step size, and the position of a training."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
@@ -14,18 +14,30 @@ from recae.training.config import ResolvedConfig
 
 
 class Configuration(Protocol):
-    """What a configuration has to say for training to run; a frozen dataclass, in which nothing is left to choose."""
+    """Settings that every trainer reads; nothing in them is left to resolve."""
 
     @property
-    def epochs(self) -> int: ...
+    def epochs(self) -> int:
+        """Passes over the users."""
+        ...
+
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Users in a block."""
+        ...
+
     @property
-    def patience(self) -> int: ...
+    def patience(self) -> int:
+        """Epochs without a better one before training stops."""
+        ...
+
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Of all random numbers."""
+        ...
+
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
+        """Return the fields by name, as JSON values."""
         ...
 
 
@@ -33,14 +45,15 @@ class Trainer(ABC):
     """Stochastic gradient descent over the users, a block of them at a time, in random order, for several epochs.
 
     The order of the users depends on the seed and the epoch alone, all else that is random on the seed, the epoch and
-    the position in it. So the position is all that there is to know of the random state.
+    the position in it. So the position is the whole random state.
 
-    config       the resolved configuration
-    judged_from  the first epoch whose model is worth judging
-    weights      the names of what has to be finite in the state for it to be worth keeping
-    n_users      users with a purchase: the steps of an epoch
-    epoch        the current epoch, from 1
-    done         users of the current epoch whose step is done
+    Attributes:
+        config: the resolved configuration.
+        judged_from: the first epoch whose model is worth judging.
+        weights: the names of what has to be finite in the state for it to be worth keeping.
+        n_users: users with a purchase: the steps of an epoch.
+        epoch: the current epoch, from 1.
+        done: users of the current epoch whose step is done.
     """
 
     config: Any
@@ -48,8 +61,16 @@ class Trainer(ABC):
     judged_from: int = 1
 
     def __init__(self, matrix: sp.csr_matrix, config: Configuration, block: int) -> None:
-        """`matrix` (U, I) holds the purchases. Raises TrainingError when there are none, ConfigError when a block
-        should hold more users than there are.
+        """Begin at the first epoch.
+
+        Args:
+            matrix: the purchases, (U, I).
+            config: the settings.
+            block: users in a block.
+
+        Raises:
+            TrainingError: there is no purchase.
+            ConfigError: a block would hold more users than there are.
         """
         self.matrix = matrix
         self.config = config
@@ -75,36 +96,38 @@ class Trainer(ABC):
 
     @abstractmethod
     def model(self) -> Model:
-        """The model as trained so far."""
+        """Return the model as trained so far."""
 
     @abstractmethod
     def take_drift(self) -> float:
-        """The largest relative error of Q, which is kept beside W, that was found since this was last asked; 0 where
-        there is no Q.
-        """
+        """Return the largest relative error of Q = WᵀW found since the last call; 0 where there is no Q."""
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that training changes, by name; `restore` of it and the position go on with the same bits."""
+        """Return all that training changes, by name; with it and the position, training goes on with the same bits."""
 
     @abstractmethod
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Restore what `state` returned."""
 
     @abstractmethod
     def settings_to_lower(self) -> str:
-        """The settings that are too large when numbers become non-finite, for people."""
+        """Return the settings to lower where numbers become non-finite, as text."""
 
     @abstractmethod
     def _draw(self) -> tuple[Any, Any]:
-        """The users of the next block and what is drawn for them, as `_steps` takes them."""
+        """Return the users of the next block and their random draws, as `_steps` takes them."""
 
     @abstractmethod
     def _steps(self, users: Any, drawn: Any, rate: float) -> Any:
-        """The steps of a block of users with the learning rates times `rate`; the sum of their losses."""
+        """Take the steps of a block of users with the learning rates times `rate`; return the sum of their losses."""
 
     def advance(self) -> None:
-        """Trains on the next block of the epoch. Raises TrainingError when the loss becomes non-finite."""
+        """Train on the next block of the epoch.
+
+        Raises:
+            TrainingError: the loss becomes non-finite.
+        """
         n = self.n_users
         users, drawn = self._draw()
         # constant for the first half of the steps, then falling linearly to zero
@@ -120,32 +143,32 @@ class Trainer(ABC):
             )
 
     def end_epoch(self) -> float:
-        """Begins the next epoch; returns the mean loss a user of the one that ended."""
+        """Begin the next epoch; return the mean loss per user of the one that ended."""
         loss = float(self._loss) / self.n_users
         self.epoch, self.done, self._loss = self.epoch + 1, 0, 0.0
         self._order = self._shuffled()
         return loss
 
     def position(self) -> dict[str, Any]:
-        """Where training stands, as JSON values."""
+        """Return the position of the training, as JSON values."""
         return {"epoch": self.epoch, "done": self.done, "loss": float(self._loss)}
 
     def move_to(self, position: dict[str, Any]) -> None:
-        """Takes back what `position` gave."""
+        """Move to what `position` returned."""
         self.epoch, self.done, self._loss = position["epoch"], position["done"], position["loss"]
         self._order = self._shuffled()
 
     def _numbers(self) -> np.random.Generator:
-        """What the next block's random numbers come from."""
+        """Return the generator of the next block's random numbers."""
         return np.random.default_rng([self.config.seed, self.epoch, self.done])
 
     def _shuffled(self) -> Any:
         return np.random.default_rng([self.config.seed, self.epoch]).permutation(self._users)
 
 
-def largest_of(weights: NDArray[np.float32] | None) -> float:
-    """The largest weight of a purchase, 1 where none are given."""
-    return 1.0 if weights is None else float(weights.max(initial=1.0))
+def largest_of(confidence: NDArray[np.float32] | None) -> float:
+    """Return the largest confidence of a purchase, 1 where none are given."""
+    return 1.0 if confidence is None else float(confidence.max(initial=1.0))
 
 
 class SigmoidTrainer(Trainer):
@@ -155,7 +178,7 @@ class SigmoidTrainer(Trainer):
     weights = ("encoder", "encoder_bias", "V", "U", "U_inv", "Q")
 
     def settings_to_lower(self) -> str:
-        """The two learning rates."""
+        """Return the names of the two learning rates."""
         config = self.config
         return (
             f"learning_rate ({config.learning_rate:g}) or encoder_learning_rate "
@@ -163,7 +186,7 @@ class SigmoidTrainer(Trainer):
         )
 
     def _draw(self) -> tuple[Any, Any]:
-        """The users of the next block, and of each of their purchases, in order, whether the encoder sees it."""
+        """Return the users of the next block and, for each of their purchases in order, whether the encoder sees it."""
         users = self._order[self.done : self.done + self._block]
         lengths = self.matrix.indptr[users + 1] - self.matrix.indptr[users]
         return users, self._numbers().random(int(lengths.sum()), dtype=np.float32) >= self.config.dropout

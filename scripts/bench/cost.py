@@ -37,7 +37,7 @@ def measure(
     parameters = sum(array.nbytes for array in trainer.state().values()) / 2**20
     interactions = (matrix.indices.nbytes + matrix.indptr.nbytes + matrix.data.nbytes) / 2**20
     peak = peak_mib()
-    fold = seconds(trainer.parameters.decoder.fold)
+    fold = seconds(trainer.parameters.decoder.consolidate)
     return {
         "items": n_items,
         "factors": factors,

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from common import gowalla, peak_mib, report, synthetic
 
 from recae.training.config import SigmoidConfig
-from recae.training.distributed.torchrun import LeadingTrainer, follow, leading
+from recae.training.distributed.torchrun import RankZeroTrainer, follow, rank_zero
 from recae.training.exact.blocks import BlockTrainer
 from recae.training.exact.group import Group
 
@@ -71,8 +71,8 @@ def member(rank: int, factors: int, batch_size: int, blocks: int, items: int, si
         matrix = matrix_of(items) if rank == 0 else None
         group = Group(store, rank, size)
         if matrix is not None:
-            with leading(group):
-                begun = timed(LeadingTrainer(matrix, config, group), blocks, wall, clock)
+            with rank_zero(group):
+                begun = timed(RankZeroTrainer(matrix, config, group), blocks, wall, clock)
         else:
             follow(group)
             begun = clock()

@@ -1,4 +1,4 @@
-"""Training by workers of a Ray cluster: Ray Train starts them, and starts them again when one of them dies."""
+"""Training by workers of a Ray cluster: Ray Train starts them, and starts them again where one dies."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ from recae.training.checkpoint import Checkpoints, Epoch, Progress
 from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
 from recae.training.trainer import Trainer
 
-_EVERY_SECONDS = 0.2  # between two words about how many users are done
+_EVERY_SECONDS = 0.2  # between two reports of how many users are done
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the workers are to do.
+    """A training, as the workers receive it.
 
-    office     the actor
-    purchases  reference to (indptr, indices) of the CSR pattern, which process 0 fetches
-    shape      (U, I)
-    every      users between two checkpoints; None: at the ends of epochs
-    identity   of the data, as `Checkpoints` has it
-    name       of the checkpoint, for messages
+    Attributes:
+        mailbox: the `Mailbox` actor.
+        purchases: reference to (indptr, indices) of the CSR pattern, which process 0 fetches.
+        shape: (U, I).
+        config: the resolved settings.
+        validate: quality of a model, higher is better; None for no validation.
+        every: users between two checkpoints; None: at the ends of epochs.
+        identity: of the data, as `Checkpoints` has it.
+        name: of the checkpoint, for messages.
     """
 
-    office: Any
+    mailbox: Any
     purchases: Any
     shape: tuple[int, int]
     config: ResolvedConfig
@@ -53,88 +56,92 @@ class Task:
     name: str
 
 
-class Office:
-    """Keeps, beside the command, what the workers say and leave: the last checkpoint, and the model in the end."""
+class Mailbox:
+    """Actor on the command's machine that takes the workers' messages, last checkpoint and, at the end, the model."""
 
     def __init__(self, begin: NDArray[np.uint8] | None) -> None:
-        """`begin` is the checkpoint to begin with, the bytes of its file."""
+        """Begin with the bytes of a checkpoint file, or with none."""
         self._blob = None if begin is None else np.array(begin)
         self._saved = ""
-        self._said: list[tuple[str, Any]] = []
+        self._messages: list[tuple[str, Any]] = []
         self._outcome: dict[str, Any] | None = None
 
     def say(self, kind: str, value: Any) -> None:
-        """A worker says something."""
-        self._said.append((kind, value))
+        """Take a message of a worker."""
+        self._messages.append((kind, value))
 
     def take(self) -> list[tuple[str, Any]]:
-        """What was said since this was last asked."""
-        said, self._said = self._said, []
-        return said
+        """Return the messages since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
 
     def keep(self, blob: NDArray[np.uint8], saved: str) -> None:
-        """Takes a checkpoint, the bytes of its file, copied: what a worker owns goes with it."""
+        """Take the bytes of a checkpoint file, copied: what a worker owns in the cluster dies with it."""
         self._blob, self._saved = np.array(blob), saved
         self.say("checkpoint", None)
 
-    def kept(self) -> tuple[NDArray[np.uint8] | None, str]:
-        """The last checkpoint, and what it holds, for people."""
+    def last_checkpoint(self) -> tuple[NDArray[np.uint8] | None, str]:
+        """Return the last checkpoint, and in words what it holds."""
         return self._blob, self._saved
 
     def end(self, outcome: dict[str, Any]) -> None:
-        """Takes the model, or {"error": class, "text": message}; the first counts."""
+        """Take the model, or {"error": class, "text": message}; the first counts."""
         if self._outcome is None:
             arrays = {name: np.array(array) for name, array in outcome.get("arrays", {}).items()}
             self._outcome = {**outcome, "arrays": arrays} if arrays else outcome
 
     def outcome(self) -> dict[str, Any] | None:
-        """What `end` was given."""
+        """Return what `end` took; None before."""
         return self._outcome
 
     def over(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Return whether the training has ended."""
         return self._outcome is not None
 
 
 def work(task: Task) -> None:
-    """One worker from its start to the end of the training. Raises RankLostError when another one has gone."""
+    """Run one worker from its start to the end of the training.
+
+    Raises:
+        RankLostError: another worker has gone.
+    """
     import ray
     from ray.train import get_context
 
     rank, size = get_context().get_world_rank(), get_context().get_world_size()
-    if ray.get(task.office.over.remote()):
+    if ray.get(task.mailbox.over.remote()):
         return
     try:
         if size == 1:
-            with _faults_told(task):
-                _lead(task, None)
+            with _errors_reported(task):
+                _run_rank_zero(task, None)
             return
         from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not named in its __all__
         from torch.distributed.distributed_c10d import PrefixStore
 
-        from recae.training.distributed.torchrun import follow, leading
+        from recae.training.distributed.torchrun import follow, rank_zero
         from recae.training.exact.group import Group
 
         # where Ray Train lets torch's default group find one another, too
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         group = Group(PrefixStore("recae", store), rank, size)
         if rank == 0:
-            with leading(group), _faults_told(task):
-                _lead(task, group)
+            with rank_zero(group), _errors_reported(task):
+                _run_rank_zero(task, group)
         else:
             try:
-                with _faults_told(task):
+                with _errors_reported(task):
                     follow(group)
             finally:
                 group.close()
     except RankLostError:
-        if not ray.get(task.office.over.remote()):
+        if not ray.get(task.mailbox.over.remote()):
             raise  # so that Ray Train starts all of them again
 
 
 @contextmanager
-def _faults_told(task: Task) -> Iterator[None]:
-    """Tells the office what another start would not mend, before the other workers learn that this one has ended."""
+def _errors_reported(task: Task) -> Iterator[None]:
+    """Report an error that another start would not mend, before the other workers learn that this one has ended."""
     import ray
 
     try:
@@ -142,41 +149,45 @@ def _faults_told(task: Task) -> Iterator[None]:
     except RankLostError:
         raise
     except RecaeError as error:
-        ray.get(task.office.end.remote({"error": type(error).__name__, "text": str(error)}))
+        ray.get(task.mailbox.end.remote({"error": type(error).__name__, "text": str(error)}))
         raise RankLostError(str(error)) from error
 
 
-def _lead(task: Task, group: Any) -> None:
-    """Process 0: fetches the purchases, trains from the last checkpoint on, and leaves the model at the office."""
+def _run_rank_zero(task: Task, group: Any) -> None:
+    """Train as process 0: fetch the purchases, go on from the last checkpoint, and send the model to the mailbox."""
     import ray
 
     from recae.training.kinds.sigmoid import make_trainer
     from recae.training.loop import train
 
-    office = task.office
-    ray.get(office.say.remote("begin", 1 if group is None else group.size))
+    mailbox = task.mailbox
+    ray.get(mailbox.say.remote("begin", 1 if group is None else group.size))
     indptr, indices = (np.array(array) for array in ray.get(task.purchases))
     matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=task.shape)
     trainer: Trainer
     if group is None:
         trainer = make_trainer(matrix, task.config, "cpu")
     else:
-        from recae.training.distributed.torchrun import LeadingTrainer
+        from recae.training.distributed.torchrun import RankZeroTrainer
 
-        trainer = LeadingTrainer(matrix, task.config, group)
-    blob, _ = ray.get(office.kept.remote())
+        trainer = RankZeroTrainer(matrix, task.config, group)
+    blob, _ = ray.get(mailbox.last_checkpoint.remote())
     with tempfile.TemporaryDirectory(prefix="recae-") as folder:
         path = Path(folder) / "checkpoint"
         if blob is not None:
             blob.tofile(path)
-        checkpoints = Left(path, task.every, blob is not None, task.identity, office=office, name=task.name)
-        checkpoints.on_message = lambda text: office.say.remote("message", text.replace(str(path), task.name))
+        checkpoints = MailboxCheckpoints(
+            path, task.every, blob is not None, task.identity, mailbox=mailbox, name=task.name
+        )
+        checkpoints.on_message = lambda text: mailbox.say.remote(
+            "message", text.replace(str(path), task.name)
+        )
         hooks = Hooks(
             validate=task.validate,
             checkpoints=checkpoints,
-            on_start=lambda epochs, users: office.say.remote("start", (epochs, users)),
-            on_users=_now_and_then(lambda done: office.say.remote("users", done)),
-            on_epoch=lambda epoch: office.say.remote("epoch", asdict(epoch)),
+            on_start=lambda epochs, users: mailbox.say.remote("start", (epochs, users)),
+            on_users=_throttled(lambda done: mailbox.say.remote("users", done)),
+            on_epoch=lambda epoch: mailbox.say.remote("epoch", asdict(epoch)),
         )
         try:
             model, history = train(trainer, hooks)
@@ -189,28 +200,28 @@ def _lead(task: Task, group: Any) -> None:
         "arrays": model.arrays(),
         "history": [asdict(epoch) for epoch in history],
     }
-    ray.get(office.end.remote(outcome))
+    ray.get(mailbox.end.remote(outcome))
 
 
 @dataclass
-class Left(Checkpoints):
-    """Checkpoints that are left at the office, through a file on this worker's machine."""
+class MailboxCheckpoints(Checkpoints):
+    """Checkpoints that are sent to the mailbox, through a file on this worker's machine."""
 
-    office: Any = field(default=None, kw_only=True)
+    mailbox: Any = field(default=None, kw_only=True)
     name: str = field(default="", kw_only=True)
 
     def save(self, trainer: Trainer, device: str, progress: Progress) -> None:
-        """As `Checkpoints`; waits until the office has it."""
+        """Save as `Checkpoints` does, and wait until the mailbox has the file."""
         import ray
 
         before = self.saved
         super().save(trainer, device, progress)
         if self.saved != before:
-            ray.get(self.office.keep.remote(np.fromfile(self.path, np.uint8), self.saved))
+            ray.get(self.mailbox.keep.remote(np.fromfile(self.path, np.uint8), self.saved))
 
 
-def _now_and_then(tell: Callable[[int], Any]) -> Callable[[int], None]:
-    """Calls a function a few times a second at most."""
+def _throttled(tell: Callable[[int], Any]) -> Callable[[int], None]:
+    """Return a function that calls `tell` at most once in `_EVERY_SECONDS`."""
     last = 0.0
 
     def told(done: int) -> None:
@@ -225,22 +236,28 @@ def _now_and_then(tell: Callable[[int], Any]) -> Callable[[int], None]:
 MAX_FAILURES = 20
 """Deaths of workers after which training ends: a worker that always dies would be started for ever."""
 
-_LOOK = 0.2  # seconds between two looks at what the workers say
-_PATIENCE = 30.0  # seconds without a worker after which this is said
+_LOOK = 0.2  # seconds between two looks into the mailbox
+_PATIENCE = 30.0  # seconds without a worker after which the user is told
 
 
 class OnRay:
     """The workers of a Ray cluster that train one model. Satisfies `Engine`.
 
-    There are up to `workers` of them, each with `cpus` processors: as many as the cluster has room for. When one dies,
-    or its machine, all begin again at the last checkpoint, which this process's machine keeps in memory, with those for
-    which there is room then; when there is room again for more, so do more.
+    There are up to `workers` of them, each with `cpus` processors: as many as the cluster has room for. Where one dies,
+    or its machine, all begin again at the last checkpoint, which this process's machine holds in memory. Their number
+    then follows the room that the cluster has.
     """
 
     def __init__(self, ray: ModuleType, workers: int | None = None, cpus: int = 1) -> None:
-        """`ray` is connected; `workers` is by default as many as the cluster has processors for.
+        """Find out how many workers there is room for.
 
-        Raises ClusterError when it has not got the processors of a single one.
+        Args:
+            ray: the module, connected.
+            workers: how many to use; by default as many as the cluster has processors for.
+            cpus: processors of each.
+
+        Raises:
+            ClusterError: the cluster has no room for a single worker.
         """
         self._ray, self._cpus = ray, cpus
         room = room_for(ray, cpus)
@@ -248,16 +265,18 @@ class OnRay:
         self._wanted = workers or room
 
     def describe(self) -> str:
-        """How many workers there are, for people."""
+        """Return how many workers there are, as text."""
         less = "" if self._workers == self._wanted else f", {self._wanted:,} wanted"
         return f"{workers_in_words(self._workers, self._cpus)} on a Ray cluster{less}"
 
     def fit(
         self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-        """As `sigmoid.fit_sigmoid`.
+        """Fit as `sigmoid.fit_sigmoid` does.
 
-        Raises what the training raises, ClusterError when the workers died too often or the cluster has gone.
+        Raises:
+            ClusterError: the workers died too often, or the cluster has gone.
+            RecaeError: as the training itself.
         """
         config = resolve(config, matrix)
         check_number(self._workers, matrix.shape[1])
@@ -267,9 +286,9 @@ class OnRay:
             begin = checkpoints.read()
         ray = self._ray
         try:
-            office = self._open_office(begin)
+            mailbox = self._open_mailbox(begin)
             task = Task(
-                office=office,
+                mailbox=mailbox,
                 purchases=ray.put((matrix.indptr, matrix.indices)),
                 shape=matrix.shape,
                 config=config,
@@ -279,7 +298,7 @@ class OnRay:
                 name="the memory of the command's machine" if checkpoints is None else str(checkpoints.path),
             )
             reason = self._run(task, hooks)
-            outcome = ray.get(office.outcome.remote())
+            outcome = ray.get(mailbox.outcome.remote())
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"the Ray cluster does not answer any more ({_one_line(error)}): start the training again, with "
@@ -297,33 +316,33 @@ class OnRay:
         model = SigmoidAutoencoder.from_arrays(outcome["config"], arrays, matrix.shape[1])
         return model, [Epoch(**epoch) for epoch in outcome["history"]]
 
-    def _open_office(self, begin: bytes | None) -> Any:
-        """An actor on this machine, which no death of another one can take away."""
+    def _open_mailbox(self, begin: bytes | None) -> Any:
+        """Return a mailbox on this machine, which the death of another machine cannot take away."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
-        actor = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Office)
+        actor = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
         return actor.remote(None if begin is None else np.frombuffer(begin, np.uint8))
 
     def _run(self, task: Task, hooks: Hooks) -> str:
-        """Runs Ray Train to its end, and tells the hooks what the workers say; why it ended, if it failed."""
+        """Run Ray Train to its end and relay the workers' messages to the hooks; return why it ended, if it failed."""
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
         from ray.train.v2.api.config import LoggingConfig
 
-        said = _Said(hooks, self._workers)
+        relay = _Relay(hooks, self._workers)
         failed: list[str] = []
         with tempfile.TemporaryDirectory(prefix="recae-", ignore_cleanup_errors=True) as folder:
             trainer = TorchTrainer(
                 lambda: work(task),
                 torch_config=TorchConfig(backend="gloo"),
-                # one worker at least; so many as there is room for at each start
+                # at least one worker; at each start as many as there is room for
                 scaling_config=ScalingConfig(
                     num_workers=(1, self._workers),
                     resources_per_worker={"CPU": self._cpus},
                     placement_strategy="SPREAD",
                 ),
-                # nothing but marks of Ray's own is written there: checkpoints and the model go to the office
+                # Ray writes nothing but its own marks there: checkpoints and the model go to the mailbox
                 run_config=RunConfig(
                     storage_path=folder,
                     failure_config=FailureConfig(max_failures=MAX_FAILURES),
@@ -341,23 +360,25 @@ class OnRay:
             thread.start()
             while thread.is_alive():  # this thread stays free for Ctrl-C
                 thread.join(_LOOK)
-                said.pass_on(self._ray, task.office)
-            said.pass_on(self._ray, task.office)
+                relay.pass_on(self._ray, task.mailbox)
+            relay.pass_on(self._ray, task.mailbox)
         return failed[0] if failed else "they ended without a model"
 
 
-class _Said:
-    """Passes on to the hooks what the workers tell the office, and writes the checkpoints they leave there."""
+class _Relay:
+    """Relays the messages in the mailbox to the hooks, and writes the checkpoints in it to their file."""
 
     def __init__(self, hooks: Hooks, workers: int) -> None:
+        """Begin before the first start of the workers."""
         self._hooks, self._workers = hooks, workers
         self._starts, self._epoch = 0, 0
         self._silent = 0.0
         self._warned = False
 
-    def pass_on(self, ray: ModuleType, office: Any) -> None:
+    def pass_on(self, ray: ModuleType, mailbox: Any) -> None:
+        """Relay what the mailbox has received since the last call."""
         hooks = self._hooks
-        events = ray.get(office.take.remote())
+        events = ray.get(mailbox.take.remote())
         self._wait(bool(events))
         for kind, value in events:
             if kind == "begin":
@@ -373,7 +394,7 @@ class _Said:
             elif kind == "message":
                 hooks.on_message(value)
         if hooks.checkpoints is not None and any(kind == "checkpoint" for kind, _ in events):
-            self._write(hooks.checkpoints, *ray.get(office.kept.remote()))
+            self._write(hooks.checkpoints, *ray.get(mailbox.last_checkpoint.remote()))
 
     def _begin(self, workers: int) -> None:
         self._starts += 1

@@ -1,9 +1,7 @@
-"""Training in the processes that torchrun started: process 0 reads, leads and writes, the others take part.
+"""Training in the processes that torchrun started: process 0 reads, coordinates and writes, the others take part.
 
-Process 0 of several leads a training, and the others do what it tells them.
-
-The one that leads runs the training loop, with its validation, early stopping and checkpoints, on an ordinary trainer.
-Whatever changes or collects what several processes hold is told to the others first; these wait to be told.
+Process 0 runs the training loop, with its validation, early stopping and checkpoints, on an ordinary trainer. Before
+each call that changes or collects what the processes hold together, it tells the others to make the same call.
 """
 
 from __future__ import annotations
@@ -33,12 +31,21 @@ from recae.training.kinds.sigmoid import check_fits
 from recae.training.loop import train
 
 
-class LeadingTrainer(BlockTrainer):
-    """`BlockTrainer` of process 0, which lets the others take part in whatever it does."""
+class RankZeroTrainer(BlockTrainer):
+    """`BlockTrainer` of process 0, which tells the others to make the same calls."""
 
     def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig, group: Group) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases. Raises ConfigError when there are more processes than
-        items, TrainingError when there is no purchase or too little memory, RankLostError when a process has gone.
+        """Begin together with the other processes.
+
+        Args:
+            matrix: CSR pattern (U, I) of purchases.
+            config: the settings.
+            group: the processes.
+
+        Raises:
+            ConfigError: there are more processes than items.
+            TrainingError: there is no purchase or too little memory.
+            RankLostError: a process has gone.
         """
         resolved = resolve(config, matrix)
         check_number(group.size, matrix.shape[1])
@@ -49,40 +56,40 @@ class LeadingTrainer(BlockTrainer):
         super().__init__(matrix, resolved, ranks=group)
 
     def advance(self) -> None:
-        """As `Trainer`."""
+        """Train all processes on the next block."""
         self._group.tell("advance")
         super().advance()
 
     def end_epoch(self) -> float:
-        """As `Trainer`."""
+        """Begin the next epoch in all processes; return the mean loss per user."""
         self._group.tell("end_epoch")
         return super().end_epoch()
 
     def model(self) -> SigmoidAutoencoder:
-        """The model as trained so far, collected from all processes."""
+        """Return the model as trained so far, collected from all processes."""
         self._group.tell("model")
         return super().model()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """As `BlockTrainer`, collected from all processes: the same whatever their number."""
+        """Return the state of `BlockTrainer`, collected from all processes: the same whatever their number."""
         self._group.tell("state")
         return super().state()
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave, of any number of processes."""
+        """Restore what `state` returned, of any number of processes."""
         self.parameters.check(state)
         self._group.tell("restore")
         super().restore(state)
 
     def move_to(self, position: dict[str, Any]) -> None:
-        """As `Trainer`."""
+        """Move all processes to what `position` returned."""
         self._group.tell("move_to", position=position)
         super().move_to(position)
 
 
 @contextlib.contextmanager
-def leading(group: Group) -> Iterator[None]:
-    """Lets the others go at the end of the block, and tears the connections down: who still waits learns of it."""
+def rank_zero(group: Group) -> Iterator[None]:
+    """Dismiss the other processes at the end of the block, and close the connections, which those who wait notice."""
     try:
         yield
         group.tell("end")
@@ -91,9 +98,11 @@ def leading(group: Group) -> Iterator[None]:
 
 
 def follow(group: Group) -> None:
-    """Takes part in a training that process 0 leads, until it says that this is the end.
+    """Take part in a training that process 0 coordinates, until its end.
 
-    Raises RankLostError when process 0 or another one has gone, TrainingError when memory is short here.
+    Raises:
+        RankLostError: another process has gone.
+        TrainingError: memory is short here.
     """
     trainer: BlockTrainer | None = None
     while True:
@@ -128,38 +137,43 @@ _REPLIES: dict[str, Callable[[BlockTrainer, dict[str, Any]], Any]] = {
     "restore": lambda trainer, values: trainer.restore({}),
     "move_to": lambda trainer, values: trainer.move_to(values["position"]),
 }
-"""What the others do when they are told a word."""
+"""What the other processes do at each word of process 0."""
 
 
 _READING = timedelta(days=30)
-"""How long the others wait for process 0 to have read the purchases; if it ends, they learn of it before."""
+"""How long the others wait for process 0 to read the purchases; they notice at once where it ends."""
 
 _SAYING = timedelta(seconds=10)
-"""How long a process that failed waits for process 0 to say so."""
+"""How long a process that failed waits for process 0 to report it."""
 
 BEGIN, STOP = "begin", "stop"
 
 
 class Torchrun:
-    """Process 0 of those that torchrun started. Satisfies `Engine`; `launched` lets the others go at its end."""
+    """Process 0 of those that torchrun started. Satisfies `Engine`; `launched` dismisses the others at its end."""
 
     def __init__(self, size: int) -> None:
+        """Meet the `size − 1` other processes at torchrun's store."""
         self._size = size
         self._store = _store()
 
     def describe(self) -> str:
-        """How many processes there are."""
+        """Return how many processes there are."""
         return f"{self._size:,} processes"
 
     def fit(
         self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-        """As `sigmoid.fit_sigmoid`. Raises TrainingError with what another process says has gone wrong there."""
+        """Fit as `sigmoid.fit_sigmoid` does.
+
+        Raises:
+            TrainingError: another process failed; the message is its own.
+        """
         self._store.set("word", BEGIN)
         try:
             group = Group(PrefixStore("group", self._store), 0, self._size)
-            with leading(group):
-                model, history = train(LeadingTrainer(matrix, config, group), hooks)
+            with rank_zero(group):
+                model, history = train(RankZeroTrainer(matrix, config, group), hooks)
         except RankLostError as error:
             reasons = [self._failure(rank) for rank in range(1, self._size)]
             reason = next(filter(None, reasons), None)
@@ -171,7 +185,7 @@ class Torchrun:
         return model, history
 
     def let_go(self) -> None:
-        """Sends the others away where they have nothing to wait for, and waits for nobody."""
+        """Dismiss the others where no training has begun, without waiting for them."""
         with suppress(RuntimeError):  # torchrun itself may have gone
             if not self._store.check(["word"]):
                 self._store.set("word", STOP)
@@ -186,7 +200,7 @@ class Torchrun:
 
 @contextmanager
 def launched(size: int) -> Iterator[Torchrun]:
-    """The engine of process 0; at the end of the block, the other processes are let go."""
+    """Yield the engine of process 0; the other processes are dismissed at the end of the block."""
     engine = Torchrun(size)
     try:
         yield engine
@@ -195,10 +209,10 @@ def launched(size: int) -> Iterator[Torchrun]:
 
 
 def take_part(rank: int, size: int) -> int:
-    """What another process than 0 does from beginning to end; the exit code it ends with.
+    """Run a process other than 0 from beginning to end; return its exit code.
 
-    It says nothing: what goes wrong here, process 0 is told and says. Ctrl-C and SIGTERM are left to process 0, which
-    may have a checkpoint to collect first.
+    It prints nothing: process 0 reports what goes wrong here. Ctrl-C and SIGTERM are left to process 0, which may have
+    a checkpoint to collect first.
     """
     try:
         store = _store()
@@ -231,6 +245,6 @@ def _report(store: Store, rank: int, size: int, error: Exception) -> None:
 
 
 def _store() -> Store:
-    """What the processes find one another by; another one after each restart by torchrun."""
+    """Return the store at which the processes meet; a new one after each restart by torchrun."""
     store: Store = next(iter(rendezvous("env://")))[0]
     return PrefixStore(f"recae/{restarts()}", store)

@@ -16,7 +16,7 @@ from torch import Tensor
 from recae.compiled import FAST, Floats, Ints, fetch_row
 from recae.training.exact.kernels import add_scaled, catch_up, dot
 
-AHEAD = 4
+PREFETCH_DISTANCE = 4
 """Purchases between the one whose row is read and the one whose row is fetched from memory."""
 
 
@@ -27,16 +27,16 @@ def gather_histories(
     indptr: Ints,
     indices: Ints,
     places: Ints,
-    kept: NDArray[np.bool_],
+    visible: NDArray[np.bool_],
     keep: float,
     power: float,
     scale: Floats,
 ) -> tuple[Ints, Ints, Ints]:
-    """The purchases of `users` (B,) of a `Share` by user: (offsets (B + 1,), items (n,), who (n,)).
+    """Return the purchases of `users` (B,) of a `Share` by user: (offsets (B + 1,), items (n,), who (n,)).
 
-    `lengths` (B,) are those of the whole histories, and `kept` says of each of their purchases whether the encoder sees
-    it. Fills scale (n,) with what each purchase of the share weighs in the encoder: 1/(q (m/q)^p), with m kept of the
-    whole history and q = 1 − dropout, or 0 where dropout hides it.
+    `lengths` (B,) are those of the whole histories; `visible` says of each of their purchases whether the encoder sees
+    it. Fill `scale` (n,) with the weight of each purchase of the share in the encoder: 1/(q (m/q)^p), with m visible
+    purchases in the whole history and q = 1 − dropout, or 0 where dropout hides it.
     """
     n = len(scale)
     offsets = np.zeros(len(users) + 1, np.int64)
@@ -46,14 +46,14 @@ def gather_histories(
     for b in range(len(users)):
         m = 0
         for p in range(begin, begin + lengths[b]):
-            m += kept[p]
+            m += visible[p]
         factor = 1.0 / (keep * (max(m, 1) / keep) ** power)
         first, last = indptr[users[b]], indptr[users[b] + 1]
         for p in range(last - first):
             place = places[first + p] if len(places) else p
             items[at + p] = indices[first + p]
             who[at + p] = b
-            scale[at + p] = factor if kept[begin + place] else 0.0
+            scale[at + p] = factor if visible[begin + place] else 0.0
         at += last - first
         begin += lengths[b]
         offsets[b + 1] = at
@@ -61,14 +61,14 @@ def gather_histories(
 
 
 def sort_by_item(items: Ints) -> tuple[Ints, Ints, Ints]:
-    """(order (n,) of the purchases by item and then by user, distinct items, starts) of items (n,) int64."""
+    """Return (order (n,) of the purchases by item, then by user; distinct items; starts) of items (n,) int64."""
     # numbers alone are sorted several times as fast as by argsort
     return group_by_item(items, np.sort(items * len(items) + np.arange(len(items))))
 
 
 @njit(nogil=True, cache=True)
 def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
-    """What `sort_by_item` returns, from the sorted keys item · n + place."""
+    """Return what `sort_by_item` returns, from the sorted keys item · n + place."""
     order = np.empty(len(items), np.int64)
     for p in range(len(keys)):
         order[p] = keys[p] % len(items)
@@ -89,22 +89,22 @@ def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
 def encode(
     first: int, last: int, offsets: Ints, items: Ints, scale: Floats, E: Floats, b: Floats, H: Floats
 ) -> None:
-    """Rows `first` to `last` of H (B, D): (b + Σ scale_p E_items[p], 0)."""
+    """Fill rows `first` to `last` of H (B, D): (b + Σ scale_p E_items[p], 0)."""
     d = E.shape[1]
     for row in range(first, last):
         h = H[row]
         h[:d] = b
         h[d] = 0
         for p in range(offsets[row], offsets[row + 1]):
-            if p + AHEAD < offsets[last] and scale[p + AHEAD] != 0:
-                fetch_row(E, items[p + AHEAD])
+            if p + PREFETCH_DISTANCE < offsets[last] and scale[p + PREFETCH_DISTANCE] != 0:
+                fetch_row(E, items[p + PREFETCH_DISTANCE])
             if scale[p] != 0:
                 add_scaled(h[:d], scale[p], E[items[p]])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def squash(first: int, last: int, H: Floats) -> None:
-    """Rows `first` to `last` of the codes, from what `encode` gives: H_b = (2σ(H_b) − 1, 1)."""
+    """Turn rows `first` to `last` of what `encode` gives into codes: H_b = (2σ(H_b) − 1, 1)."""
     d = H.shape[1] - 1
     one = H.dtype.type(1)
     two = H.dtype.type(2)
@@ -136,7 +136,7 @@ def decode(
     RR: Floats,
     squares: Floats,
 ) -> None:
-    """Residuals of items `first` to `last` of a block, in the order of the users; adds to RV, RR and squares.
+    """Compute the residuals of a block's items `first` to `last`, in the order of the users; add to RV, RR and squares.
 
     An item's output for user b is V_j·P_b − Σ_c C_bc r_c over the earlier users c who bought it. Rescalings that the
     item's row has not seen are applied to it.
@@ -168,7 +168,7 @@ def decode(
 def update_decoder(
     first: int, last: int, distinct: Ints, starts: Ints, who: Ints, r: Floats, Z: Floats, V: Floats
 ) -> None:
-    """V_j ← V_j − Σ_b r_bj Z_b for items `first` to `last` of a block."""
+    """Set V_j ← V_j − Σ_b r_bj Z_b for items `first` to `last` of a block."""
     for g in range(first, last):
         row = V[distinct[g]]
         if g + 1 < last:
@@ -192,7 +192,10 @@ def update_encoder(
     norms: Floats,
     E: Floats,
 ) -> None:
-    """E_j ← E_j − step Σ_b scale_bj g_b/√norm_j, where norm_j has grown by Σ_b scale_bj² g2_b, with g2_b = ‖g_b‖²/d."""
+    """Set E_j ← E_j − step Σ_b scale_bj g_b/√norm_j, after norm_j has grown by Σ_b scale_bj² g2_b.
+
+    g2_b = ‖g_b‖²/d.
+    """
     for g in range(first, last):
         j = distinct[g]
         norm = norms[j]
@@ -214,9 +217,11 @@ BUCKETS = 32
 class Segments:
     """The purchases of one block by item; items with about as many buyers in the block lie together.
 
-    order     (n,) the purchases (numbered by user) by item, then by user
-    distinct  (G,) items; starts (G + 1,) their first places in `order`
-    buckets   on the host: of items with 2^(k−1) + 1 to 2^k buyers, how many there are
+    Attributes:
+        order: (n,) the purchases (numbered by user) by item, then by user.
+        distinct: (G,) items.
+        starts: (G + 1,) their first places in `order`.
+        buckets: on the host: of items with 2^(k−1) + 1 to 2^k buyers, how many there are.
     """
 
     order: Tensor
@@ -226,10 +231,15 @@ class Segments:
 
 
 def sort_segments_by_item(block: Tensor, items: Tensor, n_items: int, n_blocks: int) -> list[Segments]:
-    """Sorts the purchases of several blocks at once, and waits for the host only once.
+    """Sort the purchases of several blocks at once, which waits for the host only once.
 
-    block, items (n,) int64: of each purchase, numbered by block and within it by user. Purchase numbers of the result
-    count within the block.
+    Purchase numbers of the result count within the block.
+
+    Args:
+        block: int64 (n,), the block of each purchase; purchases come by block, then by user.
+        items: int64 (n,), the item of each purchase.
+        n_items: I.
+        n_blocks: number of blocks.
     """
     device = items.device
     keys, order = torch.sort(block * n_items + items, stable=True)
@@ -267,14 +277,14 @@ def sort_segments_by_item(block: Tensor, items: Tensor, n_items: int, n_blocks: 
 
 
 def sums(rows: Tensor, starts: Tensor) -> Tensor:
-    """Σ of rows (n, …) by segment: (G, …); each in the order of the rows, so that the same rows give the same bits."""
+    """Return the sum of rows (n, …) by segment, (G, …), in the order of the rows: the same rows give the same bits."""
     return torch.segment_reduce(rows, "sum", offsets=starts, axis=0, unsafe=True, initial=0)
 
 
 def solve_in_order(
     o: Tensor, who: Tensor, C: Tensor, a: Tensor, x: Tensor, segments: Segments
 ) -> tuple[Tensor, Tensor]:
-    """Outputs and residuals of purchases sorted by item, with a weight a and a target x each: (o (n,), r (n,)).
+    """Return outputs o (n,) and residuals r (n,) of purchases sorted by item, with a weight a and a target x each.
 
     Within an item: o_t ← o_t − Σ_{u<t} C_tu r_u with r = (a − 1)(o − x) − x: a unit lower triangular system, solved for
     all items with about as many buyers at once.

@@ -42,16 +42,18 @@ from recae.training.trainer import SigmoidTrainer, largest_of
 
 
 class HostRows(Rows):
-    """On the CPU: the factored decoder of per-user training, with compiled gathers and scatters."""
+    """Rows on the CPU: the factored decoder of per-user training, with compiled gathers and scatters."""
 
-    def __init__(self, W: Floats, fold_every: int, device: torch.device) -> None:
-        super().__init__(W, fold_every, device)
+    def __init__(self, W: Floats, consolidate_every: int, device: torch.device) -> None:
+        """Take over W (I, D + 1), the bias its last column, as V."""
+        super().__init__(W, consolidate_every, device)
         self._decoder = FactoredDecoder.from_weights(W)
         self.dense = Dense(*(torch.from_numpy(getattr(self._decoder, name)) for name in ("U", "U_inv", "Q")))
 
     def of_purchases(
         self, items: Tensor, who: Tensor, offsets: Tensor, weights: Tensor, targets: Tensor
     ) -> Steps:
+        """Return the residuals and the update of the rows, for `take_steps`."""
         decoder = self._decoder
         order, distinct, starts = kernels.sort_by_item(items.numpy())
         by_item, a, x = who.numpy()[order], weights.numpy()[order], targets.numpy()[order]
@@ -74,35 +76,40 @@ class HostRows(Rows):
         return residuals, update_rows
 
     def keep_conditioned(self, users: int, learning_rate: float) -> None:
+        """Consolidate or rescale U before the steps of some users, where it is time."""
         shrink = -np.log1p(-learning_rate) * users
         self._shrunk += shrink
-        if self._since_fold * self._decoder.haste >= self._fold_every:
-            self._decoder.fold()
-            self._since_fold, self._shrunk = 0, shrink
+        if self._since_consolidation * self._decoder.haste >= self._consolidate_every:
+            self._decoder.consolidate()
+            self._since_consolidation, self._shrunk = 0, shrink
         elif self._shrunk > MAX_SHRINK:
             self._decoder.condition()
             self._shrunk = shrink
-        self._since_fold += users
+        self._since_consolidation += users
 
     def weights(self) -> Floats:
+        """Return W (I, D + 1) on the host."""
         return self._decoder.weights()
 
     def take_drift(self) -> float:
+        """Return the largest drift found since the last call."""
         drift, self._decoder.drift = self._decoder.drift, 0.0
         return drift
 
     def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that steps change, by name."""
         names = ("V", "U", "U_inv", "Q", "applied", "directions", "factors", "overlaps")
         decoder = self._decoder
         return {
             **{name: getattr(decoder, name) for name in names},
-            "counts": np.array([decoder.pending, decoder.haste, self._since_fold]),
+            "counts": np.array([decoder.pending, decoder.haste, self._since_consolidation]),
             "reals": np.array([decoder.drift, self._shrunk]),
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Restore what `state` returned; CheckpointError where its counts cannot be."""
         decoder = self._decoder
-        pending, haste, since_fold = (int(n) for n in state["counts"])
+        pending, haste, since = (int(n) for n in state["counts"])
         applied = state["applied"]
         if not 0 <= pending <= len(decoder.factors) or not 0 <= applied.min() <= applied.max() <= pending:
             raise CheckpointError(
@@ -111,7 +118,7 @@ class HostRows(Rows):
             )
         for name, array in self.state().items():
             array[...] = state[name]
-        decoder.pending, decoder.haste, self._since_fold = pending, haste, since_fold
+        decoder.pending, decoder.haste, self._since_consolidation = pending, haste, since
         decoder.drift, self._shrunk = (float(value) for value in state["reals"])
 
 
@@ -137,11 +144,9 @@ def solve_residuals(
     RR: Floats,
     squares: Floats,
 ) -> None:
-    """`block_kernels.decode` of items `first` to `last` with a weight a and a target x for each entry, sorted by item.
+    """Do `block_kernels.decode` with a weight a and a target x for each entry, sorted by item: r = (a − 1)(o − x) − x.
 
-    r = (a − 1)(o − x) − x.
-
-    Adds to RV, RR (its lower triangle) and, half of a(a − 1)(o − x)², to squares.
+    Add to RV, to RR (its lower triangle), and half of a(a − 1)(o − x)² to squares.
     """
     one = V.dtype.type(1)
     half = V.dtype.type(0.5)
@@ -171,17 +176,17 @@ B = TypeVar("B")
 
 
 class BlockTrainer(SigmoidTrainer):
-    """Per-user SGD whose encoder waits for the end of each block of `batch_size` users.
+    """Per-user SGD whose encoder moves at the end of each block of `batch_size` users.
 
-    The codes of a block are computed together. The decoder then takes one exact step a user, in order, as a few matrix
-    products (see `block_math`), each user's gradient at the code being that of the decoder before the user's step. At
+    The codes of a block are computed together. The decoder then takes one exact step a user, in order, by matrix
+    products (see `steps`), each user's gradient at the code being that of the decoder before the user's step. At
     the block's end the encoder moves by the sum of its users' gradients, with row-wise AdaGrad: an item's accumulated
     norm grows by the squared norms of the gradients of all its buyers in the block before any of them is applied. With
     a batch size of 1 this is per-user SGD.
 
     Several processes make the same steps together: each has the rows of its own items in encoder and decoder, and their
     columns of the purchases. What a block needs of all of them is summed over the processes: the users' sums over their
-    purchases, and what the residuals come to. The products of the small matrices are shared out by columns (`Split`).
+    purchases, and what the residuals come to. The products of the small matrices are divided by columns (`Split`).
     The result is that of one process up to the order of the sums.
     """
 
@@ -189,16 +194,25 @@ class BlockTrainer(SigmoidTrainer):
         self,
         matrix: sp.csr_matrix,
         config: SigmoidConfig,
-        weights: NDArray[np.float32] | None = None,
+        confidence: NDArray[np.float32] | None = None,
         ranks: Ranks = ALONE,
         share: Share | None = None,
     ) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
+        """Begin with fresh parameters.
 
-        A process other than 0 is given its share, and an `Outline` for the matrix; several take no weights. Raises
-        TrainingError when there is no purchase.
+        Args:
+            matrix: CSR pattern (U, I) of purchases.
+            config: the settings.
+            confidence: (nnz,) how much each purchase counts, in the matrix's order; None: 1.
+            ranks: the processes that train together.
+            share: this process's purchases; by default cut from the matrix. A process other than 0 needs it.
+
+        A process other than 0 gets an `Outline` in place of the matrix; several processes take no confidence.
+
+        Raises:
+            TrainingError: there is no purchase.
         """
-        config = resolve(config, matrix, largest_of(weights))
+        config = resolve(config, matrix, largest_of(confidence))
         super().__init__(matrix, config, config.batch_size)
         self._ranks = ranks
         self._share = share or cut(matrix, ranks.rank, ranks.size)
@@ -209,49 +223,49 @@ class BlockTrainer(SigmoidTrainer):
         columns = self._split.columns
         self._dense = Dense(U[columns], U_inv[:, columns], Q[:, columns])
         self._together = users_together(config.learning_rate, config.batch_size)
-        self._since_fold, self._shrunk = 0, 0.0
+        self._since_consolidation, self._shrunk = 0, 0.0
         self._parts = max(1, torch.get_num_threads())
         self._pool = _pool(self._parts)
         self._blas = ThreadpoolController()
         alpha = np.dtype(config.dtype).type(config.purchase_weight)
-        self._alphas = None if weights is None else alpha * weights.astype(config.dtype)
+        self._alphas = None if confidence is None else alpha * confidence.astype(config.dtype)
 
     def model(self) -> SigmoidAutoencoder:
-        """The model as trained so far."""
+        """Return the model as trained so far."""
         return self.parameters.model(self.config)
 
     def take_drift(self) -> float:
-        """The largest drift of Q that a fold found since this was last asked."""
+        """Return the largest drift of Q found since the last call."""
         return self.parameters.take_drift()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters, how long ago the last fold was, and how far U may have shrunk since it was last looked at."""
+        """Return the parameters, the users since the last consolidation, and a bound of how far U has shrunk."""
         return {
             **self.parameters.state(),
-            "since_fold": np.array([self._since_fold]),
+            "since_fold": np.array([self._since_consolidation]),
             "shrunk": np.array([self._shrunk]),
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave, which process 0 alone needs to have."""
+        """Restore what `state` returned, which process 0 alone needs to have."""
         self.parameters.restore(state)
         counts = np.zeros(2)
         if state:
             counts[:] = state["since_fold"][0], state["shrunk"][0]
         self._ranks.agree(counts)
-        self._since_fold, self._shrunk = int(counts[0]), float(counts[1])
+        self._since_consolidation, self._shrunk = int(counts[0]), float(counts[1])
 
-    def _steps(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
+    def _steps(self, users: NDArray[np.int64], visible: NDArray[np.bool_], rate: float) -> float:
         # Two products at a time, each on half of the threads, scale far better than one on all of them
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // 2))
         try:
             with self._blas.limit(limits=max(1, threads // 2), user_api="blas"):
-                return self._train(users, kept, rate)
+                return self._train(users, visible, rate)
         finally:
             torch.set_num_threads(threads)
 
-    def _train(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
+    def _train(self, users: NDArray[np.int64], visible: NDArray[np.bool_], rate: float) -> float:
         config, parameters, ranks = self.config, self.parameters, self._ranks
         dtype = np.dtype(config.dtype)
         E, d = parameters.encoder, config.factors
@@ -260,7 +274,7 @@ class BlockTrainer(SigmoidTrainer):
         offsets, items, who = kernels.gather_histories(
             *(users, indptr[users + 1] - indptr[users]),
             *(share.indptr, share.items, share.places),
-            kept,
+            visible,
             1 - config.dropout,
             config.input_power,
             scale,
@@ -303,24 +317,24 @@ class BlockTrainer(SigmoidTrainer):
     def _decode(
         self, H: Floats, items: Ints, who: Ints, learning_rate: float, alphas: Floats | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses.
+        """Take one step of the decoder for each user, in order; return the gradients at H and the sum of the losses.
 
-        `alphas` (n,) are the purchases' own weights; None: α for all.
+        `H` holds the users' codes, `alphas` (n,) the weight α of each purchase; None: the same α for all.
         """
         decoder, config = self.parameters.decoder, self.config
         shrink = -np.log1p(-config.learning_rate) * len(H)
         self._shrunk += shrink
-        if self._since_fold * decoder.haste >= config.fold_every:
+        if self._since_consolidation * decoder.haste >= config.fold_every:
             with self._blas.limit(limits=self._parts, user_api="blas"):
-                decoder.fold()
+                decoder.consolidate()
             for replica in (self.parameters.encoder_bias, self.parameters.bias_norm):
                 self._ranks.agree(replica)  # processors of two makes may have rounded it in two ways
-            self._since_fold, self._shrunk = 0, shrink
+            self._since_consolidation, self._shrunk = 0, shrink
         elif self._shrunk > MAX_SHRINK:
             with self._blas.limit(limits=self._parts, user_api="blas"):
                 decoder.condition()
             self._shrunk = shrink
-        self._since_fold += len(H)
+        self._since_consolidation += len(H)
 
         order, distinct, starts = kernels.sort_by_item(items)
         who = who[order]
@@ -387,9 +401,9 @@ class BlockTrainer(SigmoidTrainer):
         *arguments: Any,
         sums: tuple[Floats, ...] = (),
     ) -> None:
-        """Calls a kernel for the rows 0 … n in parts, each on its own thread with its own part of `sums`.
+        """Call a kernel for the rows 0 … n in parts, each on a thread with its own copy of `sums`.
 
-        `ends` (n + 1,) counts the purchases before each row: the parts have about as many each.
+        `ends` (n + 1,) counts the purchases before each row, so that the parts have about as many each.
         """
         cuts = [*np.searchsorted(ends, [ends[-1] * i // parts for i in range(parts)]).tolist(), len(ends) - 1]
         calls = [
@@ -402,13 +416,13 @@ class BlockTrainer(SigmoidTrainer):
 
 
 def _places(users: NDArray[np.int64], indptr: Ints) -> NDArray[np.int64]:
-    """Where the purchases of some users are among all, user after user."""
+    """Return where the purchases of some users are among all, user after user."""
     first = indptr[users].astype(np.int64)
     return joined_ranges(first, indptr[users + 1] - first)
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """A pool in which torch uses half of the threads: it would take all of them in each thread that it has not seen."""
+    """Return a pool in whose threads torch uses half of the threads: by default it would take all in each."""
     all_there = Barrier(threads + 1)
 
     def begin() -> None:

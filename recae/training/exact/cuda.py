@@ -35,7 +35,7 @@ MAX_LAG = 2
 """Steps of blocks after which the condition of U is looked at, at most: by then it need not be waited for."""
 
 MAX_INVERSE = 100.0
-"""Growth of ‖U⁻¹‖² (Frobenius) over ‖I‖² above which U is folded into V: no singular value that is looked at and kept
+"""Growth of ‖U⁻¹‖² (Frobenius) over ‖I‖² above which U is consolidated into V: until then no singular value of U
 is far below 0.1."""
 
 LOOK_EVERY = 50
@@ -47,9 +47,9 @@ TILE = 4096
 class DeviceBlockTrainer(SigmoidTrainer):
     """`BlockTrainer` in torch alone: purchases, parameters, order and dropout stay on the device.
 
-    Gives the weights of `BlockTrainer` for the same order and dropout, which it draws from torch's generators.
+    For the same order and dropout it ends with the parameters of `BlockTrainer`; it draws both from torch's generators.
     Purchases are sorted on the device, for some blocks at once; sums by item and by user are taken over sorted
-    segments, so that the same seed gives the same bits. U is folded into V instead of being rescaled.
+    segments, so that the same seed gives the same bits. U is consolidated into V instead of being rescaled.
     """
 
     def __init__(
@@ -57,19 +57,26 @@ class DeviceBlockTrainer(SigmoidTrainer):
         matrix: sp.csr_matrix,
         config: SigmoidConfig,
         device: str,
-        weights: NDArray[np.float32] | None = None,
+        confidence: NDArray[np.float32] | None = None,
     ) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
+        """Begin with fresh parameters.
 
-        Raises TrainingError when it holds none.
+        Args:
+            matrix: CSR pattern (U, I) of purchases.
+            config: the settings.
+            device: of torch.
+            confidence: (nnz,) how much each purchase counts, in the matrix's order; None: 1.
+
+        Raises:
+            TrainingError: there is no purchase.
         """
-        config = resolve(config, matrix, largest_of(weights))
+        config = resolve(config, matrix, largest_of(confidence))
         self._device = torch.device(device)
         self._indptr = torch.from_numpy(matrix.indptr.astype(np.int64)).to(self._device)
         self._indices = torch.from_numpy(matrix.indices.astype(np.int32)).to(self._device)
         self._alphas = None
-        if weights is not None:
-            alphas = np.dtype(config.dtype).type(config.purchase_weight) * weights.astype(config.dtype)
+        if confidence is not None:
+            alphas = np.dtype(config.dtype).type(config.purchase_weight) * confidence.astype(config.dtype)
             self._alphas = torch.from_numpy(alphas).to(self._device)
         super().__init__(matrix, config, config.batch_size)
         self._look_every = LOOK_EVERY
@@ -78,7 +85,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
         shrink = -np.log1p(-config.learning_rate) * self._together
         self._lag = int(np.clip(MAX_SHRINK / shrink - 1, 0, MAX_LAG))
         self._group = -1
-        self._since_fold, self._haste = 0, 1
+        self._since_consolidation, self._haste = 0, 1
         self._drift = torch.zeros((), dtype=torch.float64, device=self._device)
         self._inverses: deque[tuple[Tensor, Any]] = deque()
         n_items, d = matrix.shape[1], config.factors
@@ -95,13 +102,13 @@ class DeviceBlockTrainer(SigmoidTrainer):
         self.V[:, d] = 0
         self.bias, self.norms, self.bias_norm = (self.E.new_zeros(n) for n in (d, n_items, 1))
         self.dense = Dense(*(torch.eye(d + 1, dtype=dtype, device=self._device) for _ in range(3)))
-        self._fold()
+        self._consolidate()
         self._drift.zero_()  # there was no Q before
         self._haste = 1
 
     def model(self) -> SigmoidAutoencoder:
-        """The model as trained so far."""
-        self._fold()
+        """Return the model as trained so far."""
+        self._consolidate()
         arrays = [M.to(torch.float32).cpu().numpy() for M in (self.E, self.bias, self.V)]
         return SigmoidAutoencoder(
             encoder=arrays[0].copy(),
@@ -113,25 +120,25 @@ class DeviceBlockTrainer(SigmoidTrainer):
         )
 
     def take_drift(self) -> float:
-        """The largest drift of Q that a fold found since this was last asked."""
+        """Return the largest drift of Q found since the last call."""
         drift = float(self._drift)
         self._drift.zero_()
         return drift
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that training changes, by name, copied to the host."""
+        """Return everything that training changes, by name, copied to the host."""
         arrays = {name: tensor.cpu().numpy().copy() for name, tensor in self._tensors().items()}
         inverses = [float(value) for value, _ in self._inverses]
         arrays["inverses"] = np.array(inverses + [np.nan] * (MAX_LAG + 1 - len(inverses)))
-        arrays["since_fold"], arrays["haste"] = np.array([self._since_fold]), np.array([self._haste])
+        arrays["since_fold"], arrays["haste"] = np.array([self._since_consolidation]), np.array([self._haste])
         return arrays
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Restore what `state` returned."""
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(np.asarray(state[name])))
         self._inverses = deque((torch.tensor(v), None) for v in state["inverses"] if not np.isnan(v))
-        self._since_fold, self._haste = int(state["since_fold"][0]), int(state["haste"][0])
+        self._since_consolidation, self._haste = int(state["since_fold"][0]), int(state["haste"][0])
 
     def _tensors(self) -> dict[str, Tensor]:
         dense = {"U": self.dense.U, "U_inv": self.dense.U_inv, "Q": self.dense.Q}
@@ -159,7 +166,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
         return users, torch.rand(n, generator=generator, device=self._device) >= self.config.dropout
 
     def _sort_group(self, group: int) -> None:
-        """Gathers and sorts the purchases of the next blocks; waits for the host."""
+        """Gather and sorts the purchases of the next blocks; waits for the host."""
         size, n_items = self._block, self.matrix.shape[1]
         users = self._order[group * GROUP * size : (group + 1) * GROUP * size]
         first = self._indptr[users]
@@ -190,7 +197,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
         self._ends = torch.cat([ends.new_zeros(1), ends])
         self._group, self._pieces = group, pieces
 
-    def _steps(self, users: Tensor, kept: Tensor, rate: float) -> Tensor:
+    def _steps(self, users: Tensor, visible: Tensor, rate: float) -> Tensor:
         config, d, block = self.config, self.config.factors, self.done // self._block % GROUP
         begin = sum(self._purchases[:block])
         n, B, user0 = self._purchases[block], len(users), block * self._block
@@ -200,8 +207,8 @@ class DeviceBlockTrainer(SigmoidTrainer):
         lengths = starts[1:] - starts[:-1]
 
         keep = 1 - config.dropout
-        m = sums(kept.to(self.E.dtype), starts).clamp(min=1)
-        scale = (1 / (keep * (m / keep) ** config.input_power))[who] * kept
+        m = sums(visible.to(self.E.dtype), starts).clamp(min=1)
+        scale = (1 / (keep * (m / keep) ** config.input_power))[who] * visible
         z = sums(scale[:, None] * self.E[items], starts) + self.bias
         H = torch.cat([2 * torch.sigmoid(z) - 1, z.new_ones(B, 1)], dim=1)
 
@@ -248,13 +255,13 @@ class DeviceBlockTrainer(SigmoidTrainer):
         segments: Segments,
         rate: float,
     ) -> tuple[Tensor, Tensor]:
-        """One step of the decoder for each of the users with codes H; their gradients and the sum of their losses.
+        """Take one step of the decoder for each user, in order; return the gradients at H and the sum of the losses.
 
-        `alphas` (n,) are the purchases' own weights; None: α for all.
+        `H` holds the users' codes, `alphas` (n,) the weight α of each purchase; None: the same α for all.
         """
         config, B = self.config, len(H)
-        self._fold_if_needed()
-        self._since_fold += B
+        self._consolidate_if_needed()
+        self._since_consolidation += B
         order, distinct = segments.order, segments.distinct
         by_item, j = who[order], items[order]
         a = H.new_full((len(items),), config.purchase_weight) if alphas is None else alphas[order]
@@ -275,8 +282,8 @@ class DeviceBlockTrainer(SigmoidTrainer):
         lr = config.learning_rate * rate
         return take_steps(H, lr, WEIGHT, self.dense, residuals, update_rows, in_turn)
 
-    def _fold_if_needed(self) -> None:
-        """Folds after `fold_every` users, sooner where folds have found drift, and when U⁻¹ has grown."""
+    def _consolidate_if_needed(self) -> None:
+        """Consolidate after `fold_every` users, sooner where drift was found, and where U⁻¹ has grown."""
         value = (self.dense.U_inv**2).sum()
         if self._device.type == "cuda":
             value, event = value.to("cpu", non_blocking=True), torch.cuda.Event()
@@ -290,11 +297,11 @@ class DeviceBlockTrainer(SigmoidTrainer):
             if event is not None:
                 event.synchronize()
             grown = not float(value) <= len(self.dense.U) + MAX_INVERSE
-        if grown or self._since_fold * self._haste >= self.config.fold_every:
-            self._fold()
+        if grown or self._since_consolidation * self._haste >= self.config.fold_every:
+            self._consolidate()
 
-    def _fold(self) -> None:
-        """V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV."""
+    def _consolidate(self) -> None:
+        """Set V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV."""
         dense = self.dense
         before = dense.Q.clone()
         dense.Q.zero_()
@@ -307,16 +314,16 @@ class DeviceBlockTrainer(SigmoidTrainer):
         self._drift.copy_(torch.maximum(self._drift, drift.double()))
         if (
             float(drift) > MAX_DRIFT and self._haste < MAX_HASTE
-        ):  # waits for the device, which a fold is rare enough for
+        ):  # waits for the device, which is rare enough to do it
             self._haste *= 2
         for M in (dense.U, dense.U_inv):
             M.zero_().fill_diagonal_(1)
         self._inverses.clear()
-        self._since_fold = 0
+        self._since_consolidation = 0
 
 
 def _gram(who: Tensor, r: Tensor, segments: Segments, n_users: int) -> Tensor:
-    """RRᵀ (B, B) of purchases sorted by item, spread out for some items at a time."""
+    """Return RRᵀ (B, B) of purchases sorted by item, spread out for some items at a time."""
     G = len(segments.distinct)
     starts = segments.starts
     group = torch.repeat_interleave(starts[1:] - starts[:-1], output_size=len(r))
@@ -331,22 +338,24 @@ def _gram(who: Tensor, r: Tensor, segments: Segments, n_users: int) -> Tensor:
 
 
 class DeviceRows(Rows):
-    """On any torch device, with plain torch operations; U is folded into V instead of being rescaled."""
+    """Rows on any torch device, by plain torch operations; U is consolidated into V instead of being rescaled."""
 
-    def __init__(self, W: Floats, fold_every: int, device: torch.device) -> None:
-        super().__init__(W, fold_every, device)
+    def __init__(self, W: Floats, consolidate_every: int, device: torch.device) -> None:
+        """Copy W (I, D + 1), the bias its last column, to the device as V."""
+        super().__init__(W, consolidate_every, device)
         self._V = torch.from_numpy(W).to(device)
         D = W.shape[1]
         self.dense = Dense(*(torch.eye(D, dtype=self._V.dtype, device=device) for _ in range(3)))
         self._drift = torch.zeros((), dtype=torch.float64, device=device)
         self._haste = 1
-        self._fold()
+        self._consolidate()
         self._drift.zero_()  # there was no Q before
         self._haste = 1
 
     def of_purchases(
         self, items: Tensor, who: Tensor, offsets: Tensor, weights: Tensor, targets: Tensor
     ) -> Steps:
+        """Return the residuals and the update of the rows, for `take_steps`."""
         (segments,) = sort_by_item(torch.zeros_like(items), items, len(self._V), 1)
         order = segments.order
         by_item, a, x, j = who[order], weights[order], targets[order], items[order]
@@ -367,15 +376,16 @@ class DeviceRows(Rows):
         return residuals, update_rows
 
     def keep_conditioned(self, users: int, learning_rate: float) -> None:
+        """Consolidate before the steps of some users, where it is time."""
         shrink = -np.log1p(-learning_rate) * users
         self._shrunk += shrink
-        if self._since_fold * self._haste >= self._fold_every or self._shrunk > MAX_SHRINK:
-            self._fold()
+        if self._since_consolidation * self._haste >= self._consolidate_every or self._shrunk > MAX_SHRINK:
+            self._consolidate()
             self._shrunk = shrink
-        self._since_fold += users
+        self._since_consolidation += users
 
-    def _fold(self) -> None:
-        """V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV."""
+    def _consolidate(self) -> None:
+        """Set V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV."""
         dense = self.dense
         before = dense.Q.clone()
         dense.Q.zero_()
@@ -389,13 +399,15 @@ class DeviceRows(Rows):
             self._haste *= 2
         for M in (dense.U, dense.U_inv):
             M.zero_().fill_diagonal_(1)
-        self._since_fold = 0
+        self._since_consolidation = 0
 
     def weights(self) -> Floats:
-        self._fold()
+        """Return W (I, D + 1) on the host."""
+        self._consolidate()
         return np.asarray(self._V.cpu().numpy())
 
     def take_drift(self) -> float:
+        """Return the largest drift found since the last call."""
         drift = float(self._drift)
         self._drift = torch.zeros_like(self._drift)
         return drift
@@ -404,15 +416,17 @@ class DeviceRows(Rows):
         return {"V": self._V, "U": self.dense.U, "U_inv": self.dense.U_inv, "Q": self.dense.Q}
 
     def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that steps change, by name, copied to the host."""
         return {
             **{name: tensor.cpu().numpy().copy() for name, tensor in self._tensors().items()},
-            "counts": np.array([self._haste, self._since_fold]),
+            "counts": np.array([self._haste, self._since_consolidation]),
             "reals": np.array([float(self._drift), self._shrunk]),
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Restore what `state` returned."""
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(np.asarray(state[name])))
-        self._haste, self._since_fold = (int(n) for n in state["counts"])
+        self._haste, self._since_consolidation = (int(n) for n in state["counts"])
         self._drift = self._drift.new_tensor(float(state["reals"][0]))
         self._shrunk = float(state["reals"][1])

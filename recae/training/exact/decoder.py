@@ -24,17 +24,17 @@ MAX_DRIFT = 1e-3
 MAX_HASTE = 1024
 
 MAX_PENDING = 64
-"""Rescalings kept before everything is folded: what an item that is bought for the first time has to catch up with."""
+"""Rescalings held before U is consolidated: what the row of an item bought for the first time has to catch up with."""
 
 
 @dataclass
 class FactoredDecoder:
-    """W = V U with Q = WᵀW kept beside it (arXiv:1412.7091); the last column of W is the output bias.
+    """W = V U with Q = WᵀW beside it (arXiv:1412.7091); the last column of W is the output bias.
 
     V (I, D), U (D, D), U_inv (D, D), Q (D, D), all of one floating type.
 
-    Each step shrinks U along the customer's code. Codes share a few directions (their mean, above all), along which U
-    would be numerically singular after some thousand steps. Folding U into V repairs that, but touches the whole
+    Each step shrinks U along the user's code. Codes have directions in common, above all their mean, along which U
+    would be numerically singular after some thousand steps. Consolidating U into V repairs that, but touches the whole
     catalogue. Rescaling one direction x does too,
 
         U ← M⁻¹U,  U⁻¹ ← U⁻¹M,  V ← V M   with M = I + c x xᵀ,
@@ -42,12 +42,12 @@ class FactoredDecoder:
     and V ← V M is applied to an item's row only when the item is next bought: `applied` counts, for each item, how many
     of the `pending` rescalings its row has seen.
 
-    `drift` is the largest max|Q − WᵀW| / max|WᵀW| that a fold has found since it was last set to zero: what rounding
-    has added to Q since the fold before. `haste` is how many times as often as configured it is to be folded;
-    a fold that finds more drift than MAX_DRIFT doubles it.
+    `drift` is the largest max|Q − WᵀW| / max|WᵀW| that a consolidation has found since it was last set to zero: what
+    rounding has added to Q. `haste` is how many times as often as configured U is to be consolidated; a consolidation
+    that finds more drift than MAX_DRIFT doubles it.
 
     Of several processes (`ranks`) each has the rows of its own items in V and `applied`. Of U it keeps some rows and of
-    U_inv and Q some columns up to date, those of `ranks.range`; folding and `join` do so for the rest.
+    U_inv and Q some columns up to date, those of `ranks.range`; `consolidate` and `join` do so for the rest.
     """
 
     V: Floats
@@ -65,7 +65,7 @@ class FactoredDecoder:
 
     @classmethod
     def from_weights(cls, W: Floats, ranks: Ranks = ALONE) -> Self:
-        """The decoder with these weights; W (I, D), the rows of this process's items, is taken over, not copied."""
+        """Return the decoder of W (I, D), the rows of this process's items, which is taken over, not copied."""
         n_items, D = W.shape
         identity = np.eye(D, dtype=W.dtype)
         decoder = cls(
@@ -79,12 +79,12 @@ class FactoredDecoder:
             overlaps=np.zeros((MAX_PENDING, MAX_PENDING), W.dtype),
             ranks=ranks,
         )
-        decoder.fold()
+        decoder.consolidate()
         decoder.drift, decoder.haste = 0.0, 1  # there was no Q before
         return decoder
 
-    def fold(self) -> None:
-        """V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV: the same W, with U well conditioned and Q free of drift."""
+    def consolidate(self) -> None:
+        """Set V ← V U, U ← I, U⁻¹ ← I, Q ← VᵀV: the same W, with U well conditioned and Q free of drift."""
         self._catch_up()
         self.join()
         before = self.Q.copy()
@@ -106,25 +106,25 @@ class FactoredDecoder:
         self.U_inv[:] = self.U
 
     def join(self) -> None:
-        """Brings U, U_inv and Q up to date, of which each process has a part."""
+        """Bring U, U_inv and Q up to date, of which each process has a part."""
         self.ranks.join_rows(self.U)
         for matrix in (self.U_inv, self.Q):
             self.ranks.join_rows(matrix.T)
 
     def weights(self) -> Floats:
-        """W, (I, D): the folded V itself, not a copy; of several processes, the rows of this one's items."""
-        self.fold()
+        """Return W (I, D), which is V after consolidation and no copy; of several processes, this one's rows."""
+        self.consolidate()
         return self.V
 
     def condition(self) -> None:
-        """Rescales the directions along which U has become small; folds when too many rescalings are pending."""
+        """Rescale the directions along which U has become small; consolidate where too many rescalings are pending."""
         self.join()
         while True:
             x, smallest = self._smallest_direction()
             if not smallest <= SMALLEST_SINGULAR_VALUE:  # NaN too: the next loss will tell
                 return
             if self.pending == MAX_PENDING:
-                self.fold()
+                self.consolidate()
                 return
             c = smallest - 1
             self.U += np.outer(x, (1 / smallest - 1) * (x @ self.U))
@@ -137,7 +137,7 @@ class FactoredDecoder:
             self.pending += 1
 
     def _smallest_direction(self) -> tuple[Floats, np.floating[Any]]:
-        """`smallest_direction`, the same in all processes."""
+        """Return `smallest_direction`, the same in all processes."""
         found = np.append(*smallest_direction(self.U_inv))
         self.ranks.agree(found)
         return found[:-1], found[-1]
@@ -151,9 +151,10 @@ class FactoredDecoder:
 def smallest_direction(
     U_inv: Floats,
 ) -> tuple[Floats, np.floating[Any]]:
-    """About the left singular vector of U with the smallest singular value, and that value, by power iteration.
+    """Return an estimate of the left singular vector of U of the smallest singular value, and that value.
 
-    U_inv (D, D) → ((D,) unit vector x, ‖x U‖ ≈ 1/‖U⁻¹x‖). An inexact x is still a valid direction to rescale.
+    By power iteration: U_inv (D, D) → ((D,) unit vector x, ‖x U‖ ≈ 1/‖U⁻¹x‖). An inexact x is still a valid
+    direction to rescale.
     """
     x = np.zeros(len(U_inv), U_inv.dtype)
     x[np.argmax(np.einsum("ij,ij->j", U_inv, U_inv))] = 1
@@ -168,7 +169,7 @@ def smallest_direction(
 def catch_up_rows(
     V: Floats, applied: Ints, directions: Floats, factors: Floats, overlaps: Floats, pending: int
 ) -> None:
-    """Applies to each row of V the rescalings it has not seen."""
+    """Apply to each row of V the rescalings it has not seen."""
     missed = np.empty(len(factors), V.dtype)
     for j in range(V.shape[0]):
         if applied[j] < pending:

@@ -26,33 +26,36 @@ The death of a process is noticed at once, by its connections; this is for a mac
 class Group(Ranks):
     """One of several processes, connected to the others by gloo; the group is its own, not torch's default one.
 
-    Every method but `rank`, `size` and `count` has to be called by all of them, in the same order. Each raises
-    RankLostError when another process has gone or says nothing for `MINUTES`.
+    All processes have to call every method but `rank`, `size` and `count`, in the same order. Each raises
+    RankLostError where another process has gone or says nothing for `MINUTES`.
     """
 
     def __init__(self, store: Store, rank: int, size: int, minutes: float = MINUTES) -> None:
-        """Waits for the others. `store` is one that all of them reach."""
+        """Wait for the others, which meet at `store`."""
         self.rank, self.size = rank, size
         with _lost():
             self._group: Any = ProcessGroupGloo(store, rank, size, timedelta(minutes=minutes))
 
     def close(self) -> None:
-        """Closes the connections, so that who waits for this process learns that it has gone. It is the last call."""
+        """Close the connections, so that who waits for this process learns that it has gone. It is the last call."""
         self._group = None  # gloo closes them with its object, and not at its `abort`
 
     def sum(self, array: NDArray[Any]) -> None:
+        """Replace an array by its sum over the processes."""
         with _lost():
             self._group.allreduce([torch.from_numpy(array)]).wait()
 
     def agree(self, array: NDArray[Any]) -> None:
+        """Replace an array by that of process 0."""
         with _lost():
             self._group.broadcast(torch.from_numpy(array), 0).wait()
 
     def join_rows(self, matrix: NDArray[Any]) -> None:
+        """Bring all rows of a small matrix up to date."""
         matrix[...] = self.join_columns(matrix[self.range(len(matrix))].T, len(matrix)).T
 
     def join_columns(self, mine: NDArray[Any], width: int) -> NDArray[Any]:
-        """All columns (n, width) of a matrix of which each process has those that `range` says, (n, w)."""
+        """Return all columns (n, width) of a matrix of which each process has those that `range` says, (n, w)."""
         most = -(-width // self.size)
         padded = np.zeros((len(mine), most), mine.dtype)
         padded[:, : mine.shape[1]] = mine
@@ -64,6 +67,7 @@ class Group(Ranks):
         return np.concatenate([part[:, :w] for part, w in zip(parts, widths, strict=True)], axis=1)
 
     def gather(self, mine: NDArray[Any], n_items: int) -> NDArray[Any]:
+        """Return the rows of all items, at process 0 alone."""
         if self.rank > 0:
             for first in range(0, len(mine), ROWS):
                 self._send(mine[first : first + ROWS], 0)
@@ -79,6 +83,7 @@ class Group(Ranks):
         return every
 
     def scatter(self, every: NDArray[Any] | None, mine: NDArray[Any]) -> None:
+        """Fill `mine` with this process's rows of process 0's `every`."""
         if self.rank > 0:
             for first in range(0, len(mine), ROWS):
                 self._receive(mine[first : first + ROWS], 0)
@@ -90,14 +95,14 @@ class Group(Ranks):
                     self._send(rows[first : first + ROWS], other)
 
     def tell(self, word: str, **values: Any) -> None:
-        """Process 0 tells the others a word, and JSON values with it."""
+        """Tell the others, from process 0, a word and JSON values with it."""
         text = np.frombuffer(json.dumps([word, values]).encode(), np.uint8).copy()
         length = np.array([len(text)])
         self.agree(length)
         self.agree(text)
 
     def hear(self) -> tuple[str, dict[str, Any]]:
-        """Waits for what process 0 tells."""
+        """Wait for what process 0 tells."""
         length = np.zeros(1, np.int64)
         self.agree(length)
         text = np.empty(int(length[0]), np.uint8)
@@ -106,13 +111,13 @@ class Group(Ranks):
         return word, values
 
     def hand_over(self, array: NDArray[Any], to: int) -> None:
-        """Sends a flat array of numbers to a process, which calls `take_over`."""
+        """Send a flat array of numbers to a process, which calls `take_over`."""
         self._send(np.array([len(array)]), to)
         for first in range(0, len(array), PIECE):
             self._send(array[first : first + PIECE], to)
 
     def take_over(self, dtype: type[np.integer[Any]]) -> NDArray[Any]:
-        """The array that process 0 hands over."""
+        """Return the array that process 0 hands over."""
         length = np.zeros(1, np.int64)
         self._receive(length, 0)
         array = np.empty(int(length[0]), dtype)
@@ -135,15 +140,18 @@ class Columns(Split):
     alone = False
 
     def __init__(self, group: Group, width: int) -> None:
+        """Take this process's columns of matrices of `width`."""
         self._group, self._width = group, width
         self.columns = group.range(width)
 
     def join(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Return all columns of matrices of which each process has its own."""
         stacked = torch.cat(parts).numpy()  # one round for all of them
         joined = torch.from_numpy(self._group.join_columns(stacked, self._width))
         return torch.split(joined, [len(part) for part in parts])
 
     def products(self, RV: Tensor, UH: Tensor, HQ: Tensor, H: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
+        """Return RW in this process's columns and HQHᵀ + 2 RWHᵀ."""
         # RW = Σ_c RV_c U_c and RWHᵀ = RV(HUᵀ)ᵀ = Σ_c RV_c UH_cᵀ over the processes' columns c
         RV = RV[:, self.columns]
         N = torch.addmm(HQ @ H[:, self.columns].T, RV, UH.T, alpha=2)
@@ -158,7 +166,7 @@ PIECE = 2**24
 
 @contextmanager
 def _lost() -> Iterator[None]:
-    """Turns what torch raises when a connection breaks into one of our own errors."""
+    """Turn what torch raises when a connection breaks into one of our own errors."""
     try:
         yield
     except RuntimeError as error:

@@ -22,7 +22,7 @@ class ExactHead:
         ℓ = Σ_j (o_j − x_j)² + Σ_{j stored} (a_j − 1)(o_j − x_j)²,     a_j = purchase_weight · batch.weights_j,
 
     and the step W ← W − lr/‖h‖² · ½ ∂ℓ/∂W, which changes all I rows, is made on the factors of W = V U (see
-    `block_math` and `decoder`; arXiv:1412.7091). lr · a below 2 for all entries, or steps enlarge the errors.
+    `steps` and `decoder`; arXiv:1412.7091). lr · a below 2 for all entries, or steps enlarge the errors.
     """
 
     def __init__(
@@ -38,14 +38,18 @@ class ExactHead:
         device: "str | torch.device" = "cpu",
         rng: np.random.Generator,
     ) -> None:
-        """`n_items` (I) outputs of codes of `size` (D) numbers.
+        """Begin with small random weights.
 
-        learning_rate    lr in (0, 1), the step normalised by ‖h‖²
-        purchase_weight  α ≥ 1
-        fold_every       users between two folds of U into V, at most
-        decoder_scale    standard deviation of the first weights, times √D; the first bias is 0
-        dtype            "float32" or "float64"
-        rng              of the first weights, drawn on the host whatever the device
+        Args:
+            n_items: outputs, I.
+            size: numbers in a code, D.
+            learning_rate: lr in (0, 1), the step normalised by ‖h‖².
+            purchase_weight: α ≥ 1.
+            fold_every: most users between two consolidations of U into V.
+            decoder_scale: standard deviation of the first weights, times √D; the first bias is 0.
+            dtype: "float32" or "float64".
+            device: of torch.
+            rng: of the first weights, drawn on the host whatever the device.
         """
         self.learning_rate, self.purchase_weight = learning_rate, purchase_weight
         W = np.zeros((n_items, size + 1), np.dtype(dtype))
@@ -56,7 +60,7 @@ class ExactHead:
         self._rows = rows(W, fold_every, device)
 
     def step(self, H: Tensor, batch: Batch, rate: float = 1.0) -> tuple[Tensor, Tensor]:
-        """One step for each of the users with codes H (B, D), in order, with the learning rate times `rate`.
+        """Take one step for each of the users with codes H (B, D), in order, with the learning rate times `rate`.
 
         H holds no constant and no graph. Returns the sum of their losses, 0-d, and its gradient at H, (B, D): a user's
         loss and gradient are those of the layer after the steps of the users before.
@@ -86,18 +90,22 @@ class ExactHead:
         return loss, 2 * gradient[:, :-1]
 
     def weights(self) -> tuple[Floats, Floats]:
-        """W (I, D) and the bias (I,), copied to the host, in the dtype of the layer."""
+        """Return W (I, D) and the bias (I,), copied to the host, in the dtype of the layer."""
         W = self._rows.weights()
         return W[:, :-1].copy(), W[:, -1].copy()
 
     def take_drift(self) -> float:
-        """The largest relative error of Q = WᵀW, which is kept beside W, that was found since this was last asked."""
+        """Return the largest relative error of Q = WᵀW found since the last call."""
         return self._rows.take_drift()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that steps change, by name; `restore` of it goes on with the same bits."""
+        """Return everything that steps change, by name; `restore` of it goes on with the same bits."""
         return self._rows.state()
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave. Raises CheckpointError when it counts rescalings that there are not."""
+        """Restore what `state` returned.
+
+        Raises:
+            CheckpointError: it counts rescalings that do not exist.
+        """
         self._rows.restore(state)

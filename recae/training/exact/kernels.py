@@ -2,8 +2,8 @@
 
 Notation follows Vincent, de Brébisson and Bouthillier (2015), "Efficient exact gradient update for training deep
 networks with very large sparse targets", arXiv:1412.7091. The decoder is W = V U; Q = WᵀW. A step changes U, U⁻¹ and
-Q by matrices of rank one or two; the last few are kept as rows of short histories and applied together, so that a step
-reads the three D×D matrices and does not write them:
+Q by matrices of rank one or two. The latest of these are held as rows of short histories and applied together, so that
+a step reads the three D×D matrices and does not write them:
 
     U   = U₀   − Σ η_s u_s h_sᵀ
     U⁻¹ = U⁻¹₀ + Σ η_s h_s y_sᵀ
@@ -24,7 +24,7 @@ ROWS = 16
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def dot(x: Floats, y: Floats) -> Any:
-    """x·y."""
+    """Return x·y."""
     total = x[0] * y[0]
     for i in range(1, x.shape[0]):
         total += x[i] * y[i]
@@ -33,14 +33,14 @@ def dot(x: Floats, y: Floats) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def add_scaled(y: Floats, a: Any, x: Floats) -> None:
-    """y ← y + a x."""
+    """Set y ← y + a x."""
     for i in range(y.shape[0]):
         y[i] += a * x[i]
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def rows_times(M: Floats, x: Floats, out: Floats) -> None:
-    """out ← M x, four rows at a time, so that x is read from memory a quarter as often."""
+    """Set out ← M x, four rows at a time, so that x is read from memory a quarter as often."""
     n, D = M.shape
     whole = n - n % 4
     zero = x[0] - x[0]
@@ -58,7 +58,7 @@ def rows_times(M: Floats, x: Floats, out: Floats) -> None:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def add_times_rows(x: Floats, M: Floats, n: int, out: Floats) -> None:
-    """out ← out + Σ_{i<n} x_i M_i, four rows at a time, so that `out` is written a quarter as often."""
+    """Set out ← out + Σ_{i<n} x_i M_i, four rows at a time, so that `out` is written a quarter as often."""
     D = out.shape[0]
     whole = n - n % 4
     for i in range(0, whole, 4):
@@ -71,7 +71,7 @@ def add_times_rows(x: Floats, M: Floats, n: int, out: Floats) -> None:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def add_outer(A: Floats, a: Any, L: Floats, R: Floats, n: int) -> None:
-    """A ← A + a Σ_{s<n} L_s R_sᵀ, eight terms at a time: for so thin a product, twice as fast as BLAS."""
+    """Set A ← A + a Σ_{s<n} L_s R_sᵀ, eight terms at a time: for so thin a product, twice as fast as BLAS."""
     D = A.shape[0]
     whole = n - n % 8
     for s in range(0, whole, 8):
@@ -95,7 +95,7 @@ def add_outer(A: Floats, a: Any, L: Floats, R: Floats, n: int) -> None:
 def catch_up(
     row: Floats, first: int, last: int, X: Floats, factors: Floats, overlaps: Floats, missed: Floats
 ) -> None:
-    """row ← row Π (I + c_s x_s x_sᵀ) for s in first … last − 1, with rows x_s of X and `overlaps` X Xᵀ.
+    """Set row ← row Π (I + c_s x_s x_sᵀ) for s in first … last − 1, with rows x_s of X and `overlaps` X Xᵀ.
 
     The products of the row with all x_s come first, at the speed of a matrix; what each factor of the product changes
     for those behind it follows from the overlaps. `missed` is for use in between.
@@ -122,7 +122,7 @@ def apply_history(
     hist_y: Floats,
     hist_a: Floats,
 ) -> None:
-    """Applies the `n` rank-one updates of the histories to U, U⁻¹ and Q; `scaled` holds η_s h_s."""
+    """Apply the `n` rank-one updates of the histories to U, U⁻¹ and Q; `scaled` holds η_s h_s."""
     one = U.dtype.type(1)
     add_outer(U, -one, hist_u, scaled, n)
     add_outer(U_inv, one, scaled, hist_y, n)
@@ -135,8 +135,8 @@ def train_users(
     users: Ints,
     indptr: Ints,
     indices: Ints,
-    kept: NDArray[np.bool_],
-    weights: Floats | None,
+    visible: NDArray[np.bool_],
+    confidence: Floats | None,
     V: Floats,
     applied: Ints,
     directions: Floats,
@@ -158,16 +158,34 @@ def train_users(
     power: Any,
     epsilon: Any,
 ) -> float:
-    """One step of SGD for each of `users`, in order; returns the sum of their losses.
+    """Take one step of SGD for each of `users`, in order; return the sum of their losses.
 
-    users     (n,) int64 rows of the pattern (`indptr`, `indices`)
-    kept      bool, one for each purchase of `users` in order: what input dropout left
-    weights   (nnz,) factors on α, one for each purchase of the pattern; None: 1, a compilation of its own
-    V         (I, D) decoder factor, U, U_inv, Q (D, D): updated in place, W = V U, Q = WᵀW
-    applied   (I,) how many of the `pending` rescalings I + factor · direction directionᵀ a row of V has seen
-    E, b      (I, d), (d,) encoder weights and bias; acc (I,), acc_b (1,) their accumulated squared gradient norms
-    K         length of the histories
-    keep      1 − dropout
+    Args:
+        users: (n,) int64 rows of the pattern (`indptr`, `indices`).
+        indptr: (U + 1,) where each row of the pattern begins.
+        indices: (nnz,) its items.
+        visible: bool, one for each purchase of `users` in order: what input dropout left.
+        confidence: (nnz,) factors on α, one for each purchase of the pattern; None: 1, a compilation of its own.
+        V: (I, D) decoder factor, updated in place; W = V U.
+        applied: (I,) how many of the `pending` rescalings I + factor · direction directionᵀ a row of V has seen.
+        directions: of the rescalings, (·, D).
+        factors: of the rescalings.
+        overlaps: directions directionsᵀ.
+        pending: number of rescalings.
+        U: (D, D) decoder factor, updated in place, like the next two.
+        U_inv: its inverse.
+        Q: WᵀW.
+        E: (I, d) encoder weights.
+        b: (d,) encoder bias.
+        acc: (I,) accumulated squared gradient norms of `E`.
+        acc_b: (1,) those of `b`.
+        K: length of the histories.
+        lr: learning rate of the decoder, the step normalised by ‖h‖².
+        encoder_lr: learning rate of the encoder.
+        alpha: α, the weight of a purchase.
+        keep: 1 − dropout.
+        power: of the history's length by which its sum is divided.
+        epsilon: of AdaGrad.
     """
     D = U.shape[0]
     d = E.shape[1]
@@ -203,13 +221,13 @@ def train_users(
         m = last - first
 
         # encode: z = b + Σ E_j / m^power, h = (2σ(z) − 1, 1); what dropout left stands for all m
-        n_kept = 0
+        n_visible = 0
         for p in range(m):
-            n_kept += kept[position + p]
-        scale = one / (keep * (dtype.type(max(n_kept, 1)) / keep) ** power)
+            n_visible += visible[position + p]
+        scale = one / (keep * (dtype.type(max(n_visible, 1)) / keep) ** power)
         z[:] = b
         for p in range(m):
-            if kept[position + p]:
+            if visible[position + p]:
                 add_scaled(z, scale, E[indices[first + p]])
         for k in range(d):
             h[k] = two / (one + np.exp(-z[k])) - one
@@ -218,11 +236,11 @@ def train_users(
         eta = lr / norm2
 
         # U h, Q h and hᵀU⁻¹, each the last applied matrix plus what the histories hold
-        # the rows of the next user come from memory meanwhile, a few at a time: the processor can wait for no more
+        # the rows of the next user come from memory meanwhile, in small portions: the processor can wait for no more
         start, stop = last, last
         if step + 1 < users.shape[0]:
             start, stop = indptr[users[step + 1]], indptr[users[step + 1] + 1]
-        seen = kept[position + m :]
+        seen = visible[position + m :]
         each = (stop - start) * ROWS // (2 * D) + 1
         fetched = start
         for i in range(0, D, ROWS):
@@ -258,10 +276,10 @@ def train_users(
                 catch_up(row, applied[j], pending, directions, factors, overlaps, missed)
                 applied[j] = pending
             o = dot(row, u)
-            if weights is None:  # noqa: SIM108  # as a statement it is left out of the compilation without weights
+            if confidence is None:  # noqa: SIM108  # a statement is left out of the compilation without confidence
                 excess = alpha - one
             else:
-                excess = alpha * weights[first + p] - one
+                excess = alpha * confidence[first + p] - one
             r = excess * (o - one) - one
             residual[p] = r
             norm_r += r * r
@@ -297,10 +315,10 @@ def train_users(
             apply_history(U, U_inv, Q, n, H, hist_u, hist_y, hist_a)
             n = 0
 
-        # encoder: only the kept purchases' rows move, each by its own accumulated gradient (row-wise AdaGrad)
+        # encoder: only the rows of visible purchases move, each by its own accumulated gradient (row-wise AdaGrad)
         g2 = g2 / dtype.type(d)
         for p in range(m):
-            if kept[position + p]:
+            if visible[position + p]:
                 j = indices[first + p]
                 acc[j] += scale * scale * g2
                 add_scaled(E[j], -encoder_lr * scale / (np.sqrt(acc[j]) + epsilon), g)

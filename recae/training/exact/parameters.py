@@ -20,7 +20,7 @@ PASSES = 2
 """Multiplications with AᵀA after the first; each makes the randomised directions sharper."""
 
 SPARE = 16
-"""Directions found beyond those kept, which sharpens the last of them (Halko, Martinsson and Tropp 2011)."""
+"""Directions found beyond those used, which sharpens the last of them (Halko, Martinsson and Tropp 2011)."""
 
 DEVIATION = 0.25
 """Standard deviation of the first pre-activations for an encoder_scale of 1: well within the linear part of σ."""
@@ -29,10 +29,10 @@ DEVIATION = 0.25
 def first_encoder(
     matrix: sp.csr_matrix, config: ResolvedConfig, rng: np.random.Generator
 ) -> NDArray[np.floating[Any]]:
-    """The encoder's first weights (I, d), in the configuration's dtype, for the pattern `matrix` (U, I).
+    """Return the encoder's first weights (I, d), in the configuration's dtype, for the pattern `matrix` (U, I).
 
     "random": independent and normal. "svd": with A = D_u^−½ X D_i^−½, where D_u and D_i hold the numbers of purchases
-    of each user and item, and its leading right singular vectors v_k and values s_k, column k is D_i^−½ v_k / s_k up to
+    of each user and item, and its first right singular vectors v_k and values s_k, column k is D_i^−½ v_k / s_k up to
     one factor for all, so that the pre-activations begin uncorrelated and of one deviation over the users. What a
     matrix of low rank lacks in directions is random.
     """
@@ -47,23 +47,23 @@ def first_encoder(
     if len(users) > USERS_AT_MOST:
         sample = sp.csr_matrix(matrix[np.sort(rng.permutation(users)[:USERS_AT_MOST])])
     directions, values, by_item = _directions(sample, d, rng)
-    kept = int((values > 1e-5 * values[:1].sum()).sum())
-    found = directions[:, :kept] / values[:kept]
+    rank = int((values > 1e-5 * values[:1].sum()).sum())
+    found = directions[:, :rank] / values[:rank]
     found *= by_item[:, None]
     lengths = np.maximum(np.diff(sample.indptr), 1).astype(np.float64)
     scaled = sp.csr_matrix(sp.diags_array((lengths**-config.input_power).astype(np.float32)) @ sample)
-    deviation = float((scaled @ found).std()) if kept else 0.0
+    deviation = float((scaled @ found).std()) if rank else 0.0
     if deviation > 0:
         found *= config.encoder_scale * DEVIATION / deviation
     weights = np.empty((n_items, d), dtype=dtype)
-    weights[:, :kept] = found
-    size = float(np.sqrt(np.mean(found**2))) if kept else config.encoder_scale / np.sqrt(d)
-    weights[:, kept:] = size * rng.standard_normal((n_items, d - kept), dtype=dtype)
+    weights[:, :rank] = found
+    size = float(np.sqrt(np.mean(found**2))) if rank else config.encoder_scale / np.sqrt(d)
+    weights[:, rank:] = size * rng.standard_normal((n_items, d - rank), dtype=dtype)
     return weights
 
 
 def start_memory(config: ResolvedConfig, n_users: int, n_items: int) -> int:
-    """Bytes that `first_encoder` takes beside the encoder, about, while the decoder is not there yet."""
+    """Return about how many bytes `first_encoder` takes beside the encoder, before there is a decoder."""
     if config.encoder_start == "random":
         return 0
     return 4 * (config.factors + SPARE) * (2 * n_items + 2 * min(n_users, USERS_AT_MOST))
@@ -72,8 +72,10 @@ def start_memory(config: ResolvedConfig, n_users: int, n_items: int) -> int:
 def _directions(
     matrix: sp.csr_matrix, d: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """v (I, k) and s (k,) of the normalised matrix for the k ≤ d largest s, and D_i^−½ (I,), by randomised subspace
-    iteration (Halko, Martinsson and Tropp 2011, arXiv:0909.4061)."""
+    """Return v (I, k) and s (k,) of the normalised matrix for the k ≤ d largest s, and D_i^−½ (I,).
+
+    By randomised subspace iteration (Halko, Martinsson and Tropp 2011, arXiv:0909.4061).
+    """
     by_user = np.maximum(np.diff(matrix.indptr), 1).astype(np.float32) ** np.float32(-0.5)
     owners = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
     by_item = owners.astype(np.float32) ** np.float32(-0.5)
@@ -107,12 +109,12 @@ class Parameters:
     ranks: Ranks = ALONE
 
     def collect(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """Encoder (I, d) and decoder (I, D) with its bias as the last column, in full."""
+        """Return encoder (I, d) and decoder (I, D) with its bias as the last column, in full."""
         encoder = self.ranks.gather(self.encoder, self.n_items)
         return encoder, self.ranks.gather(self.decoder.weights(), self.n_items)
 
     def model(self, config: ResolvedConfig) -> SigmoidAutoencoder:
-        """The model with these parameters, copied, in float32."""
+        """Return the model with these parameters, copied, in float32."""
         encoder, weights = self.collect()
         return SigmoidAutoencoder(
             encoder=encoder.astype(np.float32),
@@ -124,13 +126,13 @@ class Parameters:
         )
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name, of one process not copied, and the number of pending rescalings."""
+        """Return all arrays by name, of one process not copied, and the number of pending rescalings."""
         self.decoder.join()
         rows = {name: self.ranks.gather(array, self.n_items) for name, array in self._rows().items()}
         return {**rows, **self._dense(), **self._counts()}
 
     def check(self, state: dict[str, NDArray[Any]]) -> None:
-        """Raises CheckpointError when a state counts rescalings that there are not."""
+        """Raise CheckpointError where a state counts rescalings that do not exist."""
         pending, applied = int(state["pending"][0]), state["applied"]
         if (
             not 0 <= pending <= len(self.decoder.factors)
@@ -142,7 +144,7 @@ class Parameters:
             )
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave, which process 0 alone needs to have; CheckpointError as `check`."""
+        """Restore what `state` returned, which process 0 alone needs to have; CheckpointError as `check`."""
         if state:
             self.check(state)
         for name, rows in self._rows().items():
@@ -156,7 +158,7 @@ class Parameters:
         self.decoder.drift = float(counts["drift"][0])
 
     def _rows(self) -> dict[str, NDArray[Any]]:
-        """What there is for each item."""
+        """Return what there is for each item."""
         decoder = self.decoder
         return {
             "encoder": self.encoder,
@@ -187,13 +189,13 @@ class Parameters:
         }
 
     def take_drift(self) -> float:
-        """The largest drift of Q that a fold found since this was last asked."""
+        """Return the largest drift of Q found since the last call."""
         drift, self.decoder.drift = self.decoder.drift, 0.0
         return drift
 
 
 def first_parameters(matrix: sp.csr_matrix, config: ResolvedConfig, ranks: Ranks = ALONE) -> Parameters:
-    """The encoder as `first_encoder` begins it, a small random decoder, zero biases.
+    """Return the encoder as `first_encoder` begins it, a small random decoder, zero biases.
 
     Of several processes each makes the rows of its own items, the same ones as a process by itself would; `matrix`
     (U, I) has to hold the purchases in process 0 alone, whose shape is enough elsewhere.
@@ -225,7 +227,7 @@ def first_parameters(matrix: sp.csr_matrix, config: ResolvedConfig, ranks: Ranks
 
 
 def _agreed(rng: np.random.Generator, ranks: Ranks) -> np.random.Generator:
-    """A generator that goes on where process 0's stands."""
+    """Return a generator that goes on where process 0's stands."""
     state: dict[str, Any] = dict(rng.bit_generator.state)
     mask = 2**64 - 1
     inner = state["state"]

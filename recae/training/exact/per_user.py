@@ -1,4 +1,4 @@
-"""Per-user SGD of the sigmoid autoencoder on the CPU: one exact step a customer."""
+"""Per-user SGD of the sigmoid autoencoder on the CPU: one exact step a user."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from recae.training.exact.parameters import first_parameters
 from recae.training.trainer import SigmoidTrainer, largest_of
 
 HISTORY_LENGTH = 8
-"""Rank-one updates kept before they are applied as one matrix product."""
+"""Rank-one updates held before they are applied as one matrix product."""
 
 ADAGRAD_EPSILON = 1e-8
 
@@ -22,39 +22,45 @@ class PerUserTrainer(SigmoidTrainer):
     """One step for every user, exact, at a cost without the number of items in it."""
 
     def __init__(
-        self, matrix: sp.csr_matrix, config: SigmoidConfig, weights: NDArray[np.float32] | None = None
+        self, matrix: sp.csr_matrix, config: SigmoidConfig, confidence: NDArray[np.float32] | None = None
     ) -> None:
-        """`matrix` (U, I) is the CSR pattern of purchases, `weights` (nnz,) what each weighs, in its order; None: 1.
+        """Begin with fresh parameters.
 
-        Raises TrainingError when it holds none.
+        Args:
+            matrix: CSR pattern (U, I) of purchases.
+            config: the settings.
+            confidence: (nnz,) how much each purchase counts, in the matrix's order; None: 1.
+
+        Raises:
+            TrainingError: there is no purchase.
         """
-        config = resolve(config, matrix, largest_of(weights))
+        config = resolve(config, matrix, largest_of(confidence))
         # A step shrinks U by 1 − learning_rate along the code. Even if all codes were one and the same, U shrinks less
         # than a hundredfold between two looks at it, e⁻⁴ = 1/55, unless a single step does.
         block = int(np.clip(-4 / np.log1p(-config.learning_rate), 1, 500))
         super().__init__(matrix, config, min(block, config.fold_every))
         self.parameters = first_parameters(matrix, config)
-        self._since_fold = 0
-        self._weights = None if weights is None else weights.astype(config.dtype)
+        self._since_consolidation = 0
+        self._confidence = None if confidence is None else confidence.astype(config.dtype)
 
     def model(self) -> SigmoidAutoencoder:
-        """The model as trained so far."""
+        """Return the model as trained so far."""
         return self.parameters.model(self.config)
 
     def take_drift(self) -> float:
-        """The largest drift of Q that a fold found since this was last asked."""
+        """Return the largest drift of Q found since the last call."""
         return self.parameters.take_drift()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters and how long ago the last fold was."""
-        return {**self.parameters.state(), "since_fold": np.array([self._since_fold])}
+        """Return the parameters and the number of users since the last consolidation."""
+        return {**self.parameters.state(), "since_fold": np.array([self._since_consolidation])}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Restore what `state` returned."""
         self.parameters.restore(state)
-        self._since_fold = int(state["since_fold"][0])
+        self._since_consolidation = int(state["since_fold"][0])
 
-    def _steps(self, users: NDArray[np.int64], kept: NDArray[np.bool_], rate: float) -> float:
+    def _steps(self, users: NDArray[np.int64], visible: NDArray[np.bool_], rate: float) -> float:
         matrix, config, parameters = self.matrix, self.config, self.parameters
         decoder = parameters.decoder
         dtype = np.dtype(config.dtype).type
@@ -62,8 +68,8 @@ class PerUserTrainer(SigmoidTrainer):
             users,
             matrix.indptr,
             matrix.indices,
-            kept,
-            self._weights,
+            visible,
+            self._confidence,
             decoder.V,
             decoder.applied,
             decoder.directions,
@@ -85,10 +91,10 @@ class PerUserTrainer(SigmoidTrainer):
             dtype(config.input_power),
             dtype(ADAGRAD_EPSILON),
         )
-        self._since_fold += len(users)
-        if self._since_fold * decoder.haste >= config.fold_every:
-            decoder.fold()
-            self._since_fold = 0
+        self._since_consolidation += len(users)
+        if self._since_consolidation * decoder.haste >= config.fold_every:
+            decoder.consolidate()
+            self._since_consolidation = 0
         else:
             decoder.condition()
         return loss

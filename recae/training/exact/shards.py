@@ -20,9 +20,10 @@ Numbers = NDArray[np.integer[Any]]
 class Share:
     """The purchases of the items of one process, by user.
 
-    indptr  (U + 1,) where each user's begin
-    items   (n,) the items, by their number among the process's own
-    places  (n,) where in the user's whole history each stands; empty where the share is everything
+    Attributes:
+        indptr: (U + 1,) where each user's purchases begin.
+        items: (n,) the items, by their number among the process's own.
+        places: (n,) where in the user's whole history each stands; empty where the share is everything.
     """
 
     indptr: Numbers
@@ -34,8 +35,9 @@ class Share:
 class Outline:
     """What a process is told of the histories of all users and items: how long they are.
 
-    indptr  (U + 1,) where each user's history begins
-    shape   (U, I)
+    Attributes:
+        indptr: (U + 1,) where each user's history begins.
+        shape: (U, I).
     """
 
     indptr: Numbers
@@ -43,24 +45,24 @@ class Outline:
 
     @property
     def nnz(self) -> int:
-        """How many purchases there are."""
+        """Number of purchases."""
         return int(self.indptr[-1])
 
 
 def whole(matrix: sp.csr_matrix) -> Share:
-    """All purchases of the CSR pattern `matrix` (U, I), not copied: the share of a process by itself."""
+    """Return all purchases of the CSR pattern `matrix` (U, I), not copied: the share of a process by itself."""
     return Share(matrix.indptr, matrix.indices, np.empty(0, np.int32))
 
 
 def cut(matrix: sp.csr_matrix, rank: int, size: int) -> Share:
-    """The share of process `rank` of `size` in the CSR pattern `matrix` (U, I)."""
+    """Return the share of process `rank` of `size` in the CSR pattern `matrix` (U, I)."""
     if size == 1:
         return whole(matrix)
     return Share(*_cut(matrix.indptr, matrix.indices, rank, size))
 
 
 def deal(group: Group, matrix: sp.csr_matrix) -> None:
-    """Process 0 sends each other process the lengths of all histories and its share; `receive` takes them."""
+    """Send, from process 0, each other process the lengths of all histories and its share; `receive` takes them."""
     for other in range(1, group.size):
         share = cut(matrix, other, group.size)
         for array in (matrix.indptr.astype(np.int64), share.indptr, share.items, share.places):
@@ -68,7 +70,7 @@ def deal(group: Group, matrix: sp.csr_matrix) -> None:
 
 
 def receive(group: Group, n_items: int) -> tuple[Outline, Share]:
-    """What `deal` sends to this process."""
+    """Return what `deal` sends to this process."""
     indptr = group.take_over(np.int64)
     share = Share(group.take_over(np.int64), group.take_over(np.int32), group.take_over(np.int32))
     return Outline(indptr, (len(indptr) - 1, n_items)), share

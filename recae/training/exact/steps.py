@@ -1,4 +1,4 @@
-"""The exact steps of a block of users as a few matrix products, on any torch device.
+"""The exact steps of a block of users as matrix products, on any torch device.
 
 The codes of a block are computed together; its users then take their steps one after the other, as in per-user SGD:
 
@@ -60,21 +60,22 @@ class Dense:
 
 
 class Split:
-    """How several processes share the columns of the small matrices out among them; here one has them all.
+    """How several processes divide the columns of the small matrices among them; here one has them all.
 
-    columns  of U_inv and Q, and rows of U, that this process has
-    alone    whether that is all of them
+    Attributes:
+        columns: of U_inv and Q, and rows of U, that this process has.
+        alone: whether that is all of them.
     """
 
     columns: slice = slice(None)
     alone: bool = True
 
     def join(self, *parts: Tensor) -> tuple[Tensor, ...]:
-        """All columns (B, D) of matrices of which this process has its own."""
+        """Return all columns (B, D) of matrices of which this process has its own."""
         return parts
 
     def products(self, RV: Tensor, UH: Tensor, HQ: Tensor, H: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
-        """RW and HQHᵀ + 2 RWHᵀ, of RV and H (B, D) in full and UH, HQ, RW in this process's columns."""
+        """Return RW and HQHᵀ + 2 RWHᵀ, of RV and H (B, D) in full and UH, HQ, RW in this process's columns."""
         RW = RV @ U
         return RW, (HQ + 2 * RW) @ H.T
 
@@ -86,9 +87,10 @@ WHOLE = Split()
 class Sparse:
     """What the purchases of a block come to.
 
-    RV       (B, D) R V
-    RR       (B, B) RRᵀ
-    squares  (B,) Σ_{j∈S_b} (o_bj − 1)², o_b = W h_b before the step of b
+    Attributes:
+        RV: (B, D) R V.
+        RR: (B, B) RRᵀ.
+        squares: (B,) Σ_{j∈S_b} (o_bj − 1)², o_b = W h_b before the step of b.
     """
 
     RV: Tensor
@@ -97,20 +99,20 @@ class Sparse:
 
 
 class Both(Protocol):
-    """Calls two functions that do not depend on one another, at the same time where that helps."""
+    """Callable that runs two independent functions, at the same time where that helps."""
 
     def __call__(self, first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:
-        """What the two return."""
+        """Return the results of the two."""
         ...
 
 
 def in_turn(first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:
-    """Calls one function after the other."""
+    """Call one function after the other, and return their results."""
     return first(), second()
 
 
 def users_together(learning_rate: float, batch_size: int) -> int:
-    """How many users of a batch can take their steps in one product: (1 − lr)^B ≥ e^−MAX_SHRINK, and at least one."""
+    """Return how many users can take their steps in one product: (1 − lr)^B ≥ e^−MAX_SHRINK, at least one."""
     return max(1, min(batch_size, MAX_TOGETHER, int(MAX_SHRINK / -math.log1p(-learning_rate))))
 
 
@@ -124,13 +126,18 @@ def take_steps(
     both: "Both",
     split: Split = WHOLE,
 ) -> tuple[Tensor, Tensor]:
-    """The steps of the users with codes H (B, D), in order; returns the gradients at H, (B, D), and the loss, 0-d.
+    """Take the steps of the users with codes H (B, D), in order; return the gradients at H, (B, D), and the loss, 0-d.
 
-    residuals    (P (B, D), C (B, B)) → Sparse. The output of user b for item j is V_j·P_b − Σ_c C_bc r_cj over the
-                 earlier users c with this purchase; r = (α − 1)(o − 1) − 1.
-    update_rows  Z (B, D): V_j ← V_j − Σ_b r_bj Z_b for the block's purchases
-    both         calls two functions that do not depend on one another, at the same time where that helps
-    split        which part of the small matrices `dense` holds, and how to put parts together
+    Args:
+        H: codes (B, D).
+        learning_rate: lr, the step normalised by ‖h‖².
+        purchase_weight: α.
+        dense: the small matrices, updated in place.
+        residuals: (P (B, D), C (B, B)) → Sparse. The output of user b for item j is V_j·P_b − Σ_c C_bc r_cj over the
+            earlier users c with this purchase; r = (α − 1)(o − 1) − 1.
+        update_rows: Z (B, D): V_j ← V_j − Σ_b r_bj Z_b for the block's purchases.
+        both: calls two functions that do not depend on one another, at the same time where that helps.
+        split: which part of the small matrices `dense` holds, and how to put parts together.
 
     The gradient is that of half the loss. The loss is the sum over the users of the weighted squared errors.
     """
@@ -184,8 +191,10 @@ def take_steps(
 
 
 def _inverse(strictly_lower: Tensor) -> Tensor:
-    """(I + L)⁻¹ of a strictly lower triangular L (B, B)."""
-    if strictly_lower.device.type == "cpu":  # LAPACK's trtri is far faster than torch's solve on few threads
+    """Return (I + L)⁻¹ of a strictly lower triangular L (B, B)."""
+    if (
+        strictly_lower.device.type == "cpu"
+    ):  # LAPACK's trtri is far faster than torch's solve on one or two threads
         L = strictly_lower.numpy()
         trtri = lapack.strtri if L.dtype == np.float32 else lapack.dtrtri
         inverse, _ = trtri(L.T, lower=0, unitdiag=1)  # (Lᵀ in Fortran's order is L in C's)
@@ -209,32 +218,33 @@ class Rows(ABC):
 
     dense: Dense
 
-    def __init__(self, W: Floats, fold_every: int, device: torch.device) -> None:
-        self._fold_every = fold_every
-        self._since_fold, self._shrunk = 0, 0.0
+    def __init__(self, W: Floats, consolidate_every: int, device: torch.device) -> None:
+        """Take W (I, D + 1) and the most users between two consolidations."""
+        self._consolidate_every = consolidate_every
+        self._since_consolidation, self._shrunk = 0, 0.0
 
     @abstractmethod
     def of_purchases(
         self, items: Tensor, who: Tensor, offsets: Tensor, weights: Tensor, targets: Tensor
     ) -> Steps:
-        """What `take_steps` needs of the entries (n,) of some users: their residuals, and the update of their rows."""
+        """Return the residuals of the entries (n,) of some users and the update of their rows, for `take_steps`."""
 
     @abstractmethod
     def keep_conditioned(self, users: int, learning_rate: float) -> None:
-        """Before the steps of some users: folds, or rescales U, where U would become too small or Q drift too far."""
+        """Consolidate or rescale U before the steps of some users, where it would shrink or Q drift too far."""
 
     @abstractmethod
     def weights(self) -> Floats:
-        """W (I, D + 1) on the host."""
+        """Return W (I, D + 1) on the host."""
 
     @abstractmethod
     def take_drift(self) -> float:
-        """See `ExactHead.take_drift`."""
+        """Return the largest relative error of Q found since the last call."""
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
-        """See `ExactHead.state`."""
+        """Return all that steps change, by name."""
 
     @abstractmethod
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """See `ExactHead.restore`."""
+        """Restore what `state` returned."""
