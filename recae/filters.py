@@ -1,4 +1,4 @@
-"""`Filters`: which purchases count: of which period, without which items, of users and items with how many."""
+"""`Filters`: which purchases count, by period, excluded items, and minimums of users and items."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Filters:
     """Which purchases of a table count. Nothing is left out unless it is asked for.
 
     Excluded items and the period go by rows, before anything else is counted. The minimums come last, to a fixed point:
-    users of too few items and items of too few users are left out, again and again until nobody is left out any more
-    (`recae.cores`). They count distinct items and users, as the k-cores of the literature do, and not repeat purchases.
+    users and items below them are left out until all that remain reach them (`recae.kcore`). They count distinct items
+    and users, as the k-core of the literature does, and not repeat purchases.
 
     Attributes:
-        since: first moment that counts: ISO text, a date or a datetime; UTC unless it says otherwise. Held as text.
-        until: first moment that does not count any more, likewise. So ``until`` is what the cut of a split by time is.
+        since: first time that counts: ISO text, a date or a datetime; UTC unless it says otherwise. Held as text.
+        until: first time that no longer counts, likewise; the same as the cut of a split by time.
         min_user_purchases: distinct items that a user has at least.
         min_item_purchases: distinct users that an item has at least.
         exclude_items: ids of items whose purchases do not count. Held sorted, each once.
@@ -44,6 +44,7 @@ class Filters:
     exclude_items: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        """Check the values, and bring times and ids into one form."""
         for name in ("since", "until"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _in_words(_seconds(name, getattr(self, name))))
@@ -72,7 +73,7 @@ class Filters:
         object.__setattr__(self, "exclude_items", tuple(sorted(set(items))))
 
     def __bool__(self) -> bool:
-        """Whether anything is asked for."""
+        """Return whether anything is asked for."""
         return self.by_row or self.has_minimum
 
     @property
@@ -92,12 +93,12 @@ class Filters:
 
     @property
     def by_row(self) -> bool:
-        """Whether a row alone decides about some of it: the period and the excluded items."""
+        """Whether something is asked for that a row alone decides: the period or excluded items."""
         return self.by_time or bool(self.exclude_items)
 
     @property
     def has_minimum(self) -> bool:
-        """Whether users or items with little are left out."""
+        """Whether a minimum of users or items is asked for."""
         return self.min_user_purchases > 1 or self.min_item_purchases > 1
 
     def of_rows(self) -> Filters:
@@ -132,7 +133,7 @@ class Filters:
         return values
 
     def __str__(self) -> str:
-        """What is asked for, in words."""
+        """Return what is asked for, in words."""
         words = []
         if self.exclude_items:
             number = len(self.exclude_items)
@@ -149,7 +150,7 @@ class Filters:
 
 
 def _seconds(name: str, value: object) -> int:
-    """Return a moment in seconds since 1970-01-01 UTC."""
+    """Return a time in seconds since 1970-01-01 UTC."""
     if isinstance(value, str):
         try:
             value = dt.datetime.fromisoformat(value)
@@ -168,7 +169,7 @@ def _seconds(name: str, value: object) -> int:
 
 
 def _in_words(seconds: int) -> str:
-    """Return a moment as ISO text in UTC, the day alone at midnight."""
+    """Return a time as ISO text in UTC, the day alone at midnight."""
     try:
         moment = _EPOCH + dt.timedelta(seconds=seconds)
     except OverflowError:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recae.compiled import Ints
-from recae.cores import Core, core_of
 from recae.errors import ColumnError, DataError
 from recae.filters import Filters
 from recae.ids import IdMap, shown
@@ -18,6 +17,7 @@ from recae.ingest import report as why
 from recae.ingest.narrow import Column
 from recae.ingest.report import Settled
 from recae.interactions import NO_TIME, Events, Interactions
+from recae.kcore import Core, core_of
 
 FATES: Final = 1 + len(why.FILTERED)
 """Fates of a purchase: 0 if it counts, else 1 and the place of the reason in `FILTERED`."""

@@ -51,7 +51,7 @@ class ProtocolOptions:
                       None: as many as are tested ("strong", "next-basket"), or 10 %, at most 10,000. "time" holds
                       out a period instead of users, unless this is 0.
     min_user_purchases, min_item_purchases  items that users and users that items have before the cut at least, to a
-                      fixed point (`recae.cores`), to be learned from ("time"). The other protocols part what is left
+                      fixed point (`recae.kcore`), to be learned from ("time"). The other protocols part what is left
                       of all purchases: they are filtered while they are read (`recae.filters`).
     decay             what a purchase still weighs one basket later, in (0, 1], with `repeats`; None: the best of
                       `decay.DECAYS` for personal frequency on the validation users

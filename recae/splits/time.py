@@ -6,9 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.cores import core_of
 from recae.errors import ConfigError, DataError
 from recae.interactions import NO_TIME, Events
+from recae.kcore import core_of
 from recae.sparse import pattern
 from recae.splits.held_out import DECAY, VALIDATION_FRACTION, choose_decay
 from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task

@@ -1,4 +1,4 @@
-"""The core of purchases: what is left once users of few items and items of few users are left out, to a fixed point."""
+"""The k-core of purchases: what is left once short histories and rare items are left out, to a fixed point."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from recae.sparse import joined_ranges
 
-KEPT, FEW_ITEMS, FEW_USERS = range(3)
-"""What becomes of a purchase: it is kept, or left out with a user of too few items, or an item of too few users."""
+IN_CORE, SHORT_HISTORY, RARE_ITEM = range(3)
+"""Fates of a purchase: in the core, or left out with a user of too short a history, or with too rare an item."""
 
-_STEPS: Final = 3  # rounds told of; a chain of purchases may take as many as it is long
+_STEPS: Final = 3  # rounds reported; a chain of purchases may take as many as it is long
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class Core:
     """The core of a matrix of purchases.
 
     Attributes:
-        users: rows kept, int64 (n,), rising.
-        items: columns kept, int64 (m,), rising.
-        fates: of each stored entry, uint8 (nnz,): `KEPT`, `FEW_ITEMS` or `FEW_USERS`.
+        users: rows in the core, int64 (n,), rising.
+        items: columns in the core, int64 (m,), rising.
+        fates: of each stored entry, uint8 (nnz,): `IN_CORE`, `SHORT_HISTORY` or `RARE_ITEM`.
         steps: (users, items, purchases) left after each of the first rounds.
-        rounds: how many rounds left somebody out.
+        rounds: how many rounds left a user or an item out.
     """
 
     users: NDArray[np.int64]
@@ -46,7 +46,8 @@ def core_of(matrix: sp.csr_matrix, min_items: int, min_users: int) -> Core:
 
     Args:
         matrix: pattern of shape (users, items), without duplicates.
-        min_items, min_users: 1 at least: rows and columns without an entry are never part of it.
+        min_items: of a user, 1 at least: a row without an entry is never part of the core.
+        min_users: of an item, likewise.
     """
     n_users, n_items = matrix.shape
     fates = np.zeros(matrix.nnz, dtype=np.uint8)
@@ -56,25 +57,25 @@ def core_of(matrix: sp.csr_matrix, min_items: int, min_users: int) -> Core:
     by_column, starts = numbered.data, numbered.indptr  # places of the entries, column by column
     users, items = np.diff(matrix.indptr).astype(np.int64), np.diff(starts)
     least = max(min_items, 1), max(min_users, 1)
-    few_users, few_items = np.flatnonzero(users < least[0]), np.flatnonzero(items < least[1])
+    users_out, items_out = np.flatnonzero(users < least[0]), np.flatnonzero(items < least[1])
     users_in, items_in = np.ones(n_users, dtype=np.bool_), np.ones(n_items, dtype=np.bool_)
-    users_in[few_users] = False
-    items_in[few_items] = False
+    users_in[users_out] = False
+    items_in[items_out] = False
     steps: list[tuple[int, int, int]] = []
     rounds, left = 0, matrix.nnz
-    while few_users.size or few_items.size:
+    while users_out.size or items_out.size:
         before = left
-        entries = _places(matrix.indptr, few_users)
-        left -= _leave_out(entries, fates, FEW_ITEMS, items, columns)
-        few_items = np.union1d(few_items, _new(items, items_in, least[1], columns[entries]))
-        entries = by_column[_places(starts, few_items)]
-        left -= _leave_out(entries, fates, FEW_USERS, users, owners)
-        few_users = _new(users, users_in, least[0], owners[entries])
-        few_items = np.zeros(0, dtype=np.int64)
+        entries = _places(matrix.indptr, users_out)
+        left -= _leave_out(entries, fates, SHORT_HISTORY, items, columns)
+        items_out = np.union1d(items_out, _new(items, items_in, least[1], columns[entries]))
+        entries = by_column[_places(starts, items_out)]
+        left -= _leave_out(entries, fates, RARE_ITEM, users, owners)
+        users_out = _new(users, users_in, least[0], owners[entries])
+        items_out = np.zeros(0, dtype=np.int64)
         rounds += left < before
         if left < before and len(steps) < _STEPS:
-            # those who go in the next round are still there, unless nothing of them is
-            still = int(users_in.sum()) + int((users[few_users] > 0).sum())
+            # users left out in the next round still count, unless all their purchases are gone
+            still = int(users_in.sum()) + int((users[users_out] > 0).sum())
             steps.append((still, int(items_in.sum()), left))
     return Core(np.flatnonzero(users_in), np.flatnonzero(items_in), fates, tuple(steps), rounds)
 
@@ -93,8 +94,8 @@ def _leave_out(
     numbers: NDArray[np.int64],
     others: NDArray[np.int32],
 ) -> int:
-    """Mark entries that are still kept and take them off the `numbers` of the `others` they belong to; how many."""
-    gone = entries[fates[entries] == KEPT]
+    """Mark entries still in the core, and subtract them from the `numbers` of their `others`; return how many."""
+    gone = entries[fates[entries] == IN_CORE]
     fates[gone] = fate
     np.subtract.at(numbers, others[gone], 1)
     return int(gone.size)
@@ -103,7 +104,7 @@ def _leave_out(
 def _new(
     numbers: NDArray[np.int64], inside: NDArray[np.bool_], least: int, touched: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """Return which of those touched have become too few, and take them out."""
+    """Return which of those touched have fallen below `least`, and take them out."""
     found = np.unique(touched).astype(np.int64)
     found = found[inside[found] & (numbers[found] < least)]
     inside[found] = False

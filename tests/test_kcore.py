@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shops import peeled
 
-from recae.cores import FEW_ITEMS, FEW_USERS, KEPT, core_of
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
+from recae.kcore import IN_CORE, RARE_ITEM, SHORT_HISTORY, core_of
 
 Pairs = set[tuple[int, int]]
 
@@ -36,7 +36,7 @@ def test_the_core_is_what_peeling_in_any_order_leaves(
     assert core.users.tolist() == sorted({u for u, _ in left})
     assert core.items.tolist() == sorted({i for _, i in left})
     assert {
-        pair for pair, fate in zip(sorted(pairs), core.fates.tolist(), strict=True) if fate == KEPT
+        pair for pair, fate in zip(sorted(pairs), core.fates.tolist(), strict=True) if fate == IN_CORE
     } == left
     assert bool(core.rounds) == (left != pairs)
     if core.steps:
@@ -50,8 +50,8 @@ def test_who_left_a_purchase_out_first() -> None:
     pairs = {(0, 3), (1, 0), (1, 1), (2, 0), (2, 1), (3, 3), (3, 0)}
     core = core_of(matrix_of(pairs, 5, 4), 2, 2)
     fates = dict(zip(sorted(pairs), core.fates.tolist(), strict=True))
-    assert {pair for pair, fate in fates.items() if fate == FEW_ITEMS} == {(0, 3), (3, 0)}
-    assert {pair for pair, fate in fates.items() if fate == FEW_USERS} == {(3, 3)}
+    assert {pair for pair, fate in fates.items() if fate == SHORT_HISTORY} == {(0, 3), (3, 0)}
+    assert {pair for pair, fate in fates.items() if fate == RARE_ITEM} == {(3, 3)}
     assert (core.users.tolist(), core.items.tolist()) == ([1, 2], [0, 1])
     assert core.steps == ((3, 2, 5), (2, 2, 4))
     assert core.rounds == 2
@@ -62,7 +62,7 @@ def test_a_chain_takes_as_many_rounds_as_it_is_long() -> None:
     n = 2_000
     pairs = {(u, u) for u in range(n)} | {(u + 1, u) for u in range(n - 1)}
     core = core_of(matrix_of(pairs, n, n), 2, 2)
-    assert (core.users.size, core.items.size, (core.fates == KEPT).sum()) == (0, 0, 0)
+    assert (core.users.size, core.items.size, (core.fates == IN_CORE).sum()) == (0, 0, 0)
     assert core.rounds == n // 2
     ring = core_of(matrix_of(pairs | {(0, n - 1)}, n, n), 2, 2)
     assert (ring.users.size, ring.rounds, ring.steps) == (n, 0, ())
