@@ -121,7 +121,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     assert codes["cannot-train"].severity is Severity.PROBLEM
     assert "no purchase is left" in codes["cannot-train"].text
     assert codes["rows-returned"].severity is Severity.PROBLEM
-    assert (seen.figures, seen.outlook, seen.report, seen.repeat_share) == (None, None, None, None)
+    assert (seen.figures, seen.expectation, seen.report, seen.repeat_share) == (None, None, None, None)
     assert seen.exit_code() == 2
 
 
@@ -186,8 +186,8 @@ def test_the_sample_has_bots_and_no_problem() -> None:
     assert warning.text.startswith("20 users buy far more often")
     assert seen.report == report
     assert seen.dropped == report.dropped
-    assert seen.outlook is not None
-    assert (seen.outlook.word, seen.outlook.held_out) == ("much", 200)
+    assert seen.expectation is not None
+    assert (seen.expectation.word, seen.expectation.held_out) == ("much", 200)
 
 
 def test_a_pipe_gets_lines_of_cells() -> None:

@@ -52,8 +52,8 @@ def test_mixed_units(
     assert finding.rows == 7
     seen = examined(tmp_path, some(changed("timestamp", common), odd))
     assert seen.period == (None, None)
-    assert seen.outlook is not None
-    assert any("Without times to trust" in sentence for sentence in seen.outlook.sentences)
+    assert seen.expectation is not None
+    assert any("Without times to trust" in sentence for sentence in seen.expectation.sentences)
 
 
 def test_mixed_units_in_a_column_of_numbers(tmp_path: Path) -> None:

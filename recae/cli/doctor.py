@@ -37,9 +37,9 @@ def print_examination(found: Examination) -> None:
         headers = ["severity", "code", "column", "finding", "examples", "what to do"]
         print_table(headers, map(_cells, found.findings))
         print_gap()
-    if found.outlook is not None:
-        print_text(f"A model can be expected to learn {found.outlook.word} from these purchases.")
-        for sentence in found.outlook.sentences:
+    if found.expectation is not None:
+        print_text(f"A model can be expected to learn {found.expectation.word} from these purchases.")
+        for sentence in found.expectation.sentences:
             _print_wrapped(sentence, "  ")
         print_text("")
     _print_wrapped(_verdict(found), "")

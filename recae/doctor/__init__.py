@@ -1,4 +1,4 @@
-"""`recae doctor`: what a careful analyst would check of a table of purchases before a model is trained on it."""
+"""`recae doctor`: checks of a table of purchases before a model is trained on it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recae.doctor.expectation import Expectation, expectation_of
 from recae.doctor.findings import Finding, Severity, by_severity
 from recae.doctor.ids import check_ids
-from recae.doctor.outlook import Outlook, outlook_of
-from recae.doctor.people import Figures, check_people, figures_of
 from recae.doctor.rows import check_dropped, check_values
 from recae.doctor.times import WRONG_UNITS, check_times
+from recae.doctor.users import Figures, check_users, figures_of
 from recae.doctor.watch import Seen, Watch
 from recae.errors import ColumnError, DataError, SourceError
 from recae.filters import Filters
@@ -33,7 +33,7 @@ __all__ = ["Examination", "Finding", "Severity", "examine"]
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """All that the doctor found in a table.
 
     Attributes:
         source: name of the table.
@@ -43,7 +43,8 @@ class Examination:
         dropped: rows dropped, by reason.
         period: first and last time in seconds since 1970-01-01 UTC; None without times, and where they are misread.
         report: what reading reported; None where nothing could be made of the rows.
-        figures, outlook: of users and items that the filters leave, and what to expect of these; None likewise.
+        figures: of the users and items that the filters leave; None likewise.
+        expectation: what a model can be expected to learn from these; None likewise.
         findings: the worst first.
     """
 
@@ -55,7 +56,7 @@ class Examination:
     period: tuple[int | None, int | None]
     report: IngestReport | None
     figures: Figures | None
-    outlook: Outlook | None
+    expectation: Expectation | None
     findings: tuple[Finding, ...]
 
     def exit_code(self, strict: bool = False) -> int:
@@ -74,12 +75,12 @@ class Examination:
 
     @property
     def duplicate_share(self) -> float:
-        """Exact duplicates, as a share of the rows."""
+        """Exact duplicates, as a fraction of the rows."""
         return self.dropped.get(DUPLICATE, 0) / self.rows if self.rows else 0.0
 
     @property
     def repeat_share(self) -> float | None:
-        """Purchases of an item that the user has already, as a share of the purchases kept."""
+        """Purchases of an item that the user has already, as a fraction of the purchases used."""
         if self.figures is None:
             return None
         return self.figures.repeats / (self.figures.interactions + self.figures.repeats)
@@ -102,7 +103,7 @@ class Examination:
             "last_time": self.period[1],
             "notes": [] if report is None else list(report.notes),
             "figures": None if self.figures is None else asdict(self.figures),
-            "outlook": None if self.outlook is None else self.outlook.as_dict(),
+            "outlook": None if self.expectation is None else self.expectation.as_dict(),
             "findings": [finding.as_dict() for finding in self.findings],
         }
 
@@ -125,9 +126,14 @@ def examine(
     row, and some 16 more while it counts.
 
     Args:
-        source, query, table, filters, rejects, columns: as for `recae.ingest.read_with_report`.
+        source: as for `recae.ingest.read_with_report`, like all that is not named otherwise.
+        query: of a database.
+        table: of a database.
         basket_column: as for `recae.ingest.read_events`; None to look at pairs alone.
+        filters: which purchases count.
+        rejects: where to write dropped rows.
         now: the present in seconds since 1970-01-01 UTC; by default the clock's.
+        **columns: names of columns, and how to read them.
 
     Raises:
         SourceError, ConfigError, ColumnError, OutputError: as `read_with_report`. Purchases that nothing could be
@@ -170,14 +176,14 @@ def examine(
     found += _no_times(seen, unused)
     found += check_times(seen, time.time() if now is None else now)
     found += check_values(seen, shop)
-    figures = outlook = None
+    figures = expectation = None
     period: tuple[int | None, int | None] = (None, None)
     if shop is not None and report is not None:
         figures = figures_of(shop)
         if not any(finding.code in WRONG_UNITS for finding in found):
             period = (report.first_time, report.last_time)
-        outlook = outlook_of(figures, *period)
-        found += check_people(seen, shop, figures)
+        expectation = expectation_of(figures, *period)
+        found += check_users(seen, shop, figures)
     return Examination(
         opened.name,
         chosen if report is None else report.columns,
@@ -187,13 +193,13 @@ def examine(
         period,
         report,
         figures,
-        outlook,
+        expectation,
         tuple(by_severity(found)),
     )
 
 
 def _no_times(seen: Seen, unused: tuple[str, ...]) -> list[Finding]:
-    """Say what it means that there is no column of times, and which columns may serve."""
+    """Return the finding that there is no column of times, with the columns that may serve."""
     if seen.columns.time is not None:
         return []
     plain = {name: name.casefold().replace(" ", "_") for name in unused}

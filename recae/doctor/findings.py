@@ -1,4 +1,4 @@
-"""`Finding`: one thing about a table of purchases that is worth a look, in words."""
+"""`Finding`: an observation on a table of purchases, with advice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLES: Final = 3
 
 
 class Severity(Enum):
-    """How bad it is: what spoils a model, what may, and what is good to know."""
+    """Severity of a finding: what spoils a model, what may, and what is good to know."""
 
     PROBLEM = "problem"
     WARNING = "warning"
@@ -20,15 +20,15 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """An observation on a table.
 
     Attributes:
-        severity: how bad it is.
+        severity: one of `Severity`.
         code: its name, which stays the same from version to version, such as ``ids-lost-zeros``.
         column: the column that it is about; None where it is about the whole table.
         text: a sentence.
         advice: what to do next.
-        examples: some of what is meant, for people.
+        examples: some of the ids, values or rows meant, as text.
         rows: rows that it is about; None where it is not about rows.
     """
 
@@ -57,7 +57,7 @@ def counted(number: int, what: str) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Return a share for people: 12 %, 3.4 %, .05 %, with two digits that count."""
+    """Return a fraction as text: 12 %, 3.4 %, .05 %, with two digits that count."""
     share = 100 * part / whole if whole else 0.0
     if 0 < share < 0.01:
         return "under .01 %"

@@ -1,4 +1,4 @@
-"""Ids that look damaged: what spreadsheets, float columns and careless hands make of them."""
+"""Checks of ids: damage by spreadsheets, float columns and manual edits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Ids:
         advice: str,
         examples: list[str] | None = None,
     ) -> Finding:
-        """A finding on the ids marked; {n} in its text is their number."""
+        """Return a finding on the ids marked; {n} in its text is their number."""
         if examples is None:
             places = np.flatnonzero(marked)
             most = places[np.argsort(-self.rows[places], kind="stable")][:EXAMPLES]
@@ -75,7 +75,7 @@ class _Ids:
 
 
 def check_ids(seen: Seen) -> Iterator[Finding]:
-    """Look at the ids of the users and of the items."""
+    """Check the ids of the users and of the items."""
     keys, columns = seen.keys, seen.columns
     for what, column, codes, texts in (
         ("user", columns.user, keys.users, keys.user_texts),

@@ -1,4 +1,4 @@
-"""Rows that are dropped, columns that tell nothing, and quantities out of all proportion."""
+"""Checks of rows: dropped ones, empty columns, and extreme quantities."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from recae.interactions import Interactions
 _MANY: Final = 0.05
 _MOST: Final = 0.5
 
-# reason: code, what is wrong, what to do, and whether more than a few are worth a warning
+# reason: code, what is wrong, what to do, and whether a larger number is worth a warning
 _DROPPED: Final = {
     NO_USER: (
         "rows-no-user",
         "no user",
-        "nothing to do for sales to unknown people; otherwise fill in who bought",
+        "nothing to do for sales to unknown customers; otherwise fill in who bought",
         True,
     ),
     NO_ITEM: ("rows-no-item", "no item", "fill in what was bought, or leave such rows out", True),
@@ -48,7 +48,7 @@ _DROPPED: Final = {
 
 
 def check_dropped(seen: Seen) -> Iterator[Finding]:
-    """Say which rows are dropped, by reason."""
+    """Yield findings on the dropped rows, by reason."""
     for reason in REASONS:
         count = seen.dropped.get(reason, 0)
         if not count:
@@ -71,9 +71,10 @@ def check_dropped(seen: Seen) -> Iterator[Finding]:
 
 
 def check_values(seen: Seen, shop: Interactions | None) -> Iterator[Finding]:
-    """Look at the quantities and the names of the items.
+    """Check the quantities and the names of the items.
 
     Args:
+        seen: what was seen of the table.
         shop: what was read; None where nothing could be.
     """
     column, quantities = seen.columns.quantity, seen.keys.quantities

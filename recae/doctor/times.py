@@ -1,4 +1,4 @@
-"""Times that cannot be right, and what they tell of the period."""
+"""Checks of times: impossible ones, units, gaps and the period."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recae.interactions import NO_TIME
 DAY: Final = 86_400
 _YEAR_1990: Final = 631_152_000
 WRONG_UNITS: Final = ("times-mixed-units", "times-excel-days")
-"""The codes of findings by which times are not what they are read as."""
+"""Codes of findings that say that times were read in the wrong unit."""
 _EXCEL: Final = "days since 1900, as Excel counts"
 
 
@@ -29,9 +29,10 @@ def known_times(seen: Seen) -> NDArray[np.int64]:
 
 
 def check_times(seen: Seen, now: float) -> Iterator[Finding]:
-    """Look at the times of the rows kept.
+    """Check the times of the rows that were read.
 
     Args:
+        seen: what was seen of the table.
         now: the present, in seconds since 1970-01-01 UTC.
     """
     keys, column = seen.keys, seen.columns.time
@@ -87,7 +88,7 @@ def _span(times: NDArray[np.int64], column: str) -> Iterator[Finding]:
 
 
 def moment(seconds: int) -> str:
-    """Return a time for people: its day, and its time of day unless that is midnight."""
+    """Return a time as text: its day, and its time of day unless that is midnight."""
     if seconds % DAY == 0:
         return day(seconds)
     try:

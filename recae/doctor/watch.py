@@ -1,4 +1,4 @@
-"""What the doctor remembers of rows as they are read: their keys, examples of dropped ones, what times look like."""
+"""`Watch`: collects, while a table is read, keys of rows, examples of dropped ones and the units of times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNITS: Final = {
     "dates such as 20240131": (19_000_101, 21_001_231),
     "days since 1900, as Excel counts": (20_000, 80_000),
 }
-"""What numbers among the times may be, by the range that each of them would lie in; no two ranges meet."""
+"""Units of numeric times, by the range that each would lie in; no two ranges meet."""
 TEXTS: Final = "dates as text"
 
 
@@ -41,8 +41,8 @@ class Seen:
         rows: how many rows there are.
         dropped: how many of them were dropped, by reason; duplicates among them.
         examples: of dropped rows, by reason.
-        keys: the rows kept, duplicates among them.
-        units: how many values of the time column are of which of `UNITS`, or `TEXTS`; those without any left out.
+        keys: of the rows used, duplicates among them.
+        units: how many values of the time column are of which of `UNITS`, or `TEXTS`; units that do not occur left out.
         floats: the columns of ids that are of a type of floats.
     """
 
@@ -55,16 +55,17 @@ class Seen:
     floats: list[str]
     dropped_rows: NDArray[np.int64]
 
-    def row(self, kept: int) -> int:
-        """Return the number in the table, from 1, of a row by its place among those kept."""
+    def row(self, place: int) -> int:
+        """Return the number in the table, from 1, of a row by its place among those used."""
         before = self.dropped_rows - np.arange(self.dropped_rows.size)
-        return kept + int(np.searchsorted(before, kept, side="right")) + 1
+        return place + int(np.searchsorted(before, place, side="right")) + 1
 
 
 class Watch:
-    """Looks on while a table is read; see `recae.ingest.Watcher`. It takes 24 bytes a row kept, 8 a row dropped."""
+    """Watches the reading of a table; see `recae.ingest.Watcher`. It takes 24 bytes a row used, 8 a row dropped."""
 
     def __init__(self, columns: Columns) -> None:
+        """Begin before the first row."""
         self._columns = columns
         self._rows = 0
         self._dropped: dict[str, int] = {}
@@ -76,17 +77,17 @@ class Watch:
 
     def rows(self, batch: pa.RecordBatch, fates: NDArray[np.uint8]) -> None:
         """Look at a batch."""
-        kept = fates == KEPT
-        self._keys.add(batch, kept)
-        for fate in np.unique(fates[~kept]).tolist():
+        used = fates == KEPT
+        self._keys.add(batch, used)
+        for fate in np.unique(fates[~used]).tolist():
             reason, places = reason_of(fate), np.flatnonzero(fates == fate)
             self._dropped[reason] = self._dropped.get(reason, 0) + places.size
             examples = self._examples.setdefault(reason, [])
             for place in places[: EXAMPLES - len(examples)].tolist():
                 examples.append(f"row {self._rows + place + 1:,}: {self._values(batch, place)}")
-        self._dropped_rows.append(np.flatnonzero(~kept) + self._rows)
+        self._dropped_rows.append(np.flatnonzero(~used) + self._rows)
         if self._columns.time is not None:
-            self._count_units(batch.column(self._columns.time).filter(pa.array(kept)))
+            self._count_units(batch.column(self._columns.time).filter(pa.array(used)))
         if not self._floats:
             ids = (self._columns.user, self._columns.item)
             self._floats = [name for name in ids if pa.types.is_floating(batch.column(name).type)]
@@ -117,7 +118,7 @@ class Watch:
         return seen
 
     def _values(self, batch: pa.RecordBatch, place: int) -> str:
-        """Return the values of a row for people."""
+        """Return the values of a row as text."""
         texts = {
             name: as_text(batch.column(name).slice(place, 1), name)[0].as_py() for name in batch.schema.names
         }
@@ -151,7 +152,7 @@ class Watch:
 
 
 def _duplicate(seen: Seen, place: int) -> str:
-    """Return a duplicate for people, with the row that it repeats."""
+    """Return a duplicate as text, with the row that it repeats."""
     keys = seen.keys
     same = (keys.users == keys.users[place]) & (keys.items == keys.items[place])
     if keys.times is not None:

@@ -1,4 +1,4 @@
-"""Users and items: too few, too alone, too popular, too busy to be people."""
+"""Checks of users and items: too small a number, single purchases, skewed popularity, and users like bots."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from recae.ids import shown
 from recae.ingest.codes import without_point_zero
 from recae.interactions import NO_TIME, Interactions
 
-_FEW_USERS: Final = 50
-_FEW_ITEMS: Final = 20
-_BUSY: Final = 50  # baskets that nobody can be a bot with fewer of
+_MIN_USERS: Final = 50
+_MIN_ITEMS: Final = 20
+_BUSY: Final = 50  # a user with fewer baskets is no bot
 _FAR: Final = 5.0  # robust standard deviations of the logarithm
 _LEAST_SPREAD: Final = 0.25  # of the logarithm; where nearly all have the same number, one more is nothing
 _TIME_BITS: Final = 33
@@ -30,10 +30,15 @@ class Figures:
     """Figures of users and items.
 
     Attributes:
-        users, items, interactions, repeats: how many; repeats are purchases beyond the first of a pair.
-        density: share of all pairs of a user and an item that occur.
-        history_median, history_90, history_most: items a user, of the middle one, of nine tenths at most, at most.
-        top_share: share of the purchases that the most popular hundredth of the items has, one item at least.
+        users: number of users.
+        items: number of items.
+        interactions: distinct pairs of a user and an item.
+        repeats: purchases beyond the first of a pair.
+        density: fraction of all pairs of a user and an item that occur.
+        history_median: items a user, the median.
+        history_90: likewise, the 90 % quantile.
+        history_most: likewise, the maximum.
+        top_share: fraction of the purchases that the most popular hundredth of the items has, one item at least.
         gini: Gini coefficient of the items' purchases, 0 where all are alike, near 1 where one has all.
         divisible: users with two items or more.
         owned_by_five: items that five users or more have.
@@ -54,7 +59,7 @@ class Figures:
 
 
 def figures_of(shop: Interactions) -> Figures:
-    """Count the users, the items and what they have in common."""
+    """Return the figures of a table."""
     lengths, owners = _lengths(shop), _owners(shop)
     bought = np.sort(_bought(shop))
     top = max(1, round(0.01 * shop.n_items))
@@ -75,14 +80,14 @@ def figures_of(shop: Interactions) -> Figures:
     )
 
 
-def check_people(seen: Seen, shop: Interactions, figures: Figures) -> Iterator[Finding]:
-    """Look at users and items."""
+def check_users(seen: Seen, shop: Interactions, figures: Figures) -> Iterator[Finding]:
+    """Check users and items."""
     user, item = seen.columns.user, seen.columns.item
-    for what, column, number, few in (
-        ("user", user, figures.users, _FEW_USERS),
-        ("item", item, figures.items, _FEW_ITEMS),
+    for what, column, number, least in (
+        ("user", user, figures.users, _MIN_USERS),
+        ("item", item, figures.items, _MIN_ITEMS),
     ):
-        if number < few:
+        if number < least:
             yield Finding(
                 Severity.WARNING,
                 f"{what}s-few",
@@ -113,7 +118,7 @@ def check_people(seen: Seen, shop: Interactions, figures: Figures) -> Iterator[F
             "purchases-repeat",
             None,
             f"{percent(figures.repeats, purchases)} of the purchases are of an item that the user has already",
-            "where people rebuy, train and evaluate with --repeats",
+            "where users buy items again, train and evaluate with --repeats",
         )
 
 
@@ -148,7 +153,7 @@ def _heavy(seen: Seen, shop: Interactions) -> Iterator[Finding]:
             Severity.WARNING,
             "users-heavy",
             seen.columns.user,
-            f"one user has {percent(purchases[most], purchases.sum())} of all purchases; it may stand for many people",
+            f"one user has {percent(purchases[most], purchases.sum())} of all purchases; it may be many customers",
             "leave it out where it is a till, a guest account or a reseller",
             (f"{shown(shop.users.id(most))}: {counted(int(purchases[most]), 'purchase')}",),
         )
@@ -175,7 +180,7 @@ def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
         Severity.WARNING,
         "users-like-bots",
         seen.columns.user,
-        f"{counted(places.size, 'user')} {'buys' if places.size == 1 else 'buy'} far more often than people do "
+        f"{counted(places.size, 'user')} {'buys' if places.size == 1 else 'buy'} far more often than a person does "
         f"(the middle one: {usual:g} {what}{'s' * (usual != 1)})",
         "see who they are; `recae anomalies` shows after a training whether their purchases fit together; leave out "
         "bots, tills and resellers",
@@ -190,11 +195,11 @@ def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
 def _baskets(
     codes: NDArray[np.int32], times: NDArray[np.int64], n_users: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many moments each user bought at, and how many on the busiest day; both of shape (n_users,)."""
+    """Return the number of each user's distinct purchase times, in all and on the busiest day, (n_users,) each."""
     known = times != NO_TIME
-    # one number for both, which sorts many times as fast as two; times outside 1970 to 2242 may fall together
-    moments = np.unique((codes[known].astype(np.int64) << _TIME_BITS) | np.clip(times[known], 0, _LAST_TIME))
-    users, days = moments >> _TIME_BITS, (moments & _LAST_TIME) // DAY
+    # one number for both, which sorts many times as fast as two; times outside 1970 to 2242 may coincide
+    stamps = np.unique((codes[known].astype(np.int64) << _TIME_BITS) | np.clip(times[known], 0, _LAST_TIME))
+    users, days = stamps >> _TIME_BITS, (stamps & _LAST_TIME) // DAY
     starts = np.flatnonzero(np.append(True, (users[1:] != users[:-1]) | (days[1:] != days[:-1])))
     per_day = np.zeros(n_users, np.int64)
     np.maximum.at(per_day, users[starts], np.diff(np.append(starts, users.size)))
@@ -202,7 +207,7 @@ def _baskets(
 
 
 def _far_above(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which counts are out of all proportion to the others, by the median and its deviation of logarithms."""
+    """Return which counts are outliers, by the median and its deviation of logarithms."""
     logs = np.log(np.maximum(counts, 1))
     middle = float(np.median(logs))
     spread = max(1.4826 * float(np.median(np.abs(logs - middle))), _LEAST_SPREAD)

@@ -1,4 +1,4 @@
-"""What a model can be expected to learn from a table, as far as its size tells; no recall is foretold."""
+"""What a model can be expected to learn from a table, judged by its size; recall is not predicted."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from recae.doctor.findings import counted, percent
-from recae.doctor.people import Figures
 from recae.doctor.times import DAY, day
+from recae.doctor.users import Figures
 from recae.splits.parts import number_held_out
 
-_SHORT, _LONG = 3, 10  # items of the middle user
+_SHORT, _LONG = 3, 10  # items of the median user
 _MANY_USERS: Final = 1_000
 _MANY_OWNERS: Final = 10.0  # users an item, in the mean
-_FEW_MEASURED: Final = 30
+_MIN_MEASURED: Final = 30
 _WEEKS: Final = 56 * DAY
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What can be expected.
+class Expectation:
+    """What a model can be expected to learn.
 
     Attributes:
         word: ``little``, ``some`` or ``much``.
-        held_out: users that `recae train` chooses on, and as many others that it measures on.
-        sentences: why.
+        held_out: users that `recae train` validates on, and as many others that it tests on.
+        sentences: the reasons.
     """
 
     word: str
@@ -36,13 +36,13 @@ class Outlook:
         return {**asdict(self), "sentences": list(self.sentences)}
 
 
-def outlook_of(figures: Figures, first_time: int | None, last_time: int | None) -> Outlook:
-    """Say what a model can be expected to learn.
+def expectation_of(figures: Figures, first_time: int | None, last_time: int | None) -> Expectation:
+    """Return what a model can be expected to learn.
 
     Args:
         figures: of the table.
-        first_time, last_time: seconds since 1970-01-01 UTC of the first and last purchase; None without times that
-            can be trusted.
+        first_time: seconds since 1970-01-01 UTC of the first purchase; None without times that can be trusted.
+        last_time: likewise of the last purchase.
     """
     number = number_held_out(figures.users, figures.divisible)
     sentences = [_measured(figures, number), _histories(figures), _items(figures)]
@@ -58,13 +58,13 @@ def outlook_of(figures: Figures, first_time: int | None, last_time: int | None) 
             "later."
         )
     owners = figures.interactions / figures.items
-    if number == 0 or figures.history_median < _SHORT or figures.users < 2 * _FEW_MEASURED:
+    if number == 0 or figures.history_median < _SHORT or figures.users < 2 * _MIN_MEASURED:
         word = "little"
     elif figures.history_median >= _LONG and figures.users >= _MANY_USERS and owners >= _MANY_OWNERS:
         word = "much"
     else:
         word = "some"
-    return Outlook(word, number, tuple(sentences))
+    return Expectation(word, number, tuple(sentences))
 
 
 def _measured(figures: Figures, number: int) -> str:
@@ -73,7 +73,7 @@ def _measured(figures: Figures, number: int) -> str:
     # a mean of values in [0, 1] has a standard error of 1 / (2 √n) at most
     error = f"±{0.98 / number**0.5:.2f}".replace("±0", "±")
     said = f"{counted(number, 'user')} can be held out to measure on, and as many to choose on"
-    if number < _FEW_MEASURED:
+    if number < _MIN_MEASURED:
         return (
             f"Only {said}: differences between models will hardly show (recall is known to {error} at worst)."
         )
