@@ -23,7 +23,7 @@ from recae.ids import IdMap
 from recae.models import Popularity, SigmoidAutoencoder
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, every_user, rejects
-from recae.scoring.folder import OneFile, look_ahead
+from recae.scoring.folder import OneFile, preflight
 from recae.scoring.work import Work, make_work
 
 NAMES = ["r.parquet", "r.pq", "R.PARQUET", "r.csv", "r.jsonl", "r.ndjson"]
@@ -210,20 +210,20 @@ def test_the_model_is_not_replaced(tmp_path: Path) -> None:
 
 def test_what_a_job_will_take() -> None:
     work = work_of()
-    ahead = look_ahead(work)
-    assert (ahead.users, ahead.items) == (USERS, ITEMS)
-    assert ahead.seconds > 0
-    assert ahead.memory > 2**20
+    job = preflight(work)
+    assert (job.users, job.items) == (USERS, ITEMS)
+    assert job.seconds > 0
+    assert job.memory > 2**20
     nobody = Audience(
         IdMap([]), sp.csr_matrix((0, ITEMS), dtype=np.float32), np.zeros(0, np.int64), rejects()
     )
-    assert look_ahead(work_of(audience=nobody)).seconds == 0
+    assert preflight(work_of(audience=nobody)).seconds == 0
 
 
 def test_the_time_is_that_of_a_block_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.5])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    assert look_ahead(work_of()).seconds == pytest.approx(0.5 * USERS / 10)
+    assert preflight(work_of()).seconds == pytest.approx(0.5 * USERS / 10)
 
 
 _MEASURED = """
@@ -236,8 +236,7 @@ from recae.models import Popularity
 from recae.recommender import Recommender
 from recae.scoring.audience import every_user
 from recae.scoring.database import ResultTable
-from recae.scoring.file import OneFile
-from recae.scoring.preflight import look_ahead
+from recae.scoring.folder import OneFile, preflight
 from recae.scoring.work import make_work
 from pathlib import Path
 
@@ -246,7 +245,7 @@ model = Popularity(np.random.default_rng(0).random(items, dtype=np.float32))
 ids = IdMap(f"{n:012}" for n in range(users)), IdMap(f"item {n:05}" for n in range(items))
 shop = Recommender(model, *ids, None, sp.csr_matrix((users, items), dtype=np.float32))
 work = make_work(shop, every_user(shop), 20)
-bound = look_ahead(work).memory
+bound = preflight(work).memory
 out = sys.argv[1]
 run(work, ResultTable(out, "recs") if "://" in out else OneFile(Path(out)))
 print(bound, peak_memory())

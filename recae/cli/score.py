@@ -276,7 +276,7 @@ def _write(
     work: Work, target: OneFile | Folder | ResultTable, cluster: Cluster | None, model_sha256: str, out: str
 ) -> None:
     """Say what will be done, do it, and say what was done."""
-    from recae.scoring.folder import look_ahead
+    from recae.scoring.folder import preflight
     from recae.scoring.manifest import settings_of
     from recae.scoring.ray import spread
 
@@ -289,7 +289,7 @@ def _write(
         work, target = spread(work, target, cluster)
         many = cluster.workers
         what += f", {cluster.describe()}"
-    ahead = look_ahead(work)
+    ahead = preflight(work)
     message(
         f"{ahead.users:,} users, {ahead.items:,} items, {what}; at most about {human_bytes(ahead.memory)} of memory"
         f"{' each' if cluster else ''}, about {ahead.seconds / many:,.1f} s"

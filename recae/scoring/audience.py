@@ -1,4 +1,4 @@
-"""Whom a batch job scores: every user of the model, some of them, or histories that it has not seen."""
+"""`Audience`, whom a batch job scores: every user of the model, some of them, or histories that it has not seen."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ NO_ITEM: Final = "no such item in the model"
 NO_KNOWN_ITEM: Final = "no item of this user is in the model"
 
 REJECTS: Final = pa.schema([("id", pa.string()), ("reason", pa.string())])
-"""Columns of what could not be used: an id as it came in, and why."""
+"""Columns of rejected ids: the id as it came in, and the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Audience:
         users: ids of the histories' rows.
         histories: shape (users, items), in the model's item order.
         rows: int64 of shape (n,), the rows to score; a job's user number is a place in it.
-        rejected: what was asked for and cannot be scored, a table of `REJECTS`.
+        rejected: the ids that cannot be scored, a table of `REJECTS`.
     """
 
     users: IdMap
@@ -90,6 +90,7 @@ class Audience:
     rejected: pa.Table
 
     def __len__(self) -> int:
+        """Return the number of users to score."""
         return int(self.rows.size)
 
     def part(self, start: int, stop: int) -> tuple[pa.LargeStringArray, sp.csr_matrix]:
@@ -99,7 +100,7 @@ class Audience:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal of who is scored and of their histories."""
+        """SHA-256, in hexadecimal, of the users and their histories."""
         digest = hashlib.sha256(b"recae audience 1")
         data, offsets = self.users.to_arrays()
         matrix = self.histories
@@ -161,11 +162,16 @@ def new_histories(
     """Return the users of a table of purchases with the histories that they have there, to be folded in.
 
     What `recae.ingest` drops from purchases is dropped here, too. Users come in the order of their ids' text. Where
-    the model reads how often and lately things were bought, and the table says when, histories are weighted as in
+    the model reads how often and how lately items were bought, and the table has times, histories are weighted as in
     training; without times they hold the number of purchases.
 
     Args:
-        source, query, table, user_column, item_column: as for `recae.ingest.read_with_report`.
+        recommender: whose items the histories are over.
+        source: as for `recae.ingest.read_with_report`, like the rest.
+        query: of a database.
+        table: of a database.
+        user_column: exact name; by default recognised.
+        item_column: exact name; by default recognised.
 
     Raises:
         SourceError, ColumnError: the source cannot be read.
@@ -193,11 +199,13 @@ def new_histories(
 def fold_in(recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items: IdMap) -> Audience:
     """Return histories over other items in the model's order; unknown items are left out.
 
-    Users of whom no item is known are left out, too, but not those whose history is empty.
+    Users whose items are all unknown are left out, too, but not those whose history is empty.
 
     Args:
+        recommender: whose items the histories are to be over.
         matrix: shape (users, items).
-        users, items: ids of its rows and columns.
+        users: ids of its rows.
+        items: ids of its columns.
     """
     places = recommender.items.rows(items.ids(np.arange(len(items))))  # of each column, -1 where unknown
     columns = places[matrix.indices]
@@ -224,7 +232,7 @@ def _own(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:
 
 
 def _decay(config: dict[str, JSON]) -> float | None:
-    """Return what a purchase weighs one basket later in the model's histories, where it, or a part of it, says so."""
+    """Return the weight of a purchase one basket later in the model's histories; None where it has no decay."""
     decay = config.get("decay")
     if isinstance(decay, int | float):
         return float(decay)

@@ -37,16 +37,16 @@ from recae.scoring.tiles import (
 )
 
 _blas_lock, _torch_lock = threading.Lock(), threading.Lock()
-# Threads that hold torch down at this time, and its thread count before the first of them.
+# Threads that limit torch at this time, and its thread count before the first of them.
 _torch_inside, _torch_before = 0, 1
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """A product of BLAS takes one thread, in the whole process.
+    """Limit products of BLAS to one thread, in the whole process.
 
-    Where another thread holds it down already, this does nothing: two that put back what they found, at overlapping
-    times, would leave one thread for good.
+    Where another thread has set the limit already, this does nothing: two that restore what they found, at overlapping
+    times, would leave the limit for good.
     """
     if not _blas_lock.acquire(blocking=False):
         yield
@@ -60,7 +60,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """A product of torch takes one thread, if the calling thread starts it."""
+    """Limit products of torch that the calling thread starts to one thread."""
     import torch
 
     global _torch_inside, _torch_before
@@ -79,9 +79,9 @@ def one_torch_thread() -> Iterator[None]:
 
 # Users × items × numbers in a vector from which bfloat16 is worth loading torch.
 _WORTH_BFLOAT16: Final = 2**31
-# A block of users is done in parts, one on each thread: so small that eight at a time fit into the bound of memory,
-# and, where there are few users, four of them, unless their products would be of fewer rows than are worth one.
-_SHARES: Final = 8
+# A block of users is done in parts, one on each thread: so small that eight at a time fit into the bound of memory.
+# A small block has four parts, unless their products would have fewer rows than are worth a part.
+_AT_ONCE: Final = 8
 _PARTS: Final = 4
 _WORTH_A_PART: Final = 64
 
@@ -96,16 +96,16 @@ def best_items(
     threads: int | None = None,
     block_bytes: int = DEFAULT_BLOCK_BYTES,
 ) -> Ranked:
-    """The n best items of every history, best first; among equal scores the lower item number comes first.
+    """Return the n best items of every history, best first; among equal scores the lower item number comes first.
 
     They are those of `rank_histories`, to the rounding of scores in float32. A model whose
     scores are products with item vectors (`Factored`), and a blend of such models and `Additive` ones, is scored
     and ranked in one pass over tiles of items (see `recae.scoring.tiles`), without an array of users × items. What
-    belongs to the items alone is made at the first call and kept as long as the model: where the processor has units
+    belongs to the items alone is made at the first call and lives as long as the model: where the processor has units
     for bfloat16, half as much again as the item vectors. Other models are scored as they are, some users at a time.
 
-    Memory beside that: `block_bytes` over all threads, one user each at least, the result, and a few numbers for each
-    item of the histories in hand.
+    Memory beside that: `block_bytes` over all threads, one user each at least, the result, and some numbers for each
+    item of these histories.
 
     Args:
         model: scores the items.
@@ -155,7 +155,7 @@ def best_items(
     coarse = has_bfloat16_units() and n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16
     # The last bits of a score depend on how many rows a product has, so that threads must not decide about it.
     at_once = rows_per_block(numbers_per_user(tiled, n), block_bytes)
-    most = min(BLOCK, max(1, at_once // _SHARES))
+    most = min(BLOCK, max(1, at_once // _AT_ONCE))
     blocks = max(-(-n_users // most), min(_PARTS, -(-n_users // _WORTH_A_PART)))
     rows = -(-n_users // blocks)  # all of about the same size
     workers = min(threads, max(1, at_once // rows))
@@ -190,12 +190,13 @@ class _PartByPart:
 
     @property
     def n_items(self) -> int:
+        """Number of items, I."""
         return self.model.n_items
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """All scores, as `Model.score` gives them: csr_matrix (B, I) → float32 (B, I)."""
+        """Return all scores, as `Model.score` gives them: csr_matrix (B, I) → float32 (B, I)."""
         n_users = histories.shape[0]
-        rows = -(-n_users // max(1, min(_SHARES, -(-n_users // _WORTH_A_PART))))
+        rows = -(-n_users // max(1, min(_AT_ONCE, -(-n_users // _WORTH_A_PART))))
         if rows == n_users:
             with one_blas_thread(), _one_torch_thread():
                 return self.model.score(histories)
@@ -207,23 +208,23 @@ class _PartByPart:
 
         with (
             one_blas_thread(),
-            ThreadPoolExecutor(min(self.threads, _SHARES), thread_name_prefix="recae-score") as pool,
+            ThreadPoolExecutor(min(self.threads, _AT_ONCE), thread_name_prefix="recae-score") as pool,
         ):
             list(pool.map(part, range(0, n_users, rows)))
         return scores
 
 
 def _one_torch_thread() -> AbstractContextManager[None]:
-    """`one_torch_thread` where torch is loaded, which is not worth it for models that do without."""
+    """Return `one_torch_thread()` where torch is loaded; models without torch need not load it."""
     return one_torch_thread() if "torch" in sys.modules else nullcontext()
 
 
 def numbers_for(model: Model, n: int) -> int:
-    """What a user of a block takes in `best_items`, in float32 numbers."""
+    """Return the memory that a user of a block takes in `best_items`, in float32 numbers."""
     tiled = _tiled(model, n)
     return model.n_items if tiled is None else numbers_per_user(tiled, n)
 
 
 def _tiled(model: Model, n: int) -> Catalogue | None:
-    """The model's catalogue, where it has one and lists are so short that candidates are few of all items."""
+    """Return the model's catalogue, where it has one and candidates are at most half of all items."""
     return catalogue(model) if 2 * capacity(n, model.n_items) <= model.n_items else None

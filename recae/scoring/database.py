@@ -60,7 +60,7 @@ class Results:
     postgres: bool
 
     def staging(self) -> Table:
-        """Return the description of a staging table of a new name; another job's is never mixed with this one's."""
+        """Return a staging table of a new name, so that two jobs never write to the same one."""
         import sqlalchemy as sa
 
         return sa.Table(
@@ -74,6 +74,7 @@ class Results:
         )
 
     def insert(self, connection: Connection, staging: Table, batches: Sequence[pa.RecordBatch]) -> int:
+        """Insert batches into the staging table, and return the number of rows."""
         table = pa.Table.from_batches(batches, SCHEMA)
         driver: Any = connection.connection.driver_connection
         if not table.num_rows:
@@ -92,7 +93,7 @@ class Results:
         return int(table.num_rows)
 
     def swap(self, connection: Connection, staging: Table, run: Run) -> None:
-        """Index the staging table, give it the old one's readers and its place, and write down what it is."""
+        """Index the staging table, give it the rights and the name of the old one, and record its run."""
         import sqlalchemy as sa
 
         quoted = connection.dialect.identifier_preparer
@@ -111,7 +112,7 @@ class Results:
         connection.execute(runs.insert(), {"table_name": self.table, "written_at": now, **values})
 
     def run(self, connection: Connection) -> Run | None:
-        """Return the run that the table holds; None where there is no table, or none that is known of."""
+        """Return the run that the table holds; None where there is no table, or no record of its run."""
         import sqlalchemy as sa
 
         inspector = sa.inspect(connection)
@@ -123,7 +124,7 @@ class Results:
         return None if row is None else Run(*row)
 
     def check_is_ours(self, connection: Connection) -> None:
-        """Raise OutputError where the table is there and is none of results: it may be the shop's own."""
+        """Raise OutputError where the table exists and holds no results: it may be one of the shop's own."""
         import sqlalchemy as sa
 
         inspector = sa.inspect(connection)
@@ -145,7 +146,7 @@ class Results:
             self._described(name).drop(connection)
 
     def _rights(self, connection: Connection) -> list[tuple[str, str]]:
-        """Return who but its owner may do what with the old table, which a new one would not remember."""
+        """Return the rights on the old table of others than its owner, which a new table would lack."""
         import sqlalchemy as sa
 
         if not self.postgres:
@@ -201,7 +202,7 @@ class ResultTable:
     Args:
         url: of a PostgreSQL or SQLite database; an SQLite file is made where it is not there.
         table: its name, such as ``recommendations`` or ``shop.recommendations``.
-        run_id: what the run is called by those who run it; a run that the table holds already is not done again.
+        run_id: the caller's name of the run; a run that the table holds already is not done again.
 
     Raises:
         ConfigError: the name cannot be used.
@@ -209,6 +210,7 @@ class ResultTable:
     """
 
     def __init__(self, url: str, table: str, run_id: str | None = None) -> None:
+        """Check the names; nothing is connected yet."""
         schema, _, name = table.rpartition(".")
         if not re.fullmatch(rf"[A-Za-z_][A-Za-z0-9_]{{0,{_LONGEST - 1}}}", name) or name == RUNS:
             raise ConfigError(
@@ -233,7 +235,7 @@ class ResultTable:
     def check(self, model: Path) -> None:
         """Make sure, before any work, that the table can be made or replaced.
 
-        What the end of a job does is done, and taken back.
+        The statements at the end of a job are run on trial, and rolled back.
 
         Raises:
             OutputError: there is no connection, the table is one that recae did not write, something depends on it, or
@@ -322,7 +324,7 @@ class ResultTable:
 
 
 class _TakenBackError(Exception):
-    """Ends a transaction that was for trial."""
+    """Rolls a trial transaction back."""
 
 
 def _groups(work: Work) -> Iterator[tuple[int, list[pa.RecordBatch]]]:

@@ -38,8 +38,10 @@ def write_part(
     one of `recae.tables.write_table`: a score of a text file has the fewest digits that read back as the same float32.
 
     Args:
+        work: what is computed.
         path: where to; an existing file is replaced once the new one is complete.
-        start, stop: by default all users.
+        start: the first user, by number.
+        stop: the user after the last; by default all users are written.
         on_users: told after each block how many users are done, counted from the first user of all.
 
     Returns:
@@ -177,7 +179,7 @@ class Folder:
         Raises:
             OutputError: the folder holds another run.
         """
-        whole = self._kept(settings).keys() >= {self._name(i) for i in range(len(self._bounds(work)))}
+        whole = self._finished(settings).keys() >= {self._name(i) for i in range(len(self._bounds(work)))}
         if not whole or not (self.path / MANIFEST).exists() or (self.path / PLAN).exists():
             return None
         return f"the folder '{self.path}' holds this run already, complete and unharmed; nothing was done"
@@ -186,9 +188,10 @@ class Folder:
         """Write the shards that are not there yet, then the manifest; return the rows of all.
 
         A shard appears under its name when it is complete. The plan, which lists finished ones, is written after each;
-        those whose size and checksum are still the same are kept, whatever stopped the job that wrote them.
+        those whose size and checksum are still the same stay, whatever stopped the job that wrote them.
 
         Args:
+            work: what is computed.
             settings: everything that the result depends on, as `recae.scoring.manifest.settings_of` gives it.
             on_users: told after each block or shard how many users are done.
 
@@ -199,7 +202,7 @@ class Folder:
         folder = self.path
         bounds = {self._name(number): each for number, each in enumerate(self._bounds(work))}
         with _alone(folder):
-            finished = self._kept(settings)
+            finished = self._finished(settings)
             _remove_remnants(folder)
             try:
                 write_state(folder / PLAN, settings, list(finished.values()))
@@ -231,7 +234,7 @@ class Folder:
     def _name(self, number: int) -> str:
         return f"part-{number:05d}{FORMATS[self.format]}"
 
-    def _kept(self, settings: Mapping[str, JSON]) -> dict[str, Shard]:
+    def _finished(self, settings: Mapping[str, JSON]) -> dict[str, Shard]:
         """Return the shards that an earlier job with the same settings has left whole.
 
         Raises:
@@ -265,7 +268,7 @@ def _is_remnant(name: str) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other jobs out of a folder; the system gives it free when this process ends, however it ends.
+    """Lock a folder against other jobs; the system releases the lock when this process ends, however it ends.
 
     Raises:
         OutputError: another job is writing to it.
@@ -289,7 +292,7 @@ def _lock(descriptor: int, folder: Path) -> None:
         raise OutputError(
             f"another job is writing to the folder '{folder}'; wait for its end, or choose another folder"
         ) from error
-    except OSError:  # a file system without locks, where nothing tells of the other job
+    except OSError:  # a file system without locks, where another job goes unnoticed
         return
 
 
@@ -303,15 +306,16 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
 # a margin.
 _BYTES_A_ROW = 400
 _COPIES_OF_TEXT = 4
-_FIRST = 64  # users for whom everything is loaded and compiled, before the clock runs
+_FIRST = 64  # users for whom everything is loaded and compiled, before time is taken
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """What a job is and will take.
+    """Size of a job, and what it is expected to take.
 
     Attributes:
-        users, items: how many are scored, and over how many.
+        users: how many are scored.
+        items: over how many.
         memory: the most bytes that the process is expected to hold, with the model.
         seconds: an estimate, of the computation alone.
     """
@@ -322,10 +326,10 @@ class Preflight:
     seconds: float
 
 
-def look_ahead(work: Work) -> Preflight:
-    """Compute the first block, after a few of its users.
+def preflight(work: Work) -> Preflight:
+    """Estimate memory and time of a job by computing its first block, after a small part of it to warm up.
 
-    It needs as much memory as any block, so that the most that this process has held until then, and what is being
+    It needs as much memory as any block. So the most memory that this process has held until then, and what is being
     written, bound the whole job, however many users there are.
     """
     users = len(work.audience)

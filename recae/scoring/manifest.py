@@ -1,14 +1,14 @@
-"""What a folder of results says of itself: the settings that make two runs one, and each shard's counts and checksum.
+"""The manifest of a folder of results: the settings that identify a run, and each shard's counts and checksum.
 
 While a job goes on, `PLAN` holds what is finished; `MANIFEST` takes its place at the very end. Both have the same
-form, and begin with an underscore, since those who read folders of Parquet pass over such names::
+form. Their names begin with an underscore, which readers of Parquet folders ignore::
 
     {"run": "0f3a…",                 SHA-256 of the settings
      "settings": {"format": "parquet", "model": "9b1c…", "n": 20, "users": 2000, …},
      "users": 2000, "rows": 40000,   in all shards listed
      "shards": [{"name": "part-00000.parquet", "users": 2000, "rows": 40000, "bytes": 301722, "sha256": "5e88…"}]}
 
-There is no time and no path in them: a run that was killed and gone on with ends with the same bytes as another.
+They hold no time and no path: a run that was killed and resumed ends with the same bytes as another.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
 
 
 def run_of(settings: Mapping[str, JSON]) -> str:
-    """Return what tells runs apart: SHA-256 in hexadecimal of the settings."""
+    """Return the identity of a run: SHA-256 of its settings, in hexadecimal."""
     return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
 
 
@@ -121,7 +121,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], list[Shard]] | None:
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
-    """Return what tells two runs apart, for a message: ``n (10 there, 20 now), model``."""
+    """Return the settings in which two runs differ, for a message: ``n (10 there, 20 now), model``."""
     found = []
     for key in sorted({*here, *there}):
         if here.get(key) != there.get(key):

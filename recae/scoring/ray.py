@@ -1,20 +1,16 @@
-"""A batch job on a Ray cluster: Ray Data hands the parts to workers, one model each, and again where one dies.
+"""A batch job on a Ray cluster: Ray Data hands its parts to workers, each with one model, and again where one dies.
 
-A part is a shard of a folder, which its worker writes where the folder is, or what makes about a row group of one file
-or table, which comes back here in its order. Either way a block of users is what it is in a job of one process, and so
-are the bytes. What is lost with a worker or a node is done again by another: a shard has the same bytes then, and
-appears whole.
+A part is a shard of a folder, which its worker writes into the folder; or about a row group of one file or table, which
+returns to this process in its order. Either way a block of users is the same as in a job of one process, and so are the
+bytes. What is lost with a worker or a node is done again by another: a shard then has the same bytes and appears whole.
 
-What a worker of a cluster is sent: once what all users share, then some users' histories at a time.
+A worker receives once what all users have in common (`Common`), then some users' histories at a time (`Part`). Both are
+plain arrays, which Ray holds once a machine in shared memory, however many workers map them. A worker needs neither the
+model file nor the source of the histories.
 
-Both are plain arrays, so that Ray keeps them once a machine, in shared memory, however many workers map them there; and
-so that a worker needs to see neither the model file nor the source of the histories.
-
-A worker of a batch job on a Ray cluster: holds the model, and writes or returns some users' lists at a time.
-
-A row that comes in has one column, ``number``: which part of the job to do. The row that goes out says how it went: a
-`Shard` (``shard``, JSON), or the record batches (``batches``, an Arrow stream), or an error (``error``, its class and
-its sentence), and ``number`` again.
+A row that comes in has one column, ``number``: which part of the job to do. The row that goes out has the number again,
+and one of: a `Shard` (``shard``, JSON), the record batches (``batches``, an Arrow stream), or an error (``error``, its
+class and its sentence).
 """
 
 from __future__ import annotations
@@ -114,8 +110,8 @@ class Part:
         """Return these users' part of the job, whose blocks and bits are those of the whole job.
 
         Args:
-            common: what they share with the others.
-            recommender: what `Common.recommender` gave, once for all parts.
+            common: what all parts have in common.
+            recommender: the result of `Common.recommender`, the same for all parts.
             threads: most threads to use.
         """
         users = IdMap.from_arrays(*self.users)
@@ -136,12 +132,12 @@ class Part:
 ANSWERS: Final = pa.schema(
     [("number", pa.int64()), ("shard", pa.string()), ("batches", pa.large_binary()), ("error", pa.string())]
 )
-"""Columns of what a worker answers; of the last three one is not null."""
+"""Columns of a worker's answers; one of the last three is not null."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told when it is started.
+    """What a worker receives at its start.
 
     Attributes:
         common: what all parts share, a reference to a `Common` in Ray's object store.
@@ -159,9 +155,10 @@ class Order:
 
 
 class Worker:
-    """What Ray Data makes one of in each of its actors, and calls with rows; it rises again where its process dies."""
+    """Callable that Ray Data creates in each of its actors and calls with rows; it is created anew where one dies."""
 
     def __init__(self, order: Order) -> None:
+        """Rebuild the model, and check that the release is the same."""
         import ray
 
         self._order = order
@@ -189,7 +186,7 @@ class Worker:
             return {"number": number} | self._done(number)
         except RecaeError as error:
             kind, text = type(error).__name__, f"{where}: {error}"
-        except Exception as error:  # what Ray makes of one hides its sentence
+        except Exception as error:  # Ray's own errors hide the sentence
             found = " ".join(str(error).split())
             kind = ClusterError.__name__
             text = f"{where} failed ({type(error).__name__}: {found}); see the logs of Ray, and run it again"
@@ -219,7 +216,7 @@ _RESTARTS: Final = (
 _LOOK_SECONDS: Final = 1.0  # between two looks at the cluster
 _PATIENCE: Final = 60.0  # seconds without a node that could work: an autoscaler takes about that to start one
 _SEEN_SECONDS: Final = (
-    60.0  # until a file that another machine wrote is seen here: NFS may know better for as long
+    60.0  # until a file that another machine wrote is seen here: NFS may cache its absence for as long
 )
 
 
@@ -260,7 +257,7 @@ class Cluster:
     def write_shards(
         self, work: Work, folder: Path, bounds: Bounds, on_users: Callable[[int], None]
     ) -> Iterator[Shard]:
-        """Have the workers write shards into a folder that they share: a `recae.scoring.folder.Writer`.
+        """Have the workers write shards into a folder that all machines see: a `recae.scoring.folder.Writer`.
 
         Raises:
             OutputError: a worker cannot write, or what it wrote is not seen here: the folder is not shared.
@@ -300,7 +297,7 @@ class Cluster:
         ray = self.ray
         order = Order(
             ray.put(Common.of(work)),
-            # one by one: beside the histories themselves there is one part in this process's own memory
+            # one by one, so that this process holds one part at a time beside the histories themselves
             [ray.put(Part.of(work, start, stop)) for start, stop in bounds],
             paths,
             self.cpus,
@@ -329,7 +326,7 @@ class Cluster:
             except BaseException as error:
                 hand_over(error)
 
-        # Apart, since what waits for Ray Data can neither be interrupted nor look after the cluster.
+        # In a thread of its own, since a wait for Ray Data can neither be interrupted nor look at the cluster.
         thread = threading.Thread(target=consume, name="recae-answers", daemon=True)
         thread.start()
         try:
@@ -351,9 +348,8 @@ class Cluster:
         context = numbers.context
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_options.preserve_order = ordered
-        # All are asked for and stay so, even where Ray Data holds what a killed job had reserved to be taken still: a
-        # pool that may be smaller is made smaller then, and fails. One that is there suffices to go on with. A part is
-        # at its worker only when its turn has come.
+        # The pool has a fixed size: Ray Data may still count what a killed job had reserved as taken, would shrink a
+        # pool that may be smaller, and fail. One worker suffices to go on. A part is at its worker only in its turn.
         compute = data.ActorPoolStrategy(size=min(self.workers, parts), max_tasks_in_flight_per_actor=1)
         with warnings.catch_warnings():
             # Ray 2.60 says that the last one will have to be named otherwise by 2.64, and offers no other name yet.

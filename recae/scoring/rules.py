@@ -1,4 +1,4 @@
-"""Which items may be recommended at all: excluded ones, only some, by category."""
+"""Rules on which items may be recommended: excluded ones, only some, by category."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def barred_items(
     Args:
         items: the model's item ids.
         exclude: ids that nobody gets.
-        only: ids of which all others are left out.
+        only: ids outside of which nothing is recommended.
         categories: of the items, for the next two.
         exclude_categories: categories that nobody gets; an item without a category stays.
-        only_categories: categories of which all others are left out, items without a category too.
+        only_categories: categories outside of which nothing is recommended, items without a category neither.
 
     Returns:
         bool of shape (items,), None where no rule is given; the unknown ids, each once.

@@ -14,7 +14,7 @@ _LOWEST = np.finfo(np.float32).min
 
 
 def _float_of(typing_context: Any, bits: Any) -> Any:
-    """The float32 of these 32 bits."""
+    """Return the float32 of these 32 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
@@ -53,7 +53,7 @@ def sift(
     extra: Floats,  # (B, capacity) what the sparse matrices add to their scores
     count: Ints,  # (B,) how many there are; −1 where there were too many
 ) -> None:
-    """Adds to each user's candidates those items of a tile that may be among the n best, by item number."""
+    """Add to each user's candidates those items of a tile that may be among the n best, by item number."""
     base, sparse = np.empty(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
     reach = np.full(-(-width // _CHUNK) * _CHUNK, -np.inf, dtype=np.float32)
     norm, vector_error = norms[first : first + width], vector_errors[first : first + width]
@@ -110,7 +110,7 @@ def sift(
 def _add_row(
     columns: Ints, weights: Floats, begin: int, end: int, first: int, width: int, x: float, sparse: Floats
 ) -> Any:
-    """sparse (width,) += x times the entries from `begin` on that are in the tile; where the next one lies."""
+    """Add x times the entries from `begin` on that are in the tile to `sparse` (width,); return where the next lies."""
     r, stop = np.uint64(begin), np.uint64(end)  # without a sign, no index counts from the end
     while r < stop and columns[r] < np.int32(first + width):
         sparse[np.uint32(columns[r] - np.int32(first))] += x * weights[r]
@@ -120,7 +120,7 @@ def _add_row(
 
 @njit(nogil=True, cache=True)
 def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, extra: Floats, count: Ints) -> None:
-    """Leaves only the candidates that the last threshold lets through."""
+    """Leave only the candidates that the last threshold lets through."""
     for b in range(count.shape[0]):
         if count[b] > 0:
             _tidy(max(best[b, 0] - slack[b], _LOWEST), b, items, upper, extra, count)
@@ -128,7 +128,7 @@ def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, extra: Float
 
 @njit(nogil=True, cache=True)
 def add_constants(factors: Floats, constants: Floats, items: Ints, count: Ints, scores: Floats) -> None:
-    """scores (B, m) float64 += factors (B, P) · constants (P, I) at each user's candidates."""
+    """Add factors (B, P) · constants (P, I) to the scores (B, m), float64, of each user's candidates."""
     for b in range(count.shape[0]):
         for i in range(count[b]):
             for p in range(constants.shape[0]):
@@ -139,7 +139,7 @@ def add_constants(factors: Floats, constants: Floats, items: Ints, count: Ints, 
 def add_products(
     codes: Floats, vectors: Floats, factor: Floats, items: Ints, count: Ints, scores: Floats
 ) -> None:
-    """scores (B, m) float64 += factor (B,) · codes (B, D) · vectors (I, D) at each user's candidates.
+    """Add factor (B,) · codes (B, D) · vectors (I, D) to the scores (B, m), float64, of each user's candidates.
 
     The sums are made in float64, so that a score is that of exact arithmetic, rounded once.
     """
@@ -156,7 +156,7 @@ def add_products(
 
 @njit(nogil=True, cache=True)
 def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
-    """Whether the sorted indices[begin:stop] have the item."""
+    """Return whether the sorted indices[begin:stop] have the item."""
     end = stop
     while begin < end:
         middle = (begin + end) // 2
@@ -169,7 +169,7 @@ def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _any_above(reach: Floats, start: int, threshold: float) -> Any:
-    """Whether one of the chunk from `start` on is at least the threshold; no branch, so that LLVM vectorises it."""
+    """Return whether one of the chunk from `start` on reaches the threshold; branchless, so that LLVM vectorises it."""
     above, first = np.int32(0), np.uint64(start)
     for i in range(np.uint64(0), np.uint64(_CHUNK)):  # without a sign, no index counts from the end
         above |= np.int32(reach[first + i] >= threshold)
@@ -178,18 +178,18 @@ def _any_above(reach: Floats, start: int, threshold: float) -> Any:
 
 @njit(nogil=True, cache=True)
 def _tidy(threshold: float, b: int, items: Ints, upper: Floats, extra: Floats, count: Ints) -> None:
-    """Drops the candidates of user b below the threshold; the others keep their order."""
-    kept = 0
+    """Drop the candidates of user b below the threshold; the others keep their order."""
+    left = 0
     for i in range(count[b]):
         if upper[b, i] >= threshold:
-            items[b, kept], upper[b, kept], extra[b, kept] = items[b, i], upper[b, i], extra[b, i]
-            kept += 1
-    count[b] = kept
+            items[b, left], upper[b, left], extra[b, left] = items[b, i], upper[b, i], extra[b, i]
+            left += 1
+    count[b] = left
 
 
 @njit(nogil=True, cache=True)
 def _replace_root(heaps: Floats, b: int, value: float) -> None:
-    """Puts a value in place of the smallest of heap b, and lets it sink."""
+    """Replace the smallest value of heap b by another, and let it sink."""
     at, size = 0, heaps.shape[1]
     while 2 * at + 1 < size:
         child = 2 * at + 1

@@ -1,9 +1,9 @@
-"""The blocked pass: products of a block of users with one tile of items after another, and only the best of each kept.
+"""The blocked pass: products of a block of users with one tile of items after another, of which only the best stay.
 
 A tile's products are approximate: made in bfloat16 where the processor has units for it, in float32 otherwise. Each
 comes with a bound of its error, by the inequality of Cauchy and Schwarz: |x·w − x̂·ŵ| ≤ ‖x − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖, and a
 term for the rounding of sums. The n largest lower bounds that a user has had so far are the threshold: an item whose
-upper bound is below it is not among the n best. What remains at the end, a few items more than n, is scored again in
+upper bound is below it is not among the n best. What remains at the end, somewhat more than n items, is scored again in
 float64, so that the lists are those of exact arithmetic, however coarse the products were.
 """
 
@@ -39,12 +39,14 @@ class Catalogue:
     Parts are named by their number in the blend, so that this does not keep the model alive; a model that is no blend
     is its own part 0.
 
-    factored   the parts whose scores are products
-    additive   the parts with a sparse matrix of items by items
-    constant   the parts with a constant an item
-    vectors    one float32 (I, D) for each factored part, the model's own
-    constants  float32 (P, I), a row for each constant part
-    weights    float32 csr_matrix (S·I, I), the matrices of the additive parts below one another, with sorted indices
+    Attributes:
+        factored: the parts whose scores are products.
+        additive: the parts with a sparse matrix of items by items.
+        constant: the parts with a constant an item.
+        vectors: one float32 (I, D) for each factored part, the model's own.
+        constants: float32 (P, I), a row for each constant part.
+        weights: float32 csr_matrix (S·I, I), the matrices of the additive parts below one another, with sorted
+            indices.
     """
 
     factored: tuple[int, ...]
@@ -56,7 +58,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, model: Model) -> Catalogue | None:
-        """The catalogue of a model; None unless each part has one of these forms and one of them has vectors."""
+        """Return the catalogue of a model; None unless each part has one of these forms and one of them has vectors."""
         models = [part.model for part in summands(model)]
         factored = {p: own for p, own in enumerate(models) if isinstance(own, Factored)}
         additive = {p: own for p, own in enumerate(models) if isinstance(own, Additive)}
@@ -133,7 +135,7 @@ class Catalogue:
         return np.hstack([vectors[piece] for vectors in self.vectors]).astype(np.float64)
 
     def codes(self, model: Model, histories: sp.csr_matrix) -> list[tuple[Floats, Floats]]:
-        """For each factored part what multiplies its vectors, (B, D), and what the product is multiplied by, (B,)."""
+        """Return for each factored part the codes (B, D) that multiply its vectors, and a factor (B,) of it all."""
         parts = self._parts(model, self.factored)
         return [
             (cast(Factored, part.model).user_factors(histories), part_factors(part, histories)[:, 0])
@@ -141,14 +143,14 @@ class Catalogue:
         ]
 
     def constant_factors(self, model: Model, histories: sp.csr_matrix) -> Floats:
-        """What the constants are multiplied by, (B, P)."""
+        """Return what the constants are multiplied by, (B, P)."""
         none = np.zeros((histories.shape[0], 0), dtype=np.float32)
         return np.hstack(
             [none, *(part_factors(part, histories) for part in self._parts(model, self.constant))]
         )
 
     def inputs(self, model: Model, histories: sp.csr_matrix) -> Floats:
-        """What each item of a history enters into each sparse matrix, (S, nnz)."""
+        """Return what each item of a history enters into each sparse matrix, (S, nnz)."""
         inputs = np.empty((len(self.additive), histories.indices.size), dtype=np.float32)
         for row, part in zip(inputs, self._parts(model, self.additive), strict=True):
             row[:] = np.repeat(part_factors(part, histories)[:, 0], np.diff(histories.indptr))
@@ -162,13 +164,13 @@ class Catalogue:
         return [parts[p] for p in numbers]
 
 
-# Kept as long as the model itself, so that each block of a job finds what the first has made.
+# An entry lives as long as its model, so that each block of a job finds what the first has made.
 _known: WeakKeyDictionary[Model, Catalogue | None] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def catalogue(model: Model) -> Catalogue | None:
-    """The catalogue of a model, made once; None where it has none."""
+    """Return the catalogue of a model, made once; None where it has none."""
     with _lock:
         if model not in _known:
             _known[model] = Catalogue.of(model)
@@ -176,7 +178,7 @@ def catalogue(model: Model) -> Catalogue | None:
 
 
 def to_bfloat16(values: Floats) -> tuple[Any, NDArray[np.float64]]:
-    """The nearest bfloat16 as a torch tensor, and the same as float64; 0 for what the processor takes for 0."""
+    """Return the nearest bfloat16 as a torch tensor, and the same as float64; 0 for what the processor takes for 0."""
     import torch
 
     coarse = torch.from_numpy(values).bfloat16()
@@ -213,22 +215,22 @@ _OF_BFLOAT16, _OF_FLOAT32 = 2.0**-8, 2.0**-20
 
 
 def has_bfloat16_units() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 in tiles (Intel's AMX), many times faster than float32."""
+    """Return whether the processor has tiles for bfloat16 (Intel's AMX), many times faster than float32."""
     return bool(binding.get_host_cpu_features().get("amx-bf16", False))
 
 
 def tile_width(catalogue: Catalogue) -> int:
-    """Items of a tile; all, if there are fewer."""
+    """Return the number of items in a tile; all, if there are fewer."""
     return min(WIDE_TILE if catalogue.additive else TILE, catalogue.n_items)
 
 
 def capacity(n: int, n_items: int) -> int:
-    """Candidates kept for a user at one time."""
+    """Return the most candidates held for a user at one time."""
     return min(n_items, 4 * n + 256)
 
 
 def numbers_per_user(catalogue: Catalogue, n: int) -> int:
-    """What a user of a block takes, in float32 numbers, beside some numbers for each item of the history."""
+    """Return what a user of a block takes, in float32 numbers, beside some numbers for each item of the history."""
     return tile_width(catalogue) + 6 * capacity(n, catalogue.n_items) + n + 8 * catalogue.width
 
 
@@ -242,17 +244,19 @@ def best_of_tiles(
     barred: NDArray[np.bool_] | None,
     coarse: bool,
 ) -> tuple[NDArray[np.int32], Floats, NDArray[np.intp]]:
-    """The best items of some users, (B, n) each as `top_k` gives them, and the users for whom it could not be said.
+    """Return the best items of some users, (B, n) as `top_k` gives them, and the users left undecided.
 
     Those are users with very many items as good as the n-th best, and users with numbers that are not finite or nearly
     too large; their lists are undefined.
 
-    catalogue      of the model
-    histories      csr_matrix (B, I) with sorted indices, B ≤ BLOCK as a rule
-    n              at most I
-    exclude_owned  whether items of the history are left out
-    barred         bool (I,), items that are left out for everybody
-    coarse         whether products are made in bfloat16
+    Args:
+        catalogue: of the model.
+        model: scores the items.
+        histories: csr_matrix (B, I) with sorted indices, B ≤ BLOCK as a rule.
+        n: at most I.
+        exclude_owned: whether items of the history are left out.
+        barred: bool (I,), items that are left out for everybody.
+        coarse: whether products are made in bfloat16.
     """
     n_users = histories.shape[0]
     indptr = np.require(histories.indptr, np.int64, ["C", "A", "W"])
@@ -340,7 +344,7 @@ class _Fine:
         self.vector_errors = np.zeros(catalogue.n_items, dtype=np.float32)
 
     def tile(self, first: int, width: int) -> NDArray[Any]:
-        """Bits of the products with items first … first + width − 1, (B, width)."""
+        """Return the bits of the products with items first … first + width − 1, (B, width)."""
         made = self._made[: len(self._codes) * width].reshape(-1, width)
         np.matmul(self._codes, self._vectors[first : first + width].T, out=made)
         return made.view(np.uint32)
@@ -366,7 +370,7 @@ class _Coarse:
         self.code_norms = rounded_up(length * (1 + sums))
 
     def tile(self, first: int, width: int) -> NDArray[Any]:
-        """Bits of the products with items first … first + width − 1, (B, width)."""
+        """Return the bits of the products with items first … first + width − 1, (B, width)."""
         n_users = len(self._codes)
         out = self._made[: n_users * width].view(n_users, width)
         self._multiply(self._codes, self._vectors[first : first + width].T, out=out)
@@ -374,5 +378,5 @@ class _Coarse:
 
 
 def _of_sums(catalogue: Catalogue) -> float:
-    """Relative rounding error of a product's sums in float32, in whatever order they are made."""
+    """Return the relative rounding error of a product's sums in float32, in whatever order they are made."""
     return (catalogue.width + 16) * 2.0**-23

@@ -1,4 +1,4 @@
-"""What a batch job computes: lists for users in blocks of a fixed grid, as Arrow record batches."""
+"""`Work`, what a batch job computes: lists for users in blocks of a fixed grid, as Arrow record batches."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from recae.sources.base import Table
 SCHEMA: Final = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())]
 )
-"""A row for each recommendation, by user in the order of the job, then by rank from 1."""
+"""Columns of recommendations, one a row: by user in the order of the job, then by rank from 1."""
 
 
 # What one recommendation takes beside the scores, in float32 numbers: its rank, score, row numbers and both
-# ids, in all the arrays that exist at one time. It bounds long lists over few items.
+# ids, in all the arrays that exist at one time. It bounds long lists over a small catalogue.
 _NUMBERS_PER_RECOMMENDATION = 32
-# Scores of a block at most, though they need not be in memory at one time: it is done in seconds, so that progress
-# shows, a worker that dies loses little, and what a job takes is known soon.
+# Most scores of a block, though they need not be in memory at one time. A block takes seconds, so that progress
+# shows, a worker that dies loses little, and the time of a job is known soon.
 _SCORES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Lists to make; `make_work` checks and completes what it is made of.
+    """Lists to compute; `make_work` checks and completes its parts.
 
     Attributes:
         recommender: whose model scores.
@@ -84,22 +84,23 @@ class Work:
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield, block by block, the number of users done so far and their lists.
 
-        One block is made ahead, while the last one is written: two are in memory at a time.
+        One block is computed while the last one is written: two are in memory at a time.
 
         Args:
-            start, stop: the users from ``start`` to before ``stop``; by default all.
+            start: the first user, by number.
+            stop: the user after the last; by default all users are scored.
         """
         end = len(self.audience) if stop is None else stop
-        ahead: tuple[int, Future[pa.RecordBatch]] | None = None
+        pending: tuple[int, Future[pa.RecordBatch]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="recae-score") as pool:
             for at in range(start, end, self.block_users):
                 done = min(at + self.block_users, end)
                 following = (done, pool.submit(self.batch, at, done))
-                if ahead is not None:
-                    yield ahead[0], ahead[1].result()
-                ahead = following
-            if ahead is not None:
-                yield ahead[0], ahead[1].result()
+                if pending is not None:
+                    yield pending[0], pending[1].result()
+                pending = following
+            if pending is not None:
+                yield pending[0], pending[1].result()
 
 
 def make_work(
@@ -110,9 +111,11 @@ def make_work(
     exclude_owned: bool | None = None,
     barred: NDArray[np.bool_] | None = None,
 ) -> Work:
-    """Return what is to be computed.
+    """Return the work of a batch job.
 
     Args:
+        recommender: whose model scores.
+        audience: for whom.
         n: items a user, at least 1.
         exclude_owned: leave out the items of each history; by default unless the model `repeats`.
         barred: bool of shape (items,), items that nobody gets.
@@ -133,6 +136,7 @@ class ArrowSource(Table):
     """A table of purchases that is in memory already."""
 
     def __init__(self, table: pa.Table) -> None:
+        """Wrap a table."""
         self.name = "the table"
         self.schema = table.schema
         self._table = table
@@ -171,10 +175,10 @@ def score(
         n: how many items a user; a user with fewer items left gets fewer rows.
         exclude_owned: leave out the items of the history; by default unless the model `repeats`.
         exclude_items: ids that nobody gets.
-        only_items: ids of which all others are left out.
+        only_items: ids outside of which nothing is recommended.
 
     Returns:
-        record batches of ``user_id`` and ``item_id`` (string), ``rank`` (int32, from 1) and ``score`` (float32): by
+        Record batches of ``user_id`` and ``item_id`` (string), ``rank`` (int32, from 1) and ``score`` (float32): by
         user, then by rank. The same call gives the same bits, whatever the number of threads. A batch may be empty.
 
     Raises:
