@@ -1,21 +1,22 @@
 """Customers, and single purchases, that a model cannot reconstruct from the rest of the history.
 
 Every owned item is hidden in turn and placed among the other candidates by the scores of the rest of the history
-(`heldout_ranks`); what is compared is the share of candidates placed above it, a number from 0 (first) to 1 (last).
+(`heldout_ranks`); what is compared is the fraction of candidates ranked above it, a number from 0 (first) to 1 (last).
 
-A purchase's score is Φ⁻¹(1 − tail), where the tail is the share of purchases of items with about as many owners that
-are placed as far down or further (`calibrate.upper_tails`): 0 is an ordinary purchase, 3 one in 741.
+A purchase's score is Φ⁻¹(1 − tail), where the tail is the fraction of purchases of items with about as many owners that
+are ranked as low or lower (`calibrate.upper_tails`): 0 is an ordinary purchase, 3 one in 741.
 
-A user's score is the mean over the owned items of Φ⁻¹(1 − t), where t is that share among all purchases, everybody
+A user's score is the mean over the owned items of Φ⁻¹(1 − t), where t is that fraction among all purchases, each user
 counted alike, made comparable between lengths of history (`calibrate.standardised`): 0 is an ordinary user of that many
 items, 1 is one robust standard deviation. Its tail is that of a normal distribution. Purchases are not matched by
-popularity here: matched, the score of a user rises with the popularity of what was bought (Spearman .56 on Gowalla, .43
-on Online Retail; unmatched .00 and .07), since a niche that is hard in general then excuses whoever buys from it.
+popularity here: matched, the score of a user rises with the popularity of what was bought (Spearman 0.56 on Gowalla,
+0.43 on Online Retail; unmatched 0.00 and 0.07), since a niche that is hard in general then excuses every user who buys
+from it.
 
 A model has adapted to the users that it learned from, even item by item: half of the users held out of the training of
 Online Retail would be 4 standard deviations away from those. Hence each group is compared within itself.
 
-What the scores cannot say: whether an unusual customer is a fraud, a shop, a family or a taste that few share; and
+What the scores cannot say: whether an unusual customer is a fraud, a shop, a family or an uncommon taste; and
 nothing absolute, since a habit that most users have is not an anomaly.
 """
 
@@ -47,9 +48,9 @@ class PurchaseAnomalies:
         users: int64, rows of the histories.
         items: int64, item rows.
         owners: int64, number of users who own the item.
-        above: float64, share of the other candidates that the model places above the item, 0 to 1.
+        above: float64, fraction of the other candidates that the model ranks above the item, 0 to 1.
         score: float64, higher is more surprising; 0 for an ordinary purchase of an item with as many owners.
-        tail: float64, share of such purchases that are at least as surprising; score = Φ⁻¹(1 − tail).
+        tail: float64, fraction of such purchases that are at least as surprising; score = Φ⁻¹(1 − tail).
     """
 
     users: NDArray[np.int64]
@@ -60,7 +61,7 @@ class PurchaseAnomalies:
     tail: NDArray[np.float64]
 
     def ranked(self) -> NDArray[np.int64]:
-        """The purchases' places, most surprising first; of equal scores the one that is placed further down."""
+        """Return the purchases' places, most surprising first; of equal scores the one that is ranked lower."""
         return np.lexsort((self.items, self.users, -self.above, -self.score))
 
 
@@ -83,11 +84,11 @@ class UserAnomalies:
     purchases: PurchaseAnomalies
 
     def ranked(self) -> NDArray[np.int64]:
-        """The users' places, the hardest to explain first; of equal scores the lower row."""
+        """Return the users' places, the hardest to explain first; of equal scores the lower row."""
         return np.lexsort((self.users, -self.score))
 
     def worst(self, n: int) -> NDArray[np.int64]:
-        """The places in `purchases` of each user's n most surprising ones, (users, n); -1 where there are fewer."""
+        """Return the places in `purchases` of each user's n most surprising ones, (users, n), padded with -1."""
         order = self.purchases.ranked()
         order = order[np.argsort(self.purchases.users[order], kind="stable")]
         starts = np.cumsum(self.n_items) - self.n_items
@@ -106,34 +107,31 @@ def purchase_anomalies(
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     on_users: Callable[[int], None] | None = None,
 ) -> PurchaseAnomalies:
-    """How surprising each purchase is, given the rest of its user's history and the item's popularity.
+    """Return how surprising each purchase is, given the rest of its user's history and the item's popularity.
 
-    Parameters
-    ----------
-    recommender : Recommender
-        With histories.
-    learners : bool ndarray of shape (users,), optional
-        Which users the model learned from; these and the others are compared apart. None: all together.
-    folds, seed, block_bytes, on_users
-        As for `heldout_ranks`.
+    Args:
+        recommender: with histories.
+        learners: bool of shape (users,), which users the model learned from; these and the others are compared apart.
+            None: all together.
+        folds: as for `heldout_ranks`, like the rest.
+        seed: decides the split into folds.
+        block_bytes: about how many bytes of scores are held at a time.
+        on_users: is told after each block how many users are done.
 
-    Raises
-    ------
-    DataError
-        The recommender has no histories, no user owns two items, or `learners` does not fit the users.
-    ConfigError
-        As for `heldout_ranks`.
+    Raises:
+        DataError: the recommender has no histories, no user owns two items, or `learners` does not fit the users.
+        ConfigError: as for `heldout_ranks`.
     """
     histories, groups = _groups(recommender, learners)
     lengths = np.diff(histories.indptr)
-    shares = heldout_ranks(
+    fractions = heldout_ranks(
         recommender.model, histories, folds=folds, seed=seed, block_bytes=block_bytes, on_users=on_users
     )
-    judged = np.flatnonzero(~np.isnan(shares))
+    judged = np.flatnonzero(~np.isnan(fractions))
     users = np.repeat(np.arange(lengths.size), lengths)[judged]
     items = histories.indices[judged].astype(np.int64)
     owners = np.bincount(histories.indices, minlength=histories.shape[1])[items]
-    above, tail = shares[judged], np.empty(judged.size)
+    above, tail = fractions[judged], np.empty(judged.size)
     for group in groups:
         mine = group[users]
         tail[mine] = upper_tails(above[mine], np.log(owners[mine]), np.ones(int(mine.sum())))
@@ -149,7 +147,7 @@ def user_anomalies(
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     on_users: Callable[[int], None] | None = None,
 ) -> UserAnomalies:
-    """How hard each user's purchases are to explain by one another, compared with users of as many items.
+    """Return how hard each user's purchases are to explain by one another, compared with users of as many items.
 
     Parameters and errors are those of `purchase_anomalies`; users of fewer than two items are left out.
     """
@@ -172,7 +170,7 @@ def user_anomalies(
 def _groups(
     recommender: Recommender, learners: NDArray[np.bool_] | None
 ) -> tuple[sp.csr_matrix, list[NDArray[np.bool_]]]:
-    """The histories, and masks of shape (users,) for the groups that are compared within themselves."""
+    """Return the histories, and masks of shape (users,) for the groups that are compared within themselves."""
     histories = recommender.histories
     if histories is None:
         raise DataError(
@@ -230,7 +228,11 @@ _BATCH_ROWS = 64 * 1024
 def user_batches(
     recommender: Recommender, found: UserAnomalies, n: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The n most anomalous users, or all, of `USER_SCHEMA`. Raises DataError when the recommender has no users."""
+    """Yield the n most anomalous users, or all, of `USER_SCHEMA`.
+
+    Raises:
+        DataError: the recommender has no users.
+    """
     users, purchases, worst = _users(recommender), found.purchases, found.worst(WORST)
     for rank, places in _parts(found.ranked()[:n]):
         bought = worst[places]  # (rows, WORST)
@@ -244,7 +246,11 @@ def user_batches(
 def purchase_batches(
     recommender: Recommender, found: PurchaseAnomalies, n: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The n most anomalous purchases, or all, of `PURCHASE_SCHEMA`. Raises DataError as `user_batches`."""
+    """Yield the n most anomalous purchases, or all, of `PURCHASE_SCHEMA`.
+
+    Raises:
+        DataError: as `user_batches`.
+    """
     users, names = _users(recommender), recommender.item_names
     for rank, places in _parts(found.ranked()[:n]):
         items = found.items[places]
@@ -266,14 +272,14 @@ def _users(recommender: Recommender) -> IdMap:
 
 
 def _parts(order: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Ranks from 1 and places, some at a time."""
+    """Yield ranks from 1 and places, some at a time."""
     for start in range(0, order.size, _BATCH_ROWS):
         places = order[start : start + _BATCH_ROWS]
         yield np.arange(start + 1, start + 1 + places.size), places
 
 
 def _ids(ids: IdMap, rows: NDArray[np.int64]) -> pa.StringArray:
-    """The ids of rows, null for −1."""
+    """Return the ids of rows, null for −1."""
     known = ids.ids(np.maximum(rows, 0)).cast(pa.string())
     return pc.if_else(pa.array(rows >= 0), known, pa.scalar(None, pa.string()))
 

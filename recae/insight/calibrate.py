@@ -1,11 +1,12 @@
-"""Scores made comparable: a value against values of similar size or length, by weighted ranks and robust curves.
+"""Calibration of anomaly scores: ranks of held-out owned items, and values compared with those of similar histories.
 
-How far down a model places the items that a user owns, each hidden from it and found from the rest.
+`heldout_ranks` ranks each owned item by the scores of the rest of the history, since an item must not explain itself:
+every history is split into folds, and each fold's items are ranked by the scores of the history without them. Users are
+taken block by block; a block of users times folds is one call of the model. A user costs as many rows of scores as
+there are folds, however long the history, and one pass over a row of scores for each owned item.
 
-An owned item must not explain itself, so every history is parted into folds and each fold's items are ranked by the
-scores of the history without them. Users are taken block by block; a block of users times folds is one call of the
-model. A user costs as many rows of scores as there are folds, however long the history, and one pass over a row of
-scores for each owned item.
+`upper_tails` and `standardised` compare values with those of similar size or length, by weighted ranks and robust
+curves.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block
 from recae.sparse import joined_ranges
 
-_STRATA = 20  # 5 % each: few strata would hide the trend, light ones would have no tail
+_STRATA = 20  # 5 % each: fewer strata would hide the trend, lighter ones would have no tail
 _LENGTH_STRATA = (
     10  # 10 % each: an anomaly in twenty users, all of them of one length, is still a minority there
 )
@@ -40,23 +41,21 @@ _MAD = 1.482602218505602  # the median absolute deviation of a standard normal v
 def upper_tails(
     values: NDArray[np.float64], covariate: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """How rare a value at least as large is among the others of a similar covariate.
+    """Return how rare a value at least as large is among the others of a similar covariate.
 
-    The entries are parted by the covariate into at most 20 strata of about equal weight. In one stratum the tail of
+    The entries are grouped by the covariate into at most 20 strata of about equal weight. In one stratum the tail of
     an entry with value v and weight w is (A + T/2 + w̄/2) / (W − w + w̄), with A the weight of larger values, T that of
     the other equal ones, W that of all and w̄ the mean weight: the entry counts as one of ordinary weight, so that its
     own weight does not decide how extreme it may be. Between the strata's medians of the covariate the tail is
     interpolated, outside of them it is that of the last stratum.
 
-    Parameters
-    ----------
-    values, covariate, weights : float64 ndarrays of shape (n,)
-        Finite; weights above 0.
+    Args:
+        values: float64 of shape (n,), finite.
+        covariate: likewise.
+        weights: likewise, above 0.
 
-    Returns
-    -------
-    float64 ndarray of shape (n,)
-        In (0, 1).
+    Returns:
+        float64 of shape (n,), in (0, 1).
     """
     n = values.size
     if n == 0:
@@ -82,25 +81,21 @@ def upper_tails(
 
 
 def standardised(means: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Robust z-values of the means over histories of m items, against histories of similarly many.
+    """Return robust z-values of means over histories of m items, compared with histories of similar length.
 
     z = (mean − location(m)) / √(τ² + σ²/(m − 1)): users differ, and each item is judged by m − 1 others. The means are
-    parted by m into at most 10 strata of about equal size. The location is a line in log m (the median of the slopes
+    grouped by m into at most 10 strata of about equal size. The location is a line in log m (the median of the slopes
     between the strata's medians, as Theil and Sen fit it) plus the strata's median residuals, interpolated in log m and
     constant beyond the last. τ² and σ², both at least 0, fit the squares of the strata's median absolute deviations by
     non-negative least squares of relative errors. Then all is fitted again to the means within 3 of the location, and
-    once more: anomalies crowd at the ends of the lengths, and must not make themselves the rule.
+    once more: anomalies crowd at the ends of the lengths, and must not set the norm.
 
-    Parameters
-    ----------
-    means : float64 ndarray of shape (n,)
-    counts : integer ndarray of shape (n,)
-        The lengths m, at least 2.
+    Args:
+        means: float64 of shape (n,).
+        counts: integers of shape (n,), the lengths m, at least 2.
 
-    Returns
-    -------
-    float64 ndarray of shape (n,)
-        0 where the mean is the location, however little the means vary.
+    Returns:
+        float64 of shape (n,); 0 where the mean is the location, however little the means vary.
     """
     length = np.log(counts)
     z = np.zeros(means.size)
@@ -113,7 +108,7 @@ def standardised(means: NDArray[np.float64], counts: NDArray[np.integer]) -> NDA
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Location and scale of means over the log of the length of the history."""
+    """Location and scale of means over the log of the history's length."""
 
     slope: float
     centres: NDArray[np.float64]  # (strata,), rising
@@ -151,7 +146,7 @@ def _fit(means: NDArray[np.float64], length: NDArray[np.float64]) -> _Fit:
 
 
 def normal_tails(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability that a standard normal variable is at least z."""
+    """Return the probability that a standard normal variable is at least z."""
     tails: NDArray[np.float64] = ndtr(-z)
     return tails
 
@@ -181,38 +176,29 @@ def heldout_ranks(
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     on_users: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """The share of the items not owned that the model places above each owned item, from the rest of the history.
+    """Return the fraction of items not owned that the model ranks above each owned item, by the rest of the history.
 
-    A history of m items is parted at random into min(folds, m) folds of nearly the same size: with at most `folds`
+    A history of m items is split at random into min(folds, m) folds of nearly the same size: with at most `folds`
     items that is leave-one-out. Each fold's items are scored from the history without the fold. With G items that the
-    user does not own scored higher, T scored the same and N in all, the share is (G + T/2) / N: 0 for the first, 1 for
-    the last; 1/2 for who owns all there is. The hidden items do not compete with one another, since those of a long
-    history would push each other down.
+    user does not own scored higher, T scored the same and N in all, the fraction is (G + T/2) / N: 0 for the first, 1
+    for the last; 1/2 where the user owns every item. The hidden items do not compete with one another, since those of a
+    long history would push each other down.
 
-    Parameters
-    ----------
-    model : Model
-    histories : csr_matrix of shape (U, I)
-    folds : int
-        At least 2.
-    seed : int
-        Decides the parting into folds, and nothing else.
-    block_bytes : int
-        About how many bytes of scores are held at a time.
-    on_users : callable, optional
-        Told after each block how many users are done.
+    Args:
+        model: scores the items.
+        histories: csr_matrix of shape (U, I).
+        folds: at least 2.
+        seed: decides the split into folds, and nothing else.
+        block_bytes: about how many bytes of scores are held at a time.
+        on_users: is told after each block how many users are done.
 
-    Returns
-    -------
-    float64 ndarray of shape (nnz,)
-        One share for each stored item of `histories`, in their order; NaN for the item of a user who owns only one.
+    Returns:
+        float64 of shape (nnz,), a fraction for each stored item of `histories`, in their order; NaN for the item of a
+        user who owns only one.
 
-    Raises
-    ------
-    ConfigError
-        `folds` is less than 2, or `block_bytes` less than 1.
-    DataError
-        The histories do not have the model's items.
+    Raises:
+        ConfigError: `folds` is less than 2, or `block_bytes` less than 1.
+        DataError: the histories do not have the model's items.
     """
     if folds < 2:
         raise ConfigError(
@@ -221,7 +207,7 @@ def heldout_ranks(
     n_users, n_items = histories.shape
     lengths = np.diff(histories.indptr)
     fold = _folds(lengths, folds, seed)
-    shares = np.full(histories.indices.size, np.nan)
+    fractions = np.full(histories.indices.size, np.nan)
     judged = np.flatnonzero(lengths >= 2)
     step = max(1, rows_per_block(n_items, block_bytes) // folds)
     with ThreadPoolExecutor(processors()) as pool:
@@ -231,16 +217,16 @@ def heldout_ranks(
             entries = joined_ranges(
                 histories.indptr[users], lengths[users]
             )  # (n,) places of the block's items
-            shares[entries] = _block(model, block, fold[entries], folds, pool)
+            fractions[entries] = _block(model, block, fold[entries], folds, pool)
             if on_users is not None:
                 on_users(int(users[-1]) + 1)
     if on_users is not None and n_users:
         on_users(n_users)
-    return shares
+    return fractions
 
 
 def _folds(lengths: NDArray[np.integer], folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of every stored item: a random order of each history, dealt out in turn."""
+    """Return the fold of every stored item: a random order of each history, dealt out in turn."""
     n = int(lengths.sum())
     user = np.repeat(np.arange(lengths.size), lengths)
     order = np.lexsort((np.random.default_rng(seed).random(n), user))
@@ -257,55 +243,67 @@ def _block(
     folds: int,
     pool: ThreadPoolExecutor,
 ) -> NDArray[np.float64]:
-    """The shares of a block's items, (n,)."""
+    """Return the fractions of a block's items, (n,)."""
     n_rows = histories.shape[0] * folds  # row b·folds + f is user b without fold f
     user = np.repeat(np.arange(histories.shape[0]), np.diff(histories.indptr))
     item, owned_ptr = histories.indices.astype(np.int64), histories.indptr.astype(np.int64)
-    # every item is kept in the rows of all folds but its own
+    # every item stays in the rows of all folds but its own
     row = user[:, None] * folds + np.arange(folds)  # (n, folds)
     stays = np.arange(folds) != fold[:, None]
     of_row, of_item = row[stays], np.repeat(item, folds - 1)
     order = np.lexsort((of_item, of_row))
-    kept = of_item[order]
-    kept_ptr = _pointers(of_row, n_rows)
+    visible = of_item[order]
+    visible_ptr = _pointers(of_row, n_rows)
     hidden_row = user * folds + fold
     by_row = np.argsort(hidden_row, kind="stable")
     hidden_ptr, hidden = _pointers(hidden_row, n_rows), item[by_row]
     remaining = sp.csr_matrix(
-        (np.ones(kept.size, np.float32), kept, kept_ptr), shape=(n_rows, histories.shape[1])
+        (np.ones(visible.size, np.float32), visible, visible_ptr), shape=(n_rows, histories.shape[1])
     )
     used = np.flatnonzero(np.diff(hidden_ptr))  # a short history leaves folds empty
     scores = np.ascontiguousarray(model.score(remaining if used.size == n_rows else remaining[used]))
     place = np.zeros(n_rows, dtype=np.int64)
     place[used] = np.arange(used.size)
-    shares = np.empty(item.size)
+    fractions = np.empty(item.size)
     bounds = np.linspace(0, n_rows, 4 * processors() + 1).astype(np.int64)
     jobs = [
-        pool.submit(_shares, scores, place, folds, owned_ptr, item, hidden_ptr, hidden, shares, start, stop)
+        pool.submit(
+            _fractions_above,
+            scores,
+            place,
+            folds,
+            owned_ptr,
+            item,
+            hidden_ptr,
+            hidden,
+            fractions,
+            start,
+            stop,
+        )
         for start, stop in pairwise(bounds)
     ]
     for job in jobs:
         job.result()
     result = np.empty(item.size)
-    result[by_row] = shares
+    result[by_row] = fractions
     return result
 
 
 def _pointers(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
-    """Where each row's entries begin once they are sorted by row, (n_rows + 1,)."""
+    """Return where each row's entries begin once they are sorted by row, (n_rows + 1,)."""
     return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
 
 
 @njit(nogil=True, cache=True)
-def _shares(
+def _fractions_above(
     scores: NDArray[np.float32],  # (rows with something hidden, I)
     place: NDArray[np.int64],  # (R,) row → row of scores
     folds: int,
     owned_ptr: NDArray[np.int64],  # (R / folds + 1,)
-    owned: NDArray[np.int64],  # the users' items, no rivals of one another
+    owned: NDArray[np.int64],  # the users' items, which do not compete with one another
     hidden_ptr: NDArray[np.int64],  # (R + 1,)
     hidden: NDArray[np.int64],  # (n,) the items to place
-    shares: NDArray[np.float64],  # (n,) written
+    fractions: NDArray[np.float64],  # (n,) written
     start: int,
     stop: int,
 ) -> None:
@@ -313,7 +311,7 @@ def _shares(
     for r in range(start, stop):
         row = scores[place[r]]
         first, last = owned_ptr[r // folds], owned_ptr[r // folds + 1]
-        rivals = n_items - (last - first)
+        candidates = n_items - (last - first)
         for e in range(hidden_ptr[r], hidden_ptr[r + 1]):
             value = row[hidden[e]]
             above, same = np.int32(0), np.int32(0)
@@ -323,4 +321,4 @@ def _shares(
             for p in range(first, last):
                 above -= np.int32(row[owned[p]] > value)
                 same -= np.int32(row[owned[p]] == value)
-            shares[e] = (above + 0.5 * same) / rivals if rivals > 0 else 0.5
+            fractions[e] = (above + 0.5 * same) / candidates if candidates > 0 else 0.5

@@ -1,4 +1,4 @@
-"""What kind of thing each item is, read from a table of items or of purchases."""
+"""Categories of items, read from a table of items or of purchases."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def read_categories(
 
 def _most_frequent(counts: sp.coo_matrix, n_rows: int) -> NDArray[np.int32]:
     """Return the column of the largest count in each row, the first of equals; -1 for a row without counts."""
-    order = np.lexsort((-counts.col, counts.data, counts.row))  # the winner of a row comes last, and is kept
+    order = np.lexsort((-counts.col, counts.data, counts.row))  # the winner of a row comes last, and stays
     winners = np.full(n_rows, -1, dtype=np.int32)
     winners[counts.row[order]] = counts.col[order]
     return winners

@@ -23,7 +23,7 @@ What: TypeAlias = Literal["users", "items"]
 BLOCK_BYTES: Final = 32 * 2**20
 """Bytes of codes held at one time by default; a Parquet row group is one block."""
 
-# What exists of a block beside its codes: the encoder's steps, the columns, and what the writer makes of them.
+# Copies of a block's codes at one time: the encoder's steps, the columns, and the writer's buffers.
 _COPIES = 4
 
 
@@ -83,7 +83,8 @@ def write_embeddings(
     """Write `embeddings` to Parquet (.parquet, .pq) or CSV (.csv), in bounded memory; the file appears at the end.
 
     Args:
-        recommender, what: as for `embeddings`.
+        recommender: a model with codes; for users, with histories.
+        what: ``"users"`` or ``"items"``.
         path: where to; an existing file is replaced once the new one is complete.
         on_rows: told after each block how many users or items are done so far.
 
@@ -172,6 +173,6 @@ def _columns(matrix: NDArray[np.float32]) -> list[pa.Array]:
 
 
 def _bias(recommender: Recommender) -> NDArray[np.float32] | None:
-    """Return what is added to each item's score whatever the code, float32 (I,), where the model has that."""
+    """Return the bias of each item's score, float32 (I,); None where the model has none."""
     bias = recommender.model.arrays().get("decoder_bias")
     return None if bias is None else np.asarray(bias, dtype=np.float32)

@@ -32,8 +32,8 @@ class Explanation:
             where owning the item speaks against the recommendation.
         joint: score − base − Σ contributions: what only several items together explain. 0 where the score is
             a sum over the items, as item-kNN's. Where a model divides the sum by a power p of the history's
-            length, the items that are left take the place of the one left out, and joint holds about the share
-            p of score − base; where it bends the sum, as a sigmoid does, joint holds what is lost or gained so.
+            length, the items that are left take the place of the one left out, and joint holds about the
+            fraction p of score − base; where it bends the sum, as a sigmoid does, joint holds the difference.
     """
 
     item: int
@@ -44,7 +44,7 @@ class Explanation:
     joint: float
 
     def reasons(self, most: int = 5) -> list[tuple[int, float]]:
-        """Return (item row, contribution) of the largest positive contributions, largest first, `most` at most.
+        """Return (item row, contribution) of the largest positive contributions, largest first, at most `most`.
 
         Equal ones come in the order of their rows.
         """
@@ -112,10 +112,10 @@ def explain(
 def _left_out(
     owned: NDArray[np.integer[Any]], values: NDArray[np.float32], start: int, stop: int, n_items: int
 ) -> sp.csr_matrix:
-    """Histories that lack one item each: the items at start .. stop − 1 of `owned`, (stop − start, I)."""
+    """Return histories that lack one item each: the items at start .. stop − 1 of `owned`, (stop − start, I)."""
     m, rows = owned.size, stop - start
-    kept = np.arange(m) != np.arange(start, stop)[:, None]  # (rows, m)
-    indices = np.broadcast_to(owned, (rows, m))[kept]
+    stays = np.arange(m) != np.arange(start, stop)[:, None]  # (rows, m)
+    indices = np.broadcast_to(owned, (rows, m))[stays]
     indptr = np.arange(rows + 1) * (m - 1)
-    weights = np.broadcast_to(values, (rows, m))[kept]
-    return sp.csr_matrix((weights, indices, indptr), shape=(rows, n_items))
+    data = np.broadcast_to(values, (rows, m))[stays]
+    return sp.csr_matrix((data, indices, indptr), shape=(rows, n_items))

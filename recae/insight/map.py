@@ -1,4 +1,4 @@
-"""The map: vectors laid out in the plane, so that what is bought by the same people lies together."""
+"""The map: vectors laid out in the plane, so that items bought by the same users lie together."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from recae.recommender import Recommender
 
 METHODS = ("tsne", "pca")
 
-_PERPLEXITY = 30  # how many neighbours a point listens to; openTSNE's own default
+_PERPLEXITY = 30  # effective number of neighbours of a point; openTSNE's own default
 _STEPS = ((250, {"exaggeration": 12.0, "momentum": 0.5}), (500, {"exaggeration": 1.0, "momentum": 0.8}))
 STEPS = sum(steps for steps, _ in _STEPS)
 """Steps of gradient descent that t-SNE takes."""
-_FEW_STEPS = 50  # between two calls of on_steps
+_STEPS_PER_CALL = 50  # between two calls of on_steps
 _THREADS_FROM = 10_000  # points; with fewer, two threads wait for each other longer than they work
 
 
@@ -47,7 +47,7 @@ def layout(
 ) -> NDArray[np.float32]:
     """Lay vectors out in the plane by their directions: every vector is scaled to length 1 first.
 
-    Scaled so, distance and cosine tell the same story: |a − b|² = 2 − 2 cos(a, b). A vector of zeros stays one.
+    Scaled so, distance and cosine agree: |a − b|² = 2 − 2 cos(a, b). A vector of zeros stays one.
 
     Args:
         vectors: float32 of shape (n, d), n and d at least 1; not modified.
@@ -76,7 +76,7 @@ def layout(
     unit = np.empty_like(vectors, order="C")
     np.divide(vectors, np.where(lengths > 0, lengths, 1), out=unit, casting="same_kind")
     plane = _principal_plane(unit)
-    # t-SNE of three points or fewer has nothing to choose
+    # t-SNE of three points or fewer is of no use
     return plane if method == "pca" or len(unit) < 4 else _tsne(unit, plane, seed, on_steps)
 
 
@@ -136,7 +136,7 @@ def _tsne(
             n_iter=steps,
             inplace=True,
             callbacks=told,
-            callbacks_every_iters=_FEW_STEPS,
+            callbacks_every_iters=_STEPS_PER_CALL,
             use_callbacks=True,
             **settings,
         )
@@ -255,11 +255,13 @@ def map_data(
     plane: NDArray[np.float32],
     categories: Categories | None = None,
 ) -> dict[str, Any]:
-    """Return what map.js draws, as JSON values; coordinates as whole numbers, the proportions kept.
+    """Return what map.js draws, as JSON values; coordinates as whole numbers, in their proportions.
 
     Args:
+        recommender: whose ids and names are shown.
+        points: which items or users.
         plane: float32 of shape (n, 2), the layout of the points.
-        categories: of the recommender's items; a user gets that of most of the items.
+        categories: of the recommender's items; a user gets the most frequent one of the history.
     """
     ids = recommender.items if points.kind == "items" else recommender.users
     assert ids is not None  # noqa: S101  # where there are histories there are users

@@ -1,4 +1,4 @@
-"""What is near what: items by their vectors, users by their codes, and items by being owned together."""
+"""Neighbours: items by their vectors, users by their codes, and items by common owners."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OWNERS = 65_536
 def similar_items(
     recommender: Recommender, item: int, n: int = 10
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The items whose vectors point the way of the item's, nearest first; ties by row number.
+    """Return the items with the vectors most similar to an item's, nearest first; ties by row number.
 
     The similarity is v·w / (‖v‖ ‖w‖), and 0 where one of the vectors is zero.
 
@@ -55,9 +55,9 @@ def similar_items(
 def similar_users(
     recommender: Recommender, user: int, n: int = 10, *, block_bytes: int = _BLOCK_BYTES
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The users whose codes point the way of the user's, nearest first; ties by row number.
+    """Return the users with the codes most similar to a user's, nearest first; ties by row number.
 
-    Everybody is encoded anew, a block at a time: beside a block, only one number a user is held.
+    All users are encoded anew, a block at a time: beside a block, only one number a user is held.
 
     Args:
         recommender: a model with codes and histories.
@@ -90,11 +90,12 @@ class BoughtTogether:
 
     Args:
         histories: pattern of shape (U, I): the items stored in row u are what user u owns, whatever their value.
-            Shared, not copied, unless a row names an item twice. What is built beside it, once, is the owners of
-            each item: 4 bytes a pair (8 above 2³¹ pairs).
+            Not copied, unless a row names an item twice. Beside it the owners of each item are built once: 4 bytes
+            a pair (8 above 2³¹ pairs).
     """
 
     def __init__(self, histories: sp.csr_matrix) -> None:
+        """Build the owners of each item."""
         if not histories.has_canonical_format:
             histories = histories.copy()
             histories.sum_duplicates()
@@ -111,7 +112,7 @@ class BoughtTogether:
         return self._owners
 
     def of(self, item: int, n: int = 10) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
-        """The items owned together with an item, by the number of users who own both, then lift, then row.
+        """Return the items owned together with an item, by the number of users who own both, then lift, then row.
 
         Args:
             item: a row of the items.
@@ -119,7 +120,7 @@ class BoughtTogether:
 
         Returns:
             rows (k,) int32, without the item itself; users (k,) int64, how many own both, at least 1; lift (k,)
-            float64: P(both) / (P(a) P(b)), with P the share of all users, so that 1 is what chance would give.
+            float64: P(both) / (P(a) P(b)), with P the fraction of all users, so that 1 is what chance would give.
 
         Raises:
             ConfigError: ``n`` is less than 1.
@@ -139,9 +140,9 @@ class BoughtTogether:
 
 
 def _cosines(vectors: NDArray[np.float32], to: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosine of each row of (B, d) with (d,); 0 where one of them is zero.
+    """Return the cosine of each row of (B, d) with (d,); 0 where one of them is zero.
 
-    In float64, in which neither the squares of any float32 overflow nor their sums lose what would part equal vectors.
+    In float64, so that squares of float32 do not overflow, and sums do not tell equal vectors apart.
     """
     rows, one = vectors.astype(np.float64), to.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * np.sqrt(one @ one)
@@ -152,7 +153,7 @@ def _cosines(vectors: NDArray[np.float32], to: NDArray[np.float32]) -> NDArray[n
 def _nearest(
     similarity: NDArray[np.float32], itself: int, n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The n largest of (N,), one row left out; n may be absurd."""
+    """Return the n largest of (N,), one row left out; n may be absurd."""
     others = np.ones(similarity.size, dtype=np.bool_)
     others[itself] = False
     rows, values = top_k(similarity[None], min(n, similarity.size), candidates=others)
