@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster: the one that is named, or one of this machine alone for as long as it is needed."""
+"""Connections to a Ray cluster: a named one, or one of this machine alone for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, Final
 from recae.errors import ClusterError
 
 _SECONDS: Final = 10.0  # to wait for an answer of the head node
-# What a client of HTTP/2, and so of gRPC, says first (RFC 9113, 3.4), with an empty frame of settings.
+# What a client of HTTP/2, and so of gRPC, sends first (RFC 9113, 3.4), with an empty frame of settings.
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS: Final = 4  # the type of the frame that a server has to answer with, the fourth byte of its header
 _ADDRESS: Final = re.compile(r"\[?([^\s/\[\]]+)\]?:(\d{1,5})")
@@ -58,7 +58,7 @@ def connected(address: str | None = None) -> Iterator[ModuleType]:
     if address not in (None, "auto", "local"):
         _check_answers(address)
     with _no_news():
-        with _environment(), _sigterm_kept():
+        with _environment(), _sigterm_restored():
             _connect(ray, address)
         try:
             yield ray
@@ -67,15 +67,15 @@ def connected(address: str | None = None) -> Iterator[ModuleType]:
 
 
 def processors(ray: ModuleType) -> list[int]:
-    """How many processors for work each node has that is alive."""
+    """Return the number of processors of each live node."""
     return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
 
 
 def room_for(ray: ModuleType, cpus: int) -> int:
-    """How many workers of so many processors the cluster has room for.
+    """Return how many workers of `cpus` processors the cluster has room for.
 
     Raises:
-        ClusterError: for none: no node has so many.
+        ClusterError: no node has so many processors.
     """
     each = processors(ray)
     room = sum(has // cpus for has in each)
@@ -88,12 +88,12 @@ def room_for(ray: ModuleType, cpus: int) -> int:
 
 
 def workers_in_words(workers: int, cpus: int) -> str:
-    """Such as "2 workers of 1 processor"."""
+    """Return text such as "2 workers of 1 processor"."""
     return f"{workers:,} worker{'s' if workers > 1 else ''} of {cpus:,} processor{'s' if cpus > 1 else ''}"
 
 
 def _ray() -> ModuleType:
-    # Before the import, since some of it is read there. What the user has set stays.
+    # Before the import, since Ray reads some of it there. What the user has set stays.
     with _environment():
         try:
             return importlib.import_module("ray")
@@ -171,7 +171,7 @@ def _environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_news() -> Iterator[None]:
-    """Keep Ray from printing what it hears of the cluster, such as the death of a node, on stdout, where results go."""
+    """Keep Ray from printing news of the cluster, such as the death of a node, on stdout, where results go."""
     worker: Any = importlib.import_module("ray._private.worker")
     before = getattr(worker, "_worker_logs_enabled", True)
     worker._worker_logs_enabled = False  # there is no public way
@@ -183,7 +183,7 @@ def _no_news() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Send what is printed on stderr nowhere for a while, by libraries of C++ too: that the level of logs was set."""
+    """Discard what is printed on stderr for a while, by C++ libraries too, such as a note on the level of logs."""
     try:
         before = os.dup(2)
     except OSError:  # closed: nobody reads it
@@ -200,8 +200,8 @@ def _silent() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Put back what SIGTERM does in this process, which Ray replaces as it connects."""
+def _sigterm_restored() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which Ray replaces as it connects."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

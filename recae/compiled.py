@@ -1,4 +1,4 @@
-"""What the compiled loops share: the freedom given to the compiler, memory asked for ahead of its use, whole words."""
+"""Helpers of the compiled loops: compiler options, prefetching of memory, and reading of whole words."""
 
 import sys
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def _prefetch(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
-    """Asks the processor to fetch the cache line of matrix[row, column]; changes nothing."""
+    """Ask the processor to fetch the cache line of matrix[row, column]; changes nothing."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_type = signature.args[0]
@@ -46,7 +46,7 @@ prefetch: Any = intrinsic(_prefetch)
 
 
 def _word_at(typing_context: Any, data: Any, place: Any) -> Any:
-    """The eight bytes from data[place] on as one word, the first byte lowest; they must lie within data."""
+    """Return the eight bytes from data[place] on as one word, the first byte lowest; they must lie within data."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -63,7 +63,7 @@ word_at: Any = intrinsic(_word_at)
 
 
 def _lowest_bit(typing_context: Any, word: Any) -> Any:
-    """The place of the lowest bit of a word that is set, from 0; 64 where none is."""
+    """Return the place of the lowest bit of a word that is set, from 0; 64 where none is."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.IntType(1)(0))
@@ -76,6 +76,6 @@ lowest_bit: Any = intrinsic(_lowest_bit)
 
 @njit(nogil=True, cache=True)
 def fetch_row(M: Floats, j: int) -> None:
-    """Asks the processor to fetch row j of M."""
+    """Ask the processor to fetch row j of M."""
     for k in range(0, M.shape[1], LINE // M.itemsize):
         prefetch(M, j, k)

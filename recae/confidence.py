@@ -1,4 +1,4 @@
-"""How much each purchase counts in training: by how long ago it was made, and by how much of the item was bought."""
+"""Confidence: how much each purchase counts in training, by its age and by the quantity bought."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from recae.interactions import NO_TIME, Events, Interactions
 from recae.sparse import entry_keys
 
 LARGEST: Final = 10.0
-"""What a purchase weighs at most, where all weigh 1 in the mean: a step of training stays stable, and a single wrong
-date or quantity cannot outweigh everything else."""
+"""Largest confidence, where the mean is 1: a step of training stays stable, and a single wrong date or quantity cannot
+outweigh everything else."""
 
 HALF_LIVES: Final = 10.0
 """Half-lives after which a purchase grows no older: it still weighs 1/1024 of the newest, not nothing."""
@@ -30,18 +30,18 @@ _DAY: Final = 86_400.0
 
 @dataclass(frozen=True)
 class Weighting:
-    """What a purchase, one (user, item) pair, weighs in the loss; without either field all weigh 1.
+    """Rule for the confidence of each purchase, one (user, item) pair, in the loss; without either field all count 1.
 
-    recency     ½^(age / half_life), with the age of the pair's last purchase at the moment of the latest of all, in
-                days; the mean of the others for a pair without a known time, 1 where no time is known
-    confidence  1 + log(1 + q) of the quantity q that the user bought in all, the logarithmic form of Hu, Koren and
-                Volinsky 2008, "Collaborative filtering for implicit feedback datasets", section 4, with α = ε = 1
+    The confidence is the product of two factors, scaled so that the purchases learned from have mean 1 and none has
+    more than `LARGEST`: settings that suit purchases of confidence 1 go on to suit them.
 
-    The weight is their product, scaled so that the purchases that are learned from weigh 1 in the mean and none more
-    than `LARGEST`: settings that suit purchases of weight 1 go on to suit them.
+    - recency, ½^(age / half_life): the age in days of the pair's last purchase at the latest time of all; for a pair
+      without a known time the mean of the others, 1 where no time is known;
+    - quantity, 1 + log(1 + q) of the quantity q that the user bought in all: the logarithmic form of Hu, Koren and
+      Volinsky 2008, "Collaborative filtering for implicit feedback datasets", section 4, with α = ε = 1.
 
     Attributes:
-        half_life: days after which a purchase weighs half; None: time does not matter.
+        half_life: days after which a purchase counts half; None: time does not matter.
         quantity_as_confidence: whether quantities matter.
 
     Raises:
@@ -52,6 +52,7 @@ class Weighting:
     quantity_as_confidence: bool = False
 
     def __post_init__(self) -> None:
+        """Check the ranges."""
         days = self.half_life
         if days is not None and (
             isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= 1e6
@@ -65,11 +66,11 @@ class Weighting:
             )
 
     def __bool__(self) -> bool:
-        """Whether purchases weigh anything but 1."""
+        """Return whether anything is asked for, so that confidence is not 1 throughout."""
         return self.half_life is not None or self.quantity_as_confidence
 
     def as_dict(self) -> dict[str, Any]:
-        """What is asked for, as JSON values; empty where nothing is."""
+        """Return what is asked for, as JSON values; empty where nothing is."""
         found: dict[str, Any] = {}
         if self.half_life is not None:
             found["half_life"] = float(self.half_life)
@@ -87,34 +88,34 @@ class Weighting:
         return cls(**values)
 
     def in_words(self) -> str:
-        """Such as "half-life 90 days, quantity as confidence"; empty where nothing is asked for."""
+        """Return text such as "half-life 90 days, quantity as confidence"; empty where nothing is asked for."""
         words = [] if self.half_life is None else [f"half-life {self.half_life:g} days"]
         return ", ".join([*words, *["quantity as confidence"][: self.quantity_as_confidence]])
 
     def options(self) -> str:
-        """As `recae train` takes it; empty where nothing is asked for."""
+        """Return the options of `recae train` for it; empty where nothing is asked for."""
         days = [] if self.half_life is None else [f"--half-life {self.half_life:g}"]
         return " ".join([*days, *["--quantity-as-confidence"][: self.quantity_as_confidence]])
 
     def reading(self) -> dict[str, Any]:
-        """What has to be read for it, as arguments of `recae.ingest.read_with_report`."""
+        """Return what has to be read for it, as arguments of `recae.ingest.read_with_report`."""
         return {"times": self.half_life is not None, "quantities": self.quantity_as_confidence}
 
-    def identity(self, weights: NDArray[np.float32] | None) -> dict[str, Any]:
-        """What must be the same for a training to go on, by dotted names; empty where nothing is asked for.
+    def identity(self, confidence: NDArray[np.float32] | None) -> dict[str, Any]:
+        """Return what must be the same for a training to go on, by dotted names; empty where nothing is asked for.
 
-        ``weights`` are those that it gave: the fingerprint of purchases by basket knows neither times nor quantities.
+        ``confidence`` is what it gave: the fingerprint of purchases by basket covers neither times nor quantities.
         """
-        if weights is None:
+        if confidence is None:
             return {}
-        digest = hashlib.sha256(np.ascontiguousarray(weights, dtype="<f4").data).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(confidence, dtype="<f4").data).hexdigest()
         return {
             **{f"weights.{name}": value for name, value in self.as_dict().items()},
             "data.weights": digest,
         }
 
     def check(self, facts: Facts) -> None:
-        """Raise ColumnError where what the weights are made of was not read."""
+        """Raise ColumnError where the times or quantities that it needs were not read."""
         if self.half_life is not None and facts.times is None:
             raise ColumnError(
                 "--half-life needs the time of each purchase, but the purchases have none: name the column of times "
@@ -127,7 +128,7 @@ class Weighting:
             )
 
     def weights(self, facts: Facts) -> NDArray[np.float32] | None:
-        """What each of the pairs weighs that are learned from, and which ``facts`` are of and of no others.
+        """Return the confidence of the pairs that ``facts`` describe, which are those learned from.
 
         Returns:
             float32 of shape (pairs,), 1 in the mean, above 0 to `LARGEST`; None where nothing is asked for.
@@ -148,12 +149,12 @@ class Weighting:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """When pairs were bought, and how much of them.
+    """Times and quantities of pairs.
 
     Attributes:
         matrix: pattern of the pairs, sorted columns, no duplicates; its rows are users.
         times: int64 of shape (pairs,), seconds of the last purchase, `NO_TIME` where unknown; None: not read.
-        quantities: of shape (pairs,), what was bought in all; None: not read.
+        quantities: of shape (pairs,), in all; None: not read.
     """
 
     matrix: sp.csr_matrix[Any]
@@ -222,7 +223,7 @@ def _recency(times: NDArray[np.int64], half_life: float) -> NDArray[np.float64]:
 
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """min(s · values, LARGEST) with the s for which the mean is 1; (n,) values above 0."""
+    """Return min(s · values, LARGEST) with the s for which the mean is 1; (n,) values above 0."""
     n = values.size
     falling = np.sort(values)[::-1]
     rest = np.cumsum(falling[::-1])[::-1]  # of those from here on

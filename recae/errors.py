@@ -1,4 +1,4 @@
-"""Every error that recae raises on purpose; the command line catches the root and nothing else.
+"""Errors that recae raises on purpose; the command line catches the root and nothing else.
 
 RecaeError                      root: one sentence for a person, exit code 2
 ├── DataError                   the purchases cannot be used as they are

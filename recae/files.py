@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all: the check before long work, and the atomic replacement after it."""
+"""Files written whole or not at all: the check before long work, and the atomic replacement after it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_writable(path: Path, source: Path | None = None) -> None:
 
     Args:
         path: where to write.
-        source: a file that the work reads; to replace it by its own result is never what is meant.
+        source: a file that the work reads, which its own result must not replace.
 
     Raises:
         OutputError: the folder is missing or cannot be written to; ``path`` is a folder, a device or a pipe,
@@ -54,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary file exists and is empty when it is yielded. Its bytes reach the disk before the renaming,
     so that a reader, or a power cut, finds the old file or the new one and never a part. Whatever is raised
     in the block, KeyboardInterrupt too, the temporary file is removed and ``path`` stays as it was. A
-    symbolic link is followed: the file that it points to is replaced. The mode of a replaced file is kept.
+    symbolic link is followed: the file that it points to is replaced. A replaced file's mode stays.
 
     Raises:
         OutputError: as `check_writable`, and for every OSError raised in the block (a full disk, say).

@@ -34,6 +34,7 @@ class IdMap:
     __slots__ = ("_order", "_values")
 
     def __init__(self, ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> None:
+        """Hold the ids, after a check that they are text and distinct."""
         values = _text_array(ids)
         if values.null_count:
             row = int(pc.index(pc.is_null(values), True).as_py())
@@ -51,13 +52,16 @@ class IdMap:
             self._order = order.to_numpy().astype(np.int64)
 
     def __len__(self) -> int:
+        """Return the number of ids."""
         return len(self._values)
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids, in row order."""
         for start in range(0, len(self), 65_536):
             yield from self._values[start : start + 65_536].to_pylist()
 
     def __eq__(self, other: object) -> bool:
+        """Return whether the ids are the same, in the same order."""
         if not isinstance(other, IdMap):
             return NotImplemented
         return bool(self._values.equals(other._values))
@@ -65,9 +69,11 @@ class IdMap:
     __hash__ = None  # type: ignore[assignment]  # equality by content makes a hash cost a pass over all ids
 
     def __contains__(self, id: object) -> bool:  # noqa: A002  # the word of the field
+        """Return whether an id is in the map."""
         return isinstance(id, str) and self._find(id) >= 0
 
     def __repr__(self) -> str:
+        """Return the number of ids, as text."""
         shown = ", ".join(repr(value) for value in self._values[:3].to_pylist())
         return f"IdMap({len(self)} ids: {shown}{', ...' if len(self) > 3 else ''})"
 
@@ -116,7 +122,7 @@ class IdMap:
         """Return the row of each id, −1 where it is unknown; shape (n,)."""
         if not isinstance(ids, pa.Array | pa.ChunkedArray):
             ids = list(ids)
-            # A search of log n steps each beats hashing the whole map for a few ids, a basket for example.
+            # A search of log n steps each beats hashing the whole map for as little as a basket.
             if len(ids) * 50 < len(self) or any(_utf8(value) is None for value in ids):
                 return np.fromiter((self._find(value) for value in ids), dtype=np.int64, count=len(ids))
         found = pc.index_in(_text_array(ids), value_set=self._values, skip_nulls=True)
@@ -249,14 +255,14 @@ def _all(flags: pa.BooleanArray) -> bool:
 
 
 def _edit_distances(query: NDArray[np.uint8], letters: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """Levenshtein distance of one text to many of one length, row by row of the Wagner-Fischer table.
+    """Return the Levenshtein distance of one text to many of one length, row by row of the Wagner-Fischer table.
 
     Args:
         query: bytes of shape (q,).
         letters: bytes of shape (length, ids).
 
     Returns:
-        distances of shape (ids,); at most 40, so int8 holds them.
+        Distances of shape (ids,); at most 40, so int8 holds them.
     """
     length, count = letters.shape
     table = np.repeat(np.arange(length + 1, dtype=np.int8)[:, None], count, axis=1)  # (length + 1, ids)
@@ -271,7 +277,7 @@ def _edit_distances(query: NDArray[np.uint8], letters: NDArray[np.uint8]) -> NDA
 
 
 def _common_prefixes(query: NDArray[np.uint8], letters: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return how many first bytes each text shares with the query, shape (ids,)."""
+    """Return the length in bytes of each text's common prefix with the query, shape (ids,)."""
     both = min(query.size, letters.shape[0])
     same = letters[:both] == query[:both, None]
     return np.asarray(np.logical_and.accumulate(same, axis=0).sum(axis=0), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What this process has taken of the machine, and which of several it is."""
+"""The process on its machine: peak memory, and its number among those that torchrun started."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
+    """Return the most memory that this process has held, in bytes."""
     status = Path("/proc/self/status")
     # Linux counts what the starting process held into ru_maxrss, but not here
     lines = status.read_text().splitlines() if status.is_file() else []
@@ -19,7 +19,7 @@ def peak_memory() -> int:
 
 
 def launched() -> tuple[int, int] | None:
-    """(number of this process, how many there are) where torchrun has started several; None for one by itself."""
+    """Return (number of this process, how many there are) where torchrun has started several; None otherwise."""
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     rank, size, *address = (os.environ.get(name, "") for name in names)
     if not (rank.isdecimal() and size.isdecimal() and all(address)) or int(size) < 2:
@@ -28,6 +28,6 @@ def launched() -> tuple[int, int] | None:
 
 
 def restarts() -> int:
-    """How often torchrun has started this process again, after one of those beside it had failed."""
+    """Return how often torchrun has restarted this process, after another one had failed."""
     times = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
     return int(times) if times.isdecimal() and launched() is not None else 0

@@ -1,4 +1,4 @@
-"""Figures, drawn without a screen; matplotlib is an extra, so that nobody needs it for anything else."""
+"""Figures of training histories and trials, made by matplotlib (an extra) without a screen."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ SETTINGS_AT_MOST = 3
 
 
 def check_plot(path: Path) -> None:
-    """Makes sure, before any work, that a figure can be drawn into a file of this name.
+    """Make sure, before any work, that a figure can be drawn into a file of this name.
 
-    Raises OutputError when the ending is none of FORMATS, ConfigError when matplotlib is missing.
+    Raises:
+        OutputError: the ending is none of FORMATS.
+        ConfigError: matplotlib is missing.
     """
     if path.suffix.lower() not in FORMATS:
         raise OutputError(
             f"cannot draw '{path}': its name ends in none of {', '.join(FORMATS)}; choose one of them"
         )
     try:
-        import matplotlib  # noqa: F401  (asked for here, used in the drawing)
+        import matplotlib  # noqa: F401  (checked here, used below)
     except ImportError as error:
         raise ConfigError(
             "plots need matplotlib, which is not installed: pip install 'recae[plot]'"
@@ -36,11 +38,19 @@ def check_plot(path: Path) -> None:
 
 
 def plot_history(history: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Draws the loss and, where it was measured, the validation recall@20 of each epoch; 800 × 500 pixels as PNG.
+    """Draw the loss and, where it was measured, the validation recall@20 of each epoch; 800 × 500 pixels as PNG.
 
-    `history` is what training leaves in the model file: an object an epoch with `epoch`, `loss` and `recall@20`. The
-    file appears whole or not at all. Raises DataError when there is no epoch in it, OutputError as `atomic_path`, and
-    what `check_plot` raises.
+    The file appears whole or not at all.
+
+    Args:
+        history: as training stores it in the model file: an object an epoch with `epoch`, `loss` and `recall@20`.
+        path: the file; its ending decides the format.
+        title: above the figure.
+
+    Raises:
+        DataError: there is no epoch in it.
+        OutputError: as `atomic_path`.
+        RecaeError: as `check_plot`.
     """
     check_plot(path)
     epochs = [
@@ -86,13 +96,22 @@ def plot_trials(
     path: Path,
     title: str = "",
 ) -> None:
-    """Draws the value of each trial and the best so far, and beneath it the values by the most important settings;
-    1,000 × 750 pixels as PNG.
+    """Draw the value of each trial and the best so far, and below it the values by the most important settings.
 
-    `trials` are objects with `trial` (a number), `state` ("complete", "pruned" or "failed"), `value` and `settings`, as
-    `recae tune --json` has them; `importance` says which settings to draw, the first of `trials` where it is empty. A
-    failed trial is a mark at the foot. The file appears whole or not at all. Raises DataError when no trial is
-    complete, OutputError as `atomic_path`, and what `check_plot` raises.
+    A PNG has 1,000 × 750 pixels. A failed trial is a mark at the foot. The file appears whole or not at all.
+
+    Args:
+        trials: objects with `trial` (a number), `state` ("complete", "pruned" or "failed"), `value` and `settings`, as
+            `recae tune --json` has them.
+        importance: which settings to draw; where empty, the first of `trials`.
+        metric: name of the values.
+        path: the file; its ending decides the format.
+        title: above the figure.
+
+    Raises:
+        DataError: no trial is complete.
+        OutputError: as `atomic_path`.
+        RecaeError: as `check_plot`.
     """
     check_plot(path)
     complete = [t for t in trials if t["state"] == "complete" and _is_number(t["value"])]
@@ -154,7 +173,7 @@ def _scatter(
     pruned: Sequence[Mapping[str, Any]],
     best: Mapping[str, Any],
 ) -> None:
-    """The values of the trials over the places that `at` has for their numbers, the best in a ring."""
+    """Draw the values of the trials over the places that `at` has for their numbers, the best in a ring."""
     for label, group, colour, marker in (
         ("complete", complete, _TRIAL, "o"),
         ("pruned", pruned, _PRUNED, "x"),

@@ -1,4 +1,4 @@
-"""Tables that are larger than memory, written to one Parquet, CSV or JSON Lines file, whole or not at all."""
+"""Writing of tables larger than memory to one Parquet, CSV or JSON Lines file, whole or not at all."""
 
 from __future__ import annotations
 
