@@ -9,6 +9,7 @@ than k items is measured as if the places that it lacks were misses.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
@@ -97,20 +98,8 @@ def reciprocal_rank(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int
     return compute(ranked, held_out, ("mrr",), (k,))[f"mrr@{k}"]
 
 
-Metric = Callable[[NDArray[np.integer], sp.csr_matrix, int], NDArray[np.float64]]
-METRICS: dict[str, Metric] = {
-    "recall": recall,
-    "capped_recall": capped_recall,
-    "precision": precision,
-    "hit_rate": hit_rate,
-    "ndcg": ndcg,
-    "map": average_precision,
-    "mrr": reciprocal_rank,
-}
-
-
 @dataclass(frozen=True, eq=False)
-class _Hits:
+class Hits:
     """Where the lists of some users hit; the sums in column i are over the places 1..i+1.
 
     Attributes:
@@ -147,16 +136,87 @@ class _Hits:
         return np.concatenate([[0.0], np.cumsum(_discounts(self.hit.shape[1]))])
 
 
-# of one k: numerator and denominator of each user; a user with the denominator 0 has no value
-_FORMULAS: dict[str, Callable[[_Hits, int], tuple[NDArray[np.generic], NDArray[np.generic]]]] = {
-    "recall": lambda h, k: (h.found[:, k - 1], h.n_held),
-    "capped_recall": lambda h, k: (h.found[:, k - 1], np.minimum(k, h.n_held)),
-    "precision": lambda h, k: (h.found[:, k - 1], np.where(h.n_held > 0, k, 0)),
-    "hit_rate": lambda h, k: (np.minimum(h.found[:, k - 1], 1), np.minimum(h.n_held, 1)),
-    "ndcg": lambda h, k: (h.gain[:, k - 1], h.ideal[np.minimum(k, h.n_held)]),
-    "map": lambda h, k: (h.precisions[:, k - 1], np.minimum(k, h.n_held)),
-    "mrr": lambda h, k: (np.where(h.first <= k, 1 / h.first, 0.0), np.minimum(h.n_held, 1)),
+Formula = Callable[[Hits, int], tuple[NDArray[np.generic], NDArray[np.generic]]]
+"""(hits of B users, k) → numerator (B,) and denominator (B,); a user with the denominator 0 has no value."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its entry in `METRICS`.
+
+    Called with lists, held-out items and k it measures as `recall` does.
+
+    Attributes:
+        name: As options and files have it, before the @k.
+        title: What tables and the report call it.
+        meaning: Its definition in words, with the denominator, for the report.
+        formula: Numerator and denominator of each user at one k.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    formula: Formula
+
+    def __call__(self, ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
+        """Return its value of each user, float64 (B,); arguments and errors as for `recall`."""
+        return compute(ranked, held_out, (self.name,), (k,))[f"{self.name}@{k}"]
+
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="recall",
+            title="Recall",
+            meaning="The share of a user's held-out items that the first k places hold. Denominator: the number of "
+            "items held out for that user, also where that is more than k.",
+            formula=lambda h, k: (h.found[:, k - 1], h.n_held),
+        ),
+        Metric(
+            name="capped_recall",
+            title="Capped recall",
+            meaning="As recall, but a perfect list always reaches 1. Denominator: the smaller of k and the number of "
+            "items held out.",
+            formula=lambda h, k: (h.found[:, k - 1], np.minimum(k, h.n_held)),
+        ),
+        Metric(
+            name="precision",
+            title="Precision",
+            meaning="The share of the k places that hold a held-out item. Denominator: k.",
+            formula=lambda h, k: (h.found[:, k - 1], np.where(h.n_held > 0, k, 0)),
+        ),
+        Metric(
+            name="hit_rate",
+            title="Hit rate",
+            meaning="The share of users whose first k places hold at least one held-out item. Denominator: the number "
+            "of users.",
+            formula=lambda h, k: (np.minimum(h.found[:, k - 1], 1), np.minimum(h.n_held, 1)),
+        ),
+        Metric(
+            name="ndcg",
+            title="NDCG",
+            meaning="Hits count more the higher they stand: a hit in place r is worth 1 ÷ log₂(r + 1). Denominator: "
+            "the worth of a perfect list, with as many hits in front as k and the held-out items allow.",
+            formula=lambda h, k: (h.gain[:, k - 1], h.ideal[np.minimum(k, h.n_held)]),
+        ),
+        Metric(
+            name="map",
+            title="MAP",
+            meaning="The precision at each hit, averaged (mean average precision). Denominator: the smaller of k and "
+            "the number of items held out.",
+            formula=lambda h, k: (h.precisions[:, k - 1], np.minimum(k, h.n_held)),
+        ),
+        Metric(
+            name="mrr",
+            title="MRR",
+            meaning="1 ÷ the place of the first hit, 0 without a hit in the first k places (mean reciprocal rank). "
+            "Denominator: the number of users in the mean.",
+            formula=lambda h, k: (np.where(h.first <= k, 1 / h.first, 0.0), np.minimum(h.n_held, 1)),
+        ),
+    )
 }
+"""The metrics by name, in the order of the report. One more entry is measured, checked by name and explained."""
 
 
 def compute(
@@ -188,7 +248,7 @@ def compute(
         hits = _find_hits(ranked[start : start + step, :longest], held_out, start)
         for name in metrics:
             for k in ks:
-                above, below = _FORMULAS[name](hits, k)
+                above, below = METRICS[name].formula(hits, k)
                 block = values[f"{name}@{k}"][start : start + step]
                 np.divide(above, below, out=block, where=below != 0)
     return values
@@ -237,7 +297,7 @@ def check_lists(ranked: NDArray[np.integer], n_items: int) -> None:
         )
 
 
-def _find_hits(ranked: NDArray[np.integer], held_out: sp.csr_matrix, start: int) -> _Hits:
+def _find_hits(ranked: NDArray[np.integer], held_out: sp.csr_matrix, start: int) -> Hits:
     """The hits of the lists (b, n) of the users start .. start + b - 1."""
     n_users, n_items = ranked.shape[0], held_out.shape[1]
     check_lists(ranked, n_items)
@@ -247,10 +307,10 @@ def _find_hits(ranked: NDArray[np.integer], held_out: sp.csr_matrix, start: int)
     held = np.unique(users * n_items + held_out.indices[indptr[0] : indptr[-1]])
     n_held = np.bincount(held // max(n_items, 1), minlength=n_users).astype(np.int64)
     if not held.size:
-        return _Hits(np.zeros(ranked.shape, dtype=np.bool_), n_held)
+        return Hits(np.zeros(ranked.shape, dtype=np.bool_), n_held)
     wanted = np.arange(n_users, dtype=np.int64)[:, None] * n_items + ranked.astype(np.int64, copy=False)
     found = held[np.minimum(np.searchsorted(held, wanted), held.size - 1)]
-    return _Hits((found == wanted) & (ranked >= 0), n_held)
+    return Hits((found == wanted) & (ranked >= 0), n_held)
 
 
 def _discounts(n: int) -> NDArray[np.float64]:

@@ -77,8 +77,14 @@ def test_every_metric_agrees_with_its_definition(problem):
         np.testing.assert_allclose(values, wanted, rtol=1e-12)
 
 
-def test_the_names_are_those_of_the_functions():
-    assert metrics.METRICS == ALL
+@given(rankings())
+def test_an_entry_measures_as_its_function(problem):
+    ranked, held, n_items, k = problem
+    assert list(metrics.METRICS) == list(ALL)
+    for name, metric in metrics.METRICS.items():
+        assert metric.name == name
+        matrix = as_matrix(held, n_items)
+        np.testing.assert_array_equal(metric(ranked, matrix, k), ALL[name](ranked, matrix, k))
 
 
 @given(rankings(), st.data())

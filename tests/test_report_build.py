@@ -11,18 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import DESKTOP, PHONE, assert_clean, browser, count, open_page, see  # noqa: F401
 from comparisons import FAILED, comparison
 from reportpages import Page, squeeze
 from reports import full_report, typed
 
-from recae.evaluation.comparison import compare_runs
+from recae.errors import ConfigError
+from recae.evaluation.comparison import compare_runs, split_metric
 from recae.evaluation.report import words
 from recae.evaluation.report.build import SHOWN, build_report, examples
 from recae.evaluation.report.html import report_html
 from recae.evaluation.report.png import write_plots
 from recae.evaluation.report.schema import Budget, Data
+from recae.metrics import METRICS, Metric
 
 NAMES = {"i00": "Tea & <b>Pot</b>", "i01": "", "i02": "Mug"}
 
@@ -59,6 +62,37 @@ def _built(protocol: str, repeats: bool) -> str:
 def built(protocol: str = "strong", repeats: bool = False) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(_built(protocol, repeats))
     return report
+
+
+def test_a_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = Metric(
+        name="last_place",
+        title="Last place",
+        meaning="Whether place k holds a held-out item. Denominator: the number of users.",
+        formula=lambda h, k: (h.hit[:, k - 1], np.minimum(h.n_held, 1)),
+    )
+    with pytest.raises(ConfigError, match="last_place"):
+        split_metric("last_place@5")
+    monkeypatch.setitem(METRICS, last.name, last)
+    assert split_metric("last_place@5") == ("last_place", 5)
+    tasks, runs = comparison()
+    report = build_report(
+        tasks,
+        runs,
+        ks=(1, 5),
+        metric="last_place@5",
+        command="recae evaluate shop.csv",
+        versions={},
+        data=Data(source="shop.csv"),
+        seed=3,
+        budget=Budget(),
+    )
+    found = report.models[0].metrics or {}
+    assert found["last_place@1"] == found["precision@1"]
+    assert found["last_place@5"].mean is not None
+    page = report_html(report)
+    assert "Last place@k" in page
+    assert last.meaning in page
 
 
 def shape(value: Any, open_keys: tuple[str, ...] = ("versions", "config", "settings", "recommended")) -> Any:

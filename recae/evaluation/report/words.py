@@ -8,6 +8,7 @@ from typing import Final
 
 from recae.evaluation.report.schema import Estimate, Json
 from recae.evaluation.report.verdict import BLEND, Doubt, Outcome, Ranked, Ranking, Standing, Verdict
+from recae.metrics import METRICS
 
 NONE: Final = "–"
 MINUS: Final = "−"
@@ -22,49 +23,39 @@ SIDES: Final = {
 }
 """How a model stands, in words that the name of the best baseline follows."""
 
-METRIC_NAMES = {
-    "recall": "Recall",
-    "capped_recall": "Capped recall",
-    "precision": "Precision",
-    "hit_rate": "Hit rate",
-    "ndcg": "NDCG",
-    "map": "MAP",
-    "mrr": "MRR",
-    "recall_repeat": "Recall of repeats",
-    "recall_new": "Recall of new items",
-    "coverage": "Coverage",
-    "novelty": "Novelty",
-    "popularity_bias": "Popularity bias",
-    "diversity": "Diversity",
+_FIGURES: Final = {
+    "recall_repeat": (
+        "Recall of repeats",
+        "Recall of the held-out items that the user had already bought before. Denominator: the number of those; "
+        "users without any are left out.",
+    ),
+    "recall_new": (
+        "Recall of new items",
+        "Recall of the held-out items that the user buys for the first time. Denominator: the number of those; users "
+        "without any are left out.",
+    ),
+    "coverage": (
+        "Coverage",
+        "The share of all items that at least one user is shown in the first k places. Denominator: the number of "
+        "items in the catalogue.",
+    ),
+    "novelty": (
+        "Novelty",
+        "How surprising the items shown are: the mean of −log₂ of the share of users who own an item, in bits. "
+        "Denominator: the number of places filled.",
+    ),
+    "popularity_bias": (
+        "Popularity bias",
+        "How popular the items shown are: the mean share of users who own them. Denominator: the number of places "
+        "filled.",
+    ),
+    "diversity": (
+        "Diversity",
+        "How different the items of one list are from each other: 1 − the mean similarity of two of them, by who "
+        "bought them. Denominator: the number of pairs in a list.",
+    ),
 }
-
-METRIC_MEANINGS = {
-    "recall": "The share of a user's held-out items that the first k places hold. Denominator: the number of items "
-    "held out for that user, also where that is more than k.",
-    "capped_recall": "As recall, but a perfect list always reaches 1. Denominator: the smaller of k and the number "
-    "of items held out.",
-    "precision": "The share of the k places that hold a held-out item. Denominator: k.",
-    "hit_rate": "The share of users whose first k places hold at least one held-out item. Denominator: the number of "
-    "users.",
-    "ndcg": "Hits count more the higher they stand: a hit in place r is worth 1 ÷ log₂(r + 1). Denominator: the "
-    "worth of a perfect list, with as many hits in front as k and the held-out items allow.",
-    "map": "The precision at each hit, averaged (mean average precision). Denominator: the smaller of k and the "
-    "number of items held out.",
-    "mrr": "1 ÷ the place of the first hit, 0 without a hit in the first k places (mean reciprocal rank). "
-    "Denominator: the number of users in the mean.",
-    "recall_repeat": "Recall of the held-out items that the user had already bought before. Denominator: the number "
-    "of those; users without any are left out.",
-    "recall_new": "Recall of the held-out items that the user buys for the first time. Denominator: the number of "
-    "those; users without any are left out.",
-    "coverage": "The share of all items that at least one user is shown in the first k places. Denominator: the "
-    "number of items in the catalogue.",
-    "novelty": "How surprising the items shown are: the mean of −log₂ of the share of users who own an item, in "
-    "bits. Denominator: the number of places filled.",
-    "popularity_bias": "How popular the items shown are: the mean share of users who own them. Denominator: the "
-    "number of places filled.",
-    "diversity": "How different the items of one list are from each other: 1 − the mean similarity of two of them, "
-    "by who bought them. Denominator: the number of pairs in a list.",
-}
+"""Name and meaning of the figures that are no entry of `METRICS`: a metric of a part, or of all lists together."""
 
 BEYOND_HINTS = {
     "coverage": "Low: everybody is shown the same few items.",
@@ -227,16 +218,22 @@ def p_equals(value: float | None) -> str | None:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
+def _figures() -> dict[str, tuple[str, str]]:
+    """Return name and meaning of all figures of a list, in the order of the glossary."""
+    return {name: (metric.title, metric.meaning) for name, metric in METRICS.items()} | _FIGURES
+
+
 def metric_name(name: str) -> str:
     """Write `ndcg@20` as `NDCG@20`; a metric that is not known keeps its name."""
     base, at, k = name.partition("@")
-    return METRIC_NAMES.get(base, base) + at + k
+    title, _ = _figures().get(base, (base, ""))
+    return title + at + k
 
 
 def metric_rank(name: str) -> tuple[int, str]:
     """Give a metric its place among the others: in the order of the glossary, unknown ones last."""
     base = name.partition("@")[0]
-    order = list(METRIC_NAMES)
+    order = list(_figures())
     return (order.index(base) if base in order else len(order), base)
 
 
@@ -278,7 +275,8 @@ def setting(value: Json) -> str:
 def glossary(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Give the terms of the report with their meanings, then those of the metrics that were measured."""
     bases = sorted({name.partition("@")[0] for name in names}, key=metric_rank)
-    known = [(f"{METRIC_NAMES[b]}@k", METRIC_MEANINGS[b]) for b in bases if b in METRIC_NAMES]
+    figures = _figures()
+    known = [(f"{title}@k", meaning) for title, meaning in (figures[b] for b in bases if b in figures)]
     return (*TERMS, *known)
 
 
