@@ -1,18 +1,34 @@
 """Protocols: what each holds out, against plain loops and what training holds out; how many, and from whom."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from commands import recae, refused
+from reports import full_report, typed
 from shops import START, Row, pairs_of, purchases_of, random_shop, rows_of
 
-from recae.errors import DataError
+from recae.errors import ConfigError, DataError
 from recae.evaluation import evaluate
+from recae.evaluation.report.html import report_html
 from recae.interactions import NO_TIME
 from recae.models import Popularity
 from recae.splits.held_out import DECAY, hold_out, hold_out_repeats
-from recae.splits.protocols import PROTOCOLS, ProtocolOptions, Task, make_tasks, pair_of_matrices
+from recae.splits.protocols import (
+    PROTOCOLS,
+    ProtocolOptions,
+    Purchases,
+    Task,
+    check_protocol,
+    make_tasks,
+    pair_of_matrices,
+)
+from recae.splits.rows import Protocol
+from recae.splits.users import strong
 
 ROWS = random_shop(0)
 SINGLE = random_shop(1, basket=1)  # no two of a user's purchases at one time
@@ -26,6 +42,49 @@ def only_task(rows: list[Row], protocol: str, seed: int = 0, **options: Any) -> 
 
 def by_user(task: Task, matrix: sp.csr_matrix) -> dict[str, set[str]]:
     return dict(zip(task.test_users, rows_of(matrix, task.items), strict=True))
+
+
+def test_a_protocol_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halves(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
+        return strong(purchases, replace(options, test_users=0.5), seed)
+
+    row = Protocol(
+        name="halves-of-users",
+        about="every second user",
+        title="Half of the users",
+        meaning="Every second user was tested.",
+        maker=halves,
+        options=("held_out", "repeats"),
+    )
+    with pytest.raises(ConfigError, match="found 'halves-of-users'"):
+        check_protocol(row.name, ProtocolOptions())
+    monkeypatch.setitem(PROTOCOLS, row.name, row)
+    check_protocol(row.name, ProtocolOptions(repeats=True))
+    (task,) = make_tasks(purchases_of(ROWS), row.name)
+    assert task.test_users == only_task(ROWS, "strong", test_users=0.5).test_users
+    with pytest.raises(ConfigError, match=f"a cut is for the protocol time, but the protocol is {row.name}"):
+        check_protocol(row.name, ProtocolOptions(cut=5))
+    with pytest.raises(ConfigError, match="protocols time, next-basket and halves-of-users, but"):
+        check_protocol("weak", ProtocolOptions(repeats=True))
+
+    lines = recae("evaluate", "--help").stdout.splitlines()
+    assert f"    {row.name}  {row.about}" in lines
+    assert f"    {'pair':<{len(row.name)}}  a test part that is given" in lines
+    refused(
+        recae("evaluate", "shop.csv", "--protocol", row.name, "--test-users", "3"),
+        "--test-users is for the protocols strong and next-basket, but the protocol is halves-of-users",
+    )
+    report = full_report()
+    report["protocol"]["name"] = row.name
+    page = report_html(typed(report))
+    assert "half of the users" in page
+    assert row.meaning in page
+
+
+def test_the_help_of_evaluate_needs_no_numpy() -> None:
+    code = "import sys; from recae.cli import main; main(['evaluate', '--help'], standalone_mode=False)"
+    check = "assert not {'numpy', 'scipy', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", f"{code}; {check}"], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_every_task_fits_together() -> None:

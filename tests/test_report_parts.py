@@ -34,7 +34,6 @@ from recae.evaluation.report.marks import (
 from recae.evaluation.report.schema import Estimate, Model, Report, Trial, plain
 from recae.evaluation.report.tables import make_context
 from recae.evaluation.report.verdict import Standing
-from recae.splits.protocols import PROTOCOLS
 
 
 def small_report() -> dict[str, Any]:
@@ -186,10 +185,6 @@ def test_figures_of_sets_and_counts() -> None:
     assert words.bounds(Estimate(0.2, 0.1, None)) is None
     assert words.bounds(Estimate(0.2, 0.1, 0.3)) == "0.1000 to 0.3000"
     assert words.signed_bounds(Estimate(0.0, -0.1, 0.1)) == "−0.1000 to +0.1000"
-
-
-def test_every_protocol_has_its_words() -> None:
-    assert set(words.PROTOCOLS) == set(PROTOCOLS)
 
 
 @given(

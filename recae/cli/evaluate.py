@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +29,7 @@ from recae.cli.options import (
 )
 from recae.cli.output import message, print_json
 from recae.errors import ConfigError, OutputError
+from recae.splits.rows import PROTOCOLS, in_words, listed, taking
 
 if TYPE_CHECKING:
     from recae.ingest import IngestReport
@@ -36,36 +39,29 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_EVERY = ("strong", "weak", "last-out", "time", "next-basket", "k-fold", "pair")
-
-_OPTIONS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    # name: what stands for the value, the protocols that look at it, and the help
+_OPTIONS: dict[str, tuple[str, str]] = {
+    # name: what stands for the value, and the help
     "test_users": (
         "N",
-        ("strong", "next-basket"),
         "Users to test, a share such as 0.1 or a number.  [default: 0.1, at most 10,000]",
     ),
     "held_out": (
         "SHARE",
-        ("strong", "weak", "k-fold", "time", "pair"),
         "Share of each history to be found; with time, of all purchases; with pair, to choose on.  [default: 0.2]",
     ),
-    "folds": ("N", ("k-fold",), "Parts of the users.  [default: 5]"),
+    "folds": ("N", "Parts of the users.  [default: 5]"),
     "cut": (
         "DATE",
-        ("time",),
         "First moment held out, such as 2011-11-09; UTC unless it says otherwise.  [default: by --held-out]",
     ),
-    "min_items": ("N", _EVERY, "Items that a user needs to be tested.  [default: 2]"),
+    "min_items": ("N", "Items that a user needs to be tested.  [default: 2]"),
     "validation_users": (
         "N",
-        _EVERY,
         "Users to choose settings on, a share or a number; 0: none, all have their defaults.  [default: as many as "
         "are tested, or 0.1]",
     ),
     "decay": (
         "X",
-        ("time", "next-basket"),
         "With --repeats: what a purchase still weighs one basket later.  [default: the best on validation users]",
     ),
 }
@@ -76,9 +72,9 @@ def protocol_options(function: _Function) -> _Function:
     function = click.option(
         "--repeats",
         is_flag=True,
-        help="With time or next-basket: people rebuy; owned items stay in the lists and count.",
+        help=f"With {' or '.join(taking('repeats'))}: people rebuy; owned items stay in the lists and count.",
     )(function)
-    for name, (metavar, _, text) in reversed(_OPTIONS.items()):
+    for name, (metavar, text) in reversed(_OPTIONS.items()):
         function = click.option(_flag(name), name, metavar=metavar, help=text)(function)
     return function
 
@@ -89,18 +85,17 @@ def read_protocol_options(protocol: str, texts: dict[str, Any]) -> ProtocolOptio
     Raises ConfigError for a text that is no value, a value out of range, and an option that the protocol does not look
     at.
     """
-    from recae.splits.protocols import PROTOCOLS, ProtocolOptions
+    from recae.splits.tasks import ProtocolOptions
 
+    row = PROTOCOLS.get(protocol)
     given: dict[str, Any] = {"repeats": texts.pop("repeats")}
-    for name, (_, protocols, _) in _OPTIONS.items():
+    for name in _OPTIONS:
         text = texts.pop(name)
         if text is None:
             continue
-        if protocol in PROTOCOLS and protocol not in protocols:
-            listed = " and ".join(filter(None, [", ".join(protocols[:-1]), protocols[-1]]))
-            many = "s" if len(protocols) > 1 else ""
+        if row is not None and not row.takes(name):
             raise ConfigError(
-                f"{_flag(name)} is for the protocol{many} {listed}, but the protocol is {protocol}; leave it out"
+                f"{_flag(name)} is for the {in_words(taking(name))}, but the protocol is {protocol}; leave it out"
             )
         given[name] = seconds_of(text) if name == "cut" else number(_flag(name), text)
     if "cut" in given and "held_out" in given:
@@ -150,11 +145,16 @@ _GIVEN = "recae.arguments"
 
 
 class _Recorded(KindsCommand):
-    """A command that remembers its arguments as they were given, for the report."""
+    """A command that remembers its arguments as they were given, for the report; its help lists the protocols."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_GIVEN] = list(args)
         return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        filled = copy.copy(self)
+        filled.help = cleandoc(self.help or "").replace("{protocols}", listed())
+        super(_Recorded, filled).format_help(ctx, formatter)
 
 
 def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
@@ -277,13 +277,7 @@ def evaluate(
 
     \b
     Protocols:
-      strong       users who are not learned from: a part of their items is to be found
-      weak         a part of every user's items, chosen at random
-      last-out     the item that each user bought last
-      time         what is bought from a moment on, from everything before it
-      next-basket  the last baskets of users who are not learned from
-      k-fold       as strong, each user tested once
-      pair         a test part that is given
+    {protocols}
 
     Nothing held out reaches a model. Each model and baseline is fitted in a process of its own, with the same
     number of settings to try, chosen by NDCG@20 on the same validation users. The best baseline is the one to

@@ -12,6 +12,7 @@ from recae.selection.fit import make_config
 from recae.selection.space import trials as spread_trials
 from recae.selection.space import tunable
 from recae.settings import parse_settings
+from recae.splits.rows import taking
 from recae.splits.tasks import Task
 
 SECONDS: Final = 300.0
@@ -84,7 +85,7 @@ def _check_repeats(kinds: Iterable[str], repeats: bool) -> None:
         if find(kind).needs_repeats and not repeats:
             raise ConfigError(
                 f"{title(kind)} ranks what a user owns, which is left out unless people rebuy: add --repeats "
-                f"(repeats=True) with the protocol time or next-basket, or leave {kind} out"
+                f"(repeats=True) with the protocol {' or '.join(taking('repeats'))}, or leave {kind} out"
             )
 
 

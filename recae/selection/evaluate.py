@@ -39,11 +39,9 @@ from recae.splits.protocols import (
     pair_of_matrices,
     reading_options,
 )
+from recae.splits.rows import PROTOCOLS, in_words, taking
 from recae.splits.tasks import counted
 from recae.splits.time import check_times
-
-BY_BASKET = ("time", "next-basket")
-"""The protocols that need every purchase with its time or basket, and not only the pairs."""
 
 _OF_DATABASES = ("query", "table")
 
@@ -89,26 +87,28 @@ class Material:
 
 def check_source(source: Source, test: str | Path | None, protocol: str) -> None:
     """ConfigError, before anything is read, for a source that the protocol cannot take."""
-    if test is not None and protocol != "pair":
+    paired, given = PROTOCOLS[protocol].takes("test"), taking("test")
+    other = " or ".join(f"--protocol {name}" for name in given)
+    if test is not None and not paired:
         raise ConfigError(
-            f"a test part is for the protocol pair, but the protocol is {protocol}; add --protocol pair, or leave "
+            f"a test part is for the {in_words(given)}, but the protocol is {protocol}; add {other}, or leave "
             "--test out"
         )
     if not isinstance(source, str | Path):
         return
     path = Path(source)
     if not is_matrix(path):
-        if protocol == "pair" and test is None:
+        if paired and test is None:
             raise ConfigError(
-                "the protocol pair needs a test part beside the training part: give it with --test, or a folder "
+                f"the protocol {protocol} needs a test part beside the training part: give it with --test, or a folder "
                 "with train.npz and test.npz"
             )
         if test is not None and is_matrix(Path(test)):
             raise ConfigError(f"'{source}' is a table and '{test}' a matrix; give two of a kind")
-    elif protocol != "pair":
+    elif not paired:
         raise ConfigError(
             f"'{source}' is {'a folder of matrices' if path.is_dir() else 'a matrix'}, which has neither ids nor "
-            f"times, and the protocol is {protocol}; add --protocol pair, or give a table of purchases"
+            f"times, and the protocol is {protocol}; add {other}, or give a table of purchases"
         )
     elif path.is_dir() and test is not None:
         raise ConfigError(f"'{source}' is a folder that holds both parts; leave --test out")
@@ -136,13 +136,16 @@ def filters_for(
             f"filters ({filters}) are for tables of purchases, but matrices are given; leave them out"
         )
     reading_options(source, None, filters)
-    if not filters.has_minimum or protocol not in ("pair", "time"):
+    if not filters.has_minimum:
         return filters, options
-    if protocol == "pair":
+    row = PROTOCOLS[protocol]
+    if row.takes("test"):
         raise ConfigError(
             "minimum purchases would leave other users and items of a given test part than of its training part: "
             "filter before they are parted, and leave --min-user-purchases and --min-item-purchases out"
         )
+    if not row.takes("min_user_purchases"):
+        return filters, options
     return filters.of_rows(), replace(
         options,
         min_user_purchases=filters.min_user_purchases,
@@ -188,10 +191,11 @@ def read_material(
                 f"--{named[0].replace('_', '-')} is for tables of purchases, but matrices are given; leave it out"
             )
         return _read_matrices(Path(source), test, on_message)
-    if protocol not in BY_BASKET and columns.get("basket_column"):
+    row = PROTOCOLS[protocol]
+    if not row.by_basket and columns.get("basket_column"):
+        known = in_words([other.name for other in PROTOCOLS.values() if other.by_basket])
         raise ConfigError(
-            f"baskets are told apart with the protocols {' and '.join(BY_BASKET)}, but the protocol is {protocol}; "
-            "leave --basket-column out"
+            f"baskets are told apart with the {known}, but the protocol is {protocol}; leave --basket-column out"
         )
     lines: list[str] = []
     plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
@@ -205,8 +209,8 @@ def read_material(
         lines.extend(found.lines())
         on_report(found)
 
-    if protocol in BY_BASKET:
-        if protocol == "time":
+    if row.by_basket:
+        if row.timed:
             _check_time_column(opened, plain)
         interactions, events, found = read_events(opened, **plain, basket_column=columns.get("basket_column"))
         report(found)

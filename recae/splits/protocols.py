@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.interactions import Interactions
 from recae.settings import check_range
-from recae.splits.items import given_pair, last_out, pair_of_matrices, weak
+from recae.splits.items import pair_of_matrices
+from recae.splits.rows import PROTOCOLS, in_words, taking
 from recae.splits.tasks import ProtocolOptions, Purchases, Task
-from recae.splits.time import global_time
-from recae.splits.users import k_fold, next_basket, strong
 
 __all__ = ["PROTOCOLS", "ProtocolOptions", "Purchases", "Task", "make_tasks", "pair_of_matrices"]
 
-_MAKERS: Final[dict[str, Callable[[Purchases, ProtocolOptions, int], list[Task]]]] = {
-    "strong": strong,
-    "weak": weak,
-    "last-out": last_out,
-    "time": global_time,
-    "next-basket": next_basket,
-    "k-fold": k_fold,
-    "pair": given_pair,
-}
-
-PROTOCOLS: Final = tuple(_MAKERS)
-"""Names of the protocols.
-
-strong       users who are not learned from; part of each one's items is to be found from the rest
-weak         part of every user's items, chosen at random, from the rest, which is learned from
-last-out     the item that each user bought last, from the earlier ones
-time         what is bought from a moment on, from everything before it
-next-basket  the last baskets of users who are not learned from, from their earlier ones; with or without what they own
-k-fold       as strong, each user tested once
-pair         a given test part, from a given training part
-"""
-
-_WITH_REPEATS: Final = ("time", "next-basket")
 _CHOOSE: Final = "choose one of these"
 
 
@@ -61,7 +37,7 @@ def make_tasks(
     """
     options = ProtocolOptions() if options is None else options
     check_protocol(protocol, options, seed, with_test=purchases.test is not None)
-    return _MAKERS[protocol](purchases, options, seed)
+    return PROTOCOLS[protocol].make(purchases, options, seed)
 
 
 def check_protocol(
@@ -78,25 +54,30 @@ def check_protocol(
             f"protocol is one of {', '.join(PROTOCOLS)}, found {protocol!r}: {hint or _CHOOSE}".rstrip()
         )
     check_range("seed", seed, 0, 2**63 - 1, whole=True)
-    if options.repeats and protocol not in _WITH_REPEATS:
+    row = PROTOCOLS[protocol]
+    if options.repeats and not row.takes("repeats"):
         raise ConfigError(
-            f"repeats count with the protocols {' and '.join(_WITH_REPEATS)}, but the protocol is {protocol}; "
+            f"repeats count with the {in_words(taking('repeats'))}, but the protocol is {protocol}; "
             "choose one of these, or leave repeats out"
         )
-    if options.cut is not None and protocol != "time":
-        raise ConfigError(f"a cut is for the protocol time, but the protocol is {protocol}; leave it out")
-    if max(options.min_user_purchases, options.min_item_purchases) > 1 and protocol != "time":
+    if options.cut is not None and not row.takes("cut"):
         raise ConfigError(
-            f"minimums of what comes before the cut are for the protocol time, but the protocol is {protocol}; filter "
-            "the purchases while they are read"
+            f"a cut is for the {in_words(taking('cut'))}, but the protocol is {protocol}; leave it out"
         )
+    for least in ("min_user_purchases", "min_item_purchases"):
+        if getattr(options, least) > 1 and not row.takes(least):
+            raise ConfigError(
+                f"minimums of what comes before the cut are for the {in_words(taking(least))}, but the protocol is "
+                f"{protocol}; filter the purchases while they are read"
+            )
     if options.decay is not None and not options.repeats:
         raise ConfigError(
             "a decay weighs repeats, but repeats are not asked for; leave it out, or ask for them"
         )
-    if with_test and protocol != "pair":
+    if with_test and not row.takes("test"):
         raise ConfigError(
-            f"a test part is given, but the protocol is {protocol}; choose pair, or leave the test part out"
+            f"a test part is given, but the protocol is {protocol}; choose {' or '.join(taking('test'))}, or leave "
+            "the test part out"
         )
 
 

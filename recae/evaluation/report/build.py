@@ -113,7 +113,7 @@ def _protocol(tasks: Sequence[Task], seed: int) -> Protocol:
         name=first.protocol,
         rule=first.rule if folds == 1 else f"{first.rule}; the other parts alike",
         seed=seed,
-        folds=folds if first.protocol == "k-fold" else None,
+        folds=folds if folds > 1 else None,
         n_test_users=sum(len(task.test_users) for task in tasks),
         n_held_out=sum(task.held_out.nnz for task in tasks),
         lost=sum(task.lost for task in tasks),

@@ -46,6 +46,7 @@ from recae.evaluation.report.tables import (
     slice_tables,
 )
 from recae.evaluation.report.verdict import Ranked, Standing
+from recae.splits.rows import PROTOCOLS
 
 HEADLINE: Final = 170
 """Letters that a headline may have; a longer first sentence is set as text."""
@@ -160,12 +161,13 @@ def _interval(span: str | None) -> str | None:
 def _measured(report: Report) -> Measured:
     data, protocol = report.data, report.protocol
     kind = protocol.name or ""
-    title, meaning = words.PROTOCOLS.get(kind, (kind or "Not known", None))
+    row = PROTOCOLS.get(kind)
+    title, meaning = (kind or "Not known", None) if row is None else (row.title, row.meaning)
     notes = []
     if protocol.exclude_owned is not None:
         again = "may be recommended again" if not protocol.exclude_owned else "are not recommended"
         notes.append(f"Items that a user owned before {again}.")
-    if kind == "k-fold" and protocol.folds is not None:
+    if protocol.folds is not None:
         notes.append(f"{words.counted(protocol.folds, 'group')}.")
     if protocol.lost is not None and protocol.lost > 0:
         lost = words.counted(protocol.lost, "held-out interaction")

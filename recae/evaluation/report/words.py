@@ -1,4 +1,4 @@
-"""The words of the report: numbers as text, the meaning of metrics, protocols and terms, and the verdict in words."""
+"""The words of the report: numbers as text, the meaning of metrics and terms, and the verdict in words."""
 
 from __future__ import annotations
 
@@ -93,44 +93,6 @@ TERMS = (
         "The difference may be chance: with these users nobody can say which of the two is better.",
     ),
 )
-
-PROTOCOLS = {
-    "strong": (
-        "Users the models have never met",
-        "Some users were set aside before anything was learned. Of each of them a part of the items was shown to the "
-        "models, and the rest was to be found. The figures hold for new users whose first purchases are known.",
-    ),
-    "weak": (
-        "Some items of each user hidden",
-        "Of each test user some items, drawn at random, were hidden. The models learned from everything else, the "
-        "other items of the same users included. The figures hold for users whom the models know.",
-    ),
-    "last-out": (
-        "The last item of each user hidden",
-        "Of each test user the most recent item was hidden, and the models learned from what came before. The "
-        "figures say how well the very next item of a known user is found.",
-    ),
-    "time": (
-        "Learned before a date, tested after it",
-        "One date divides the data. The models saw nothing from after it, not even which items would exist, and were "
-        "to find what users bought later. This is closest to real use, and it is hard.",
-    ),
-    "next-basket": (
-        "The next basket",
-        "Some users were set aside before anything was learned. Of each of them the last basket was hidden, and the "
-        "models were to find what is in it from the baskets before.",
-    ),
-    "k-fold": (
-        "Every user tested once",
-        "The users were divided into groups. Each group was tested with models that had learned from the other "
-        "groups, so that every user counts once.",
-    ),
-    "pair": (
-        "A given training and test part",
-        "The training part and the test part were given as two files, as published comparisons have them. The models "
-        "learned from the first only.",
-    ),
-}
 
 
 def score(value: float | None) -> str:
