@@ -35,10 +35,10 @@ _BOUNDS = ("ge", "gt", "le", "lt")
 LARGEST_SEED = 2**63 - 1
 
 PARTS = "a table of settings by dotted names, such as {'sigmoid.factors': 256}"
-"""What the field `parts` of a kind that is put together from several is."""
+"""Description of the field `parts` of a kind that is put together from several."""
 
 RENAMED = {"noise": "dropout"}
-"""Names of settings in files of earlier versions, and what they are called today."""
+"""Old name of a setting, in files of earlier versions, → today's name."""
 
 
 def setting(
@@ -55,7 +55,7 @@ def setting(
 
     Args:
         default: its value where none is given; None where one is chosen from the data.
-        meaning: what it is, for people.
+        meaning: what it is, for help texts.
         ge: the least value.
         gt: the number that every value exceeds.
         le: the largest value.
@@ -111,7 +111,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting.
+    """A setting: name, type, range, default and meaning.
 
     Attributes:
         name: of the field.
@@ -155,7 +155,7 @@ def _described(settings_class: type[Settings]) -> Mapping[str, Setting]:
 
 
 def _plain_types(hint: Any) -> set[type]:
-    """The plain types in an annotation; empty when there is something else in it."""
+    """Return the plain types in an annotation; empty when there is something else in it."""
     if get_origin(hint) is Literal:
         return {type(value) for value in get_args(hint)}
     if hint in (*_READ, NoneType):
@@ -180,7 +180,7 @@ def _bounds(field: FieldInfo) -> dict[str, Any]:
 
 
 def _limits(field: FieldInfo, types: Sequence[type]) -> str:
-    """Type and range of a field in words."""
+    """Return type and range of a field in words."""
     named = [*get_args(field.annotation), field.annotation]
     literals = [value for hint in named if get_origin(hint) is Literal for value in get_args(hint)]
     if literals:
@@ -210,7 +210,7 @@ def in_words(
 
 
 def _refusal(settings_class: type[Settings], error: ValidationError) -> str:
-    """The sentence for the first setting that is wrong."""
+    """Return the error for the first setting that is wrong."""
     first = error.errors(include_url=False)[0]
     name, found = str(first["loc"][0]), first["input"]
     if first["type"] == "extra_forbidden":
@@ -224,7 +224,7 @@ def _refusal(settings_class: type[Settings], error: ValidationError) -> str:
 
 
 def _no_such(kind: str, name: str, known: Mapping[str, Setting]) -> str:
-    """The sentence for a name that is no setting of a kind."""
+    """Return the error for a name that is no setting of a kind."""
     nearest = [RENAMED[name]] if RENAMED.get(name) in known else difflib.get_close_matches(name, known, n=1)
     if nearest:
         return f"{kind} has no setting '{name}'; did you mean '{nearest[0]}' ({known[nearest[0]].wanted})?"
@@ -279,14 +279,14 @@ def check_range(
         )
 
 
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+def check_option(name: str, value: Any, options: Sequence[Any]) -> None:
     """Check an argument that is no setting of a kind of model.
 
     Raises:
-        ConfigError: `value` is not one of the choices.
+        ConfigError: `value` is not one of the options.
     """
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        listed = ", ".join(json.dumps(choice) for choice in choices)
+    if not any(value is option or (isinstance(value, str) and value == option) for option in options):
+        listed = ", ".join(json.dumps(option) for option in options)
         raise ConfigError(f"{name} is one of {listed}, found {value!r}: choose one of these")
 
 
@@ -297,7 +297,7 @@ FILTERS = "filters"
 """The table of a TOML file that says which purchases count; the fields of `recae.filters.Filters`."""
 
 WEIGHTS = "weights"
-"""The table that says what purchases weigh; the fields of `recae.confidence.Weighting`."""
+"""The table that says how much purchases count; the fields of `recae.confidence.Weighting`."""
 
 _NO_KINDS: Kinds = {}
 _TRUTH = {
@@ -315,12 +315,19 @@ _TRUTH = {
 def parse_settings(
     config_class: type[Settings], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
 ) -> dict[str, Any]:
-    """Typed values of texts "key=value", by key.
+    """Return the typed values of texts "key=value", by key.
 
-    `kinds` are all kinds there are: the error for a key that others have names them, and a kind that is put together
-    from several takes `sigmoid.factors=256` for its parts (and `factors` for its main one, if it has none itself).
-    Raises ConfigError for what is no assignment, an unknown or repeated key, and a text that is not of the key's type;
-    whether the value is in its range the configuration says.
+    Whether a value is in its range, the settings class checks.
+
+    Args:
+        config_class: class of the kind's settings.
+        kind: name of the kind.
+        assignments: the texts.
+        kinds: all kinds: the error for a key that others have names them, and a kind that is put together from
+            several takes `sigmoid.factors=256` for its parts (and `factors` for its main one, if it has none itself).
+
+    Raises:
+        ConfigError: a text is no assignment, a key is unknown or repeated, or a value is not of the key's type.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -338,11 +345,14 @@ def parse_settings(
 def read_toml(
     path: Path, kind: str, config_class: type[Settings], *, kinds: Kinds = _NO_KINDS
 ) -> dict[str, Any]:
-    """The settings of a kind in a TOML file, by key.
+    """Return the settings of a kind in a TOML file, by key.
 
     They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
-    put together from several, and passed over by all others; so are the tables `FILTERS` and `WEIGHTS`, for
-    `toml_filters` and `toml_weights`. Raises ConfigError, which names file and key.
+    put together from several, and ignored by all others; so are the tables `FILTERS` and `WEIGHTS`, for
+    `toml_filters` and `toml_weights`.
+
+    Raises:
+        ConfigError: a setting is wrong; the message names file and key.
     """
     values: dict[str, Any] = {}
 
@@ -373,7 +383,11 @@ def read_toml(
 
 
 def toml_kind(path: Path) -> str | None:
-    """The kind of model that a TOML file of settings names, None if it names none; ConfigError for another value."""
+    """Return the kind of model that a TOML file of settings names; None if it names none.
+
+    Raises:
+        ConfigError: the value is no name.
+    """
     try:
         kind = _document(path).get("kind")
     except ConfigError as error:
@@ -384,7 +398,11 @@ def toml_kind(path: Path) -> str | None:
 
 
 def toml_filters(path: Path) -> Filters:
-    """The filters in the table `FILTERS` of a TOML file, none without such a table; ConfigError names the file."""
+    """Return the filters in the table `FILTERS` of a TOML file; none without such a table.
+
+    Raises:
+        ConfigError: a filter is wrong; the message names the file.
+    """
     try:
         return Filters.of(_table(path, FILTERS, "min_user_purchases = 5"))
     except ConfigError as error:
@@ -392,7 +410,11 @@ def toml_filters(path: Path) -> Filters:
 
 
 def toml_weights(path: Path) -> Weighting:
-    """The weighting in the table `WEIGHTS` of a TOML file, none without such a table; ConfigError names the file."""
+    """Return the weighting in the table `WEIGHTS` of a TOML file; none without such a table.
+
+    Raises:
+        ConfigError: a value is wrong; the message names the file.
+    """
     try:
         return Weighting.of(_table(path, WEIGHTS, "half_life = 90"))
     except ConfigError as error:
@@ -402,10 +424,13 @@ def toml_weights(path: Path) -> Weighting:
 def build_config(
     kind: str, config_class: type[Settings], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
 ) -> Any:
-    """The configuration of these values; ConfigError for an unknown name, a value of another type or out of range.
+    """Return the settings of these values.
 
-    Dotted names, the settings of the parts of a kind that is put together from several, are checked by the
-    configuration of their kind and become the field `parts`; so do settings of its main part without its name.
+    Dotted names, the settings of the parts of a kind that is put together from several, are checked by the class of
+    their kind and become the field `parts`; so do settings of its main part without its name.
+
+    Raises:
+        ConfigError: a name is unknown, or a value of another type or out of range.
     """
     own: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
@@ -434,11 +459,12 @@ def build_config(
 
 
 def to_toml(kind: str, values: Mapping[str, Any]) -> str:
-    """The text of a TOML file that `read_toml` reads back: texts, numbers, truth values, None, and tables of these.
+    """Return the text of a TOML file that `read_toml` reads back.
 
-    Lists of texts are written, too, for `toml_filters`.
+    Values are texts, numbers, truth values, None, and tables of these; lists of texts are for `toml_filters`.
 
-    Raises ConfigError for a value that is none of these.
+    Raises:
+        ConfigError: a value is none of these.
     """
     lines, tables = [f"kind = {_toml_value('kind', kind)}"], []
     for name, value in values.items():
@@ -450,7 +476,7 @@ def to_toml(kind: str, values: Mapping[str, Any]) -> str:
 
 
 def choose_kind(kind: str, known: Iterable[str]) -> str:
-    """`kind`, if it is one of the known; ConfigError with the nearest of them if not."""
+    """Return `kind` if it is a known one; ConfigError with the nearest name if not."""
     names = list(known)
     if kind not in names:
         raise ConfigError(f"there is no model of kind '{kind}'; {_nearest(kind, names)}")
@@ -458,7 +484,11 @@ def choose_kind(kind: str, known: Iterable[str]) -> str:
 
 
 def find_setting(kind: str, config_class: type[Settings], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
-    """The setting of a kind of that name; ConfigError with the nearest, type and range, or the kinds that have it."""
+    """Return the setting of that name.
+
+    Raises:
+        ConfigError: the kind has no such setting; the message names the nearest one, or the kinds that have it.
+    """
     part, dot, name = key.rpartition(".")
     if dot and _takes_parts(config_class):
         parts = [other for other, cls in kinds.items() if not _takes_parts(cls)]
@@ -480,14 +510,14 @@ def find_setting(kind: str, config_class: type[Settings], key: str, kinds: Kinds
 
 
 def full_name(config_class: type[Settings], key: str, kinds: Kinds) -> str:
-    """`sigmoid.factors` for the `factors` of a kind put together from several that has none itself; else `key`."""
+    """Return `sigmoid.factors` for `factors` of a kind put together from several that has none itself; else `key`."""
     if key in settings_of(config_class) or key not in _settings_of_main(config_class, kinds):
         return key
     return f"{_main_part(config_class)}.{key}"
 
 
 def _settings_of_main(config_class: type[Settings], kinds: Kinds) -> Mapping[str, Setting]:
-    """The settings of the main part of a kind put together from several; empty for all others."""
+    """Return the settings of the main part of a kind put together from several; empty for all others."""
     main = _main_part(config_class)
     return settings_of(kinds[main]) if main in kinds else {}
 
@@ -519,7 +549,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path, name: str, example: str) -> dict[str, Any]:
-    """A table of a TOML file, empty without one; ConfigError where the name stands for something else."""
+    """Return a table of a TOML file, empty without one; ConfigError where the name stands for something else."""
     table = _document(path).get(name, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{name} is a table with lines such as {example}, found {table!r:.80}")

@@ -86,18 +86,21 @@ def test_differences_are_to_the_best_baseline() -> None:
     for metric in ("ndcg@10", "recall@20"):
         found = compare_runs(tasks, runs, metric=metric, ks=(10,), seed=2)
         means = {m.run.name: m.values[metric].mean() for m in found.models if m.run.failed is None}
-        assert found.rival == max(("popularity", "item-kNN"), key=means.__getitem__)
-        assert of(found, found.rival).difference is None
-        others = [m for m in found.models if m.run.name in means and m.run.name != found.rival]
+        assert found.best_baseline == max(("popularity", "item-kNN"), key=means.__getitem__)
+        assert of(found, found.best_baseline).difference is None
+        others = [m for m in found.models if m.run.name in means and m.run.name != found.best_baseline]
         alone = [
-            paired_difference(m.values[metric], of(found, found.rival).values[metric], seed=2) for m in others
+            paired_difference(m.values[metric], of(found, found.best_baseline).values[metric], seed=2)
+            for m in others
         ]
         for model, paired, corrected in zip(others, alone, holm([a.p for a in alone]), strict=True):
             assert model.difference is not None
-            assert model.difference.to == found.rival
+            assert model.difference.to == found.best_baseline
             assert astuple(model.difference.paired) == pytest.approx(astuple(paired), abs=1e-12)
             assert model.difference.p_corrected == pytest.approx(corrected)
-            assert model.difference.paired.mean == pytest.approx(means[model.run.name] - means[found.rival])
+            assert model.difference.paired.mean == pytest.approx(
+                means[model.run.name] - means[found.best_baseline]
+            )
 
 
 def test_slices_part_the_users() -> None:
@@ -140,10 +143,10 @@ def test_without_a_baseline_nothing_is_compared() -> None:
     tasks, runs = comparison()
     for chosen in ([runs[0]], [runs[0], FAILED]):
         found = compare_runs(tasks, chosen, ks=(10,), metric="ndcg@10")
-        assert found.rival is None
+        assert found.best_baseline is None
         assert all(m.difference is None for m in found.models)
     found = compare_runs(tasks, [FAILED], ks=(10,), metric="ndcg@10")
-    assert found.rival is None
+    assert found.best_baseline is None
 
 
 def test_of_equal_baselines_the_first_is_the_best() -> None:
@@ -151,7 +154,7 @@ def test_of_equal_baselines_the_first_is_the_best() -> None:
     twin = replace(runs[2], name="twin")
     for first, second in ((runs[2], twin), (twin, runs[2])):
         found = compare_runs(tasks, [runs[0], first, second], ks=(10,), metric="ndcg@10")
-        assert found.rival == first.name
+        assert found.best_baseline == first.name
         difference = of(found, second.name).difference
         assert difference is not None
         assert astuple(difference.paired) == (0, 0, 0, 1)

@@ -132,10 +132,10 @@ def test_it_is_the_comparison() -> None:
         assert model["curve"]["k"] == [1, 2, 3, 5, 10, 20]
         assert model["curve"]["recall"][3]["low"] == measured.metrics["recall@5"].low
         if measured.difference is None:
-            assert model["name"] == found.rival
+            assert model["name"] == found.best_baseline
             assert model["difference"] is None
         else:
-            assert model["difference"]["to"] == found.rival
+            assert model["difference"]["to"] == found.best_baseline
             assert model["difference"]["p_corrected"] == measured.difference.p_corrected
         assert model["verdict"]
     given = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3)

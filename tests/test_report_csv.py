@@ -82,7 +82,7 @@ def test_differences_stand_with_the_metric_that_decides(found: Comparison, table
     for model in found.models[:3]:
         rows = told[told["model"] == model.run.name]
         if model.difference is None:
-            assert model.run.name == found.rival
+            assert model.run.name == found.best_baseline
             assert rows.empty
             continue
         (row,) = rows.to_dict("records")

@@ -1,4 +1,4 @@
-"""How good a model is: what it ranks for histories, compared with the items held out of them."""
+"""Evaluation: the lists that models rank for histories, measured against the held-out items."""
 
 from recae.evaluation.evaluate import Evaluation, evaluate, measure
 from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference

@@ -1,4 +1,4 @@
-"""Several models on the same test users: metrics with intervals, curves, slices, differences to the best baseline."""
+"""Comparison of models on the same test users: metrics, curves and slices, and differences to the best baseline."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ from recae.splits.tasks import Task
 class Run:
     """One model on one protocol; every metric, slice and curve of it is computed from `ranked`.
 
-    name        of the model in tables, such as "item-kNN"; different for every run of a comparison
-    kind        as the configurations are registered, such as "itemknn"
-    baseline    whether it is one of the simple models that the others are compared with
-    config      the settings that were measured, as JSON values
-    tuned       what was tried on the validation users, in order: {"settings": {…}, "ndcg@20": float, NaN or None where
-                it failed}; empty where nothing was tried. Of k-fold all folds' trials, with the key "fold" besides.
-    seconds     wall time of fitting, tuning and ranking, of all folds together
-    peak_bytes  the largest resident memory of the process that did it, over the folds; None where it is not known
-    epochs      of the training that was measured, {"epoch": int, "loss": float, "recall@20": float or None}; of k-fold
-                that of the first fold; empty for a closed form
-    ranked      int32 (B, K): the item numbers recommended to the B test users of all folds one after the other, best
-                first, -1 padded, in the columns of the user's own fold; (0, 0) where the run failed
-    scores      float32 (B, K) of the entries of `ranked`, NaN at padding; None where they were not kept
-    failed      None, or one sentence that says why there is no result
+    Attributes:
+        name: of the model in tables, such as "item-kNN"; different for every run of a comparison.
+        kind: name in the registry, such as "itemknn".
+        baseline: whether other models are compared with it.
+        config: the settings that were measured, as JSON values.
+        tuned: trials on the validation users, in order: {"settings": {…}, "ndcg@20": float, NaN or None where it
+            failed}; empty where nothing was tried. With k-fold the trials of all folds, each with the key "fold" as
+            well.
+        seconds: wall time of fitting, tuning and ranking, over all folds.
+        peak_bytes: largest resident memory of the process that did it, over the folds; None where unknown.
+        epochs: of the training that was measured, {"epoch": int, "loss": float, "recall@20": float or None}; with
+            k-fold that of the first fold; empty for a closed form.
+        ranked: int32 (B, K): the item numbers recommended to the B test users of all folds, one fold after the other,
+            best first, padded with -1, in the columns of the user's own fold; (0, 0) where the run failed.
+        scores: float32 (B, K) of the entries of `ranked`, NaN at padding; None where they were not stored.
+        failed: one sentence that says why there is no result; None where there is one.
     """
 
     name: str
@@ -57,7 +59,7 @@ CURVE_KS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a model to the best baseline, `to`, user by user; `p_corrected` by Holm's method over all comparisons made."""
+    """The difference of a model to the best baseline, `to`; `p_corrected` by Holm's method over all comparisons."""
 
     to: str
     paired: Paired
@@ -66,7 +68,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class SliceMean:
-    """The metric in a part of the users, or of what is held out of them."""
+    """The mean of the metric in a slice of the users or of their held-out items."""
 
     name: str
     n_users: int
@@ -75,14 +77,15 @@ class SliceMean:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured of one run; everything is empty where the run failed.
+    """The figures of one run; everything is empty where the run failed.
 
-    values      metric@k → float64 (B,), of each test user; NaN for a user who does not have it
-    metrics     metric@k → the mean over the users who have it, with its 95 % bootstrap interval
-    curve       k → recall@k, likewise, k ascending
-    sets        "coverage@20", …: figures of the lists together, see `set_figures`
-    slices      "history", "popularity" and, with repeats, "repeat" → the metric in each part
-    difference  to the best baseline; None for that one itself, for a run that failed, and without any baseline
+    Attributes:
+        values: metric@k → float64 (B,), of each test user; NaN for a user who does not have it.
+        metrics: metric@k → the mean over the users who have it, with its 95 % bootstrap interval.
+        curve: k → recall@k, likewise, k ascending.
+        sets: "coverage@20", …: figures of all lists together, see `set_figures`.
+        slices: "history", "popularity" and, with repeats, "repeat" → the metric in each slice.
+        difference: to the best baseline; None for that baseline itself, for a failed run, and without any baseline.
     """
 
     run: Run
@@ -94,7 +97,7 @@ class Measured:
     difference: Difference | None = None
 
     def n_users(self, metric: str) -> int:
-        """How many users the mean of a metric, such as "recall@20", rests on."""
+        """Return how many users the mean of a metric, such as "recall@20", rests on."""
         return int(np.isfinite(self.values[metric]).sum())
 
 
@@ -107,7 +110,7 @@ class Comparison:
     ks: tuple[int, ...]
     seed: int
     models: tuple[Measured, ...]
-    rival: str | None
+    best_baseline: str | None
 
     @property
     def test_users(self) -> list[str]:
@@ -123,39 +126,30 @@ def compare_runs(
     metric: str = "ndcg@20",
     seed: int = 0,
 ) -> Comparison:
-    """Measures every run's lists and compares each with the best baseline.
+    """Measure every run's lists and compare each with the best baseline.
 
-    Of the baselines that did not fail the best one is that with the highest mean of `metric` on these same test users,
-    the first of several equal ones. To choose it where it is measured flatters it: of several equally good ones the one
-    that was luckiest with these users stands for them all. That makes the comparison stricter on the models, never
-    easier; chosen on other users the best baseline could only be worse here. All measured runs but that one are
-    compared with it, the other baselines too, and the p-values are corrected for all these comparisons together.
+    The best baseline is the one with the highest mean of `metric` on these same test users, the first of several
+    equal ones. Choosing it where it is measured flatters it, so that the comparison is stricter on the models, never
+    easier. All other runs are compared with it, other baselines included, and the p-values are corrected for all
+    these comparisons together.
 
-    Of k-fold, each user is measured in the item columns of the own fold, and the users of all folds are put together.
-    The intervals take users as independent, although the models of two folds share most of what they learned from.
-    Figures of the lists together (coverage, …) are means over the folds, weighted by their users.
+    With k-fold, each user is measured in the item columns of the own fold, and the users of all folds are put
+    together. The intervals take users as independent, although the models of two folds share most of what they
+    learned from. Figures of all lists together (coverage, …) are means over the folds, weighted by their users.
 
-    Memory: about 16 bytes for each user, model and figure (some 40, more with more ks), at the end of the measuring.
+    Memory: about 16 bytes for each user, model and figure (some 40 figures, more with more ks), at the end.
 
-    Parameters
-    ----------
-    tasks : sequence of Task
-        One, or the folds of "k-fold".
-    runs : sequence of Run
-        Their `ranked` have a row for each test user of all tasks, and all the same length.
-    ks : sequence of int
-        List lengths to measure at, from 1 to the lists' length; that of `metric` is added.
-    metric : str
-        A name of `METRICS` and a k, such as "ndcg@20": what the models are judged by.
-    seed : int
-        Of the bootstrap draws.
+    Args:
+        tasks: one, or the folds of "k-fold".
+        runs: their `ranked` have a row for each test user of all tasks, and all the same length.
+        ks: list lengths to measure at, from 1 to the lists' length; that of `metric` is added.
+        metric: a name of `METRICS` and a k, such as "ndcg@20", by which the models are compared.
+        seed: of the bootstrap.
 
-    Raises
-    ------
-    ConfigError
-        `metric` is none, or a k is less than 1 or more than the lists' length.
-    DataError
-        There is no task or no run, two runs have the same name, or a run's lists are not of the test users.
+    Raises:
+        ConfigError: there is no such metric, or a k is less than 1 or more than the lists' length.
+        DataError: there is no task or no run, two runs have the same name, or a run's lists are not of the test
+            users.
     """
     base, k = split_metric(metric)
     lengths = tuple(sorted({*ks, k}))
@@ -167,15 +161,15 @@ def compare_runs(
 
     means = {n: intervals[n, "metric", metric].mean for n, run in enumerate(runs) if run.failed is None}
     baselines = [n for n in means if runs[n].baseline]
-    rival = max(baselines, key=means.__getitem__, default=None)
+    best_baseline = max(baselines, key=means.__getitem__, default=None)
     differences: dict[int, Difference] = {}
-    if rival is not None:
-        others = [n for n in means if n != rival]
-        pairs = [(measured[n].values[metric], measured[rival].values[metric]) for n in others]
+    if best_baseline is not None:
+        others = [n for n in means if n != best_baseline]
+        pairs = [(measured[n].values[metric], measured[best_baseline].values[metric]) for n in others]
         paired = paired_differences(pairs, seed=seed)
         corrected = holm([found.p for found in paired])
         differences = {
-            n: Difference(runs[rival].name, found, float(p))
+            n: Difference(runs[best_baseline].name, found, float(p))
             for n, found, p in zip(others, paired, corrected, strict=True)
         }
     models = [
@@ -193,12 +187,16 @@ def compare_runs(
         )
         for n, (run, parts) in enumerate(zip(runs, measured, strict=True))
     ]
-    name = None if rival is None else runs[rival].name
+    name = None if best_baseline is None else runs[best_baseline].name
     return Comparison(tuple(tasks), metric, lengths, seed, tuple(models), name)
 
 
 def split_metric(metric: str) -> tuple[str, int]:
-    """ "ndcg@20" as ("ndcg", 20). Raises ConfigError for anything that is no metric at a length."""
+    """Split the name of a metric at a length: "ndcg@20" is ("ndcg", 20).
+
+    Raises:
+        ConfigError: the text is no metric at a length.
+    """
     base, at, k = metric.partition("@")
     if base not in METRICS or not at or not k.isascii() or not k.isdigit() or int(k) < 1:
         raise ConfigError(
@@ -210,7 +208,7 @@ def split_metric(metric: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """Of one run, user by user; empty where it failed."""
+    """The figures of one run, user by user; empty where it failed."""
 
     values: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     curve: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
@@ -228,7 +226,7 @@ class _Parts:
 
 
 def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k: int) -> _Parts:
-    """Measures fold by fold, each in its own columns, and puts the users together."""
+    """Measure fold by fold, each in its own columns, and put the users together."""
     if run.failed is not None:
         return _Parts()
     length = run.ranked.shape[1]
@@ -258,7 +256,7 @@ def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k:
 
 
 def parted(tasks: Sequence[Task], ranked: NDArray[np.int32]) -> list[NDArray[np.int32]]:
-    """The rows of each task's test users."""
+    """Return the rows of each task's test users."""
     return np.split(ranked, np.cumsum([len(task.test_users) for task in tasks])[:-1])
 
 

@@ -1,4 +1,4 @@
-"""One model on one set of histories and held-out items, block by block, never users × items at once."""
+"""Evaluation of one model on histories and held-out items, block by block, never users × items at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,9 +43,12 @@ class Evaluation:
         return int(np.isfinite(next(iter(self.values.values()))).sum())
 
     def mean(self, name: str) -> float:
-        """Mean of a metric, such as `recall@20`, over the users who have it; ConfigError if not measured.
+        """Return the mean of a metric, such as `recall@20`, over the users who have it.
 
-        NaN where no user has it, as `recall_repeat@20` where nobody buys anything again.
+        NaN where no user has it, such as `recall_repeat@20` where nobody buys anything again.
+
+        Raises:
+            ConfigError: the metric was not measured.
         """
         if name not in self.values:
             raise ConfigError(f"'{name}' was not measured; choose one of {', '.join(self.values)}")
@@ -58,7 +61,7 @@ class Evaluation:
         return {name: self.mean(name) for name in self.values}
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """`n_users` and all means, as JSON values; None for NaN."""
+        """Return `n_users` and all means, as JSON values; None for NaN."""
         means = {name: None if np.isnan(value) else value for name, value in self.means.items()}
         return {"n_users": self.n_users, **means}
 
@@ -74,7 +77,7 @@ def evaluate(
     exclude_owned: bool = True,
     threads: int | None = None,
 ) -> Evaluation:
-    """Scores the histories, ranks each, and measures the ranked lists against the held-out items.
+    """Score the histories, rank each, and measure the ranked lists against the held-out items.
 
     Only users with something held out are scored. At any time the scores of one block of users are held.
 
@@ -122,7 +125,7 @@ def measure(
     histories: sp.csr_matrix | None = None,
     exclude_owned: bool = True,
 ) -> Evaluation:
-    """Measures ranked lists against the held-out items: what `evaluate` gives for the model that ranked them.
+    """Measure ranked lists against the held-out items: what `evaluate` gives for the model that ranked them.
 
     Args:
         ranked: item numbers (B, n), best first, without repeats; -1 is padding.
@@ -154,9 +157,9 @@ def measure(
 
 
 def part_by_history(history: sp.csr_matrix, held_out: sp.csr_matrix) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Parts the held-out items (B, I) into those that the history (B, I) holds, too, and those that it does not.
+    """Split the held-out items (B, I) into those that the history (B, I) holds and those that it does not.
 
-    What is stored counts, whatever its value; both parts, (B, I) each, hold float32 ones.
+    Every stored entry counts, whatever its value; both parts, (B, I) each, hold float32 ones.
     """
     again = stored_in(held_out, history)
     return pattern(take_entries(held_out, again)), pattern(take_entries(held_out, ~again))
@@ -169,7 +172,7 @@ def _values(
     metrics: Sequence[str],
     histories: sp.csr_matrix | None,
 ) -> dict[str, NDArray[np.float64]]:
-    """The metrics of some lists, (B,) each; with histories, those of items bought again and new ones, too."""
+    """Return the metrics of some lists, (B,) each; with histories, those of items bought again and new ones, too."""
     values = compute(ranked, held_out, metrics, ks)
     if histories is not None:
         again, new = part_by_history(histories, held_out)
@@ -182,13 +185,13 @@ def _values(
 def _no_values(
     n_users: int, ks: tuple[int, ...], metrics: Sequence[str], exclude_owned: bool
 ) -> dict[str, NDArray[np.float64]]:
-    """What `_values` gives, in its order, for users who have none."""
+    """Return what `_values` gives, in its order, for users who have none."""
     names = [*metrics, *(() if exclude_owned else ("recall_repeat", "recall_new"))]
     return {f"{name}@{k}": np.full(n_users, np.nan) for name in names for k in ks}
 
 
 def _check_asked(ks: Sequence[int], metrics: Sequence[str]) -> tuple[int, ...]:
-    """The list lengths, ascending, without repeats."""
+    """Return the list lengths, ascending and distinct."""
     lengths = tuple(sorted(set(ks)))
     if not lengths or lengths[0] < 1:
         raise ConfigError(
@@ -209,7 +212,7 @@ def _check_same_shape(histories: sp.csr_matrix, held_out: sp.csr_matrix) -> None
 
 
 def _with_held_out(held_out: sp.csr_matrix) -> NDArray[np.int64]:
-    """The users, ascending, of whom something is held out; there is one at least."""
+    """Return the users, ascending, of whom something is held out; there is one at least."""
     users = rows_in_use(held_out)
     if not users.size:
         raise DataError(

@@ -1,8 +1,8 @@
-"""How far a mean over users may be trusted: percentile bootstrap intervals, of one mean and of a paired difference.
+"""Confidence intervals of means over users: percentile bootstrap, of one mean and of a paired difference.
 
-The users are drawn anew with replacement, as many as there are, and the mean is taken again; the middle part of many
+The users are drawn with replacement, as many as there are, and the mean is computed again; the middle part of many
 such means is the interval (Efron 1979; the percentile method). Two models measured on the same users are compared by
-the differences user by user, which is far sharper than looking at whether two intervals overlap.
+the differences user by user, which is far more sensitive than looking at whether two intervals overlap.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ BLOCK_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the interval it probably lies in; NaN where it cannot be known."""
+    """A mean and its interval; NaN where it cannot be known."""
 
     mean: float
     low: float
@@ -38,16 +38,19 @@ class Paired:
 
 
 def bootstrap_mean(values: ArrayLike, *, seed: int = 0, level: float = 0.95, draws: int = 2000) -> Interval:
-    """The mean over users with its percentile bootstrap interval.
+    """Return the mean over users with its percentile bootstrap interval.
 
-    values  (n,) numbers, one a user; users with NaN (nothing held out) are left out
-    seed    of the draws: the same seed gives the same interval, bit for bit
-    level   share of the drawn means inside the interval, between 0 and 1
-    draws   number of times that the users are drawn anew
+    One user says nothing about the spread: the bounds are NaN. Without any user the mean is NaN as well.
 
-    One user says nothing about the spread: the bounds are NaN. Without any user the mean is NaN, too. Raises DataError
-    for values that are not one finite or NaN number a user, ConfigError for a level, seed or number of draws out of
-    range.
+    Args:
+        values: (n,), one number a user; users with NaN (nothing held out) are left out.
+        seed: of the draws; the same seed gives the same interval, bit for bit.
+        level: fraction of the drawn means inside the interval, between 0 and 1.
+        draws: number of times that the users are drawn.
+
+    Raises:
+        DataError: the values are not one finite number or NaN a user.
+        ConfigError: a level, seed or number of draws is out of range.
     """
     known = _users(values)
     known = known[~np.isnan(known)]
@@ -58,14 +61,22 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0, level: float = 0.95, dra
 def paired_difference(
     a: ArrayLike, b: ArrayLike, *, seed: int = 0, level: float = 0.95, draws: int = 2000
 ) -> Paired:
-    """The mean over users of a − b with its percentile bootstrap interval and p-value.
-
-    a, b    (n,) numbers of the same users in the same order; users with NaN in either are left out
+    """Return the mean over users of a − b with its percentile bootstrap interval and p-value.
 
     p = min(1, 2 (1 + min(#{d ≤ 0}, #{d ≥ 0})) / (draws + 1)) over the drawn mean differences d: the largest level at
-    which the interval just holds 0, never below what so many draws can tell (Davison and Hinkley 1997, section 4.2).
-    With one user or none p is NaN, which is below no threshold. Otherwise as `bootstrap_mean`; DataError when a and b
-    have not the same length.
+    which the interval still holds 0, never below what so many draws can tell (Davison and Hinkley 1997, section 4.2).
+    With one user or none p is NaN, which is below no threshold. Otherwise as `bootstrap_mean`.
+
+    Args:
+        a: (n,), one number a user; users with NaN in either are left out.
+        b: of the same users in the same order.
+        seed: of the draws.
+        level: as for `bootstrap_mean`.
+        draws: number of times that the users are drawn.
+
+    Raises:
+        DataError: as `bootstrap_mean`, or a and b differ in length.
+        ConfigError: as `bootstrap_mean`.
     """
     differences = _differences(a, b)
     return Paired(*_summarise(differences[~np.isnan(differences)], seed, level, draws))
@@ -74,10 +85,10 @@ def paired_difference(
 def bootstrap_means(
     columns: Iterable[ArrayLike], *, seed: int = 0, level: float = 0.95, draws: int = 2000
 ) -> list[Interval]:
-    """`bootstrap_mean` of each of many metrics, to rounding.
+    """Return `bootstrap_mean` of each of many metrics, to rounding.
 
-    Those that rest on the same users share the draws, which costs little more than one of them. Arguments and errors
-    as there; every column is of one number a user.
+    Metrics of the same users share the draws, which costs little more than a single metric. Arguments and errors as
+    there; every column has one number a user.
     """
     return [
         Interval(*found[:3]) for found in _summarise_all([_users(c) for c in columns], seed, level, draws)
@@ -87,7 +98,7 @@ def bootstrap_means(
 def paired_differences(
     pairs: Iterable[tuple[ArrayLike, ArrayLike]], *, seed: int = 0, level: float = 0.95, draws: int = 2000
 ) -> list[Paired]:
-    """`paired_difference` of each of many pairs (a, b), to rounding; the draws are shared as in `bootstrap_means`."""
+    """Return `paired_difference` of many pairs (a, b), to rounding; the draws are shared as in `bootstrap_means`."""
     return [Paired(*f) for f in _summarise_all([_differences(a, b) for a, b in pairs], seed, level, draws)]
 
 
@@ -126,7 +137,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """a − b of each user, NaN where either is."""
+    """Return a − b of each user, NaN where either is."""
     first, second = _users(a), _users(b)
     if first.shape != second.shape:
         raise DataError(
@@ -139,7 +150,7 @@ def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 def _summarise(
     values: NDArray[np.float64], seed: int, level: float, draws: int
 ) -> tuple[float, float, float, float]:
-    """Mean, bounds and p-value of (n,) numbers without NaN."""
+    """Return mean, bounds and p-value of (n,) numbers without NaN."""
     _check(seed, level, draws)
     if not values.size:
         return (float("nan"),) * 4
@@ -154,7 +165,7 @@ def _summarise(
 def _summarise_all(
     columns: Sequence[NDArray[np.float64]], seed: int, level: float, draws: int
 ) -> list[tuple[float, float, float, float]]:
-    """`_summarise` of each column (n,), its NaN left out."""
+    """Return `_summarise` of each column (n,), its NaN left out."""
     _check(seed, level, draws)
     groups: dict[bytes, list[int]] = {}
     for place, column in enumerate(columns):
@@ -179,14 +190,14 @@ def _check(seed: int, level: float, draws: int) -> None:
 
 
 def _bounds(means: NDArray[np.float64], level: float) -> tuple[float, float, float]:
-    """Low, high and p-value of drawn means (draws,)."""
+    """Return low, high and p-value of drawn means (draws,)."""
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     fewer = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
     return float(low), float(high), min(1.0, 2 * (1 + int(fewer)) / (means.size + 1))
 
 
 def _drawn_means(values: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
-    """Means (draws,) of the values drawn with replacement, some draws at a time."""
+    """Return means (draws,) of the values drawn with replacement, some draws at a time."""
     means = np.empty(draws)
     step = max(1, BLOCK_BYTES // (16 * values.size))  # a number and a place for each
     for start in range(0, draws, step):
@@ -199,7 +210,7 @@ def _drawn_means(values: NDArray[np.float64], rng: np.random.Generator, draws: i
 def _drawn_column_means(
     values: NDArray[np.float64], rng: np.random.Generator, draws: int
 ) -> NDArray[np.float64]:
-    """As `_drawn_means` of every column of (n, m) values with the same draws, (draws, m): counts times values."""
+    """Return the means (draws, m) of every column of (n, m) values with the same draws: counts times values."""
     n, m = values.shape
     means = np.empty((draws, m))
     step = max(1, BLOCK_BYTES // (16 * n))
@@ -212,7 +223,7 @@ def _drawn_column_means(
 
 
 def _users(values: ArrayLike) -> NDArray[np.float64]:
-    """The values as float64 (n,)."""
+    """Return the values as float64 (n,)."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What the recommended lists are like, beyond whether they hit: coverage, novelty, popularity bias, diversity."""
+"""Figures of the recommended lists beyond hits: coverage, novelty, popularity bias, diversity."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ _LISTS_PER_THREAD = 256
 def set_figures(
     ranked: NDArray[np.integer], train: sp.csr_matrix, ks: Sequence[int], *, threads: int | None = None
 ) -> dict[str, float]:
-    """Figures of all lists together, for each k.
+    """Return the figures of all lists together, for each k.
 
     Notation: L_u the items among the first k places of user u's list (padding is none), I the number of items, T that
     of the training users, c_i the number of them who own item i, v_i ∈ {0, 1}^T who they are.
@@ -37,32 +37,22 @@ def set_figures(
                             recommendation lists through topic diversification*, with the cosine as similarity)
 
     An item that nobody owns is as novel as one of a single owner, adds nothing to the popularity bias, and is similar
-    to no other. Memory beside the arguments: the purchases once more, by item, and T numbers a thread; never items ×
-    items.
+    to no other. Memory beside the arguments: the purchases once more, by item, and T numbers a thread;
+    never items × items.
 
-    Parameters
-    ----------
-    ranked : integer ndarray of shape (B, n)
-        Item numbers, best first, without repeats; -1 is padding.
-    train : csr_matrix of shape (T, I)
-        Who owns what: the items stored in row t, whatever their value.
-    ks : sequence of int
-        List lengths, each from 1 to n.
-    threads : int, optional
-        Most threads; by default all processors. They do not change the result.
+    Args:
+        ranked: item numbers (B, n), best first, without repeats; -1 is padding.
+        train: csr_matrix (T, I), who owns what: the items stored in row t, whatever their value.
+        ks: list lengths, each from 1 to n.
+        threads: at most; by default all processors. They do not change the result.
 
-    Returns
-    -------
-    dict of name@k, such as coverage@20, to float
-        By figure, then by k, in the order given. NaN for novelty and popularity bias where all lists are empty, and for
-        diversity where none has two items.
+    Returns:
+        Figures by name@k, such as coverage@20: by figure, then by k, in the order given. NaN for novelty and popularity
+        bias where all lists are empty, and for diversity where none has two items.
 
-    Raises
-    ------
-    ConfigError
-        `threads` or a k is less than 1, or a k is more than the lists' length n.
-    DataError
-        There are no training users or no items, or a list repeats an item or holds one outside -1 .. I-1.
+    Raises:
+        ConfigError: `threads` or a k is less than 1, or a k is more than the lists' length n.
+        DataError: there are no training users or no items, or a list repeats an item or holds one outside -1 .. I-1.
     """
     _check(ranked, train, ks, threads)
     # the users who own each item, once however often they are stored
@@ -110,7 +100,14 @@ def _check(ranked: NDArray[np.integer], train: sp.csr_matrix, ks: Sequence[int],
 def _similarity_of_pairs(
     ranked: NDArray[np.integer], owners: sp.csr_matrix, ks: Sequence[int], threads: int | None
 ) -> NDArray[np.float64]:
-    """The cosines of all pairs among the first k places, summed: (B, number of ks). owners: csr (I, T)."""
+    """Return the cosines of all pairs among the first k places, summed, (B, number of ks).
+
+    Args:
+        ranked: (B, n).
+        owners: csr (I, T).
+        ks: list lengths.
+        threads: at most.
+    """
     sums = np.zeros((ranked.shape[0], len(ks)))
     # one type each: the kernel is compiled for a single signature
     lists = np.require(ranked, np.int32, ["C", "A", "W"])
@@ -140,7 +137,10 @@ def _sum_similarity(
     start: int,
     stop: int,
 ) -> None:
-    """An item's cosines with all items before it in the list are its product with the sum of their unit vectors."""
+    """Add up the cosines of all pairs in lists start to stop - 1, at each of the ks.
+
+    An item's cosines with all items before it in the list are its product with the sum of their unit vectors.
+    """
     before = np.zeros(n_users)  # that sum; an item's unit vector has 1/√c_i at each of its c_i owners
     for b in range(start, stop):
         total = 0.0

@@ -1,4 +1,4 @@
-"""A metric by what sets users and items apart: history length, popularity, and whether an item was bought before."""
+"""Slices of a metric: by history length, by popularity, and by whether an item was bought before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ CLASSES = ("head", "torso", "tail")
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """A part of the users, or of what is held out of them.
+    """A metric in a slice of the users or of their held-out items.
 
-    name     such as "2–7 items", "head" or "bought before"
-    n_users  how many have a value
-    values   float64 (B,), the metric of each user; NaN for those who are not in the slice
+    Attributes:
+        name: such as "2–7 items", "head" or "bought before".
+        values: float64 (B,), the metric of each user; NaN for those who are not in the slice.
     """
 
     name: str
@@ -31,39 +31,32 @@ class Slice:
 
     @property
     def n_users(self) -> int:
+        """Number of users who have a value."""
         return int(np.isfinite(self.values).sum())
 
 
 def slices(
     ranked: NDArray[np.integer], task: Task | Sequence[Task], metric: str = "ndcg", k: int = 20
 ) -> dict[str, list[Slice]]:
-    """A metric at k in slices of a task, or of several, such as the folds of k-fold, whose users follow one another.
+    """Return a metric at k in slices of one task, or of several, such as folds, whose users follow one another.
 
-    Parameters
-    ----------
-    ranked : integer ndarray of shape (B, n)
-        Of the test users, best first, -1 is padding; item numbers are those of each user's own task.
-    metric : str
-        A name of `METRICS`.
-    k : int
-        Places that count, 1 <= k <= n.
+    Args:
+        ranked: item numbers (B, n) of the test users, best first, padded with -1; those of each user's own task.
+        task: one, or several.
+        metric: a name of `METRICS`.
+        k: places that count, 1 <= k <= n.
 
-    Returns
-    -------
-    dict of str to list of Slice
+    Returns:
         "history": the users in thirds by the number of items in their histories, shortest first. Users of the same
-        number are in the same slice, so that there are fewer than three where most have the same, and one where all do.
-        "popularity": what is held out in the classes of `popularity_classes`, always three: the whole lists against
-        the held-out items of the class; users with none of them are not in the slice.
-        "repeat", where the lists may hold owned items: likewise "new items", which the history does not hold, and
-        "bought before".
+        number are in the same slice, so that there are fewer than three where many have the same number.
+        "popularity": the held-out items in the classes of `popularity_classes`, always three: the whole lists against
+        the held-out items of the class; users without any of them are not in the slice.
+        "repeat", where lists may hold owned items: likewise "new items", which the history does not hold, and "bought
+        before".
 
-    Raises
-    ------
-    ConfigError
-        There is no such metric, no task is given, or `k` is less than 1 or more than the lists' length.
-    DataError
-        The lists are not of the test users, or one repeats an item or holds one that there is not.
+    Raises:
+        ConfigError: there is no such metric, no task is given, or `k` is less than 1 or more than the lists' length.
+        DataError: the lists are not of the test users, or a list repeats an item or holds one that does not exist.
     """
     tasks = [task] if isinstance(task, Task) else list(task)
     if not tasks:
@@ -103,11 +96,11 @@ def slices(
 
 
 def popularity_classes(train: sp.csr_matrix) -> NDArray[np.int8]:
-    """The class of each item, (I,): 0 head, 1 torso, 2 tail, the places in `CLASSES`.
+    """Return the class of each item, (I,): 0 head, 1 torso, 2 tail, as numbered in `CLASSES`.
 
-    The items are taken from the most bought one on, of equals the lower number first. The head are the fewest that
-    make up half of all purchases in `train` (T, I), the torso the fewest more that make up four fifths together with
-    it, the tail all others.
+    The items are sorted by falling number of purchases, of equal ones the lower number first. The head is the
+    smallest number of items that make up half of all purchases in `train` (T, I); head and torso together make up
+    four fifths; the tail is all others.
     """
     counts = np.bincount(train.indices, minlength=train.shape[1])
     order = np.argsort(-counts, kind="stable")
@@ -119,7 +112,7 @@ def popularity_classes(train: sp.csr_matrix) -> NDArray[np.int8]:
 
 
 def _thirds(sizes: NDArray[np.integer], values: NDArray[np.float64]) -> list[Slice]:
-    """Thirds of the users who have a value by history length (B,), those of the same length together."""
+    """Return the users with a value in thirds by history length (B,); equal lengths are in the same third."""
     in_order = np.sort(sizes[np.isfinite(values)])
     n = in_order.size
     # up to which length each third goes: the shortest that holds as many users as it should; integers, so exactly

@@ -1,1 +1,1 @@
-"""Who and what is held out, by every protocol."""
+"""Splits: which users and items are held out, by protocol."""

@@ -1,4 +1,4 @@
-"""Who is held out, and what of them: by training, tuning and every protocol alike, for one seed the same users."""
+"""Held-out users and their held-out items: for one seed the same in training, tuning and every protocol."""
 
 from __future__ import annotations
 
@@ -29,23 +29,29 @@ from recae.splits.parts import (
 from recae.splits.tasks import Pair, ProtocolOptions
 
 VALIDATION_FRACTION = 0.1
-"""Of the users, or of the purchases before the cut, to choose on where nothing else is asked for."""
+"""Default fraction of the users, or of the purchases before the cut, that settings are chosen on."""
 
 
 class Keys:
-    """The keys of a shop's users and items for a seed, by which everything here is held out."""
+    """Keys of a shop's users and items for one seed; they decide what is held out."""
 
     def __init__(self, interactions: Interactions, seed: int) -> None:
+        """Hash the ids of users and items with the seed."""
         self.users: UserKeys = user_keys(interactions.users, seed)
         self._items = item_keys(interactions.items, seed)
 
     def of(self, matrix: sp.csr_matrix, rows: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
-        """The key of each stored entry, (nnz,), of a matrix (B, I) whose rows are these users, (B,); None: all."""
+        """Return the key of each stored entry, (nnz,).
+
+        Args:
+            matrix: (B, I).
+            rows: the users that its rows belong to, (B,); None: all users.
+        """
         users = self.users.items
         return pair_keys(matrix, users if rows is None else users[rows], self._items)
 
     def part(self, matrix: sp.csr_matrix, rows: NDArray[np.int64], fraction: float) -> Pair:
-        """The items of some users (B,) of a matrix (U, I), parted into histories and held-out items, (B, I) each."""
+        """Split the items of some users (B,) of a matrix (U, I) into histories and held-out items, (B, I) each."""
         histories = sp.csr_matrix(matrix[rows])
         return hold_out_items(histories, self.of(histories, rows), fraction)
 
@@ -53,10 +59,10 @@ class Keys:
 def held_out_users(
     eligible: NDArray[np.int64], n_test: int, n_validation: int, keys: UserKeys
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the users to measure on and to choose on, of the `eligible` ones; both rising, no user twice.
+    """Return rows of test users and of validation users among the `eligible` ones; both ascending and disjoint.
 
-    Each of the two has an order of its own, and the users to measure on come first. So a new user exchanges one user
-    of each at most, and does not turn users to measure on into users to choose on; the numbers may grow.
+    Each of the two has its own order, and test users are taken first. So one new user exchanges at most one user of
+    each, and does not turn test users into validation users; larger numbers keep the users of smaller ones.
     """
     test = np.sort(smallest(eligible, keys.test, n_test))
     left = np.setdiff1d(eligible, test, assume_unique=True)
@@ -66,11 +72,19 @@ def held_out_users(
 def choose_users(
     eligible: NDArray[np.int64], options: ProtocolOptions, keys: UserKeys, who: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the users to test and to choose on, as many as the options ask for; both rising, no user twice.
+    """Return rows of test users and of validation users, as many as the options say; both ascending and disjoint.
 
-    With the default options they are the ones that `recae train` holds out: a share is of all users, at least one,
-    at most 10,000, and leaves as many eligible users to learn as are tested. Raises DataError, with the counts, where
-    the users do not suffice; `who` says who is eligible.
+    With the default options they are the users that `recae train` holds out. A fraction is of all users, at least one
+    and at most 10,000, and leaves as many eligible users to learn from as are tested.
+
+    Args:
+        eligible: rows of the users that can be held out.
+        options: how many of them.
+        keys: the order in which they are taken.
+        who: who is eligible, for messages.
+
+    Raises:
+        DataError: there are not enough eligible users; the message holds the counts.
     """
     test, validation, n_users = options.test_users, options.validation_users, keys.test.size
     parts = 2 if validation == 0 else 3  # test, choose, learn
@@ -92,10 +106,12 @@ def choose_users(
 def choose_validation_users(
     eligible: NDArray[np.int64], options: ProtocolOptions, keys: UserKeys, spare: int
 ) -> NDArray[np.int64]:
-    """Rows of the users to choose on, rising; of the eligible ones at least `spare` are left.
+    """Return rows of validation users, ascending; at least `spare` eligible users are left.
 
-    A share is of all users, at least one and at most 10,000. Empty where none is asked for or can be spared. Raises
-    DataError where a number of users is asked for that there is not.
+    A fraction is of all users, at least one and at most 10,000. Empty where none is asked for or can be spared.
+
+    Raises:
+        DataError: more users are asked for than there are.
     """
     asked, n_users = options.validation_users, keys.validation.size
     spared = max(eligible.size - spare, 0)
@@ -113,10 +129,10 @@ def _number(asked: int | float, n_users: int, at_most: int) -> int:
 
 
 DECAYS = (1.0, 0.95, 0.9, 0.8, 0.6)
-"""What a purchase weighs one basket later: tried on the validation users."""
+"""Decays tried on the validation users; the decay is what a purchase counts one basket later."""
 
 DECAY = 0.9
-"""The decay where nobody is held out to choose it on."""
+"""The decay where there are no validation users to choose it on."""
 
 
 def choose_decay(
@@ -125,14 +141,16 @@ def choose_decay(
     held_out: sp.csr_matrix | None,
     decays: Sequence[float] = DECAYS,
 ) -> float:
-    """The one of `decays` with which personal frequency has the best NDCG@20 on users to choose on; of equals the
-    first.
+    """Return the decay with which personal frequency has the best NDCG@20 on validation users; the first of equal ones.
 
-    fit        csr (U, I), what is learned from
-    histories  their histories (V, I), weighted with a decay
-    held_out   csr (V, I); None, or nothing in it, gives `DECAY`
+    Args:
+        fit: csr (U, I), what is learned from.
+        histories: weighted histories of the validation users, csr (V, I), by decay.
+        held_out: csr (V, I); None or an empty matrix gives `DECAY`.
+        decays: to choose from.
 
-    Raises ConfigError when there is no decay to try.
+    Raises:
+        ConfigError: there is no decay to try.
     """
     if not decays:
         raise ConfigError("decays are tried to choose one of them, found none: give at least one")
@@ -151,11 +169,13 @@ def choose_decay(
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Who learns and who is held out, and the held-out users' histories in two parts.
+    """Who is learned from and who is held out, with the held-out users' histories and held-out items.
 
-    codes             uint8 (users,): `LEARNED`, `VALIDATION` or `TEST`, as a model file holds them
-    validation, test  histories and held-out items of the users to choose on and to measure on, csr (B, I) each, in
-                      the order of their rows; None where nobody is held out
+    Attributes:
+        codes: uint8 (users,): `LEARNED`, `VALIDATION` or `TEST`, as a model file holds them.
+        validation: histories and held-out items of the validation users, csr (V, I) each, in the order of their rows;
+            None where nobody is held out.
+        test: of the test users, csr (B, I) each; likewise.
     """
 
     codes: NDArray[np.uint8]
@@ -164,7 +184,7 @@ class HeldOut:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over who is held out; what goes on from a checkpoint must agree on it."""
+        """Return the SHA-256 in hexadecimal over who is held out; a checkpoint is resumed only where it agrees."""
         return hashlib.sha256(self.codes.tobytes()).hexdigest()
 
     @property
@@ -174,11 +194,11 @@ class HeldOut:
 
 
 def hold_out(interactions: Interactions, seed: int) -> HeldOut:
-    """Holds out 10 % of the users (at most 10,000) to choose on, and as many others to measure on.
+    """Hold out 10 % of the users (at most 10,000) for validation, and as many others for the test.
 
-    A fifth of each held-out history is to be found from the rest; histories of one item cannot be parted and stay with
-    the learners. With fewer than three histories of two items or more, nobody is held out. These are the users, and
-    the items, of the protocol "strong" with its default options.
+    A fifth of each held-out history is to be found from the rest. Users of a single item cannot be held out and are
+    learned from. With fewer than three histories of two items or more, nobody is held out. The users and items are
+    those of the protocol "strong" with its default options.
     """
     matrix = interactions.matrix
     eligible = np.flatnonzero(np.diff(matrix.indptr) >= 2)
@@ -196,9 +216,10 @@ def hold_out(interactions: Interactions, seed: int) -> HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class HeldOutRepeats(HeldOut):
-    """As `HeldOut`, for next baskets: each pair is all baskets but the last, weighted, and the last.
+    """As `HeldOut`, for next baskets: the histories are all baskets but the last, with decay; the last is held out.
 
-    decay  with which the histories are weighted; those of the recommender are `events.weights(decay)`
+    Attributes:
+        decay: of the histories' values; those of the recommender are `events.weights(decay)`.
     """
 
     decay: float
@@ -211,15 +232,22 @@ def hold_out_repeats(
     decay: float | None = None,
     decays: Sequence[float] = DECAYS,
 ) -> HeldOutRepeats:
-    """Holds out the last basket of 10 % of the users (at most 10,000) to choose on, and of as many to measure on.
+    """Hold out the last baskets of 10 % of the users (at most 10,000) for validation, and of as many for the test.
 
-    The learners are all other users, with all their baskets. Nothing of the held-out users is learned from, not even
-    their earlier baskets: these are the histories from which the last basket is to be found. Users with one basket
-    learn. With fewer than three users of two baskets or more, nobody is held out. These are the users of the protocol
-    "next-basket" with repeats and its default options.
+    All other users are learned from, with all their baskets. Nothing of a held-out user is learned from: the earlier
+    baskets are the history from which the last basket is to be found. Users with one basket are learned from. With
+    fewer than three users of two baskets or more, nobody is held out. The users are those of the protocol
+    "next-basket" with repeats and its default options, whatever the decay.
 
-    A decay that is not given is the one of `decays` with which personal frequency has the best NDCG@20 on the
-    validation users. The same users are held out, whatever the decay. Raises ConfigError for a decay out of range.
+    Args:
+        events: purchases with their baskets.
+        users: ids of the users.
+        seed: decides, with the ids, who is held out.
+        decay: what a purchase counts one basket later; None: the best of `decays`, see `choose_decay`.
+        decays: tried where no decay is given.
+
+    Raises:
+        ConfigError: the decay is out of range.
     """
     eligible = np.flatnonzero(events.baskets >= 2)
     number = number_held_out(events.n_users, eligible.size)
@@ -245,7 +273,7 @@ def hold_out_repeats(
 
 
 def _codes(n_users: int, test: NDArray[np.int64], validation: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """What a model file says of each user, (users,)."""
+    """Return what a model file says of each user, (users,)."""
     codes = np.full(n_users, LEARNED, dtype=np.uint8)
     codes[test], codes[validation] = TEST, VALIDATION
     return codes
@@ -254,7 +282,9 @@ def _codes(n_users: int, test: NDArray[np.int64], validation: NDArray[np.int64])
 def weights_of(
     weighting: Weighting, interactions: Interactions, learners: NDArray[np.int64]
 ) -> NDArray[np.float32] | None:
-    """What each purchase of the learners weighs, by theirs alone, (nnz,); None where all weigh 1. ColumnError as
-    `Weighting.weights`.
+    """Return the confidence of each purchase of the learners, by their purchases alone, (nnz,); None where all count 1.
+
+    Raises:
+        ColumnError: as `Weighting.weights`.
     """
     return weighting.weights(Facts.of(interactions, learners)) if weighting else None

@@ -20,7 +20,7 @@ _SHOWN = 3  # examples in a message
 
 
 def weak(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """Of every user with enough items some, chosen at random, are to be found from the rest, which is learned from."""
+    """Hold out random items of every user with enough of them and learn from the others (weak generalisation)."""
     interactions = purchases.interactions
     matrix, keys = interactions.matrix, Keys(interactions, seed)
     eligible = _large_enough(matrix, options)
@@ -38,16 +38,16 @@ def weak(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task
         users=eligible,
         histories=sp.csr_matrix(train[eligible]),
         held_out=sp.csr_matrix(held_out[eligible]),
-        not_tested=_too_few(interactions.n_users - eligible.size, options),
+        not_tested=_below_minimum(interactions.n_users - eligible.size, options),
     )
     return [make_task("weak", interactions, parts, options)]
 
 
 def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """The item that each user bought last is to be found from the earlier ones, which are learned from.
+    """Hold out the item that each user bought last; the earlier ones are learned from.
 
-    The time of a pair is its last purchase, as in `splits.leave_last_out`. To choose on, the item that was last before
-    the one held out is taken out of the histories of some users.
+    The time of a pair is its last purchase, as in `splits.leave_last_out`. For validation, the item before the
+    held-out one is taken out of the histories of some users.
     """
     interactions = purchases.interactions
     matrix = interactions.matrix
@@ -70,15 +70,16 @@ def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[
         users=eligible,
         histories=sp.csr_matrix(train[eligible]),
         held_out=sp.csr_matrix(take_entries(matrix, held)[eligible]),
-        not_tested=_too_few(interactions.n_users - eligible.size, options),
+        not_tested=_below_minimum(interactions.n_users - eligible.size, options),
     )
     return [make_task("last-out", interactions, parts, options)]
 
 
 def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """The pairs of a given test part are to be found from the given training part, all of which is learned from.
+    """Make the task of a given test part, with a given training part that is learned from.
 
-    To choose on, some items of some users are taken out of the training part, unless `options.validation_users` is 0.
+    For validation, some items of some users are taken out of the training part, unless `options.validation_users` is
+    0.
     """
     interactions, test = purchases.interactions, purchases.test
     if test is None:
@@ -101,16 +102,20 @@ def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> lis
 
 
 def pair_of_matrices(train: sp.csr_matrix, test: sp.csr_matrix) -> Purchases:
-    """A given pair of sparse matrices (users, items); what is not zero is an interaction.
+    """Return a given pair of sparse matrices (users, items) as purchases.
 
-    The ids are the numbers of the rows and columns. A test matrix may have fewer of them than the training matrix;
-    where it has purchases outside of it, `make_tasks` raises DataError. DataError, too, for values that are not finite.
+    Every entry that is not zero is an interaction. The ids are the row and column numbers. A test matrix may have
+    fewer rows and columns than the training matrix; where it has purchases outside of it, `make_tasks` raises
+    DataError.
+
+    Raises:
+        DataError: a value is not finite.
     """
     return Purchases(_numbered(train, "training"), None, _numbered(test, "test"))
 
 
 def _numbered(matrix: sp.csr_matrix, which: str) -> Interactions:
-    """A matrix as interactions whose ids are row and column numbers."""
+    """Return a matrix as interactions whose ids are row and column numbers."""
     own = sp.csr_matrix(matrix, copy=True)
     if not np.isfinite(own.data).all():
         raise DataError(f"the {which} matrix holds values that are not finite; what is bought should be 1")
@@ -122,7 +127,11 @@ def _numbered(matrix: sp.csr_matrix, which: str) -> Interactions:
 
 
 def _in_ids_of(train: Interactions, test: Interactions) -> sp.csr_matrix:
-    """The test part with the rows and columns of the training part; DataError for purchases of ids that it lacks."""
+    """Return the test part with the rows and columns of the training part.
+
+    Raises:
+        DataError: it has purchases of ids that the training part lacks.
+    """
     own = test.matrix.tocoo()
     where = [mine.rows(theirs.ids(np.arange(len(theirs)))) for mine, theirs in
              ((train.users, test.users), (train.items, test.items))]  # fmt: skip
@@ -147,7 +156,7 @@ def _in_ids_of(train: Interactions, test: Interactions) -> sp.csr_matrix:
 def _fold_in_validation(
     train: sp.csr_matrix, options: ProtocolOptions, keys: Keys
 ) -> tuple[sp.csr_matrix, Pair | None]:
-    """The training side without what is taken out of some users' histories to choose on, and these histories."""
+    """Return the training side without the held-out items of validation users, and the pair of these users."""
     chosen = choose_validation_users(_large_enough(train, options), options, keys.users, spare=0)
     if not chosen.size:
         return train, None
@@ -157,22 +166,22 @@ def _fold_in_validation(
 
 
 def _large_enough(matrix: sp.csr_matrix, options: ProtocolOptions) -> NDArray[np.int64]:
-    """Rows with at least `options.min_items` items, (n,)."""
+    """Return rows with at least `options.min_items` items, (n,)."""
     return np.flatnonzero(np.diff(matrix.indptr) >= options.min_items)
 
 
 def _of(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which stored entries are of these users, (nnz,)."""
+    """Return which stored entries are of these users, (nnz,)."""
     chosen = np.zeros(matrix.shape[0], dtype=np.bool_)
     chosen[users] = True
     return chosen.repeat(np.diff(matrix.indptr))
 
 
 def _only(matrix: sp.csr_matrix, users: NDArray[np.int64]) -> sp.csr_matrix:
-    """The matrix, (B, I), with the rows of all other users empty."""
+    """Return the matrix (B, I) with the rows of all other users empty."""
     return take_entries(matrix, _of(matrix, users))
 
 
-def _too_few(number: int, options: ProtocolOptions) -> tuple[str, ...]:
-    """The count of users who only learn, for the rule."""
+def _below_minimum(number: int, options: ProtocolOptions) -> tuple[str, ...]:
+    """Return the count of users who only learn, for the rule."""
     return (f"{counted(number, 'user')} of fewer than {options.min_items} items",) if number else ()

@@ -87,7 +87,7 @@ def smallest(rows: NDArray[np.int64], keys: NDArray[np.uint64], n: int | None = 
 
 
 def _digests(ids: IdMap, seed: int, what: bytes, n: int) -> NDArray[np.uint64]:
-    """BLAKE2b of each id as n numbers, (ids, n)."""
+    """Return BLAKE2b of each id as n numbers, (ids, n)."""
     start_state = blake2b(
         digest_size=8 * n, salt=seed.to_bytes(16, "little"), person=what, usedforsecurity=False
     )

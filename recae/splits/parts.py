@@ -1,7 +1,7 @@
-"""Purchases parted in two: by items, by time, by baskets.
+"""Splits of purchases in two parts: by items, by time, by baskets.
 
-Every split gives disjoint parts that add up to what went in, and leaves its input as it was. Nothing is random but by
-keys or a generator of the caller's.
+The two parts of a split are disjoint and add up to its input, which is not modified. Randomness comes only from keys
+or from a generator that the caller passes.
 """
 
 import numpy as np
@@ -13,36 +13,35 @@ from recae.interactions import NO_TIME, Events, Interactions
 from recae.sparse import entry_rows, row_lengths, take_entries
 
 HELD_OUT_FRACTION = 0.1
-"""Of the users, held out to measure on where nothing else is asked for, and as many others to choose on."""
+"""Default fraction of the users that are test users, and of those that are validation users."""
 
 HELD_OUT_AT_MOST = 10_000
 """Most users that a fraction holds out; beyond them an interval gains little."""
 
 HELD_OUT_ITEMS = 0.2
-"""Of a held-out user's items, to be found from the rest."""
+"""Default fraction of a held-out user's items that is to be found from the rest."""
 
 
 def number_held_out(n_users: int, n_divisible: int) -> int:
-    """How many users a training holds out to choose on, and how many more to measure on.
+    """Return how many validation users a training holds out, and as many test users.
 
-    `HELD_OUT_FRACTION` of the users, rounded, at least one and no more than `HELD_OUT_AT_MOST`. Only those with two
-    items or more can be held out: no more than a third of them, of whom there are `n_divisible`, and so nobody where
-    there are fewer than three.
+    `HELD_OUT_FRACTION` of the users, rounded, from one to `HELD_OUT_AT_MOST`. Only the `n_divisible` users with two
+    items or more can be held out, a third of them at most, and so nobody where there are fewer than three.
     """
     return fraction_of_users(HELD_OUT_FRACTION, n_users, n_divisible // 3)
 
 
 def fraction_of_users(fraction: float, n_users: int, at_most: int) -> int:
-    """`fraction` of the users as a number: rounded, at least one, no more than `HELD_OUT_AT_MOST` and `at_most`."""
+    """Return the number that `fraction` of the users is: rounded, from one to `HELD_OUT_AT_MOST` and `at_most`."""
     return min(max(1, round(fraction * n_users)), HELD_OUT_AT_MOST, at_most)
 
 
 def fold_in_split(
     histories: sp.csr_matrix, fraction_held_out: float = HELD_OUT_ITEMS, *, rng: np.random.Generator
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Parts each user's items at random into a history to fold in and items held out to be found.
+    """Split each user's items at random into a history to fold in and held-out items.
 
-    As `hold_out_items`, with a random number of `rng` as the key of each entry.
+    As `hold_out_items`, with random numbers of `rng` as keys.
     """
     return hold_out_items(histories, rng.random(histories.nnz), fraction_held_out)
 
@@ -50,27 +49,22 @@ def fold_in_split(
 def hold_out_items(
     histories: sp.csr_matrix, keys: NDArray[np.generic], fraction_held_out: float = HELD_OUT_ITEMS
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Parts each user's items into a history to fold in and those of the smallest keys, held out to be found.
+    """Split each user's items into a history to fold in and the held-out items, those with the smallest keys.
 
-    A user with n ≥ 2 items has `fraction_held_out` of n, rounded, held out, at least 1 and at most n - 1.
-    A user with fewer keeps everything in the history and has nothing held out.
+    A user with n ≥ 2 items has `fraction_held_out` of n, rounded, held out, at least 1 and at most n - 1. A user with
+    fewer has everything in the history and nothing held out.
 
-    Parameters
-    ----------
-    histories : csr_matrix of shape (B, I)
-        Without duplicate entries.
-    keys : ndarray of shape (nnz,)
-        Numbers by which the entries of each row are ordered.
+    Args:
+        histories: csr_matrix (B, I) without duplicate entries.
+        keys: (nnz,), order the entries of each row.
+        fraction_held_out: between 0 and 1.
 
-    Returns
-    -------
-    history, held_out : csr_matrix of shape (B, I)
-        Disjoint, values and dtype as in `histories`, sorted indices.
+    Returns:
+        History and held-out items, csr_matrix (B, I) each: disjoint, values and dtype as in `histories`, sorted
+        indices.
 
-    Raises
-    ------
-    ConfigError
-        `fraction_held_out` is not between 0 and 1.
+    Raises:
+        ConfigError: `fraction_held_out` is not between 0 and 1.
     """
     _check_fraction(fraction_held_out, "each user's items")
     sizes = row_lengths(histories)
@@ -85,32 +79,27 @@ def hold_out_items(
 
 
 def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Holds out the item that each user bought last; everything else stays in the history.
+    """Hold out the item that each user bought last; the others are the history.
 
-    The time of a pair is its last purchase. Among items of the same last moment the highest item number is
-    held out. Users with fewer than two items, or without a single known time, keep everything in the history.
+    The time of a pair is its last purchase. Of several items at the same last moment, the one with the highest number
+    is held out. Users with fewer than two items, or without a single known time, have everything in the history.
 
-    Returns
-    -------
-    history, held_out : csr_matrix of shape (n_users, n_items)
+    Returns:
+        History and held-out items, csr_matrix (n_users, n_items) each.
 
-    Raises
-    ------
-    DataError
-        The interactions carry no times.
+    Raises:
+        DataError: the interactions carry no times.
     """
     held = last_bought(interactions.matrix, _times(interactions))
     return take_entries(interactions.matrix, ~held), take_entries(interactions.matrix, held)
 
 
 def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Marks the stored entry that each user bought last, as `leave_last_out` holds it out; of shape (nnz,).
+    """Mark the entry that each user bought last, as `leave_last_out` holds it out; bool (nnz,).
 
-    Parameters
-    ----------
-    matrix : csr_matrix of shape (B, I)
-    times : int64 ndarray of shape (nnz,)
-        The last purchase of each entry in seconds, `NO_TIME` where unknown.
+    Args:
+        matrix: csr_matrix (B, I).
+        times: int64 (nnz,), the last purchase of each entry in seconds, `NO_TIME` where unknown.
     """
     users = entry_rows(matrix)
     by_time = np.lexsort((matrix.indices, times, users))  # by user, then time, then item
@@ -122,50 +111,40 @@ def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.b
 
 
 def last_basket_out(events: Events, decay: float = 1.0) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Holds out each user's last basket; the baskets before it are the history, owned items among both.
+    """Hold out each user's last basket, owned items included; the baskets before it are the history.
 
-    The history's values are the personal frequencies of `Events.weights`, counted without the last basket: the
-    basket before it is the one that weighs most. A user with one basket keeps it and has nothing held out.
+    The history's values are the personal frequencies of `Events.weights`, without the last basket: the basket before
+    it counts most. A user with one basket has it as history and nothing held out.
 
-    Parameters
-    ----------
-    decay : float
-        In (0, 1]; what a purchase still weighs one basket later. 1: the number of baskets with the item.
+    Args:
+        events: purchases with their baskets.
+        decay: in (0, 1], what a purchase counts one basket later. 1: the values are numbers of baskets.
 
-    Returns
-    -------
-    history : csr_matrix of shape (n_users, n_items)
-        float32 above 0.
-    held_out : csr_matrix of shape (n_users, n_items)
-        float32 ones: what the last basket holds, whether the history holds it or not.
+    Returns:
+        History, csr_matrix (n_users, n_items) float32 above 0; and held-out items, likewise with ones: the last
+        basket, whether the history holds its items or not.
 
-    Raises
-    ------
-    ConfigError
-        `decay` is out of range.
+    Raises:
+        ConfigError: `decay` is out of range.
     """
     return events.before_last().weights(decay), events.last_baskets()
 
 
 def split_by_time(interactions: Interactions, cut: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Parts the pairs at a moment: those last bought before `cut` are the history, the others are held out.
+    """Split the pairs at a moment: those last bought before `cut` are the history, the others are held out.
 
-    Pairs without a known time stay in the history. A pair bought both before and after `cut` is held out,
-    because its time is its last purchase; nothing from `cut` on is in the history.
+    Pairs without a known time stay in the history. A pair bought both before and after `cut` is held out, since its
+    time is its last purchase; nothing from `cut` on is in the history.
 
-    Parameters
-    ----------
-    cut : int
-        Seconds since 1970 UTC.
+    Args:
+        interactions: with times.
+        cut: seconds since 1970 UTC.
 
-    Returns
-    -------
-    history, held_out : csr_matrix of shape (n_users, n_items)
+    Returns:
+        History and held-out items, csr_matrix (n_users, n_items) each.
 
-    Raises
-    ------
-    DataError
-        The interactions carry no times, or all of them lie on one side of `cut`.
+    Raises:
+        DataError: the interactions carry no times, or all of them lie on one side of `cut`.
     """
     times = _times(interactions)
     held = times >= cut  # NO_TIME is below every cut

@@ -1,4 +1,4 @@
-"""Protocols: how purchases are parted into what is learned from, what is chosen on, and what is to be found."""
+"""Protocols: how purchases are split into training, validation and held-out purchases."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ _CHOOSE: Final = "choose one of these"
 def make_tasks(
     purchases: Purchases, protocol: str, options: ProtocolOptions | None = None, seed: int = 0
 ) -> list[Task]:
-    """Parts the purchases as a protocol says: one task, or one for each of the folds of "k-fold".
+    """Split the purchases as a protocol says: one task, or one for each fold of "k-fold".
 
     The same purchases, options and seed give the same bits.
 
-    Raises
-    ------
-    ConfigError
-        The protocol is unknown, an option does not belong to it, or the seed is out of range.
-    DataError
-        Nothing is left to learn from or nobody to test; more users are asked for than there are; the protocol needs
-        times or baskets that the purchases lack, or the times are all the same or mix units; a given test part has
-        ids that its training part lacks. The message holds the counts.
+    Args:
+        purchases: what was read.
+        protocol: one of `PROTOCOLS`.
+        options: of the protocol; None: the defaults.
+        seed: decides, with the ids, who and what is held out.
+
+    Raises:
+        ConfigError: the protocol is unknown, an option does not belong to it, or the seed is out of range.
+        DataError: nothing is left to learn from or nobody to test; more users are asked for than there are; the
+            protocol needs times or baskets that the purchases lack, or the times are all the same or mix units; a
+            given test part has ids that its training part lacks. The message holds the counts.
     """
     options = ProtocolOptions() if options is None else options
     check_protocol(protocol, options, seed, with_test=purchases.test is not None)
@@ -43,9 +46,16 @@ def make_tasks(
 def check_protocol(
     protocol: str, options: ProtocolOptions, seed: int = 0, *, with_test: bool = False
 ) -> None:
-    """What `make_tasks` checks of its arguments, for before the purchases are read; `with_test`: a test part is given.
+    """Check the arguments of `make_tasks` before the purchases are read.
 
-    Raises ConfigError for an unknown protocol, an option that does not belong to it, and a seed out of range.
+    Args:
+        protocol: one of `PROTOCOLS`.
+        options: of the protocol.
+        seed: a whole number from 0.
+        with_test: whether a test part is given.
+
+    Raises:
+        ConfigError: the protocol is unknown, an option does not belong to it, or the seed is out of range.
     """
     if protocol not in PROTOCOLS:
         near = difflib.get_close_matches(str(protocol), PROTOCOLS, n=1)

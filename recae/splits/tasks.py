@@ -1,4 +1,4 @@
-"""What an evaluation works on: the purchases read, the options of a protocol, and the task that it makes of them."""
+"""Tasks: the purchases read, the options of a protocol, and what a protocol makes of them for an evaluation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from recae.confidence import Facts, Weighting
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
-from recae.settings import check_choice, check_range
+from recae.settings import check_option, check_range
 from recae.sparse import pattern, rows_in_use, take_columns, without
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
-"""Histories (B, I), and what is held out of them (B, I)."""
+"""Histories (B, I) and held-out items (B, I)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Purchases:
-    """What was read.
+    """The purchases that were read.
 
-    interactions  everything, or for a given pair its training part
-    events        every purchase with its time or the place of its basket, numbered as the interactions; None where
-                  they were not read. "time" and "next-basket" need them.
-    test          the test part of a given pair, with ids of its own; None otherwise
+    Attributes:
+        interactions: all of them, or the training part of a given pair.
+        events: every purchase with its time or the number of its basket, rows and columns as in the interactions;
+            None where they were not read. "time" and "next-basket" need them.
+        test: the test part of a given pair, with ids of its own; None otherwise.
     """
 
     interactions: Interactions
@@ -36,28 +37,30 @@ class Purchases:
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """How a protocol holds out.
+    """Options of a protocol.
 
-    test_users        users to test: a share (above 0, below 1; at most 10,000 users) or a number (1 or more). "strong"
-                      and "next-basket" take that many; the other protocols test everybody who has something held out.
-    held_out          share of each test user's items that is to be found ("strong", "weak", "k-fold"); of all purchases
-                      by time, the share that lies from the cut on ("time", where no cut is given)
-    folds             parts of the users ("k-fold")
-    cut               seconds since 1970 UTC, the first moment held out ("time"); None: chosen by `held_out`
-    repeats           whether owned items stay recommendable and count when they are bought again ("time",
-                      "next-basket"). The histories then hold how often and how lately each item was bought.
-    min_items         items that a user needs to be tested, those held out among them; users with fewer learn
-    validation_users  users to choose on, a share or a number as `test_users`; 0: none, everything is learned from;
-                      None: as many as are tested ("strong", "next-basket"), or 10 %, at most 10,000. "time" holds
-                      out a period instead of users, unless this is 0.
-    min_user_purchases, min_item_purchases  items that users and users that items have before the cut at least, to a
-                      fixed point (`recae.kcore`), to be learned from ("time"). The other protocols part what is left
-                      of all purchases: they are filtered while they are read (`recae.filters`).
-    decay             what a purchase still weighs one basket later, in (0, 1], with `repeats`; None: the best of
-                      `decay.DECAYS` for personal frequency on the validation users
-    weighting         what purchases weigh that are learned from; nothing else is weighted
+    Attributes:
+        test_users: users to test: a fraction (above 0, below 1; at most 10,000 users) or a number (1 or more).
+            "strong" and "next-basket" take that many; the other protocols test everybody who has something held out.
+        held_out: fraction of each test user's items that is held out ("strong", "weak", "k-fold"); or the fraction of
+            all purchases that lies from the cut on ("time", where no cut is given).
+        folds: number of parts of the users ("k-fold").
+        cut: first moment that is held out, in seconds since 1970 UTC ("time"); None: chosen by `held_out`.
+        repeats: whether owned items stay recommendable and count when they are bought again ("time", "next-basket").
+            The histories then hold how often and how lately each item was bought.
+        min_items: items that a user needs to be tested, held-out ones included; users with fewer are learned from.
+        validation_users: validation users, a fraction or a number as `test_users`; 0: none, everything is learned
+            from; None: as many as are tested ("strong", "next-basket"), or 10 %, at most 10,000. "time" holds out a
+            period instead of users, unless this is 0.
+        min_user_purchases: items that each user has before the cut at least, to be learned from ("time"); with
+            `min_item_purchases` to a fixed point. The other protocols split what the filters of the reading leave.
+        min_item_purchases: users that each item has before the cut at least; likewise.
+        decay: what a purchase counts one basket later, in (0, 1], with `repeats`; None: the best of `held_out.DECAYS`
+            for personal frequency on the validation users.
+        weighting: confidence of the purchases that are learned from; all others count alike.
 
-    Raises ConfigError for a value out of its range.
+    Raises:
+        ConfigError: a value is out of its range.
     """
 
     test_users: int | float = 0.1
@@ -73,13 +76,14 @@ class ProtocolOptions:
     weighting: Weighting = field(default_factory=Weighting)
 
     def __post_init__(self) -> None:
+        """Check the options."""
         _check_number_of_users("test_users", self.test_users)
         if self.validation_users != 0:
             _check_number_of_users("validation_users", self.validation_users)
         check_range("held_out", self.held_out, 0, 1, open_low=True, open_high=True)
         check_range("folds", self.folds, 2, 1000, whole=True)
         check_range("cut", self.cut, -(2**60), 2**60, whole=True)
-        check_choice("repeats", self.repeats, (False, True))
+        check_option("repeats", self.repeats, (False, True))
         check_range("min_items", self.min_items, 2, 1_000_000, whole=True)
         check_range("decay", self.decay, 0, 1, open_low=True)
         least = ("min_user_purchases", "min_item_purchases")
@@ -91,7 +95,7 @@ class ProtocolOptions:
 
     @property
     def percent(self) -> str:
-        """`held_out` in words."""
+        """Return `held_out` in words."""
         return f"{100 * self.held_out:g} %"
 
 
@@ -104,28 +108,29 @@ def _check_number_of_users(name: str, value: int | float | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A model is fitted to `fit`, chosen on `validation`, and measured on `histories` and `held_out`.
+    """What a model is fitted to (`fit`), chosen on (`validation`) and measured on (`histories` and `held_out`).
 
     The training side is everything but the test users' held-out items and what came with them; only its items are
-    columns. Nothing here but `held_out`, `lost` and `rule` depends on what is held out.
+    columns. Only `held_out`, `lost` and `rule` depend on what is held out.
 
-    protocol    one of `PROTOCOLS`
-    rule        one sentence with counts: who and what is held out
-    fit         csr (U, I), float32 ones: all that models may learn from; its rows are users with a purchase in it
-    validation  (histories, held out) of users to choose on, csr (V, I) each, taken from the training side and not part
-                of `fit`; None where nobody is held out to choose on
-    histories   csr (B, I) of the test users: ones, or with repeats the weights of `Events.weights`
-    held_out    csr (B, I), float32 ones; every row has one at least. Of items that the training side does not know,
-                nothing is here: they are left out, neither hits nor misses, and counted in `lost`.
-    test_users  the ids of the B rows
-    items       the ids of the I columns, in the order of the interactions': that of their texts, as tables are read
-    exclude_owned  whether lists leave out what the history holds
-    lost        held-out interactions that `held_out` cannot hold, since the training side does not know their items
-    fold        number of the part of the users that is tested, from 0; 0 where there is but one
-    train       csr (T, I), float32 ones: the whole training side, `fit` together with what `validation` takes away from
-                it, for what is counted (popularity) or fitted once more after the settings are chosen
-    decay       with which the values of the histories are weighted; None where they are ones
-    weights     what each entry of `fit` weighs in its order, by the purchases of `fit` alone, (nnz,); None: 1
+    Attributes:
+        protocol: one of `PROTOCOLS`.
+        rule: one sentence with counts that says who and what is held out.
+        fit: csr (U, I), float32 ones: all that models may learn from; its rows are users with a purchase in it.
+        validation: histories and held-out items of the validation users, csr (V, I) each, taken from the training
+            side and not part of `fit`; None without validation users.
+        histories: csr (B, I) of the test users: ones, or with repeats the values of `Events.weights`.
+        held_out: csr (B, I), float32 ones, one in every row at least. Items that the training side does not know are
+            left out, neither hits nor misses, and counted in `lost`.
+        test_users: ids of the B rows.
+        items: ids of the I columns, in the order of the interactions.
+        exclude_owned: whether lists leave out the items of the history.
+        lost: number of held-out interactions whose items the training side does not know.
+        fold: number of the fold that is tested, from 0; 0 where there is only one.
+        train: csr (T, I), float32 ones: the whole training side, that is `fit` and what `validation` takes away from
+            it; for popularity, and for a fit after the settings are chosen.
+        decay: of the histories' values; None where they are ones.
+        weights: confidence of each entry of `fit`, in its order, by the purchases of `fit` alone, (nnz,); None: 1.
     """
 
     protocol: str
@@ -146,10 +151,11 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Where the rows of a matrix to learn from come from.
+    """The origin of a matrix to learn from.
 
-    users   (n,) the row of the interactions that each of its rows is of; None: the same
-    events  what it was made of; None: the interactions, whose times and quantities it then has
+    Attributes:
+        users: the row of the interactions that each of its rows belongs to, (n,); None: the same.
+        events: the purchases that it was made of; None: the interactions, with their times and quantities.
     """
 
     users: NDArray[np.int64] | None = None
@@ -158,7 +164,7 @@ class Learned:
     def weights(
         self, fit: sp.csr_matrix, known: NDArray[np.int64], interactions: Interactions, weighting: Weighting
     ) -> NDArray[np.float32] | None:
-        """What the entries weigh of the rows in use of the matrix, with its columns `known` alone."""
+        """Return the confidence of the entries in the rows in use of the matrix, in its columns `known` alone."""
         if not weighting:
             return None
         facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
@@ -169,13 +175,16 @@ class Learned:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a protocol parts the purchases into, all with the columns of the interactions.
+    """What a protocol splits the purchases into, all with the columns of the interactions.
 
-    held        what is held out, with "{users}" where the users' number and "{interactions}" where that of the held-out
-                interactions belongs; `learned` and `chosen` go on with what is learned from and chosen on
-    users       rows (B,) of the users who may be tested
-    not_tested, left_out  further counts for the rule
-    train_of, fit_of  where the rows of `train` and `fit` come from
+    Attributes:
+        held: what is held out, in words, with "{users}" and "{interactions}" for the numbers; `learned` and `chosen`
+            go on with what is learned from and what is chosen on.
+        users: rows of the users who may be tested, (B,).
+        not_tested: further counts for the rule.
+        left_out: likewise.
+        train_of: origin of the rows of `train`.
+        fit_of: origin of the rows of `fit`.
     """
 
     held: str
@@ -195,9 +204,10 @@ class Parts:
 
 
 def make_task(protocol: str, interactions: Interactions, parts: Parts, options: ProtocolOptions) -> Task:
-    """Keeps the items of the training side and the users who can be tested, and says so.
+    """Make the task of the items on the training side and the users who can be tested, with the sentence that says so.
 
-    Raises DataError, with the counts, where nothing is left to learn from or nobody to test.
+    Raises:
+        DataError: nothing is left to learn from or nobody to test; the message holds the counts.
     """
     if not parts.fit.nnz:
         raise DataError(
@@ -253,7 +263,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
 
 
 def _losses(parts: Parts, untested: int, lost: int, owned: int, min_items: int) -> list[str]:
-    """Who is not tested and what is left out, in words with counts; only what occurs."""
+    """Return who is not tested and what is left out, in words with counts; only what occurs."""
     users, what = [*parts.not_tested], [*parts.left_out]
     if untested:
         why = f"with no history, nothing held out or fewer than {min_items} items"
@@ -267,12 +277,12 @@ def _losses(parts: Parts, untested: int, lost: int, owned: int, min_items: int) 
 
 
 def counted(number: int, word: str) -> str:
-    """A number and what it counts, such as "1 user" or "1,432 users"."""
+    """Return a number and what it counts, such as "1 user" or "1,432 users"."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _validation(pair: Pair | None, known: NDArray[np.int64], options: ProtocolOptions) -> Pair | None:
-    """The users of a pair who have a history and something held out; None where there are none."""
+    """Return the users of a pair who have both a history and held-out items; None where there are none."""
     if pair is None:
         return None
     held_out = pair[1] if options.repeats else without(pair[1], pair[0])
@@ -282,5 +292,5 @@ def _validation(pair: Pair | None, known: NDArray[np.int64], options: ProtocolOp
 
 
 def _rows_in_use(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """The rows with an entry, as a pattern."""
+    """Return the rows with an entry, as a pattern."""
     return pattern(sp.csr_matrix(matrix[rows_in_use(matrix)]))

@@ -1,4 +1,4 @@
-"""The protocol that parts time itself: nothing from the cut on is seen by anything."""
+"""The protocol "time": what is bought from a cut on is held out, and nothing of it is learned from."""
 
 from __future__ import annotations
 
@@ -19,23 +19,20 @@ _FAR_APART = 100  # between two units lie three digits; no shop's purchases of o
 
 
 def shown_time(seconds: int) -> str:
-    """Seconds since 1970 as text in UTC, such as 2011-12-09 12:50:00; the day alone at midnight."""
+    """Return seconds since 1970 as text in UTC, such as 2011-12-09 12:50:00; the day alone at midnight."""
     day, _, time = str(np.datetime64(int(seconds), "s")).partition("T")
     return day if time == "00:00:00" else f"{day} {time}"
 
 
 def check_times(times: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    """Which times are known, (n,).
+    """Return which times are known, (n,).
 
-    Parameters
-    ----------
-    times : int64 ndarray of shape (n,), optional
-        Seconds since 1970 UTC, `NO_TIME` where unknown; None where there is no time column.
+    Args:
+        times: int64 (n,), seconds since 1970 UTC, `NO_TIME` where unknown; None where there is no time column.
 
-    Raises
-    ------
-    DataError
-        No time is known, all known ones are the same moment, or they mix units; the message names examples.
+    Raises:
+        DataError: no time is known, all known ones are the same moment, or they mix units; the message names
+            examples.
     """
     if times is None:
         raise DataError(
@@ -59,11 +56,15 @@ def check_times(times: NDArray[np.int64] | None) -> NDArray[np.bool_]:
 
 
 def check_units(times: NDArray[np.int64]) -> None:
-    """Raises DataError, with examples, where some times look as if they were written in another unit than the others.
+    """Check that all times have the same unit.
 
     A column whose unit was told from most of its values holds the others 1,000 (10⁶, 10⁹) times too small or too
-    large. So two groups are sought with nothing between them over two powers of ten, of which the lower, times such a
-    factor, falls where the upper lies.
+    large. So two groups are sought with nothing between them over two powers of ten, such that the lower times this
+    factor fall where the upper ones lie.
+
+    Raises:
+        DataError: some times look as if they were written in another unit than the others; the message names
+            examples.
     """
     values = np.unique(times[times > 0])
     if values.size < 2:
@@ -86,9 +87,9 @@ def check_units(times: NDArray[np.int64]) -> None:
 
 
 def cut_for(times: NDArray[np.int64], fraction: float) -> int:
-    """The earliest moment from which on there are at most `fraction` of the times (n,), all known; never the first one.
+    """Return the earliest cut from which on at most `fraction` of the times (n,), all known, lie; never the first one.
 
-    Where already the last moment holds more, it is the last one. At least two different times are needed.
+    Where the last moment alone holds more than that, it is the cut. At least two different times are needed.
     """
     distinct, counts = np.unique(times, return_counts=True)
     from_then_on = counts[::-1].cumsum()[::-1]  # how many lie at or after each moment
@@ -97,14 +98,13 @@ def cut_for(times: NDArray[np.int64], fraction: float) -> int:
 
 
 def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """What users buy from a moment on is to be found from everything that was bought before it.
+    """Hold out what users buy from a cut on; everything before it is the history.
 
-    Every purchase counts by its own time: a pair bought before and after the cut is in the history, and what comes
-    after is a repeat, which counts with `options.repeats` only. Purchases without a known time could be of either side
-    and are left out. Users and items that were first seen after the cut are unknown, and so are those of too few items
-    or users before it, where a minimum is asked for: what comes after does not count towards it. To choose on, the
-    last tenth of what was bought before the cut is taken away from the models; nothing here is random, so `seed`
-    changes nothing.
+    Every purchase counts by its own time. A pair bought before and after the cut is in the history, and what comes
+    after is a repeat purchase, which counts only with `options.repeats`. Purchases without a known time are left out,
+    since they could be of either side. Users and items first seen after the cut are unknown; so are, where a minimum
+    is asked for, those with too few items or users before the cut. For validation, the last tenth of the purchases
+    before the cut is held out. Nothing here is random: `seed` changes nothing.
 
     Purchases that were read with minimums are refused, since the minimums looked beyond the cut.
     """
@@ -176,7 +176,11 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
 
 
 def _core(before: Events, options: ProtocolOptions) -> Events:
-    """What is left of the purchases before the cut by the minimums; DataError, with the counts, if it is nothing."""
+    """Return the purchases before the cut that the minimums leave.
+
+    Raises:
+        DataError: none is left; the message holds the counts.
+    """
     least = options.min_user_purchases, options.min_item_purchases
     if max(least) == 1:
         return before
@@ -192,7 +196,7 @@ def _core(before: Events, options: ProtocolOptions) -> Events:
 
 
 def _period(before: Events, options: ProtocolOptions) -> tuple[int, Events, Events] | None:
-    """When the period to choose on starts, what was bought earlier, and what in it; None where there is none.
+    """Return when the validation period starts, the purchases before it and those in it; None where there is none.
 
     Its length depends on the purchases before the cut alone.
     """

@@ -1,4 +1,4 @@
-"""Protocols that hold out users: strong generalisation, k-fold, and the next baskets of users unseen in training."""
+"""Protocols that hold out users: strong generalisation, k-fold, and next baskets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from recae.splits.time import check_times, check_units
 
 
 def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """Users who are not learned from are tested: part of each one's items is to be found from the rest.
+    """Hold out users: part of each test user's items is to be found from the rest (strong generalisation).
 
-    The strong generalisation of Liang et al. 2018 (Mult-VAE, arXiv 1802.05814), where a fifth of the items of 10,000
-    (ML-20M), 40,000 (Netflix) or 50,000 (MSD) users is held out, and as many users to choose on.
+    As in Liang et al. 2018 (Mult-VAE, arXiv 1802.05814), where a fifth of the items of 10,000 (ML-20M), 40,000
+    (Netflix) or 50,000 (MSD) users is held out, and as many users for validation.
     """
     interactions = purchases.interactions
     matrix, keys = interactions.matrix, Keys(interactions, seed)
@@ -45,7 +45,7 @@ def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
 def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
     """As `strong`, once for each of `options.folds` parts of the users; every user with enough items is tested once.
 
-    The parts follow one another in the order in which "strong" takes users to test, whose test users so come first.
+    The parts follow one another in the order in which "strong" takes test users, so that the first part has those.
     """
     interactions = purchases.interactions
     matrix, keys = interactions.matrix, Keys(interactions, seed)
@@ -81,10 +81,10 @@ def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
 
 
 def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """Users who are not learned from are tested: their last basket is to be found from the ones before.
+    """Hold out users: the last basket of each test user is to be found from the earlier ones.
 
-    With `options.repeats` all of the last basket counts, without it what the user did not own. Others learn with all
-    their baskets; those with one basket always learn.
+    With `options.repeats` all of the last basket counts, otherwise only what the user did not own. All other users
+    are learned from with all their baskets, and so are those with one basket.
     """
     interactions, events = purchases.interactions, purchases.events
     if events is None:

@@ -234,5 +234,5 @@ def ids_of(items: IdMap, columns: NDArray[np.integer]) -> list[str]:
 
 
 def _row(matrix: sp.csr_matrix, row: int) -> NDArray[np.integer]:
-    """The columns stored in a row, ascending."""
+    """Return the columns stored in a row, ascending."""
     return np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]])

@@ -201,7 +201,7 @@ def _plot_epochs(
 
 
 def _epochs(found: Ranked) -> list[Epoch]:
-    """The epochs that have a number and a figure to plot."""
+    """Return the epochs that have a number and a figure to plot."""
     return [
         epoch
         for epoch in found.model.epochs

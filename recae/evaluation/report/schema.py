@@ -194,7 +194,7 @@ class Model:
     failed: str | None
 
     def estimate(self, metric: str) -> Estimate:
-        """The model's estimate of a metric; unknown where it was not measured."""
+        """Return the model's estimate of a metric; unknown where it was not measured."""
         return (self.metrics or {}).get(metric, UNKNOWN)
 
     @property
@@ -455,20 +455,20 @@ def plain(value: Any) -> Any:
 
 
 def _number(value: object) -> float | None:
-    """The number; None for anything that is none: null, NaN, infinite, text."""
+    """Return the number; None for anything that is none: null, NaN, infinite, text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if math.isfinite(value) else None
 
 
 def _count(value: object) -> int | None:
-    """The whole number; None for anything that is none."""
+    """Return the whole number; None for anything that is none."""
     number = _number(value)
     return None if number is None or number != int(number) else int(number)
 
 
 def _text(value: object) -> str:
-    """The text, of a number its digits; empty for anything else."""
+    """Return the text, of a number its digits; empty for anything else."""
     if isinstance(value, str) or value is True or _number(value) is not None:
         return str(value)
     return ""
@@ -483,16 +483,16 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
-    """The objects of a list."""
+    """Return the objects of a list."""
     return [part for part in _list(value) if isinstance(part, Mapping)]
 
 
 def _mapped(value: object, read: Callable[[Any], T]) -> dict[str, T] | None:
-    """The values of an object, each read; None where it is none."""
+    """Return the values of an object, each read; None where it is none."""
     return {str(key): read(part) for key, part in value.items()} if isinstance(value, Mapping) else None
 
 
 def _settings(value: object) -> Mapping[str, Json]:
-    """Settings as JSON values."""
+    """Return settings as JSON values."""
     settings: Mapping[str, Json] = plain(_object(value))
     return settings

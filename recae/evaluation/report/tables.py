@@ -53,11 +53,11 @@ class Context:
     slots: Mapping[Ranked, int]
 
     def colour(self, found: Ranked) -> str:
-        """The classes that give a mark the colour of a model, and dashes for a baseline."""
+        """Return the classes that give a mark the colour of a model, and dashes for a baseline."""
         return f"s{self.slots[found]}{' base' if found.model.baseline else ''}"
 
     def strong(self, found: Ranked) -> bool:
-        """Whether the model is one of the two that the verdict is about."""
+        """Return whether the model is one of the two that the verdict is about."""
         return found in (self.ranking.best_model, self.ranking.best_baseline)
 
 

@@ -124,7 +124,7 @@ def _ranked(model: Model, metric: str) -> Ranked:
 
 
 def _significant(difference: Difference) -> bool:
-    """By the corrected p-value, or by the interval where there is none."""
+    """Return whether a difference is significant: by the corrected p-value, or by the interval where there is none."""
     if difference.p_corrected is not None:
         return difference.p_corrected < LEVEL
     low, high = difference.low, difference.high

@@ -97,7 +97,7 @@ def _head(context: Context) -> Head:
 
 
 def _headline(context: Context) -> tuple[str, str | None]:
-    """The headline and the text after it."""
+    """Return the headline and the text after it."""
     text = " ".join((context.report.verdict or "").split())
     best = context.ranking.best
     if not text:
@@ -111,7 +111,7 @@ def _headline(context: Context) -> tuple[str, str | None]:
 
 
 def _plain_numbers(context: Context) -> PlainNumbers | None:
-    """Recall and hit rate, where they were measured."""
+    """Return recall and hit rate, where they were measured."""
     ranking, k = context.ranking, context.report.k
     two = [found for found in (ranking.best_model, ranking.best_baseline) if found is not None]
     told = [(found, found.model.estimate(f"recall@{k}").mean) for found in two]
@@ -235,7 +235,7 @@ def _lengths(context: Context) -> Lengths | None:
 
 
 def _training(context: Context) -> tuple[Trained, ...]:
-    """Loss and validation figures of every epoch, for the models that were trained by epochs."""
+    """Return loss and validation figures of every epoch, for the models that were trained by epochs."""
     of = " of the first group" if (context.report.protocol.folds or 1) > 1 else ""
     trained = []
     for found in context.ranking.measured:
@@ -331,7 +331,7 @@ def _item(
 
 
 def _tuning(context: Context) -> Tuning | None:
-    """The budget, what was tried, and the settings each model was measured with."""
+    """Return the budget, what was tried, and the settings each model was measured with."""
     budget = context.report.budget
     trials = budget.trials_per_model
     said = budget.text
