@@ -36,7 +36,7 @@ def test_trials_begin_with_the_defaults_and_are_all_different(kind: str) -> None
         make_config(kind, settings)
         for name, value in settings.items():
             (dimension,) = [d for d in space(kind) if d.name == name]
-            if dimension.scale == "choice":
+            if dimension.scale == "list":
                 assert value in dimension.choices
             else:
                 assert dimension.low <= value <= dimension.high
@@ -100,7 +100,7 @@ def test_values_are_spread_as_the_scale_says() -> None:
     whole = Dimension("a", "log-int", 10, 1000).at(0.5)
     assert whole == 100
     assert isinstance(whole, int)
-    choice = Dimension("a", "choice", choices=("x", "y"))
+    choice = Dimension("a", "list", choices=("x", "y"))
     assert [choice.at(share) for share in (0, 0.49, 0.5, 1)] == ["x", "x", "y", "y"]
 
 
@@ -108,7 +108,7 @@ def test_values_are_tidied() -> None:
     assert Dimension("a", "float", 0, 1).tidy(0.123456) == float(f"{0.123456:.{DIGITS}g}")
     assert Dimension("a", "log-float", 0.5, 2).tidy(7) == 2
     assert Dimension("a", "int", 1, 9).tidy(3.6) == 4
-    assert Dimension("a", "choice", choices=("x",)).tidy("x") == "x"
+    assert Dimension("a", "list", choices=("x",)).tidy("x") == "x"
 
 
 def test_around_a_default() -> None:
@@ -124,11 +124,11 @@ def test_around_a_default() -> None:
     log = Dimension("a", "log-float", 1, 100).around(10)
     assert log.low == pytest.approx(10 / 100**REACH, rel=1e-2)
     assert log.high == pytest.approx(10 * 100**REACH, rel=1e-2)
-    choice = Dimension("a", "choice", choices=("x", "y"))
+    choice = Dimension("a", "list", choices=("x", "y"))
     assert choice.around("x") == choice
     assert choice.around("z").choices == ("x", "y", "z")
 
 
 def test_in_words() -> None:
     assert Dimension("l2", "log-float", 2, 5000).in_words() == "l2 2 to 5000"
-    assert Dimension("w", "choice", choices=("a", "b")).in_words() == "w a or b"
+    assert Dimension("w", "list", choices=("a", "b")).in_words() == "w a or b"

@@ -1,4 +1,4 @@
-"""A setting that is worth searching, and the values that are tried of it."""
+"""Dimensions of a search space: a setting and the values that are tried."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-Scale = Literal["float", "log-float", "int", "log-int", "choice"]
-"""How the values between two bounds are spread; "choice": there are no bounds, but a list of values."""
+Scale = Literal["float", "log-float", "int", "log-int", "list"]
+"""How the values are spread between two bounds; "list": a list of values without bounds."""
 
 DIGITS: Final = 3
 """Significant digits of a number that is tried: more would be noise."""
@@ -34,7 +34,7 @@ class Dimension:
         scale: How the values are spread.
         low: The least value, inclusive.
         high: The greatest value, inclusive.
-        choices: The values, where the scale is "choice".
+        choices: The values, where the scale is "list".
         idle: Whether the setting has no effect, or another meaning, beside settings that are fixed.
     """
 
@@ -56,13 +56,13 @@ class Dimension:
         return self.scale in ("log-float", "log-int")
 
     def in_words(self) -> str:
-        """Such as "factors 64 to 1024" or "weighting tfidf or bm25"."""
+        """Return such as "factors 64 to 1024" or "weighting tfidf or bm25"."""
         bounds = f"{self.low:g} to {self.high:g}"
-        return f"{self.name} {' or '.join(self.choices) if self.scale == 'choice' else bounds}"
+        return f"{self.name} {' or '.join(self.choices) if self.scale == 'list' else bounds}"
 
     def at(self, share: float) -> Any:
         """Return the value that lies such a part, in 0..1, of the way from the first to the last; see `tidy`."""
-        if self.scale == "choice":
+        if self.scale == "list":
             return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
         if self.log:
             return self.tidy(float(self.low * (self.high / self.low) ** share))
@@ -70,7 +70,7 @@ class Dimension:
 
     def tidy(self, value: Any) -> Any:
         """Return a value as it is tried: whole or of `DIGITS` digits, within the bounds; one of a list as it is."""
-        if self.scale == "choice":
+        if self.scale == "list":
             return value
         held = min(max(value, self.low), self.high)
         return round(held) if self.whole else min(max(float(f"{held:.{DIGITS}g}"), self.low), self.high)
@@ -80,7 +80,7 @@ class Dimension:
 
         Of a list all values stay, and the default is added where it is none of them.
         """
-        if self.scale == "choice":
+        if self.scale == "list":
             return self if default in self.choices else replace(self, choices=(*self.choices, default))
         if self.log:
             reach = (self.high / self.low) ** REACH
@@ -109,4 +109,4 @@ def whole(name: str, low: int, high: int) -> Dimension:
 
 def one_of(name: str, *choices: str) -> Dimension:
     """Return a list of values."""
-    return Dimension(name, "choice", choices=choices)
+    return Dimension(name, "list", choices=choices)

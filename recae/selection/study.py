@@ -168,7 +168,7 @@ def _attributes(ended: TunedTrial) -> dict[str, Any]:
 def _distribution(dimension: Dimension) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if dimension.scale == "choice":
+    if dimension.scale == "list":
         return CategoricalDistribution(dimension.choices)
     if dimension.whole:
         return IntDistribution(round(dimension.low), round(dimension.high), log=dimension.log)
