@@ -1,4 +1,4 @@
-"""What fitting a model costs, by a rule of thumb in the size of the data."""
+"""Costs of a fit in seconds, by rules of thumb in the size of the data."""
 
 from __future__ import annotations
 

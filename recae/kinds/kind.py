@@ -1,4 +1,4 @@
-"""The row of a kind of model in the registry."""
+"""Rows of the registry: one a kind of model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Reference = str | Callable[..., Any]
 """A class or function, or "module:name", by which it is imported when it is first used."""
 
 RESERVED: Final = ("filters", "kind", "none", "weights")
-"""What no kind may be called, since it means something else in a file of settings or among the baselines."""
+"""Names that no kind may have, since they mean something else in a settings file or among the baselines."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """How the kind `auto` treats a candidate.
+    """Settings of the kind `auto` for a candidate.
 
     Attributes:
         always: Tried however short the budget.
@@ -92,6 +92,7 @@ class Kind:
     auto: Candidate = Candidate()
 
     def __post_init__(self) -> None:
+        """Check the name, and that there is a class of models."""
         if not re.fullmatch("[a-z][a-z0-9-]*", self.name) or self.name in RESERVED:
             raise ConfigError(
                 "the name of a kind is lower-case letters, digits and hyphens, such as 'my-kind', and none of "
@@ -144,6 +145,6 @@ def _imported(reference: Reference) -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception is and says, in a line."""
+    """Return type and message of an exception in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

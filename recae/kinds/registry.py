@@ -22,6 +22,7 @@ class Registry:
     """The rows: those of recae, those of installed plugins, and those that were registered from Python."""
 
     def __init__(self) -> None:
+        """Begin with recae's own rows; plugins are looked for when they are first asked for."""
         self._built_in = {row.name: row for row in BUILT_IN}
         self._registered: dict[str, Kind] = {}
         self._plugins: dict[str, Kind] | None = None  # None: not looked for yet
@@ -141,13 +142,13 @@ def take_over(kinds: bytes) -> None:
 
 
 def is_simple(kind: str) -> bool:
-    """Whether a kind is known, and not put together from others."""
+    """Return whether a kind is known and not put together from others."""
     row = _registry.get(kind)
     return row is not None and not row.parts
 
 
 def has_models(kind: str) -> bool:
-    """Whether a kind is known, and models and so model files are of it."""
+    """Return whether a kind is known and model files are of it."""
     row = _registry.get(kind)
     return row is not None and bool(row.model)
 
@@ -214,7 +215,7 @@ def model_kinds() -> tuple[str, ...]:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return which name may be meant, and all there are, to end the sentence of an error with."""
+    """Return the nearest names, and all there are, as the end of an error message."""
     listed = list(names)
     near = difflib.get_close_matches(name, listed, n=1)
     return (f"did you mean '{near[0]}'? " if near else "") + f"choose one of {', '.join(listed)}"

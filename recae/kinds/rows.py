@@ -1,4 +1,4 @@
-"""The kinds of model that recae brings, a row each; a new one needs nothing but its row and its own files."""
+"""The kinds of model that recae brings, a row each; a new kind needs only its row and its own files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EASE = (log("l2", 2, 5000), even("user_power", 0, 1), even("item_power", 0, 0.5
 _EDLAE = (_EASE[0], even("dropout", 0.05, 0.75), *_EASE[1:])
 
 DEFAULT: Final = "blend"
-"""What is trained where no kind is named: on every data set tried, it beat each of its parts or drew level."""
+"""The kind that is trained where none is named: on every data set tried, at least as good as each of its parts."""
 
 MAIN: Final = "sigmoid"
 """The autoencoder whose codes maps, embeddings and similar items are made of, also within a blend."""

@@ -1,4 +1,4 @@
-"""The models; which class a kind's models are of, the registry `recae.kinds` says."""
+"""Models, a file a kind; the registry `recae.kinds` says which class a kind's models are of."""
 
 from recae.models.base import JSON, Encoder, Model
 from recae.models.blend import Blend, find_encoder

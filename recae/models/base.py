@@ -1,4 +1,4 @@
-"""What every model is: parameters, one verb `score`, and a way in and out of plain arrays."""
+"""Protocols of models: parameters, one verb `score`, and conversion to and from plain arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
@@ -13,7 +13,7 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 
 
 class Model(Protocol):
-    """A model scores histories. How it got its parameters is not its business.
+    """A model scores histories, however it got its parameters.
 
     `kind` is its name in the registry and in the model file; `trained` says whether its parameters come from
     gradient steps over epochs (True) or from counting or a closed form (False). A kind that also reads the values
@@ -29,11 +29,11 @@ class Model(Protocol):
         ...
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Scores of all items for each history; higher is better, nothing is masked.
+        """Score of all items for each history; higher is better, nothing is masked.
 
         Args:
-            histories: csr_matrix (B, I); the items stored in row b are the history of user b, whatever their value (but
-                see `reads_values`). Rows may be empty. Not modified.
+            histories: csr_matrix (B, I); the items stored in row b are the history of user b, whatever their value
+                (but see `reads_values`). Rows may be empty. Not modified.
 
         Returns:
             float32 (B, I), the caller's own, free to change. A row's scores do not depend on the other rows.
@@ -44,7 +44,7 @@ class Model(Protocol):
         ...
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """The columns `items` of `score`, to rounding, without making the others.
+        """Return the columns `items` of `score`, to rounding, without making the others.
 
         Args:
             histories: csr_matrix (B, I), as for `score`.
@@ -59,18 +59,18 @@ class Model(Protocol):
         ...
 
     def config(self) -> dict[str, JSON]:
-        """The resolved configuration, as JSON values."""
+        """Return the resolved configuration, as JSON values."""
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The parameters by name, C-contiguous."""
+        """Return the parameters by name, C-contiguous."""
         ...
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model that `config()` and `arrays()` came from; its scores have the same bits.
+        """Return the model that `config()` and `arrays()` came from; its scores have the same bits.
 
         Raises:
             ModelFileError: a configuration value or array is missing or does not fit the others.
@@ -83,7 +83,7 @@ class Encoder(Protocol):
     """A model that passes a history through a code of d numbers; ask ``isinstance(model, Encoder)``."""
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Codes of histories: csr_matrix (B, I) → float32 (B, d); DataError on another number of items."""
+        """Return the codes of histories, csr_matrix (B, I) → float32 (B, d); DataError on another number of items."""
         ...
 
     @property
@@ -100,17 +100,17 @@ class Factored(Protocol):
     """
 
     def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """csr_matrix (B, I) → float32 (B, D); DataError on another number of items."""
+        """Return the factors of histories, csr_matrix (B, I) → float32 (B, D); DataError on another number of items."""
         ...
 
     @property
     def item_factors(self) -> NDArray[np.float32]:
-        """float32 (I, D); not to be changed."""
+        """The factors of items, float32 (I, D); not to be changed."""
         ...
 
     @property
     def item_bias(self) -> NDArray[np.float32] | None:
-        """float32 (I,), or None where there is none; not to be changed."""
+        """The bias of items, float32 (I,), or None where there is none; not to be changed."""
         ...
 
 
@@ -128,12 +128,12 @@ class Additive(Protocol):
 
     @property
     def item_bias(self) -> NDArray[np.float32] | None:
-        """float32 (I,), or None where there is none; not to be changed."""
+        """The bias of items, float32 (I,), or None where there is none; not to be changed."""
         ...
 
 
 def reads_values(model: object) -> bool:
-    """Whether scores depend on the values stored in a history, such as how often each item was bought.
+    """Return whether scores depend on the values stored in a history, such as how often each item was bought.
 
     For all other models the pattern alone counts, and a history's values need not be stored.
     """
@@ -154,7 +154,7 @@ def check_histories(histories: sp.csr_matrix, n_items: int) -> None:
 
 
 def check_items(items: NDArray[np.integer[Any]], n_items: int) -> NDArray[np.int64]:
-    """The items as int64 (n,).
+    """Return the items as int64 (n,).
 
     Raises:
         DataError: they are no whole numbers of one dimension in 0 .. n_items − 1.
@@ -179,7 +179,7 @@ def check_items(items: NDArray[np.integer[Any]], n_items: int) -> NDArray[np.int
 def take_array(
     arrays: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int | None, ...]
 ) -> NDArray[Any]:
-    """The array `name`, C-contiguous, checked against its dtype and shape (None: any length), and finite.
+    """Return the array `name`, C-contiguous, checked against its dtype and shape (None: any length), and finite.
 
     Raises:
         ModelFileError: it is missing or differs.
@@ -209,7 +209,7 @@ def _finite(array: NDArray[Any]) -> bool:
 
 
 def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:
-    """The whole number `name` of a configuration.
+    """Return the whole number `name` of a configuration.
 
     Raises:
         ModelFileError: it is missing, no whole number, or less than `at_least`.
@@ -224,7 +224,7 @@ def take_int(config: Mapping[str, JSON], name: str, at_least: int) -> int:
 
 
 def take_number(config: Mapping[str, JSON], name: str, low: float, high: float) -> float:
-    """The number `name` of a configuration.
+    """Return the number `name` of a configuration.
 
     Raises:
         ModelFileError: it is missing, no number, or outside low .. high.
@@ -239,7 +239,7 @@ def take_number(config: Mapping[str, JSON], name: str, low: float, high: float) 
 
 
 def take_bool(config: Mapping[str, JSON], name: str, default: bool | None = None) -> bool:
-    """The truth value `name` of a configuration, or `default` where it is missing and there is one.
+    """Return the truth value `name` of a configuration, or `default` where it is missing and there is one.
 
     Raises:
         ModelFileError: it is missing without a default, or neither true nor false.
@@ -254,7 +254,7 @@ def take_bool(config: Mapping[str, JSON], name: str, default: bool | None = None
 
 
 def take_name(config: Mapping[str, JSON], name: str, known: Sequence[str]) -> str:
-    """The text `name` of a configuration, one of the `known` ones.
+    """Return the text `name` of a configuration, one of the `known` ones.
 
     Raises:
         ModelFileError: it is missing or none of these.
@@ -269,7 +269,7 @@ def take_name(config: Mapping[str, JSON], name: str, known: Sequence[str]) -> st
 
 
 def item_weights_arrays(weights: sp.csr_matrix) -> dict[str, NDArray[Any]]:
-    """The arrays of a csr_matrix (I, I): `data` float32 (n,), `indices` int32 (n,), `indptr` int64 (I + 1,)."""
+    """Return the arrays of a csr_matrix (I, I): `data` float32 (n,), `indices` int32 (n,), `indptr` int64 (I + 1,)."""
     return {
         "data": weights.data,
         "indices": weights.indices.astype(np.int32, copy=False),
@@ -278,7 +278,12 @@ def item_weights_arrays(weights: sp.csr_matrix) -> dict[str, NDArray[Any]]:
 
 
 def take_item_weights(arrays: Mapping[str, NDArray[Any]], n_items: int, what: str) -> sp.csr_matrix:
-    """The csr_matrix (I, I) that `item_weights_arrays` gave; `what` its rows hold is named where they do not fit.
+    """Return the csr_matrix (I, I) that `item_weights_arrays` gave.
+
+    Args:
+        arrays: of the model file.
+        n_items: I.
+        what: what its rows hold, for messages.
 
     Raises:
         ModelFileError: an array is missing or does not fit the others.

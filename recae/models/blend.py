@@ -58,7 +58,7 @@ class Blend:
         return any(reads_values(part.model) for part in self.parts)
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
+        """Return the weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
         check_histories(histories, self.n_items)
         scores: NDArray[np.float32] | None = None
         for part in self.parts:
@@ -68,7 +68,7 @@ class Blend:
         return cast(NDArray[np.float32], scores)
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """The weighted sum for some items: (B, I) CSR, (n,) → (B, n) float32."""
+        """Return the weighted sum for some items: (B, I) CSR, (n,) → (B, n) float32."""
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
@@ -77,7 +77,7 @@ class Blend:
         return scores
 
     def config(self) -> dict[str, JSON]:
-        """How it was put together, and under "parts" the kind, configuration, weight and spread of each model."""
+        """Return how it was put together; under "parts" the kind, configuration, weight and spread of each model."""
         parts: list[JSON] = [
             {
                 "kind": part.model.kind,
@@ -90,7 +90,7 @@ class Blend:
         return {**self.settings, "parts": parts}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The parameters of the parts, each name after the part's number: `0.encoder`."""
+        """Return the parameters of the parts, each name after the part's number: `0.encoder`."""
         return {
             f"{number}.{name}": array
             for number, part in enumerate(self.parts)
@@ -101,7 +101,7 @@ class Blend:
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The blend of these parts.
+        """Return the blend of these parts.
 
         Raises:
             ModelFileError: a part is missing or cannot be read.
@@ -136,19 +136,19 @@ class Blend:
 
 
 def find_encoder(model: Model) -> Encoder | None:
-    """The model as one with codes; of a blend, its first part that has them; None where nothing has."""
+    """Return the model as one with codes; of a blend, its first part that has them; None where nothing has."""
     if isinstance(model, Blend):
         return next((part.model for part in model.parts if isinstance(part.model, Encoder)), None)
     return model if isinstance(model, Encoder) else None
 
 
 def summands(model: Model) -> tuple[Part, ...]:
-    """The parts of a blend; any other model as the only one, which `part_factors` leaves as it is."""
+    """Return the parts of a blend; any other model as the only one, which `part_factors` leaves as it is."""
     return model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
 
 
 def part_factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:
-    """What the scores of a part are multiplied by, (B, 1)."""
+    """Return what the scores of a part are multiplied by, (B, 1)."""
     a, b = part.spread
     lengths = np.maximum(np.diff(histories.indptr), 1).astype(np.float64)
     return np.asarray(part.weight / (a * lengths**b), dtype=np.float32)[:, None]

@@ -75,7 +75,7 @@ class DeepAutoencoder(FactoredScores):
         return int(self.encoder[-1][0].shape[1])
 
     def encode(self, histories: sp.csr_matrix) -> Floats:
-        """Codes of histories: (B, I) CSR → (B, d) float32.
+        """Return the codes of histories: (B, I) CSR → (B, d) float32.
 
         Raises:
             DataError: the histories have another number of items.
@@ -84,7 +84,7 @@ class DeepAutoencoder(FactoredScores):
         return self._encode(pattern(histories))
 
     def user_factors(self, histories: sp.csr_matrix) -> Floats:
-        """The last hidden layer g: (B, I) CSR → (B, s₀) float32.
+        """Return the last hidden layer g: (B, I) CSR → (B, s₀) float32.
 
         Raises:
             DataError: the histories have another number of items.
@@ -102,10 +102,10 @@ class DeepAutoencoder(FactoredScores):
         return self.output_bias
 
     def reconstruct(self, matrix: sp.csr_matrix) -> Floats:
-        """Reconstruction of rows with values in [0, 1]: (B, I) CSR → (B, I) float32, its values those of the data.
+        """Reconstruct rows with values in [0, 1]: (B, I) CSR → (B, I) float32, on the scale of the data.
 
-        Unlike `score` it reads the values, and it passes the scores through what the loss compares with the data: σ for
-        the logistic loss, a row's softmax for the multinomial one, nothing for the squared one.
+        Unlike `score` it reads the values, and it passes the scores through what the loss compares with the data: σ
+        for the logistic loss, a row's softmax for the multinomial one, nothing for the squared one.
 
         Raises:
             DataError: the matrix has another number of items.
@@ -122,11 +122,11 @@ class DeepAutoencoder(FactoredScores):
         return scores
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was trained with."""
+        """Return the settings it was trained with."""
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Parameters by name: encoder_k (in, out), its mirror decoder_k (out, in), output (I, s₀), and the biases."""
+        """Return the parameters: encoder_k (in, out), decoder_k (out, in) as its mirror, output (I, s₀), and biases."""
         found: dict[str, NDArray[Any]] = {}
         for k, (weight, bias) in enumerate(self.encoder):
             found |= {f"encoder_{k}": weight, f"encoder_{k}_bias": bias}
@@ -142,7 +142,7 @@ class DeepAutoencoder(FactoredScores):
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters.
+        """Return the model with these parameters.
 
         Raises:
             ModelFileError: a parameter is missing or of another shape or type.
@@ -181,7 +181,7 @@ class DeepAutoencoder(FactoredScores):
         )
 
     def _encode(self, matrix: sp.csr_matrix) -> Floats:
-        """Codes of rows (B, I) with the values that are stored."""
+        """Return the codes of rows (B, I) with the values that are stored."""
         h = scale_by_length(matrix, self.input_power) @ self.encoder[0][0]
         activate = ACTIVATIONS[self.activation]
         h = activate(h + self.encoder[0][1])
@@ -190,13 +190,13 @@ class DeepAutoencoder(FactoredScores):
         return np.asarray(h, dtype=np.float32)
 
     def _decode(self, codes: Floats) -> Floats:
-        """The last hidden layer (B, s₀) of codes (B, d)."""
+        """Return the last hidden layer (B, s₀) of codes (B, d)."""
         for weight, bias in self.decoder:
             codes = ACTIVATIONS[self.activation](codes @ weight + bias)
         return np.asarray(codes, dtype=np.float32)
 
 
 def _layer(name: str) -> int:
-    """The number in encoder_3 or encoder_3_bias; one that is too large in any other name."""
+    """Return the number in encoder_3 or encoder_3_bias; one that is too large in any other name."""
     number = name.split("_")[1]
     return int(number) if number.isdecimal() else 2**31

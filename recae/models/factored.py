@@ -26,7 +26,13 @@ _FETCHED_BEFORE: Final = 8  # rows of W between the one that is used and the one
 
 
 def products(factors: NDArray[np.float32], W: Floats, bias: Floats | None) -> NDArray[np.float32]:
-    """Factors (B, D) · Wᵀ + bias, with W (I, D) and bias (I,) or None: float32 (B, I), the caller's own."""
+    """Return factors (B, D) · Wᵀ + bias, float32 (B, I), the caller's own.
+
+    Args:
+        factors: (B, D).
+        W: (I, D).
+        bias: (I,) or None.
+    """
     scores: NDArray[np.float32]
     if len(factors) <= SMALL_BATCH:
         scores = np.empty((len(factors), len(W)), dtype=np.float32)
@@ -48,13 +54,13 @@ class FactoredScores:
         return int(self.item_factors.shape[0])
 
     def score(self: Factored, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Products with all items: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
+        """Return the products with all items, (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
         return products(self.user_factors(histories), self.item_factors, self.item_bias)
 
     def score_items(
         self: Factored, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]
     ) -> NDArray[np.float32]:
-        """Products with some items: (B, I) CSR, (n,) → (B, n) float32; only their rows of W are read."""
+        """Return the products with some items, (B, I) CSR, (n,) → (B, n) float32; only their rows of W are read."""
         W, bias = self.item_factors, self.item_bias
         items = check_items(items, len(W))
         scores = self.user_factors(histories) @ W[items].T
@@ -90,10 +96,10 @@ class Autoencoder(FactoredScores, ABC):
 
     @abstractmethod
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Codes h of histories: (B, I) CSR → (B, D) float32."""
+        """Return the codes h of histories: (B, I) CSR → (B, D) float32."""
 
     def user_factors(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """`encode`: what the decoder multiplies."""
+        """Return `encode`: what the decoder multiplies."""
         return self.encode(histories)
 
     @property
@@ -112,11 +118,11 @@ class Autoencoder(FactoredScores, ABC):
         return np.asarray(self.decoder_bias, dtype=np.float32)
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was trained with."""
+        """Return the settings it was trained with."""
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Parameters by name; no decoder where it is the encoder."""
+        """Return the parameters by name; no decoder where it is the encoder."""
         own = {} if self.decoder is self.encoder else {"decoder": self.decoder}
         return {
             "encoder": self.encoder,
@@ -129,7 +135,7 @@ class Autoencoder(FactoredScores, ABC):
 def take_encoder(
     arrays: Mapping[str, NDArray[Any]], n_items: int, size: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The first layer of a model file, (I, n) and (n,); n is `size`, or whatever the file has.
+    """Return the first layer of a model file, (I, n) and (n,); n is `size`, or whatever the file has.
 
     Raises:
         ModelFileError: an array is missing or does not fit.
@@ -141,7 +147,7 @@ def take_encoder(
 def take_decoder(
     arrays: Mapping[str, NDArray[Any]], n_items: int, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The decoder of a model file and its bias, (I, D) and (I,); D is `size`.
+    """Return the decoder of a model file and its bias, (I, D) and (I,); D is `size`.
 
     Raises:
         ModelFileError: an array is missing or does not fit.
@@ -151,7 +157,7 @@ def take_decoder(
 
 
 def scale_by_length(histories: sp.csr_matrix, power: float) -> sp.csr_matrix:
-    """The histories with each value divided by m^power, m the number of items of its row, in float32."""
+    """Return the histories with each value divided by m^power, m the number of items of its row, in float32."""
     lengths = row_lengths(histories)
     scale = np.maximum(lengths, 1).astype(np.float64) ** -power
     return with_values(histories, histories.data * np.repeat(scale.astype(np.float32), lengths))
@@ -159,7 +165,7 @@ def scale_by_length(histories: sp.csr_matrix, power: float) -> sp.csr_matrix:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _small_batch(factors: Floats, W: Floats, bias: Floats, scores: Floats) -> None:
-    """Scores (B, I) ← factors Wᵀ + bias; a row's sums are the same whatever the other rows."""
+    """Write factors Wᵀ + bias to scores (B, I); a row's sums are the same whatever the other rows."""
     n_rows, n_items = scores.shape
     whole = n_items - n_items % 4
     for j in range(0, whole, 4):

@@ -55,7 +55,15 @@ def fold_in(
 
 @njit(nogil=True, cache=True)
 def _minimise(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float) -> Any:
-    """A (m, d), a (m,) of the history, B (n, d), b (n,) of the others → p (d,) float64."""
+    """Return the vector p (d,) float64 of one history.
+
+    Args:
+        A: vectors of the history, (m, d).
+        B: vectors of the others, (n, d).
+        a: biases of the history, (m,).
+        b: biases of the others, (n,).
+        regularization: λ.
+    """
     p = np.zeros(A.shape[1])
     z, g = _gradient(A, B, a, b, regularization, p)
     enough = PRECISION * np.sqrt(g @ g)
@@ -76,7 +84,7 @@ def _minimise(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float)
 
 @njit(nogil=True, cache=True)
 def _gradient(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float, p: Floats) -> Any:
-    """For each pair z (m, n), σ(score of j − score of i), and the gradient (d,)."""
+    """Return σ(score of j − score of i) for each pair, (m, n), and the gradient (d,)."""
     u, v = A @ p + a, B @ p + b
     middle = 0.5 * (u.mean() + v.mean())
     # one exponential an item and none a pair, unless their products would not be numbers
@@ -95,7 +103,7 @@ def _gradient(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float,
 
 @njit(nogil=True, cache=True)
 def _newton_step(A: Floats, B: Floats, z: Floats, g: Floats, regularization: float) -> Any:
-    """The step s (d,) with H s = −g to a hundredth, by conjugate gradients.
+    """Return the step s (d,) with H s = −g to a hundredth, by conjugate gradients.
 
     H = λ 1 + mean over the pairs of z(1 − z)(y_i − y_j)(y_i − y_j)ᵀ; of it only products with vectors are made.
     """
@@ -136,7 +144,7 @@ class _FoldedIn(FactoredScores):
         return self.item_factors
 
     def user_factors(self: Encoder, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """`encode`: the histories' vectors."""
+        """Return `encode`: the histories' vectors."""
         return self.encode(histories)
 
 
@@ -184,7 +192,7 @@ class ALS(_FoldedIn):
         return np.asarray(scipy.linalg.inv(self._gram))
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The vectors x of histories: (B, I) CSR → (B, d) float32.
+        """Return the vectors x of histories: (B, I) CSR → (B, d) float32.
 
         Raises:
             DataError: the histories have another number of items.
@@ -196,7 +204,7 @@ class ALS(_FoldedIn):
         return codes
 
     def _solve(self, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """The vector x (d,) of one history.
+        """Return the vector x (d,) of one history.
 
         Of fewer items than factors, the smaller system of the same solution is solved:
         (G + cVᵀV)⁻¹Vᵀ1 = G⁻¹Vᵀ (1 + c V G⁻¹ Vᵀ)⁻¹ 1.
@@ -212,18 +220,18 @@ class ALS(_FoldedIn):
         return np.asarray(self.alpha * (np.linalg.solve(inner, np.ones(len(V))) @ through))
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was fitted with."""
+        """Return the settings it was fitted with."""
         return {**self.settings, "regularization": self.regularization, "alpha": self.alpha}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """`item_factors`, float32 (I, d)."""
+        """Return `item_factors`, float32 (I, d)."""
         return {"item_factors": self.item_factors}
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these vectors.
+        """Return the model of these vectors.
 
         Raises:
             ModelFileError: one is missing or does not fit.
@@ -262,7 +270,7 @@ class BPR(_FoldedIn):
     trained: ClassVar[bool] = True
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The vectors p of histories: (B, I) CSR → (B, d) float32.
+        """Return the vectors p of histories: (B, I) CSR → (B, d) float32.
 
         Raises:
             DataError: the histories have another number of items.
@@ -277,18 +285,18 @@ class BPR(_FoldedIn):
         return codes
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was fitted with."""
+        """Return the settings it was fitted with."""
         return {**self.settings, "others": self.others.size, "regularization": self.regularization}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """`item_factors` float32 (I, d), `item_bias` float32 (I,), `others` int64 (n,)."""
+        """Return `item_factors` float32 (I, d), `item_bias` float32 (I,), `others` int64 (n,)."""
         return {"item_factors": self.item_factors, "item_bias": self.item_bias, "others": self.others}
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these vectors.
+        """Return the model of these vectors.
 
         Raises:
             ModelFileError: one is missing or does not fit.

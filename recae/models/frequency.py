@@ -1,4 +1,4 @@
-"""Personal frequency: what a customer bought often and lately is bought again; popularity fills the rest."""
+"""Personal frequency: repeat purchases by how often and how lately; popularity fills the rest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Frequency:
     def fit(
         cls, matrix: sp.csr_matrix, *, decay: float = 0.9, popularity: float = 4.0, seed: int = 0
     ) -> Self:
-        """Counts the owners of each item of a csr_matrix of shape (users, I) without duplicate entries.
+        """Count the owners of each item of a csr_matrix of shape (users, I) without duplicate entries.
 
         The defaults had the best NDCG@20 together on validation users of Ta-Feng and Online Retail, last baskets held
         out, of decays from .3 to 1 and popularities from .001 to 32.
@@ -60,14 +60,14 @@ class Frequency:
         return take_number(self.settings, "decay", 0, 1)
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The histories' values and the items' popularity, (B, I); DataError if the histories do not have I columns."""
+        """Return the histories' values plus the items' popularity, (B, I); DataError unless they have I columns."""
         check_histories(histories, self.n_items)
         scores: NDArray[np.float32] = histories.astype(np.float32).toarray()
         scores += self._from_popularity(self.owned_by)
         return scores
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """The items' columns of `score`, (B, n); DataError as `Model.score_items` says."""
+        """Return the items' columns of `score`, (B, n); DataError as `Model.score_items` says."""
         check_histories(histories, self.n_items)
         rows = check_items(items, self.n_items)
         scores: NDArray[np.float32] = histories.astype(np.float32)[:, rows].toarray()
@@ -88,18 +88,18 @@ class Frequency:
         return np.float32(take_number(self.settings, "popularity", 0, 1e6)) * owned_by
 
     def config(self) -> dict[str, JSON]:
-        """`decay`, `popularity` and `seed`, as it was fitted."""
+        """Return `decay`, `popularity` and `seed`, as they were fitted."""
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """`shares`, float32 (I,)."""
+        """Return `shares`, float32 (I,)."""
         return {"shares": self.owned_by}
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these fractions.
+        """Return the model of these fractions.
 
         Raises:
             ModelFileError: something is missing or out of range.

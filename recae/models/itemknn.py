@@ -105,7 +105,7 @@ class Neighbours:
         return cls(starts, lengths, items, similarities, weighting)
 
     def model(self, k: int) -> ItemKNN:
-        """The item-kNN model of k neighbours; as good as compared for that k alone, since ties are broken alike."""
+        """Return the item-kNN model of k neighbours, the same as fitted for that k alone, since ties break alike."""
         lengths = np.minimum(self.lengths, k)
         places = joined_ranges(self.starts, lengths)
         similarity = sp.csr_matrix(
@@ -124,7 +124,7 @@ class Neighbours:
 def _weighted(
     matrix: sp.csr_matrix, weighting: Weighting, weights: NDArray[np.float32] | None
 ) -> sp.csr_matrix:
-    """The purchases of each item, weighted: csr_matrix (I, users) float64."""
+    """Return the purchases of each item, weighted: csr_matrix (I, users) float64."""
     from implicit import nearest_neighbours as nn
 
     by_user = pattern(matrix).astype(np.float64)
@@ -144,7 +144,7 @@ def _weighted(
 def _kernel_arrays(
     matrix: sp.csr_matrix,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-    """`indptr`, `indices` and `data` of one type each: the kernel is compiled for a single signature."""
+    """Return `indptr`, `indices` and `data` of one type each: the kernel is compiled for a single signature."""
     return (
         np.require(matrix.indptr, np.int64),
         np.require(matrix.indices, np.int32),
@@ -215,18 +215,18 @@ class ItemKNN:
         return None
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was fitted with; `k` and `weighting` at least."""
+        """Return the settings it was fitted with; `k` and `weighting` at least."""
         return {**self.settings, "k": self.k, "weighting": self.weighting}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The similarities as `item_weights_arrays` has them."""
+        """Return the similarities as `item_weights_arrays` has them."""
         return item_weights_arrays(self.similarity)
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of this similarity matrix.
+        """Return the model of this similarity matrix.
 
         Raises:
             ModelFileError: something is missing or does not fit.
@@ -252,7 +252,7 @@ def _nearest(
     start: int,
     stop: int,
 ) -> None:
-    """The k largest products of item i's row with all items' rows, for i from start to before stop.
+    """Return the k largest products of item i's row with all items' rows, for i from start to before stop.
 
     Products of 0, and those that are not finite, are no similarities. What is found of an item is a heap with the worst
     neighbour on top, and sorted at the end. The heap holds ~j = −j − 1 for item j: of equal entries it takes the lower

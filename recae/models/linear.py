@@ -57,18 +57,18 @@ class DenseLinear:
         return scores
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was solved with."""
+        """Return the settings it was solved with."""
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """`weights`."""
+        """Return `weights`."""
         return {"weights": self.weights}
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these weights.
+        """Return the model of these weights.
 
         Raises:
             ModelFileError: they are not finite, not (I, I), or not 0 on the diagonal.
@@ -142,18 +142,18 @@ class SparseLinear:
         return None
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was solved with."""
+        """Return the settings it was solved with."""
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The weights as `item_weights_arrays` has them."""
+        """Return the weights as `item_weights_arrays` has them."""
         return item_weights_arrays(self.weights)
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these weights.
+        """Return the model of these weights.
 
         Raises:
             ModelFileError: something is missing or does not fit.

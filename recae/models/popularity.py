@@ -1,4 +1,4 @@
-"""Popularity: every user gets the items that most users own; the floor that any model must beat."""
+"""Popularity: every user gets the items that most users own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from recae.models.base import JSON, check_histories, check_items, take_array
 
 @dataclass(frozen=True, eq=False)
 class Popularity:
-    """Scores an item by the number of users who own it, or what their purchases weigh, whatever the history.
+    """Scores an item by the number of users who own it, or by the confidence in their purchases.
 
     Attributes:
         counts: number of users who own each item (exact up to 2^24 users), or the sum of the confidences in their
@@ -29,9 +29,9 @@ class Popularity:
 
     @classmethod
     def fit(cls, matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> Self:
-        """Counts the owners of each item of a csr_matrix of shape (users, I) without duplicate entries.
+        """Count the owners of each item of a csr_matrix of shape (users, I) without duplicate entries.
 
-        `weights` (nnz,) is what each purchase counts as, in the order of the matrix; None: 1.
+        `weights` (nnz,) is the confidence in each purchase, in the order of the matrix; None: 1.
         """
         return cls(np.bincount(matrix.indices, weights, matrix.shape[1]).astype(np.float32))
 
@@ -41,28 +41,28 @@ class Popularity:
         return int(self.counts.size)
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The counts once for each row, (B, I); DataError if the histories do not have I columns."""
+        """Return the counts once for each row, (B, I); DataError if the histories do not have I columns."""
         check_histories(histories, self.n_items)
         return np.tile(self.counts, (histories.shape[0], 1))
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """The items' counts once for each row, (B, n); DataError as `Model.score_items` says."""
+        """Return the items' counts once for each row, (B, n); DataError as `Model.score_items` says."""
         check_histories(histories, self.n_items)
         return np.tile(self.counts[check_items(items, self.n_items)], (histories.shape[0], 1))
 
     def config(self) -> dict[str, JSON]:
-        """The settings it was fitted with."""
+        """Return the settings it was fitted with."""
         return dict(self.settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """`counts`, float32 (I,)."""
+        """Return `counts`, float32 (I,)."""
         return {"counts": self.counts}
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model of these counts.
+        """Return the model of these counts.
 
         Raises:
             ModelFileError: they are missing or do not fit.

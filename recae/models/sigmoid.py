@@ -30,7 +30,7 @@ class SigmoidAutoencoder(Autoencoder):
         return int(self.encoder.shape[1])
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Codes of histories: (B, I) CSR → (B, d) float32 in (−1, 1).
+        """Return the codes of histories: (B, I) CSR → (B, d) float32 in (−1, 1).
 
         Raises:
             DataError: the histories have another number of items.
@@ -44,7 +44,7 @@ class SigmoidAutoencoder(Autoencoder):
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters.
+        """Return the model with these parameters.
 
         Raises:
             ModelFileError: a parameter is missing or of another shape or type.
@@ -66,7 +66,10 @@ class SigmoidAutoencoder(Autoencoder):
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _encode(indptr: Ints, indices: Ints, E: Floats, bias: Floats, power: float, codes: Floats) -> None:
-    """Codes (B, d) ← 2σ(bias + Σ E_j / m^power) − 1 = tanh of half of that, over the m items j of each history."""
+    """Write 2σ(bias + Σ E_j / m^power) − 1 to codes (B, d), the sum over the m items j of a history.
+
+    It is computed as the tanh of half of the argument.
+    """
     two = E.dtype.type(2)
     for b in range(codes.shape[0]):
         z = codes[b]

@@ -1,4 +1,4 @@
-"""Variational autoencoders as scorers: the mean of the code's posterior, decoded; sampling is for training alone."""
+"""Variational autoencoders: scores from the mean of the code's posterior; sampling is for training alone."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -34,10 +34,10 @@ class _Variational(Autoencoder):
 
     @abstractmethod
     def _hidden(self, z: Floats) -> Floats:
-        """The last hidden layer (B, D) of what the first layer gives (B, n)."""
+        """Return the last hidden layer (B, D) of what the first layer gives (B, n)."""
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """The last hidden layer, (B, I) CSR → (B, D) float32.
+        """Return the last hidden layer, (B, I) CSR → (B, D) float32.
 
         It is the mean of the code itself where the decoder has no layer in between.
 
@@ -49,7 +49,7 @@ class _Variational(Autoencoder):
         return np.ascontiguousarray(self._hidden(inputs @ self.encoder + self.encoder_bias), dtype=np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Parameters by name."""
+        """Return the parameters by name."""
         return super().arrays() | named("encoder", self.encoder_dense)
 
 
@@ -73,14 +73,14 @@ class MultVAE(_Variational):
         return z
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Parameters by name."""
+        """Return the parameters by name."""
         return super().arrays() | named("decoder", self.decoder_dense)
 
     @classmethod
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters.
+        """Return the model with these parameters.
 
         Raises:
             ModelFileError: a parameter is missing or of another shape or type.
@@ -125,7 +125,7 @@ class RecVAE(_Variational):
         return z
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Parameters by name."""
+        """Return the parameters by name."""
         gains = {f"gain_{k}": gain for k, (gain, _) in enumerate(self.norms, 1)}
         shifts = {f"shift_{k}": shift for k, (_, shift) in enumerate(self.norms, 1)}
         return super().arrays() | gains | shifts
@@ -134,7 +134,7 @@ class RecVAE(_Variational):
     def from_arrays(
         cls, config: Mapping[str, JSON], arrays: Mapping[str, NDArray[Any]], n_items: int
     ) -> Self:
-        """The model with these parameters.
+        """Return the model with these parameters.
 
         Raises:
             ModelFileError: a parameter is missing or of another shape or type.
@@ -160,7 +160,7 @@ class RecVAE(_Variational):
 
 
 def parse_layers(text: object) -> list[int] | None:
-    """Sizes in a text such as "600,200", from the items to the code; None unless they get smaller."""
+    """Return the sizes in a text such as "600,200", from the items to the code; None unless they get smaller."""
     if not isinstance(text, str):
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -172,7 +172,7 @@ def parse_layers(text: object) -> list[int] | None:
 
 
 def named(prefix: str, layers: Layers) -> dict[str, NDArray[Any]]:
-    """Dense layers by name: `prefix_1`, `prefix_1_bias` and so on."""
+    """Return dense layers by name: `prefix_1`, `prefix_1_bias` and so on."""
     weights = {f"{prefix}_{k}": weight for k, (weight, _) in enumerate(layers, 1)}
     return weights | {f"{prefix}_{k}_bias": bias for k, (_, bias) in enumerate(layers, 1)}
 
