@@ -33,8 +33,8 @@ def test_layers_are_given_by_half_or_whole(layers: str, expected: list[int]) -> 
 @pytest.mark.parametrize(
     ("layers", "tied", "message"),
     [
-        ("200,600", False, r"narrow to the code.*found '200,600'.*such as '600,200'"),
-        ("600,600", False, "narrow to the code"),
+        ("200,600", False, r"smaller towards the code.*found '200,600'.*such as '600,200'"),
+        ("600,600", False, "smaller towards the code"),
         ("600,200,200,600", False, "the same on the way in and on the way out, found"),
         ("600,200,300", False, r"give '600,200,600', or its first half, '600,200'"),
         ("600,200,300", True, r"way out with tied=true.*found '600,200,300'"),

@@ -1,4 +1,4 @@
-"""Settings of the sigmoid autoencoder, and what is chosen from the data where they leave it open."""
+"""Settings of the sigmoid autoencoder, and the rules that choose the open ones from the data."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ TIED_RATE = 3e-3
 
 
 class SigmoidConfig(Settings):
-    """How the sigmoid autoencoder is trained; None means: chosen from the data by `resolve`."""
+    """Settings of the sigmoid autoencoder; None: chosen from the data by `resolve`."""
 
     factors: int | None = setting(None, "size of the code, d", ge=1, le=16_384)
     epochs: int | None = setting(None, "passes over the users", ge=1, le=100_000)
@@ -55,7 +55,7 @@ class SigmoidConfig(Settings):
     pretrain_epochs: int = setting(3, "epochs of that", ge=1, le=100_000)
     fold_every: int = setting(
         50_000,
-        "users between two folds of U into V, at most; it is folded sooner when it needs to be",
+        "users after which U is consolidated into V, at most; it is consolidated sooner when needed",
         ge=1,
         le=1_000_000,
     )
@@ -98,9 +98,9 @@ class ResolvedConfig(SigmoidConfig):
 
 
 def resolve(config: SigmoidConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> ResolvedConfig:
-    """`config` with every None filled in from the shape of the data ((U, I) CSR pattern).
+    """Return `config` with every None filled in from the shape of the data ((U, I) CSR pattern).
 
-    `largest` is the factor on α of the purchase that weighs most; the learning rate is small enough for it.
+    `largest` is the largest confidence in a purchase, a factor on α; the learning rate is small enough for it.
 
     The rules were fitted by eye to what was best on validation users of four data sets, from 2,000 users × 600 items
     with 3 % of all pairs bought to 30,000 × 41,000 with 0.07 %: the sparser the purchases, the more one must weigh,
@@ -139,27 +139,27 @@ def resolve(config: SigmoidConfig, matrix: sp.csr_matrix, largest: float = 1.0) 
 
 
 def output_rate(weight: float, largest: float = 1.0) -> float:
-    """The step of an exact output layer whose purchases weigh `weight` in the mean, and up to `largest` times that."""
+    """Return the step of an exact output layer for purchases of mean weight `weight`, at most `largest` times that."""
     return min(round(float(np.clip(0.05 / weight, 0.01, 0.025)), 4), 1 / (weight * largest))
 
 
 def batch_for(matrix: sp.csr_matrix) -> int:
-    """A size of mini-batches for (U, I) purchases: some sixty steps an epoch on small data, 512 users on large."""
+    """Return a batch size for (U, I) purchases: some sixty steps an epoch on small data, 512 users on large."""
     users = max(int((np.diff(matrix.indptr) > 0).sum()), 1)
     return min(users, int(np.clip(users // 60, 16, 512)))
 
 
 def weight_of_purchases(matrix: sp.csr_matrix) -> float:
-    """α for (U, I) purchases: the sparser they are, the more one weighs."""
+    """Return α for (U, I) purchases: the sparser they are, the larger."""
     return round(float(np.clip(1 + 0.0051 * density_of(matrix) ** -1.1, 1, 50)), 2)
 
 
 def power_for(matrix: sp.csr_matrix) -> float:
-    """p for (U, I) purchases: the sparser they are, the nearer to inputs of one length."""
+    """Return p for (U, I) purchases: the sparser they are, the nearer to inputs of one length."""
     return round(float(np.clip(0.35 + 0.23 * np.log10(0.003 / density_of(matrix)), 0.35, 0.5)), 2)
 
 
 def density_of(matrix: sp.csr_matrix) -> float:
-    """Share of all pairs that are purchases, above 0."""
+    """Return the fraction of all pairs that are purchases, above 0."""
     n_users, n_items = matrix.shape
     return max(matrix.nnz, 1) / (n_users * n_items)

@@ -1,1 +1,1 @@
-"""A file for each kind of model: its settings and how it is fitted."""
+"""Fits of the kinds of model, a file each: settings and fit."""

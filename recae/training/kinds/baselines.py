@@ -1,4 +1,4 @@
-"""Baselines that every model has to beat: popularity, item-kNN, and `implicit`'s ALS and BPR."""
+"""Baselines: popularity, item-kNN, `implicit`'s ALS and BPR, and personal frequency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEIGHBOURS = (5, 10, 20, 50, 100, 200)
 
 
 class PopularityConfig(Settings):
-    """Popularity is counted."""
+    """Settings of popularity."""
 
     seed: int = setting(
         0,
@@ -38,11 +38,11 @@ class PopularityConfig(Settings):
 
 
 class ItemKNNConfig(Settings):
-    """How items are compared; None means: chosen from the data."""
+    """Settings of item-kNN; None: chosen from the data."""
 
     k: int | None = setting(
         None,
-        "neighbours kept for each item, itself included; None: the best of 5, 10, 20, 50, 100 and 200 on the "
+        "neighbours of each item, itself included; None: the best of 5, 10, 20, 50, 100 and 200 on the "
         "validation users, and 20 where there are none",
         ge=1,
         le=100_000,
@@ -59,7 +59,7 @@ class ItemKNNConfig(Settings):
 
 
 class AlsConfig(Settings):
-    """How ALS is fitted (Hu, Koren and Volinsky 2008); None means: chosen from the data by `resolve_als`."""
+    """Settings of ALS (Hu, Koren and Volinsky 2008); None: chosen from the data by `resolve_als`."""
 
     factors: int | None = setting(None, "length of the vectors", ge=1, le=4096)
     iterations: int = setting(
@@ -75,7 +75,7 @@ class AlsConfig(Settings):
 
 
 class BprConfig(Settings):
-    """How BPR is trained (Rendle et al. 2009, arXiv:1205.2618); None means: chosen from the data by `resolve_bpr`."""
+    """Settings of BPR (Rendle et al. 2009, arXiv:1205.2618); None: chosen from the data by `resolve_bpr`."""
 
     factors: int | None = setting(None, "length of the vectors", ge=1, le=4096)
     iterations: int = setting(
@@ -95,26 +95,27 @@ class BprConfig(Settings):
 
 
 def resolve_als(config: AlsConfig, matrix: sp.csr_matrix) -> AlsConfig:
-    """`config` with nothing left to be chosen for (U, I) purchases."""
+    """Return `config` with nothing left to be chosen for (U, I) purchases."""
     return config.filled(factors=min(256, max(matrix.shape[1], 1)), regularization=10.0, alpha=3.0)
 
 
 def resolve_bpr(config: BprConfig, matrix: sp.csr_matrix) -> BprConfig:
-    """`config` with nothing left to be chosen for (U, I) purchases."""
+    """Return `config` with nothing left to be chosen for (U, I) purchases."""
     return config.filled(factors=min(64, max(matrix.shape[1], 1)))
 
 
 def fit_popularity(
     matrix: sp.csr_matrix, config: PopularityConfig, hooks: Hooks
 ) -> tuple[Popularity, list[Epoch]]:
-    """Counts the owners of each item of (U, I) purchases, or adds up their weights."""
+    """Count the owners of each item of (U, I) purchases, or add up the confidences in their purchases."""
     return replace(Popularity.fit(matrix, hooks.weights), settings=config.as_dict()), []
 
 
 def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
-    """Compare the items of (U, I) purchases; without a k, the one of `NEIGHBOURS` for which `hooks.validate` says most.
+    """Compare the items of (U, I) purchases; without a k, the best of `NEIGHBOURS` by `hooks.validate` is taken.
 
-    Of equals it is the smallest. The items are compared once for all k, and with `hooks.neighbours` once for all fits.
+    Of equal ones it is the smallest. The items are compared once for all k, and with `hooks.neighbours` once for all
+    fits.
     """
     ks = (config.k,) if config.k else NEIGHBOURS if hooks.validate is not None else (20,)
     neighbours = _neighbours(matrix, max(ks), config.weighting, hooks)
@@ -127,7 +128,7 @@ def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> t
 
 
 def _neighbours(matrix: sp.csr_matrix, k: int, weighting: Weighting, hooks: Hooks) -> Neighbours:
-    """The k most similar items to each, or more: those of an earlier fit where there are enough."""
+    """Return the k most similar items to each, or more: those of an earlier fit where there are enough."""
     shared = hooks.neighbours
     if shared is None:
         return Neighbours.of(matrix, k, weighting, hooks.weights)
@@ -140,10 +141,12 @@ def _neighbours(matrix: sp.csr_matrix, k: int, weighting: Weighting, hooks: Hook
 
 
 def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
-    """Factorises (U, I) purchases with `implicit`'s ALS, on all processors; the same seed gives the same bits.
+    """Factorise (U, I) purchases with `implicit`'s ALS, on all processors; the same seed gives the same bits.
 
     The confidence in a purchase is alpha times its weight (Hu, Koren and Volinsky 2008).
-    Raises TrainingError when there are no purchases, or a vector is not finite.
+
+    Raises:
+        TrainingError: there are no purchases, or a vector is not finite.
     """
     from implicit.cpu.als import AlternatingLeastSquares
 
@@ -162,10 +165,12 @@ def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS
 
 
 def fit_bpr(matrix: sp.csr_matrix, config: BprConfig, hooks: Hooks) -> tuple[BPR, list[Epoch]]:
-    """Trains `implicit`'s BPR on (U, I) purchases, on one thread: several race for the same vectors, so that no two
-    runs would give the same bits.
+    """Train `implicit`'s BPR on (U, I) purchases, on one thread.
 
-    Raises TrainingError when there are no purchases, or a vector is not finite.
+    Several threads race for the same vectors, so that no two runs would give the same bits.
+
+    Raises:
+        TrainingError: there are no purchases, or a vector is not finite.
     """
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
@@ -192,7 +197,7 @@ def fit_bpr(matrix: sp.csr_matrix, config: BprConfig, hooks: Hooks) -> tuple[BPR
 
 
 def sample_by_popularity(matrix: sp.csr_matrix, number: int) -> NDArray[np.int64]:
-    """`number` items of (U, I) purchases, (number,) int64 rising: every so many purchases, sorted by item, one.
+    """Return `number` items of (U, I) purchases, (number,) int64 rising: every so many purchases, sorted by item, one.
 
     An item with a share s of the purchases is there s · number times, rounded up or down. Nothing is random about it.
     """
@@ -202,7 +207,7 @@ def sample_by_popularity(matrix: sp.csr_matrix, number: int) -> NDArray[np.int64
 
 
 def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> sp.csr_matrix:
-    """The pattern, or what each purchase weighs, as `implicit` wants it: rows sorted, arrays that may be written to."""
+    """Return the pattern, or the confidences, as `implicit` wants it: rows sorted, arrays that may be written to."""
     if not matrix.nnz:
         raise TrainingError(
             f"{matrix.shape[0]:,} users × {matrix.shape[1]:,} items hold no purchase, so there is nothing to learn: "
@@ -216,7 +221,7 @@ def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None
 
 
 def _fit(trainer: Any, purchases: sp.csr_matrix, advice: str) -> NDArray[np.float32]:
-    """The items' vectors after the training of one of `implicit`'s models."""
+    """Return the items' vectors after the training of one of `implicit`'s models."""
     from implicit.recommender_base import ModelFitError
 
     try:
@@ -231,7 +236,10 @@ def _fit(trainer: Any, purchases: sp.csr_matrix, advice: str) -> NDArray[np.floa
 
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
-    """`implicit` brings its own threads, and BLAS's under them make it ten times as slow."""
+    """Hold BLAS to one thread for a while.
+
+    `implicit` brings its own threads, and BLAS's below them make it ten times as slow.
+    """
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
@@ -243,7 +251,7 @@ POPULARITIES = (0.001, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class FrequencyConfig(Settings):
-    """How personal frequency is counted; None means: chosen on validation users, or else by `resolve`."""
+    """Settings of personal frequency; None: chosen on validation users, or else by `resolve`."""
 
     decay: float | None = setting(
         None,
@@ -262,14 +270,14 @@ class FrequencyConfig(Settings):
 
 
 def resolve(config: FrequencyConfig, matrix: sp.csr_matrix) -> FrequencyConfig:
-    """`config` with every None filled in by the defaults of `Frequency.fit`, whatever the (U, I) matrix."""
+    """Return `config` with every None filled in by the defaults of `Frequency.fit`, whatever the (U, I) matrix."""
     return config.filled(decay=0.9, popularity=4.0)
 
 
 def fit_frequency(matrix: sp.csr_matrix, config: FrequencyConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
-    """Counts the owners of each item of `matrix` ((U, I) CSR); no epochs.
+    """Count the owners of each item of `matrix` ((U, I) CSR); no epochs.
 
-    A popularity that is not given is the one of `POPULARITIES` that `hooks.validate` likes best.
+    A popularity that is not given is the one of `POPULARITIES` that is best by `hooks.validate`.
     """
     settings = resolve(config, matrix).as_dict()
     model = Frequency.fit(matrix, **settings)

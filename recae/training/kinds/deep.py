@@ -1,4 +1,4 @@
-"""The deep autoencoder: its settings, what is chosen from the data where they leave it open, and the fit."""
+"""Deep autoencoder: its settings, the rules that choose the open ones from the data, and the fit."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from recae.training.minibatch.trainer import MinibatchTrainer
 
 SAMPLED_BEYOND = 300_000
-"""Items from which those losses are taken on a sample of them unless the settings say otherwise."""
+"""Number of items from which those losses are taken on a sample unless the settings say otherwise."""
 
 LAYERS = "a list of whole numbers from 1 to 16384 such as '600,200'"
 """What `DeepConfig.layers` is."""
 
 
 class DeepConfig(Settings):
-    """How the deep autoencoder is trained; None means: chosen from the data by `resolve_deep`."""
+    """Settings of the deep autoencoder; None: chosen from the data by `resolve_deep`."""
 
     layers: str | None = setting(
         None,
@@ -91,7 +91,7 @@ class DeepConfig(Settings):
     )
     l2: float = setting(0.0, "weight decay a unit of learning rate", ge=0, le=1000)
     fold_every: int = setting(
-        50_000, "users between two folds of the output layer of the squared loss", ge=1, le=1_000_000
+        50_000, "users after which the output layer of the squared loss is consolidated", ge=1, le=1_000_000
     )
     encoder_start: Literal["svd", "random"] | None = setting(
         None,
@@ -127,9 +127,10 @@ class DeepConfig(Settings):
 
 
 def half_of(layers: Any, tied: bool = False) -> list[int]:
-    """The sizes to the code of "600,200", or of all layers, "600,200,600".
+    """Return the sizes to the code of "600,200", or of all layers, "600,200,600".
 
-    Raises ConfigError when they are no sizes, do not narrow, or are not mirrored.
+    Raises:
+        ConfigError: they are no sizes, do not get smaller towards the code, or are not mirrored.
     """
     texts = [part.strip() for part in layers.split(",")] if isinstance(layers, str) else []
     if not texts or not all(text.isascii() and text.isdigit() and 1 <= int(text) <= 16_384 for text in texts):
@@ -141,7 +142,7 @@ def half_of(layers: Any, tied: bool = False) -> list[int]:
     back = sizes[len(half) :]
     if (back and len(half) == 1) or any(later >= earlier for earlier, later in pairwise(half)):
         raise ConfigError(
-            f"layers narrow to the code, each smaller than the one before, found '{layers}': give sizes such as "
+            f"layers get smaller towards the code, found '{layers}': give sizes such as "
             f"'{','.join(str(size) for size in sorted(set(sizes), reverse=True))}'"
         )
     if back and back != half[-2::-1]:
@@ -155,11 +156,12 @@ def half_of(layers: Any, tied: bool = False) -> list[int]:
 
 
 def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> DeepConfig:
-    """`config` with every None filled in from the shape of the data ((U, I) CSR).
+    """Return `config` with every None filled in from the shape of the data ((U, I) CSR).
 
-    `largest` is the factor on the loss of the purchase that weighs most; see `config.resolve`.
+    `largest` is the largest confidence in a purchase; see `config.resolve`.
 
-    Raises ConfigError when output_learning_rate, purchase_weight and emphasis together make steps that enlarge errors.
+    Raises:
+        ConfigError: output_learning_rate, purchase_weight and emphasis together make steps that enlarge errors.
     """
     n_users, n_items = matrix.shape
     weight = config.purchase_weight
@@ -189,7 +191,11 @@ def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix, largest: float = 1.0
 
 
 def check_output_step(config: Any, largest: float = 1.0) -> None:
-    """Raises ConfigError when a step of an exact output layer would enlarge the errors it should reduce."""
+    """Check that a step of an exact output layer reduces the errors it should reduce.
+
+    Raises:
+        ConfigError: it would enlarge them.
+    """
     if config.loss != "squared" or config.tied:
         return
     weight = config.purchase_weight * config.emphasis * largest
@@ -205,7 +211,7 @@ def check_output_step(config: Any, largest: float = 1.0) -> None:
 
 
 def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
-    """Trains the deep autoencoder on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]); see `train`."""
+    """Train the deep autoencoder on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]); see `train`."""
     resolved = resolve_deep(config, matrix, hooks.largest)
     return train(make_deep_trainer(matrix, resolved, hooks.device, hooks.weights), hooks)
 
@@ -213,9 +219,10 @@ def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[M
 def make_deep_trainer(
     matrix: sp.csr_matrix, config: DeepConfig, device: str, weights: NDArray[np.float32] | None = None
 ) -> MinibatchTrainer:
-    """The trainer for `matrix` with nothing left to choose in `config`, and `weights` (nnz,) of its entries.
+    """Return the trainer of (U, I) purchases for resolved settings, with confidence `weights` (nnz,) in each.
 
-    Raises what `MinibatchTrainer` does.
+    Raises:
+        ConfigError, TrainingError: as `MinibatchTrainer`.
     """
     from recae.training.exact.parameters import first_encoder
     from recae.training.minibatch.deep import DeepNetwork
@@ -236,7 +243,7 @@ def make_deep_trainer(
 
 
 def make_network(n_items: int, config: DeepConfig, generator: Generator) -> DeepNetwork:
-    """The network for a catalogue, its first weights drawn from the generator."""
+    """Return the network for a catalogue, its first weights drawn from the generator."""
     import torch
 
     from recae.training.minibatch.deep import DeepNetwork

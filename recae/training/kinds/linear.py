@@ -21,7 +21,7 @@ from recae.training.device import memory_left
 
 
 class EaseConfig(Settings):
-    """How EASE is solved; None means: chosen from the data by `resolve`."""
+    """Settings of EASE; None: chosen from the data by `resolve`."""
 
     l2: float | None = setting(None, "λ, what is added to the diagonal of XᵀX", ge=1e-3, le=1e9)
     user_power: float = setting(
@@ -37,7 +37,7 @@ class EaseConfig(Settings):
 
 
 class EdlaeConfig(EaseConfig):
-    """How EDLAE is solved: as EASE, with dropout in expectation.
+    """Settings of EDLAE: EASE with dropout in expectation.
 
     Users' errors are weighted by default: on validation users of three data sets that was better or as good.
     """
@@ -52,7 +52,7 @@ class EdlaeConfig(EaseConfig):
 
 
 class SparseLinearConfig(EdlaeConfig):
-    """How the sparse linear model is solved: as EDLAE, each item from its neighbours.
+    """Settings of the sparse linear model: EDLAE with each item from its neighbours.
 
     It hides more than EDLAE by default, and weighs users more alike: on the validation users of Gowalla, Online Retail
     (by users and by time) and the sample that ranked better, on those of Ta-Feng as well.
@@ -67,7 +67,7 @@ Config = TypeVar("Config", bound=EaseConfig)
 
 
 def resolve(config: Config, matrix: sp.csr_matrix) -> Config:
-    """`config` with l2 filled in from the purchases ((U, I) CSR pattern).
+    """Return `config` with l2 filled in from the purchases ((U, I) CSR pattern).
 
     20 times the root of the purchases per item: on validation users of two data sets, of 16 and 40 purchases per item,
     the best of a coarse grid (50 or 100, and 100) lay near it.
@@ -77,9 +77,10 @@ def resolve(config: Config, matrix: sp.csr_matrix) -> Config:
 
 
 def user_weights(matrix: sp.csr_matrix, power: float) -> NDArray[np.float64]:
-    """Weight of each user's squared errors, float64 (U,): m^−power for m items, 1 in the mean over all purchases.
+    """Return the weight of each user's squared errors, float64 (U,): m^−power for m items, with mean 1 over purchases.
 
-    Raises TrainingError when there is no purchase.
+    Raises:
+        TrainingError: there is no purchase.
     """
     sizes = np.diff(matrix.indptr).astype(np.float64)
     if not sizes.any():
@@ -91,9 +92,12 @@ def user_weights(matrix: sp.csr_matrix, power: float) -> NDArray[np.float64]:
 def item_squares(
     matrix: sp.csr_matrix, weights: NDArray[np.float64], purchases: NDArray[np.float32] | None = None
 ) -> NDArray[np.float64]:
-    """The diagonal of XᵀX with the users weighted, float64 (I,).
+    """Return the diagonal of XᵀX with weighted users, float64 (I,).
 
-    `purchases` (nnz,) is what each purchase weighs in the order of `matrix`, X holding its root; None: 1.
+    Args:
+        matrix: (U, I) pattern of the purchases.
+        weights: of the users, (U,).
+        purchases: confidence in each purchase, (nnz,) in the order of `matrix`, X holding its root; None: 1.
     """
     each = np.repeat(weights, np.diff(matrix.indptr))
     if purchases is not None:
@@ -102,7 +106,7 @@ def item_squares(
 
 
 def penalties(config: EaseConfig, squares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is added to the diagonal of XᵀX, Λ = λ + p/(1−p) diag(XᵀX), float64 (I,); `config` resolved."""
+    """Return what is added to the diagonal of XᵀX, Λ = λ + p/(1−p) diag(XᵀX), float64 (I,); `config` resolved."""
     if config.l2 is None:
         raise AssertionError("a resolved configuration gives l2")
     dropout = config.dropout if isinstance(config, EdlaeConfig) else 0.0
@@ -110,7 +114,7 @@ def penalties(config: EaseConfig, squares: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def score_scales(config: EaseConfig, matrix: sp.csr_matrix) -> NDArray[np.float64]:
-    """What the scores of each item are multiplied with, n^−item_power for n owners, float64 (I,)."""
+    """Return what the scores of each item are multiplied with, n^−item_power for n owners, float64 (I,)."""
     owners = np.bincount(matrix.indices, minlength=matrix.shape[1])
     return np.asarray(np.maximum(owners, 1) ** -float(config.item_power))
 
@@ -123,29 +127,32 @@ BLOCK = 512
 
 
 def fit_ease(matrix: sp.csr_matrix, config: EaseConfig, hooks: Hooks) -> tuple[Ease, list[Epoch]]:
-    """EASE of (U, I) purchases (Steck 2019, arXiv:1905.03375); TrainingError as `solve`."""
+    """Fit EASE to (U, I) purchases (Steck 2019, arXiv:1905.03375); TrainingError as `solve`."""
     config = resolve(config, matrix)
     return Ease(solve(matrix, config, hooks), config.as_dict()), []
 
 
 def fit_edlae(matrix: sp.csr_matrix, config: EdlaeConfig, hooks: Hooks) -> tuple[Edlae, list[Epoch]]:
-    """EDLAE of (U, I) purchases (Steck 2020); TrainingError as `solve`."""
+    """Fit EDLAE to (U, I) purchases (Steck 2020); TrainingError as `solve`."""
     config = resolve(config, matrix)
     return Edlae(solve(matrix, config, hooks), config.as_dict()), []
 
 
 def solve(matrix: sp.csr_matrix, config: EaseConfig, hooks: Hooks) -> NDArray[np.float32]:
-    """B = I − P diag(1/diag P) with P = (XᵀX + Λ)⁻¹, float32 (I, I), of the purchases X (U, I); `config` resolved.
+    """Return B = I − P diag(1/diag P) with P = (XᵀX + Λ)⁻¹, float32 (I, I), of purchases X (U, I).
+
+    `config` is resolved.
 
     In terms of Z = XΛ^−½, P = Λ^−½ N Λ^−½ with N = (I + ZᵀZ)⁻¹, which by Woodbury's identity is I − Zᵀ(I + ZZᵀ)⁻¹Z:
     the inverse is of items by items or of users by users, whichever is less work and fits.
 
-    X holds the root of what each purchase weighs (`hooks.weights`), 1 without weights: an item's diagonal entry of XᵀX
-    is then the sum of the weights of its purchases, and two items count as bought together by the geometric mean of
-    the two purchases' weights. Weights of the single errors would need another inverse for each item.
+    X holds the root of the confidence in each purchase (`hooks.weights`), 1 without: an item's diagonal entry of XᵀX
+    is then the sum of the confidences of its purchases, and two items count as bought together by the geometric mean
+    of the two confidences. Weights of the single errors would need another inverse for each item.
 
-    Raises TrainingError, before anything is computed, when it does not fit in memory, and when the matrix to invert is
-    not positive definite in single precision.
+    Raises:
+        TrainingError: it does not fit in memory (before anything is computed), or the matrix to invert is not
+            positive definite in single precision.
     """
     weights = user_weights(matrix, config.user_power)
     penalty = penalties(config, item_squares(matrix, weights, hooks.weights))
@@ -165,9 +172,10 @@ def solve(matrix: sp.csr_matrix, config: EaseConfig, hooks: Hooks) -> NDArray[np
 
 
 def plan(users: int, items: int, interactions: int, left: int | None) -> tuple[bool, int]:
-    """Whether to invert users by users (True) or items by items, and the bytes it takes.
+    """Return whether to invert users by users (True) or items by items, and the bytes it takes.
 
-    Raises TrainingError when neither fits into the bytes left (None: unknown, then everything fits).
+    Raises:
+        TrainingError: neither fits into the bytes left (None: unknown, then everything fits).
     """
     small = 64 * interactions + 8 * BLOCK * max(users, items) + processors() * GROUP * 8 * users
     primal, dual = 4 * items**2 + small, 4 * items**2 + 4 * users**2 + small
@@ -184,12 +192,12 @@ def plan(users: int, items: int, interactions: int, left: int | None) -> tuple[b
 
 
 def from_items(Z: sp.csr_matrix) -> NDArray[np.float32]:
-    """(I + ZᵀZ)⁻¹, float32 (I, I), for Z (U, I); TrainingError when rounding leaves it not positive definite."""
+    """Return (I + ZᵀZ)⁻¹, float32 (I, I), for Z (U, I); TrainingError if not positive definite."""
     return _inverse(_gram(Z.T.tocsr()))
 
 
 def from_users(Z: sp.csr_matrix) -> NDArray[np.float32]:
-    """The same as `from_items`, by way of I − Zᵀ(I + ZZᵀ)⁻¹Z."""
+    """Return the same as `from_items`, by way of I − Zᵀ(I + ZZᵀ)⁻¹Z."""
     M = _inverse(_gram(Z))
     columns = Z.tocsc()
     n_items = Z.shape[1]
@@ -206,7 +214,7 @@ def from_users(Z: sp.csr_matrix) -> NDArray[np.float32]:
 
 
 def _gram(Z: sp.csr_matrix) -> NDArray[np.float32]:
-    """I + ZZᵀ, dense, float32."""
+    """Return I + ZZᵀ, dense, float32."""
     n = Z.shape[0]
     G = np.empty((n, n), dtype=np.float32)
     transposed = Z.T.tocsr()
@@ -217,7 +225,7 @@ def _gram(Z: sp.csr_matrix) -> NDArray[np.float32]:
 
 
 def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of a symmetric positive definite matrix, in its place."""
+    """Return the inverse of a symmetric positive definite matrix, in its place."""
     import torch  # here, since it takes a second
 
     # LAPACK's order of columns; given as input and output, nothing is copied
@@ -235,7 +243,7 @@ def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
 def _to_weights(
     N: NDArray[np.float32], roots: NDArray[np.float64], scales: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """B_ij = −P_ij/P_jj · scale_j = −N_ij √Λ_j/(√Λ_i N_jj) · scale_j off the diagonal, in the place of N."""
+    """Turn N into B_ij = −P_ij/P_jj · scale_j = −N_ij √Λ_j/(√Λ_i N_jj) · scale_j, i ≠ j."""
     diagonal = N.diagonal().astype(np.float64)
     if not (diagonal > 0).all():  # NaN included
         raise TrainingError("the inverse lost its precision: give a larger l2")
@@ -252,7 +260,7 @@ def _to_weights(
 
 
 def _announce(n: int, what: str, items: int, need: int, hooks: Hooks) -> None:
-    """Says what is about to be solved when it takes more than some seconds."""
+    """Say what is about to be solved when it takes more than some seconds."""
     if n < 4096:
         return
     import torch
@@ -276,7 +284,7 @@ def _duration(seconds: float) -> str:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _sandwich(indptr: Ints, indices: Ints, data: Floats, M: Floats, N: Any, start: int, stop: int) -> None:
-    """N[start:stop] ← rows of I − ZᵀMZ, for Z (U, I) by columns and M (U, U) symmetric."""
+    """Write rows of I − ZᵀMZ to N[start:stop], for Z (U, I) by columns and M (U, U) symmetric."""
     users, items = M.shape[0], N.shape[0]
     rows = np.empty((GROUP, users), dtype=M.dtype)
     across = np.empty((users, GROUP), dtype=M.dtype)

@@ -1,4 +1,4 @@
-"""RecVAE: its settings, what is chosen from the data where they leave it open, and the fit."""
+"""RecVAE: its settings, the rules that choose the open ones from the data, and the fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recae.training.kinds.vae import VaeConfig, filled_by_data
 
 
 class RecVaeConfig(VaeConfig):
-    """How RecVAE is trained (Shenbin et al., 2020, arXiv:1912.11160); None means: chosen by `resolve_recvae`."""
+    """Settings of RecVAE (Shenbin et al., 2020, arXiv:1912.11160); None: chosen by `resolve_recvae`."""
 
     factors: int = setting(200, "size of the code", ge=1, le=16_384)
     hidden: int = setting(600, "size of the encoder's hidden layers", ge=1, le=16_384)
@@ -35,14 +35,14 @@ class RecVaeConfig(VaeConfig):
 
 
 def resolve_recvae(config: RecVaeConfig, matrix: sp.csr_matrix) -> RecVaeConfig:
-    """`config` with every None filled in from the shape of the data ((U, I) CSR pattern)."""
+    """Return `config` with every None filled in from the shape of the data ((U, I) CSR pattern)."""
     cycle = config.encoder_epochs + config.decoder_epochs
     turns = max(4, round(12 * (30_000 / max(matrix.shape[0], 1)) ** 0.2))
     return filled_by_data(config, matrix).filled(epochs=cycle * turns, learning_rate=1e-3, gamma=0.005)
 
 
 def fit_recvae(matrix: sp.csr_matrix, config: RecVaeConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
-    """Trains RecVAE on the rows of `matrix` ((U, I) CSR pattern); see `fit_minibatch`."""
+    """Train RecVAE on the rows of `matrix` ((U, I) CSR pattern); see `fit_minibatch`."""
     from recae.training.minibatch.trainer import fit_minibatch
     from recae.training.minibatch.variational import RecVaeNetwork
 

@@ -1,4 +1,4 @@
-"""The sigmoid autoencoder: the trainer that its settings and device ask for, and the fit."""
+"""Sigmoid autoencoder: the trainer for its settings and device, and the fit."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
@@ -31,9 +31,12 @@ def make_trainer(
     device: str,
     weights: NDArray[np.float32] | None = None,
 ) -> Trainer:
-    """The trainer for (U, I) purchases on "cpu" or "cuda"; `weights` (nnz,) is what each purchase weighs, None: 1.
+    """Return the trainer for (U, I) purchases on "cpu" or "cuda".
 
-    Raises TrainingError when the parameters do not fit in the device's memory, before they are allocated.
+    `weights` (nnz,) is the confidence in each purchase; None: 1.
+
+    Raises:
+        TrainingError: the parameters do not fit in the device's memory; before they are allocated.
     """
     config = resolve(config, matrix, largest_of(weights))
     if config.by_minibatch:
@@ -56,7 +59,11 @@ def make_minibatch_trainer(
     device: str,
     weights: NDArray[np.float32] | None = None,
 ) -> "MinibatchTrainer":
-    """The trainer for (U, I) purchases, `weights` (nnz,) what each weighs; raises what `MinibatchTrainer` does."""
+    """Return the mini-batch trainer for (U, I) purchases, with confidence `weights` (nnz,) in each.
+
+    Raises:
+        TrainingError: as `MinibatchTrainer`.
+    """
     from recae.training.exact.parameters import first_encoder
     from recae.training.minibatch.deep import SigmoidNetwork
     from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
@@ -87,13 +94,20 @@ class Histories(Protocol):
     """How many purchases there are, of how many users and items."""
 
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, int]:
+        """Numbers of users and items."""
+
     @property
-    def nnz(self) -> int: ...
+    def nnz(self) -> int:
+        """Number of purchases."""
 
 
 def check_fits(config: ResolvedConfig, matrix: Histories, device: str, ranks: Ranks = ALONE) -> None:
-    """Raises TrainingError when what this process will hold does not fit in the device's memory."""
+    """Check that this process can hold what it will hold.
+
+    Raises:
+        TrainingError: it does not fit in the device's memory.
+    """
     n_users, n_items = matrix.shape
     need = memory_needed(config, n_users, n_items, matrix.nnz, device)
     if ranks.size > 1:
@@ -108,15 +122,17 @@ def check_fits(config: ResolvedConfig, matrix: Histories, device: str, ranks: Ra
 
 
 def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactions: int, device: str) -> int:
-    """Bytes that training takes, about: encoder and decoder, drawn and used, the small matrices, and on a GPU also
-    the purchases, those of a group of blocks while they are sorted, and the rows of the purchases of one block.
+    """Return the bytes that training takes, about.
+
+    They are for encoder and decoder, drawn and used, and the small matrices; on a GPU also for the purchases, those
+    of a group of blocks while they are sorted, and the rows of the purchases of one block.
     """
     size = np.dtype(config.dtype).itemsize
     D = config.factors + 1
     parameters = n_items * (2 * D + 2) * size
-    drawing = n_items * D * size  # of the random numbers, while the decoder is made
+    random_numbers = n_items * D * size  # while the decoder is made
     small = 16 * D * D * size + 8 * min(config.batch_size, 4096) * (D + config.batch_size) * size
-    need = parameters + max(drawing, start_memory(config, n_users, n_items)) + small
+    need = parameters + max(random_numbers, start_memory(config, n_users, n_items)) + small
     if device == "cuda":
         of_block = min(interactions, -(-config.batch_size * interactions // max(n_users, 1)))
         need += (
@@ -138,11 +154,13 @@ def train_sigmoid(
     on_users: Callable[[int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-    """Trains on the rows of `matrix` ((U, I) CSR pattern) and returns the best model and the history of its epochs.
+    """Train on the rows of `matrix` ((U, I) CSR pattern) and return the best model and the history of its epochs.
 
-    The other arguments are those of `Hooks`, with what `train` says of them. Raises TrainingError when there is nothing
-    to learn from or the loss becomes non-finite, CheckpointError when there is no checkpoint to resume or it belongs to
-    another training.
+    The other arguments are those of `Hooks`, with what `train` says of them.
+
+    Raises:
+        TrainingError: there is nothing to learn from or the loss becomes non-finite.
+        CheckpointError: there is no checkpoint to resume or it belongs to another training.
     """
     hooks = Hooks(
         device=device,
@@ -158,7 +176,7 @@ def train_sigmoid(
 def fit_sigmoid(
     matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
-    """`train_sigmoid` as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
+    """Fit by `train_sigmoid`, as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
     if hooks.engine is not None:
         return hooks.engine.fit(matrix, config, hooks)
     model, history = train(make_trainer(matrix, config, hooks.device, hooks.weights), hooks)

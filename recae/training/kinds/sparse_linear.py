@@ -1,4 +1,4 @@
-"""The sparse linear model: each item regressed on its neighbours, so that memory grows with items × neighbours."""
+"""Sparse linear model: each item regressed on its neighbours; memory grows with items × neighbours."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,21 +33,22 @@ SAMPLE = 32
 def fit_sparse_linear(
     matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks
 ) -> tuple[SparseLinear, list[Epoch]]:
-    """The sparse linear model of (U, I) purchases; TrainingError as `solve_neighbours`."""
+    """Fit the sparse linear model to (U, I) purchases; TrainingError as `solve_neighbours`."""
     config = resolve(config, matrix)
     return SparseLinear(solve_neighbours(matrix, config, hooks), config.as_dict()), []
 
 
 def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks) -> sp.csr_matrix:
-    """B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S, float32 CSR (I, I); `config` resolved.
+    """Return B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S, float32 CSR (I, I).
 
-    G = XᵀX of the purchases X, the users weighted; X holds the root of what a purchase weighs, as in
-    `closed_form.solve`. Where S is all other items, this is EDLAE (Steck 2020); the limited
-    S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The neighbours of j
-    are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the squared error.
+    G = XᵀX of the purchases X, the users weighted; X holds the root of the confidence in a
+    purchase, as in `linear.solve`; `config` is resolved. Where S is all other items, this is EDLAE (Steck 2020); the
+    limited S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The
+    neighbours of j are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the
+    squared error.
 
-    Raises TrainingError, before anything is computed, when it does not fit in memory, and when a system is not positive
-    definite.
+    Raises:
+        TrainingError: it does not fit in memory (before anything is computed), or a system is not positive definite.
     """
     n_users, n_items = matrix.shape
     k = max(min(config.neighbours, n_items - 1), 1)
@@ -112,7 +113,7 @@ def _check_memory(n_users: int, n_items: int, interactions: int, k: int, threads
 
 
 def _by_row(neighbours: NDArray[np.int32], values: NDArray[np.float32]) -> sp.csr_matrix:
-    """Column j's weights of its neighbours, (I, k) both, −1 where there is none, as a matrix by rows."""
+    """Return column j's weights of its neighbours, (I, k) both, −1 where there is none, as a matrix by rows."""
     n_items = len(neighbours)
     found = neighbours >= 0
     indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1, dtype=np.int64))])
@@ -136,7 +137,7 @@ def _solve_columns(
     neighbours: Ints,  # (I, k) written; −1 before
     values: Floats,  # (I, k) written
 ) -> int:
-    """Solves the columns `items`; −1, or the first whose system is not positive definite."""
+    """Solve the columns `items`; return −1, or the first one whose system is not positive definite."""
     n_users, n_items, k = weights.shape[0], penalty.shape[0], neighbours.shape[1]
     common = np.zeros(n_items)  # G_ij of the current j
     touched = np.empty(n_items, dtype=np.int32)
@@ -173,7 +174,11 @@ def _co_occurrences(
     j: int, indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, roots: Any,
     of_owners: Any, common: Floats, touched: Ints,
 ) -> int:  # fmt: skip
-    """common[i] ← G_ij for all other items i that an owner of j owns; their number, and they first in `touched`."""
+    """Write G_ij to common[i] for all other items i that an owner of j owns.
+
+    Returns:
+        Their number; they stand first in `touched`.
+    """
     n = 0
     for p in range(owners_indptr[j], owners_indptr[j + 1]):
         u = owners[p]
@@ -192,7 +197,7 @@ def _co_occurrences(
 
 @njit(nogil=True, cache=True)
 def _most_telling(touched: Ints, common: Floats, squares: Floats, penalty: Floats, neighbours: Ints) -> int:
-    """The items of the largest G_ij²/(G_ii + Λ_i), as many as `neighbours` has room for; their number."""
+    """Write the items of the largest G_ij²/(G_ii + Λ_i) to `neighbours`, as many as fit; return their number."""
     k = neighbours.shape[0]
     if touched.shape[0] <= k:
         neighbours[: touched.shape[0]] = touched
@@ -222,7 +227,7 @@ def _gram_of(
     place: Ints,
     A: Floats,
 ) -> None:
-    """A ← G_SS, its lower triangle. `count` (U,) is 0 before and after, `place` (U,) scratch."""
+    """Write G_SS, its lower triangle, to A. `count` (U,) is 0 before and after, `place` (U,) scratch."""
     n, total = S.shape[0], 0
     for a in range(n):
         A[a, : a + 1] = 0
@@ -255,7 +260,11 @@ def _gram_of(
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _solve_in_place(A: Floats, y: Floats, n: int) -> bool:
-    """y[:n] ← A⁻¹y by Cholesky's factors, which replace the lower triangle; False when A is not positive definite."""
+    """Replace y[:n] by A⁻¹y, by Cholesky's factors, which replace the lower triangle of A.
+
+    Returns:
+        False when A is not positive definite.
+    """
     for a in range(n):
         for b in range(a):
             total = A[a, b]

@@ -1,4 +1,4 @@
-"""Mult-VAE: its settings, what is chosen from the data where they leave it open, and the fit."""
+"""Mult-VAE: its settings, the rules that choose the open ones from the data, and the fit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
 SAMPLED_BEYOND = 300_000
-"""Items from which the loss is taken on a sample of them unless the settings say otherwise."""
+"""Number of items from which the loss is taken on a sample unless the settings say otherwise."""
 
 LAYERS = "a list of whole numbers from 16384 to 1, each smaller than the one before, such as '600,200'"
 """What `MultVaeConfig.layers` is."""
 
 
 class VaeConfig(Settings):
-    """What the variational autoencoders have in common; None means: chosen from the data."""
+    """Settings that all variational autoencoders have; None: chosen from the data."""
 
     epochs: int | None = setting(None, "passes over the users", ge=1, le=100_000)
     batch_size: int | None = setting(None, "users of one step", ge=1, le=1_000_000)
@@ -71,7 +71,7 @@ class VaeConfig(Settings):
 
 
 class MultVaeConfig(VaeConfig):
-    """How Mult-VAE is trained (Liang et al., 2018, arXiv:1802.05814); None means: chosen by `resolve_multvae`."""
+    """Settings of Mult-VAE (Liang et al., 2018, arXiv:1802.05814); None: chosen by `resolve_multvae`."""
 
     layers: str = setting(
         "200",
@@ -84,7 +84,7 @@ class MultVaeConfig(VaeConfig):
     )
     anneal: float = setting(
         0.5,
-        "share of the training's steps over which that weight rises from 0, in a straight line",
+        "fraction of the training's steps over which that weight rises from 0, in a straight line",
         ge=0,
         le=1,
     )
@@ -94,7 +94,7 @@ class MultVaeConfig(VaeConfig):
         sizes = parse_layers(self.layers)
         if sizes is None or sizes[0] > 16_384:
             raise ConfigError(
-                f"layers is {LAYERS}, found {self.layers!r}: give sizes that narrow to the code"
+                f"layers is {LAYERS}, found {self.layers!r}: give sizes that get smaller towards the code"
             )
         return self
 
@@ -105,10 +105,10 @@ class MultVaeConfig(VaeConfig):
 
 
 def resolve_multvae(config: MultVaeConfig, matrix: sp.csr_matrix) -> MultVaeConfig:
-    """`config` with every None filled in from the shape of the data ((U, I) CSR pattern).
+    """Return `config` with every None filled in from the shape of the data ((U, I) CSR pattern).
 
-    The rules go through what did well on validation parts of two data sets, 3,500 users × 3,700 items and 30,000 ×
-    41,000: few users want more passes and less weight on the divergence.
+    The rules fit what was best on validation users of two data sets, 3,500 users × 3,700 items and 30,000 × 41,000:
+    with fewer users, more passes and less weight on the divergence.
     """
     users = max(matrix.shape[0], 1)
     epochs = max(5, round(12 * (30_000 / users) ** 0.2))
@@ -120,7 +120,7 @@ _Config = TypeVar("_Config", bound=VaeConfig)
 
 
 def filled_by_data(config: _Config, matrix: sp.csr_matrix) -> _Config:
-    """`config` with the size of a batch and of a sample filled in from the shape of the data ((U, I) CSR pattern)."""
+    """Return `config` with batch size and sample size filled in from the shape of the data ((U, I) CSR pattern)."""
     users = int((matrix.indptr[1:] > matrix.indptr[:-1]).sum())
     return config.filled(
         # some sixty steps an epoch or more: what small data lacks in steps, epochs alone would not bring
@@ -130,7 +130,7 @@ def filled_by_data(config: _Config, matrix: sp.csr_matrix) -> _Config:
 
 
 def fit_multvae(matrix: sp.csr_matrix, config: MultVaeConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
-    """Trains Mult-VAE on the rows of `matrix` ((U, I) CSR pattern); see `fit_minibatch`."""
+    """Train Mult-VAE on the rows of `matrix` ((U, I) CSR pattern); see `fit_minibatch`."""
     from recae.training.minibatch.trainer import fit_minibatch
     from recae.training.minibatch.variational import MultVaeNetwork
 

@@ -1,1 +1,1 @@
-"""Training by mini-batches through autograd: networks, losses, batches, optimisers."""
+"""Mini-batch training through autograd: networks, losses, output layers, optimiser, trainer."""

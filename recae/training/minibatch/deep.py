@@ -17,14 +17,14 @@ from recae.training.config import ResolvedConfig
 from recae.training.minibatch.networks import FirstLayer, Network, Phase, to_numpy
 
 GAIN = {"sigmoid": 4.0, "tanh": 1.0, "relu": 2.0, "selu": 1.0, "silu": 2.0}
-"""Variance of a layer's first weights times its inputs: what keeps the size of the signal (arXiv:1502.01852)."""
+"""Variance of a layer's first weights times its inputs, by which the signal keeps its size (arXiv:1502.01852)."""
 
 OTHERS = 0.1
 """Factor on a layer's first weights where it begins by passing on some of its inputs."""
 
 
 def activate(name: str, z: Tensor) -> Tensor:
-    """As `models.deep.ACTIVATIONS`."""
+    """Return the activation of z, as `models.deep.ACTIVATIONS`."""
     if name == "sigmoid":
         return torch.tanh(z / 2)
     if name == "tanh":
@@ -38,7 +38,7 @@ class DeepNetwork(Network):
 
     Layer-wise pre-training (Bengio et al., 2007; Vincent et al., 2010, "stacked denoising autoencoders"): for
     `pretrain_epochs` each, first the first layer with the output layer as a shallow autoencoder of the histories, then
-    each further layer with its mirror as one of the codes of the layer before, a share `dropout` of which is hidden.
+    each further layer with its mirror as one of the codes of the layer before, a fraction `dropout` of which is hidden.
     """
 
     def __init__(
@@ -56,7 +56,21 @@ class DeepNetwork(Network):
         scale: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`sizes` from the first layer to the code; `scale`: the deviation of the first layer's weights times √size."""
+        """Draw the first weights.
+
+        Args:
+            n_items: I.
+            sizes: of the layers, from the first one to the code.
+            generator: of the random numbers.
+            activation: of all hidden layers.
+            tied: whether decoder and output layer have the encoder's weights.
+            code_penalty: weight of the code's norm.
+            code_norm: "l1" or "l2".
+            pretrain_epochs: of each layer; 0: none.
+            dropout: in pre-training.
+            scale: standard deviation of the first layer's first weights, times √size.
+            dtype: of the parameters.
+        """
         super().__init__()
         self.size, self.generator = sizes[0], generator
         self.activation, self.tied = activation, tied
@@ -68,25 +82,25 @@ class DeepNetwork(Network):
         )
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         self.mirrors, self.mirror_biases = nn.ParameterList(), nn.ParameterList()
-        for wide, narrow in pairwise(sizes):
-            self.weights.append(_drawn(wide, narrow, activation, generator, dtype))
-            self.biases.append(nn.Parameter(torch.zeros(narrow, dtype=dtype)))
+        for n_in, n_out in pairwise(sizes):
+            self.weights.append(_drawn(n_in, n_out, activation, generator, dtype))
+            self.biases.append(nn.Parameter(torch.zeros(n_out, dtype=dtype)))
             if not tied:
-                self.mirrors.append(_drawn(narrow, wide, activation, generator, dtype))
-            self.mirror_biases.append(nn.Parameter(torch.zeros(wide, dtype=dtype)))
+                self.mirrors.append(_drawn(n_out, n_in, activation, generator, dtype))
+            self.mirror_biases.append(nn.Parameter(torch.zeros(n_in, dtype=dtype)))
 
     def stage(self, epoch: int) -> int:
-        """The layer that an epoch (from 1) pre-trains, from 0; their number when it trains everything."""
+        """Return the layer that an epoch (from 1) pre-trains, from 0; their number when it trains everything."""
         return self._stages if epoch > self.pretraining else (epoch - 1) // self._pretrain_epochs
 
     def phase(self, epoch: int) -> Phase:
-        """Beyond the first layer, pre-training is about codes, parts of which are hidden here."""
+        """Return what an epoch trains: beyond the first layer, pre-training is about codes, partly hidden here."""
         stage = self.stage(epoch)
         inner = 0 < stage < self._stages
         return Phase(output=not inner, dropout=not inner, loss=not inner)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The last hidden layer (B, D), and the penalty on the code, or the error of the layer being pre-trained."""
+        """Return the last hidden layer (B, D), and the penalty on the code or the error of the pre-trained layer."""
         stage = self.stage(batch.epoch)
         h = activate(self.activation, self.first(batch))
         if stage == 0:
@@ -101,11 +115,11 @@ class DeepNetwork(Network):
         return h, penalty
 
     def tied_weight(self) -> nn.Parameter:
-        """The first layer's."""
+        """Return the weight of the first layer."""
         return cast(nn.Parameter, self.first.rows.weight)
 
     def begin_at(self, encoder: NDArray[np.floating[Any]]) -> None:
-        """Begins with these weights (I, s₀) of the first layer, whose columns come in order of their importance.
+        """Begin with these weights (I, s₀) of the first layer, whose columns come in order of their importance.
 
         What lies behind it then begins by passing them on: each layer in gives the first of its inputs, as many as it
         has room for, and a little of the others; its mirror gives them back and fills up with mixtures of them.
@@ -123,7 +137,7 @@ class DeepNetwork(Network):
     def to_model(
         self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
     ) -> Model:
-        """The model; tied, its output and decoder are views of its encoder, whatever W is."""
+        """Return the model; tied, its output and decoder are views of its encoder, whatever W is."""
         first = to_numpy(self.first.rows.weight)
         pairs = list(zip(self.weights, self.biases, strict=True))
         encoder = [(first, to_numpy(self.first.bias)), *((to_numpy(w), to_numpy(b)) for w, b in pairs)]
@@ -151,13 +165,13 @@ class DeepNetwork(Network):
         return activate(self.activation, torch.addmm(self.mirror_biases[k], h, weight))
 
     def _layer_error(self, k: int, h: Tensor) -> Tensor:
-        """Σ ‖h' − h‖² of the reconstruction h' of layer k's inputs h from a part of them; layers before it stay."""
+        """Return Σ ‖h' − h‖² of layer k's inputs h, reconstructed from a part of them; layers before it stay."""
         with torch.no_grad():
             for before in range(k):
                 h = self._in(before, h)
         h = h.detach()
-        kept = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device) >= self._dropout
-        code = self._in(k, h * kept / (1 - self._dropout))
+        mask = torch.rand(h.shape, generator=self.generator, dtype=h.dtype, device=h.device) >= self._dropout
+        code = self._in(k, h * mask / (1 - self._dropout))
         return ((self._out(k, code) - h) ** 2).sum() + self._penalty(code)
 
     def _penalty(self, code: Tensor) -> Tensor:
@@ -177,6 +191,7 @@ class SigmoidNetwork(DeepNetwork):
     """One layer, 2σ(z) − 1, between a history and the output layer."""
 
     def __init__(self, n_items: int, config: ResolvedConfig, generator: torch.Generator) -> None:
+        """Draw the first weights of a single layer; arguments as for `DeepNetwork`."""
         super().__init__(
             n_items,
             [config.factors],
@@ -193,7 +208,7 @@ class SigmoidNetwork(DeepNetwork):
     def to_model(
         self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
     ) -> SigmoidAutoencoder:
-        """The model; tied, its decoder is its encoder, whatever W is."""
+        """Return the model; tied, its decoder is its encoder, whatever W is."""
         encoder = to_numpy(self.first.rows.weight)
         return SigmoidAutoencoder(
             encoder=encoder,

@@ -1,16 +1,15 @@
-"""Losses over the whole catalogue, with their gradients, that never hold more than one block of logits.
+"""Losses over the whole catalogue or a sample of it, with their gradients, one block of logits at a time.
 
-With codes H (B, D), weights W (I, D) and bias (I,) the outputs are O = HWᵀ + bias; x are the targets of a batch, w its
-weights, and "stored" its entries. Each loss is the sum over the batch's users. The gradients are computed together with
-the loss, in the precision of H and W, since the blocks of outputs are gone afterwards.
+With codes H (B, D), weights W (I, D) and bias (I,) the outputs are O = HWᵀ + bias; x are the targets of a batch, w
+its weights, and "stored" its entries. Each loss is the sum over the batch's users. The gradients are computed
+together with the loss, in the precision of H and W, since the blocks of outputs are gone afterwards.
 
-Losses over a sample of the catalogue, for catalogues of more than a few hundred thousand items.
-
-A step compares a batch's own items, all of them, with n others drawn from a distribution q over the catalogue. An item
-j that is drawn c_j times and is none of the batch's own stands for c_j/(n q_j) items, one on average: sums over
-the catalogue are unbiased (Bengio and Senécal, 2008). The logistic loss and its gradients are such sums; of the
-multinomial loss it is the partition function, so that the loss itself comes out too small by an amount that falls as
-1/n. Only the rows of the items in the sample are read, and only they have gradients.
+A sample is for catalogues of more than a hundred thousand items or so. A step compares a batch's own items, all of
+them, with n others drawn from a distribution q over the catalogue. An item j that is drawn c_j times and is none of
+the batch's own stands for c_j/(n q_j) items, one on average: sums over the catalogue are unbiased (Bengio and
+Senécal, 2008). The logistic loss and its gradients are such sums; of the multinomial loss it is the partition
+function, so that the loss itself comes out too small by an amount that falls as 1/n. Only the rows of the items in
+the sample are read, and only they have gradients.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ GATHERED = 2**22
 
 
 def squared_loss(H: Tensor, W: Tensor, bias: Tensor, batch: Batch, purchase_weight: float = 1.0) -> Tensor:
-    """Σ_b [Σ_j (o_bj − x_bj)² + Σ_{j stored} (α w_bj − 1)(o_bj − x_bj)²], 0-d, with α = purchase_weight.
+    """Return Σ_b [Σ_j (o_bj − x_bj)² + Σ_{j stored} (α w_bj − 1)(o_bj − x_bj)²], 0-d, with α = purchase_weight.
 
     No outputs are made but those of the stored entries: with G = WᵀW, Σ_j o_bj² = h_bᵀ G h_b (arXiv:1412.7091).
     H (B, D), W (I, D), bias (I,): of one dtype, on the batch's device.
@@ -47,7 +46,7 @@ def squared_loss(H: Tensor, W: Tensor, bias: Tensor, batch: Batch, purchase_weig
 def multinomial_loss(
     H: Tensor, W: Tensor, bias: Tensor, batch: Batch, *, block_bytes: int = BLOCK_BYTES
 ) -> Tensor:
-    """−Σ_b Σ_{j stored} x_bj w_bj log softmax(o_b)_j, 0-d (Liang et al., 2018, arXiv:1802.05814).
+    """Return −Σ_b Σ_{j stored} x_bj w_bj log softmax(o_b)_j, 0-d (Liang et al., 2018, arXiv:1802.05814).
 
     H (B, D), W (I, D), bias (I,): of one dtype, on the batch's device.
     """
@@ -65,7 +64,7 @@ def logistic_loss(
     column_weights: Tensor | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Tensor:
-    """Σ_b Σ_j v_bj [log(1 + e^o_bj) − x_bj o_bj], 0-d: the binary cross-entropy of σ(o).
+    """Return Σ_b Σ_j v_bj [log(1 + e^o_bj) − x_bj o_bj], 0-d: the binary cross-entropy of σ(o).
 
     v_bj = α w_bj with α = purchase_weight where something is stored; elsewhere column_weights[j] ((I,)), or 1.
     H (B, D), W (I, D), bias (I,): of one dtype, on the batch's device.
@@ -187,7 +186,7 @@ class _Gradients:
         ]
 
     def add(self, rows: slice, G: Tensor) -> None:
-        """Adds what the gradient G (rows, I) at the outputs of the users `rows` comes to."""
+        """Add the part of the gradient G (rows, I) at the outputs of the users `rows`."""
         H, W = self._inputs
         of_H, of_W, of_bias = self._of
         if of_H is not None:
@@ -202,7 +201,7 @@ class _Gradients:
 
 
 def _blocks(batch: Batch, H: Tensor, n_items: int, block_bytes: int) -> "list[tuple[slice, slice]]":
-    """Blocks of users whose logits take at most `block_bytes`, but at least one user each, and their entries."""
+    """Return blocks of users whose logits take at most `block_bytes`, but at least one user each, and their entries."""
     size = max(1, block_bytes // (n_items * H.element_size()))
     cuts = [*range(0, batch.users, size), batch.users]
     at = batch.offsets[torch.tensor(cuts, device=batch.offsets.device)].tolist()
@@ -210,7 +209,7 @@ def _blocks(batch: Batch, H: Tensor, n_items: int, block_bytes: int) -> "list[tu
 
 
 def stored_outputs(H: Tensor, W: Tensor, bias: Tensor, batch: Batch) -> Tensor:
-    """The outputs of the stored entries alone, (n,)."""
+    """Return the outputs of the stored entries alone, (n,)."""
     found = bias[batch.items]
     size = max(1, GATHERED // H.shape[1])
     for first in range(0, len(found), size):
@@ -220,14 +219,14 @@ def stored_outputs(H: Tensor, W: Tensor, bias: Tensor, batch: Batch) -> Tensor:
 
 
 def _times_rows(values: Tensor, batch: Batch, W: Tensor) -> Tensor:
-    """R W (B, D) of the matrix R (B, I) with `values` (n,) at the stored entries."""
+    """Return R W (B, D) of the matrix R (B, I) with `values` (n,) at the stored entries."""
     if _on_host(W):
         return torch.from_numpy(_csr(values, batch, len(W)) @ W.detach().numpy())
     return sums(values[:, None] * W[batch.items], batch.offsets)
 
 
 def _columns_times(values: Tensor, batch: Batch, H: Tensor, n_items: int) -> Tensor:
-    """RᵀH (I, D) of the matrix R (B, I) with `values` (n,) at the stored entries."""
+    """Return RᵀH (I, D) of the matrix R (B, I) with `values` (n,) at the stored entries."""
     if _on_host(H):
         return torch.from_numpy(_csr(values, batch, n_items).T @ H.detach().numpy())
     items, order = torch.sort(
@@ -254,9 +253,11 @@ POWER = 0.75
 class Sample:
     """The items that a step looks at: the batch's own and those drawn.
 
-    items    int64 (K,) distinct; their rows of W and their biases are what the losses take
-    stands   float (K,) how many items of the catalogue each stands for: 1 for the batch's own, c_j/(n q_j) for others
-    batch    the batch with places in `items` instead of items
+    Attributes:
+        items: int64 (K,) distinct; their rows of W and their biases are what the losses take.
+        stands: float (K,) how many items of the catalogue each stands for: 1 for the batch's own, c_j/(n q_j) for
+            others.
+        batch: the batch with places in `items` instead of items.
     """
 
     items: Tensor
@@ -268,10 +269,15 @@ class Sampler:
     """Draws items by their popularity."""
 
     def __init__(self, popularity: NDArray[Any], count: int, power: float = POWER) -> None:
-        """`popularity` (I,) counts the purchases of each item, of which 0 count as 1 so that any item can be drawn.
+        """Make the distribution q ∝ popularity^power.
 
-        `count` (n) items are drawn with replacement for each batch, with q ∝ popularity^power. Raises ConfigError
-        unless n is at least 1.
+        Args:
+            popularity: (I,) purchases of each item; 0 counts as 1, so that any item can be drawn.
+            count: n items drawn with replacement for each batch.
+            power: of the popularity.
+
+        Raises:
+            ConfigError: n is less than 1.
         """
         if count < 1:
             raise ConfigError(
@@ -284,7 +290,7 @@ class Sampler:
         self.count = count
 
     def draw(self, batch: Batch, rng: np.random.Generator) -> Sample:
-        """The items of a batch and `count` draws from `rng`; those of the draws that the batch has count as its own."""
+        """Return a sample: the items of a batch and `count` draws from `rng`; items of the batch count as its own."""
         device, dtype = batch.items.device, batch.inputs.dtype
         drawn = np.searchsorted(self._ends, rng.random(self.count), side="right")
         others, times = np.unique(drawn, return_counts=True)
@@ -300,7 +306,7 @@ class Sampler:
 def sampled_multinomial_loss(
     H: Tensor, W: Tensor, bias: Tensor, sample: Sample, *, block_bytes: int = BLOCK_BYTES
 ) -> Tensor:
-    """`multinomial_loss` with the partition function estimated from a sample, 0-d; too small in the mean.
+    """Return `multinomial_loss` with the partition function estimated from a sample, 0-d; too small in the mean.
 
     H (B, D); W (K, D) and bias (K,) of the items of the sample alone. The outputs of drawn items enter with the
     logarithm of what they stand for added (the correction of Jean et al., 2015, arXiv:1412.2007).
@@ -317,7 +323,7 @@ def sampled_logistic_loss(
     *,
     block_bytes: int = BLOCK_BYTES,
 ) -> Tensor:
-    """An unbiased estimate of `logistic_loss`, 0-d, and of its gradients.
+    """Return an unbiased estimate of `logistic_loss`, 0-d, and of its gradients.
 
     H (B, D); W (K, D) and bias (K,) of the items of the sample alone. What drawn items add counts as many times as the
     items they stand for.

@@ -1,4 +1,4 @@
-"""What the mini-batch trainer asks of a network: all between a batch of histories and the last hidden layer."""
+"""Base of the networks that are trained by mini-batches: from a batch to the last hidden layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,12 +16,13 @@ from recae.training.batches import Batch
 
 @dataclass(frozen=True)
 class Phase:
-    """What an epoch trains.
+    """The parts that an epoch trains.
 
-    network  whether the network's own parameters move
-    output   whether the output layer moves
-    dropout  whether a part of the inputs is hidden
-    loss     whether the loss of the reconstruction counts; without it the penalty alone is trained
+    Attributes:
+        network: whether the network's own parameters move.
+        output: whether the output layer moves.
+        dropout: whether a part of the inputs is hidden.
+        loss: whether the loss of the reconstruction counts; without it the penalty alone is trained.
     """
 
     network: bool = True
@@ -32,7 +33,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Context:
-    """How long a training is: `epochs` in all, of `steps` each, over `n_users` users with a purchase."""
+    """The length of a training: `epochs` in all, of `steps` each, over `n_users` users with a purchase."""
 
     epochs: int
     steps: int
@@ -42,13 +43,14 @@ class Context:
 class Network(nn.Module, ABC):
     """From a batch to the last hidden layer H (B, D); the output layer, W H + c, belongs to the trainer.
 
-    Parameters that require no gradient when the network has been made are never trained, but are kept in checkpoints as
-    all of its parameters and buffers are.
+    Parameters that require no gradient when the network has been made are never trained, but checkpoints hold
+    them like all of its parameters and buffers.
 
-    size           D
-    generator      what sampling draws from; the trainer sets it before each step, so that a resumed training draws the
-                   same numbers
-    pretraining    epochs that come before those of the configuration, and after which models are first judged
+    Attributes:
+        size: D.
+        generator: what sampling draws from; the trainer sets it before each step, so that a resumed training draws the
+            same numbers.
+        pretraining: epochs that come before those of the configuration, and after which models are first judged.
     """
 
     size: int
@@ -57,7 +59,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """H (B, D), and the penalty summed over the users of the batch, 0-d and weighted: 0 when there is none.
+        """Return H (B, D), and the penalty summed over the users of the batch, 0-d and weighted: 0 when there is none.
 
         `self.training` says whether to sample.
         """
@@ -66,17 +68,17 @@ class Network(nn.Module, ABC):
     def to_model(
         self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
     ) -> Model:
-        """The model with this network, copied, and the output layer W (I, D), bias (I,)."""
+        """Return the model with this network, copied, and the output layer W (I, D), bias (I,)."""
 
     def phase(self, epoch: int) -> Phase:
-        """What an epoch (from 1) trains; everything unless a network says otherwise."""
+        """Return what an epoch (from 1) trains; everything unless a network says otherwise."""
         return Phase()
 
     def begin_epoch(self, epoch: int, context: Context) -> None:
-        """Is called before the first step of an epoch (from 1), and not again when one is resumed in its middle."""
+        """Prepare for an epoch (from 1), before its first step; not called when one is resumed in its middle."""
 
     def tied_weight(self) -> nn.Parameter:
-        """The weight (I, D) that a tied output layer shares. Only networks that can be tied have one."""
+        """Return the weight (I, D) of a tied output layer. Only networks that can be tied have one."""
         raise TypeError(f"{type(self).__name__} has no weight to share with the output layer")
 
 
@@ -96,7 +98,7 @@ class FirstLayer(nn.Module):
         sparse: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Weights drawn from N(0, deviation²), E (n_items, size); bias (size,) of zeros."""
+        """Draw E (n_items, size) from N(0, deviation²); the bias (size,) is zero."""
         super().__init__()
         weight = torch.empty(n_items, size, dtype=dtype)
         weight.normal_(0, deviation, generator=generator)
@@ -104,11 +106,11 @@ class FirstLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(size, dtype=dtype))
 
     def forward(self, batch: Batch) -> Tensor:
-        """z (B, size)."""
+        """Return z (B, size)."""
         z: Tensor = self.rows(batch.items, batch.offsets[:-1], per_sample_weights=batch.inputs)
         return z + self.bias
 
 
 def to_numpy(tensor: Tensor, dtype: Any = np.float32) -> NDArray[Any]:
-    """A copy of a tensor in a NumPy type, C-contiguous."""
+    """Return a copy of a tensor in a NumPy type, C-contiguous."""
     return np.array(tensor.detach().cpu().numpy(), dtype=dtype, order="C")

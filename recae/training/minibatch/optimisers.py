@@ -1,4 +1,4 @@
-"""The optimiser of mini-batches: Adam, and row-wise AdaGrad for tables of which a step touches few rows."""
+"""Optimiser of mini-batches: Adam, and row-wise AdaGrad for tables with sparse gradients."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -30,8 +30,14 @@ class Optimiser:
         row_learning_rate: float,
         l2: float = 0.0,
     ) -> None:
-        """`parameters` by name; `tables` are those with sparse gradients. l2 is the weight decay a unit of learning
-        rate.
+        """Make the state of the optimiser.
+
+        Args:
+            parameters: by name.
+            tables: names of those with sparse gradients.
+            learning_rate: of Adam.
+            row_learning_rate: of AdaGrad.
+            l2: weight decay a unit of learning rate.
         """
         self._parameters = dict(parameters)
         self._rates = (learning_rate, row_learning_rate, l2)
@@ -51,7 +57,7 @@ class Optimiser:
                 }
 
     def step(self, rate: float) -> None:
-        """Moves the parameters that have a gradient, with the learning rates times `rate`; forgets the gradients."""
+        """Move the parameters that have a gradient, with the learning rates times `rate`; clear the gradients."""
         learning_rate, row_learning_rate, l2 = self._rates
         for name, norms in self._norms.items():
             self._move_rows(self._parameters[name], norms, row_learning_rate * rate, l2)
@@ -63,11 +69,11 @@ class Optimiser:
             p.grad = None
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What steps change besides the parameters, by name, not copied where it lies on the host."""
+        """Return what steps change besides the parameters, by name, not copied where it lies on the host."""
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors().items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Restore what `state` gave."""
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(np.array(state[name])))
 

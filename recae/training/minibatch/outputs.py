@@ -1,4 +1,4 @@
-"""The output layers that mini-batches are trained with, each with its loss: W H + c from the last hidden layer."""
+"""Output layers of mini-batch training, each with its loss: W H + c from the last hidden layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -29,54 +29,55 @@ class Output(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, H: Tensor, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
-        """The loss of the codes H (B, D) summed over the users, and a number with the same gradient; both 0-d."""
+        """Return the loss of codes H (B, D) summed over the users, and a number with the same gradient; both 0-d."""
 
     @abstractmethod
     def weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """W (I, D) and the constants c (I,), copied."""
+        """Return W (I, D) and the constants c (I,), copied."""
 
     def begin_step(self, batch: Batch, rng: np.random.Generator) -> None:
-        """Is called before a step's loss with what random numbers come from."""
+        """Prepare for a step's loss; `rng` is the source of its random numbers."""
 
     def take_drift(self) -> float:
-        """See `Trainer.take_drift`."""
+        """Return the drift as `Trainer.take_drift`."""
         return 0.0
 
     def more_state(self) -> dict[str, NDArray[Any]]:
-        """What steps change besides the parameters, by name."""
+        """Return what steps change besides the parameters, by name."""
         return {}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Takes back what `more_state` gave."""
+        """Restore what `more_state` gave."""
 
 
 class ExactOutput(Output):
     """Squared error by exact steps, one a user, of a layer that no optimiser touches: see `ExactHead`."""
 
     def __init__(self, head: ExactHead) -> None:
+        """Start with the factored layer `head`."""
         super().__init__()
         self._head = head
 
     def loss(self, H: Tensor, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
-        """Takes the steps, too."""
+        """Take the steps and return the loss as `Output.loss`."""
         value, gradient = self._head.step(H.detach(), batch, rate)
         return value, (H * gradient).sum()
 
     def weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """W (I, D) and c (I,)."""
+        """Return W (I, D) and c (I,)."""
         W, c = self._head.weights()
         return W.astype(np.float32), c.astype(np.float32)
 
     def take_drift(self) -> float:
-        """The largest drift of Q since this was last asked."""
+        """Return the largest drift of Q since this was last asked."""
         return self._head.take_drift()
 
     def more_state(self) -> dict[str, NDArray[Any]]:
-        """The factored layer."""
+        """Return the factored layer by name."""
         return self._head.state()
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Takes back what `more_state` gave."""
+        """Restore what `more_state` gave."""
         self._head.restore(dict(state))
 
 
@@ -94,7 +95,15 @@ class FullOutput(Output):
         W: nn.Parameter | None,
         tied: nn.Parameter | None,
     ) -> None:
-        """`loss` is "squared", "logistic" or "multinomial"; W (I, D) the layer's own weights, or None with `tied`."""
+        """Set up the layer.
+
+        Args:
+            loss: "squared", "logistic" or "multinomial".
+            purchase_weight: α.
+            n_items: I.
+            W: the layer's own weights (I, D), or None with `tied`.
+            tied: the first layer's weights (I, D) that are shared, or None.
+        """
         super().__init__()
         self._loss, self._purchase_weight = loss, purchase_weight
         self._tied = None if tied is None else [tied]  # in a list, so that it is not registered a second time
@@ -104,7 +113,7 @@ class FullOutput(Output):
         self.bias = nn.Parameter(torch.zeros(n_items, dtype=like.dtype, device=like.device))
 
     def loss(self, H: Tensor, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
-        """The loss, twice."""
+        """Return the loss, twice."""
         W, c = self._weight(), self.bias
         if self._loss == "multinomial":
             value = multinomial_loss(H, W, c, batch)
@@ -117,7 +126,7 @@ class FullOutput(Output):
         return value.detach(), value
 
     def weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """W (I, D) and c (I,)."""
+        """Return W (I, D) and c (I,)."""
         return to_numpy(self._weight()), to_numpy(self.bias)
 
     def _weight(self) -> nn.Parameter:
@@ -125,15 +134,17 @@ class FullOutput(Output):
 
 
 def _cheaper_with_outputs(users: int, W: Tensor) -> bool:
-    """Whether the outputs of a batch, which take 6 B I D operations, cost less than WᵀW, which takes 4 I D², and fit in
-    a block, with what their gradient needs.
+    """Return whether all outputs of a batch are cheaper to compute than WᵀW.
+
+    The outputs take 6 B I D operations, WᵀW takes 4 I D²; they must also fit in a block, with what their gradient
+    needs.
     """
     n_items, size = W.shape
     return 3 * users < 2 * size and 4 * users * n_items * W.element_size() <= BLOCK_BYTES
 
 
 def plain_squared_loss(H: Tensor, W: Tensor, bias: Tensor, batch: Batch, purchase_weight: float) -> Tensor:
-    """`squared_loss` by way of all outputs (B, I), and so for few users."""
+    """Return `squared_loss` by way of all outputs (B, I); cheaper for small batches."""
     outputs = torch.addmm(bias, H, W.T)
     o = outputs[batch.rows, batch.items]
     alpha = purchase_weight * batch.weights
@@ -146,7 +157,14 @@ class SampledOutput(Output):
     """A layer whose loss is taken on a sample of the catalogue; a step reads and moves the rows of the sample alone."""
 
     def __init__(self, loss: str, purchase_weight: float, W: Tensor, sampler: Sampler) -> None:
-        """`loss` is "logistic" or "multinomial"; W (I, D) are the first weights."""
+        """Set up the layer.
+
+        Args:
+            loss: "logistic" or "multinomial".
+            purchase_weight: α.
+            W: first weights (I, D).
+            sampler: of the items of a step.
+        """
         super().__init__()
         self._loss, self._purchase_weight, self._sampler = loss, purchase_weight, sampler
         self.rows = nn.Embedding.from_pretrained(W, freeze=False, sparse=True)
@@ -154,11 +172,11 @@ class SampledOutput(Output):
         self._sample: Sample | None = None
 
     def begin_step(self, batch: Batch, rng: np.random.Generator) -> None:
-        """Draws the sample."""
+        """Draw the sample."""
         self._sample = self._sampler.draw(batch, rng)
 
     def loss(self, H: Tensor, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
-        """The loss on the sample, twice."""
+        """Return the loss on the sample, twice."""
         sample = self._sample
         assert sample is not None  # noqa: S101 (begin_step comes first)
         W, c = self.rows(sample.items), self.constants(sample.items)[:, 0]
@@ -169,5 +187,5 @@ class SampledOutput(Output):
         return value.detach(), value
 
     def weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """W (I, D) and c (I,)."""
+        """Return W (I, D) and c (I,)."""
         return to_numpy(self.rows.weight), to_numpy(self.constants.weight[:, 0])

@@ -1,4 +1,4 @@
-"""Training by mini-batches: a network, an output layer with its loss, and an optimiser, for all such kinds of model."""
+"""Mini-batch trainer: a network, an output layer with its loss, and an optimiser."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Self
@@ -24,7 +24,7 @@ from recae.training.trainer import Trainer
 
 
 class MinibatchSettings(Settings):
-    """What a network is trained by in mini-batches, in the words of all kinds that are; nothing is left to choose."""
+    """Settings of mini-batch training, named as in the kinds that have them; all are given."""
 
     loss: Literal["squared", "logistic", "multinomial"] = setting("multinomial", "what is to be small")
     learning_rate: float = setting(1e-3, "step of Adam")
@@ -43,7 +43,7 @@ class MinibatchSettings(Settings):
         "items drawn for the loss of a step besides the batch's own; None or 0: all items. Not for the squared loss, "
         "whose steps read no others anyway, nor for tied weights",
     )
-    fold_every: int = setting(50_000, "users between two folds of the exact output layer")
+    fold_every: int = setting(50_000, "users after which the exact output layer is consolidated")
     decoder_scale: float = setting(0.01, "standard deviation of the output layer's first weights, times √D")
     dtype: Literal["float32", "float64"] = setting("float32", "float32 or float64")
 
@@ -54,7 +54,7 @@ class MinibatchSettings(Settings):
 
 
 MakeNetwork = Callable[[int, Any, torch.Generator], Network]
-"""From the number of items, the configuration and what first weights are drawn from to a network on the CPU."""
+"""Makes a network on the CPU from the number of items, the settings and the generator of its first weights."""
 
 LOOK_EVERY = 16
 """Steps between two looks at the loss on a GPU."""
@@ -72,11 +72,19 @@ class MinibatchTrainer(Trainer):
         settings: MinibatchSettings | None = None,
         weights: NDArray[np.float32] | None = None,
     ) -> None:
-        """`matrix` (U, I) CSR, purchases or values in [0, 1]; `config` with nothing left to choose; `weights` (nnz,)
-        what each entry weighs, in the order of the matrix, None: 1.
+        """Make network, output layer and optimiser.
 
-        Raises TrainingError when there is nothing to learn from, or when the parameters do not fit in the device's
-        memory, before they are allocated.
+        Args:
+            matrix: (U, I) CSR, purchases or values in [0, 1].
+            config: settings of the kind, resolved.
+            device: "cpu" or "cuda".
+            make_network: makes the network of these settings.
+            settings: what it is trained by.
+            weights: confidence in each entry, (nnz,) in the order of the matrix; None: 1.
+
+        Raises:
+            TrainingError: there is nothing to learn from, or the parameters do not fit in the device's memory; before
+                they are allocated.
         """
         super().__init__(matrix, config, config.batch_size)
         self.settings = settings or MinibatchSettings.of(config)
@@ -129,22 +137,22 @@ class MinibatchTrainer(Trainer):
         return int(self.config.epochs) + self.network.pretraining
 
     def model(self) -> Model:
-        """The model as trained so far."""
+        """Return the model as trained so far."""
         return self.network.to_model(*self.output.weights(), self.config.as_dict())
 
     def take_drift(self) -> float:
-        """That of the exact output layer."""
+        """Return the drift of the exact output layer."""
         return self.output.take_drift()
 
     def end_epoch(self) -> float:
-        """Begins the next epoch, of the network too; the mean loss a user, with penalties, of the one that ended."""
+        """Begin the next epoch; return the mean loss a user, with penalties, of the one that ended."""
         loss = super().end_epoch()
         if self.epoch <= self.epochs:
             self.network.begin_epoch(self.epoch, self._context)
         return loss
 
     def settings_to_lower(self) -> str:
-        """The learning rates that have a part in it."""
+        """Return the learning rates that have a part in it."""
         s = self.settings
         rates = [f"learning_rate ({s.learning_rate:g})"]
         if self._exact():
@@ -154,13 +162,13 @@ class MinibatchTrainer(Trainer):
         return " or ".join(rates)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters and buffers, the optimiser's state, and the factors of an exact output layer."""
+        """Return parameters and buffers, the optimiser's state, and the factors of an exact output layer."""
         state = {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors().items()}
         state |= {f"output.{name}": array for name, array in self.output.more_state().items()}
         return state | {f"optimiser.{name}": array for name, array in self._optimiser.state().items()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes back what `state` gave."""
+        """Restore what `state` gave."""
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
@@ -168,7 +176,7 @@ class MinibatchTrainer(Trainer):
         self._optimiser.restore({name: state[f"optimiser.{name}"] for name in self._optimiser.state()})
 
     def _draw(self) -> tuple[NDArray[np.int64], np.random.Generator]:
-        """The users of the next batch, and what its random numbers come from."""
+        """Return the users of the next batch, and the source of its random numbers."""
         return self._order[self.done : self.done + self._block], self._numbers()
 
     def _steps(self, users: NDArray[np.int64], drawn: np.random.Generator, rate: float) -> torch.Tensor:
@@ -241,12 +249,12 @@ class MinibatchTrainer(Trainer):
         }
 
     def _word(self, *words: int) -> int:
-        """A seed of the configuration's and these numbers, apart from those of the order and of dropout."""
+        """Return a seed of the configuration's and these numbers, apart from those of the order and of dropout."""
         seed = np.random.SeedSequence([self.config.seed, *words], spawn_key=(1,))
         return int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def _memory_needed(self, make_network: MakeNetwork) -> int:
-        """Bytes that training takes, about: parameters, gradients and Adam's two means, and what a batch holds."""
+        """Return the bytes that training takes, about: parameters, gradients, Adam's two means, and a batch."""
         s, (n_users, n_items) = self.settings, self.matrix.shape
         size = np.dtype(s.dtype).itemsize
         with torch.device("meta"):  # shapes without memory

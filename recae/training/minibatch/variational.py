@@ -1,4 +1,4 @@
-"""Networks of the variational autoencoders: Mult-VAE, and RecVAE with its composite prior and its turns."""
+"""Networks of the variational autoencoders: Mult-VAE, and RecVAE with its composite prior."""
 
 from __future__ import annotations
 
@@ -22,46 +22,67 @@ from recae.training.minibatch.networks import Context, FirstLayer, Network, Phas
 
 
 class VaeSettings(Protocol):
-    """What all networks here read of the settings of their kind."""
+    """Settings that all networks here read."""
 
     @property
-    def input_power(self) -> float: ...
+    def input_power(self) -> float:
+        """p: a history of m items enters as x/m^p."""
+
     @property
-    def encoder_scale(self) -> float: ...
+    def encoder_scale(self) -> float:
+        """Standard deviation of the first layer's first weights, times √n."""
+
     @property
-    def sampled(self) -> int | None: ...
+    def sampled(self) -> int | None:
+        """Number of sampled items of a step; 0: all items."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """Of the parameters."""
 
 
 class MultVaeSettings(VaeSettings, Protocol):
-    """What Mult-VAE's network reads of its settings."""
+    """Settings that Mult-VAE's network reads."""
 
     @property
-    def sizes(self) -> list[int]: ...
+    def sizes(self) -> list[int]:
+        """Of the layers, from the items to the code."""
+
     @property
-    def beta(self) -> float | None: ...
+    def beta(self) -> float | None:
+        """Largest weight of the divergence."""
 
 
 class RecVaeSettings(VaeSettings, Protocol):
-    """What RecVAE's network reads of its settings."""
+    """Settings that RecVAE's network reads."""
 
     @property
-    def factors(self) -> int: ...
+    def factors(self) -> int:
+        """Size of the code."""
+
     @property
-    def hidden(self) -> int: ...
+    def hidden(self) -> int:
+        """Size of the hidden layers."""
+
     @property
-    def hidden_layers(self) -> int: ...
+    def hidden_layers(self) -> int:
+        """Number of hidden layers."""
+
     @property
-    def gamma(self) -> float | None: ...
+    def gamma(self) -> float | None:
+        """Weight of the divergence a purchase."""
+
     @property
-    def encoder_epochs(self) -> int: ...
+    def encoder_epochs(self) -> int:
+        """Epochs of the encoder in a turn."""
+
     @property
-    def decoder_epochs(self) -> int: ...
+    def decoder_epochs(self) -> int:
+        """Epochs of the decoder in a turn."""
 
 
 def normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) ‖ N(0, 1)) summed over the code: (B, d), (B, d) → (B,).
+    """Return KL(N(mean, variance) ‖ N(0, 1)) summed over the code: (B, d), (B, d) → (B,).
 
     ½ Σ (mean² + variance − log variance − 1) (Kingma and Welling, 2013, arXiv:1312.6114, appendix B).
     """
@@ -69,13 +90,13 @@ def normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def sample(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    """mean + e^(½ log_variance) ε with ε ~ N(0, 1) from the generator: (B, d)."""
+    """Return mean + e^(½ log_variance) ε with ε ~ N(0, 1) from the generator: (B, d)."""
     noise = torch.empty_like(mean).normal_(generator=generator)
     return mean + noise * (0.5 * log_variance).exp()
 
 
 def dense_layers(sizes: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> nn.ModuleList:
-    """Linear layers from each size to the next; weights of variance 2 / (in + out) (Glorot and Bengio, 2010)."""
+    """Return linear layers from each size to the next; weights of variance 2 / (in + out) (Glorot and Bengio, 2010)."""
     layers = nn.ModuleList()
     for n_in, n_out in itertools.pairwise(sizes):
         layer = nn.utils.skip_init(nn.Linear, n_in, n_out, dtype=dtype)
@@ -87,7 +108,7 @@ def dense_layers(sizes: Sequence[int], dtype: torch.dtype, generator: torch.Gene
 
 
 def first_layer(n_items: int, size: int, config: VaeSettings, generator: torch.Generator) -> FirstLayer:
-    """The layer (n_items, size) that a history enters; where items are sampled, no step should touch them all here."""
+    """Return the layer (n_items, size) that a history enters; sparse where items are sampled."""
     deviation, dtype = config.encoder_scale / math.sqrt(size), getattr(torch, config.dtype)
     sparse = bool(config.sampled)
     return FirstLayer(n_items, size, generator, deviation=deviation, sparse=sparse, dtype=dtype)
@@ -99,7 +120,14 @@ class MultVaeNetwork(Network):
     def __init__(
         self, n_items: int, config: MultVaeSettings, generator: torch.Generator, annealing: float
     ) -> None:
-        """`annealing` is the number of steps over which β rises from 0 to its cap."""
+        """Draw the first weights.
+
+        Args:
+            n_items: I.
+            config: settings of the kind.
+            generator: of the random numbers.
+            annealing: number of steps over which β rises from 0 to its cap.
+        """
         sizes = config.sizes
         wide = [*sizes[:-1], 2 * sizes[-1]]  # mean and log-variance come out of one layer
         super().__init__()
@@ -111,18 +139,18 @@ class MultVaeNetwork(Network):
         self._cap, self._annealing = float(config.beta or 0), annealing
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the codes, (B, d) each."""
+        """Return mean and log-variance of the codes, (B, d) each."""
         z = self.first(batch)
         for layer in self.encoder:
             z = layer(torch.tanh(z))
         return z[:, : self._code], z[:, self._code :]
 
     def beta(self, step: int) -> float:
-        """Weight of the divergence at a step of the training, from 0."""
+        """Return the weight of the divergence at a step of the training, from 0."""
         return self._cap * (min(1.0, step / self._annealing) if self._annealing else 1.0)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Last hidden layer (B, D) and β Σ KL."""
+        """Return the last hidden layer (B, D) and β Σ KL."""
         mean, log_variance = self.posterior(batch)
         h = sample(mean, log_variance, self.generator) if self.training else mean
         for layer in self.decoder:
@@ -132,7 +160,7 @@ class MultVaeNetwork(Network):
     def to_model(
         self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
     ) -> MultVAE:
-        """The model: of the layer that gives mean and log-variance, the mean's half."""
+        """Return the model: of the layer that gives mean and log-variance, the mean's half."""
         layers = ((to_numpy(self.first.rows.weight), to_numpy(self.first.bias)), *layers_of(self.encoder))
         (weight, first_bias), *dense = *layers[:-1], first_columns(layers[-1], self._code)
         return MultVAE(
@@ -148,31 +176,32 @@ class MultVaeNetwork(Network):
 
 
 def layers_of(layers: Iterable[Any]) -> Layers:
-    """Weights (in, out) and bias (out,) of linear layers."""
+    """Return the weights (in, out) and bias (out,) of linear layers."""
     return tuple((to_numpy(layer.weight.T), to_numpy(layer.bias)) for layer in layers)
 
 
 def first_columns(layer: tuple[Any, Any], number: int) -> tuple[Any, Any]:
-    """A dense layer less its later outputs."""
+    """Return a dense layer less its later outputs."""
     return np.ascontiguousarray(layer[0][:, :number]), layer[1][:number].copy()
 
 
 MIXTURE = (3 / 20, 3 / 4, 1 / 10)
-"""Shares of RecVAE's prior: the standard normal, the posterior of the last encoder, the wide normal."""
+"""Weights of the parts of RecVAE's prior: the standard normal, the posterior of the last encoder, the wide normal."""
 
 WIDE = 10.0
 """Log-variance of the wide normal."""
 
 
 def log_normal(z: Tensor, mean: Tensor | float, log_variance: Tensor) -> Tensor:
-    """log N(z; mean, variance), element by element."""
+    """Return log N(z; mean, variance), element by element."""
     return -0.5 * (math.log(2 * math.pi) + log_variance + (z - mean) ** 2 / log_variance.exp())
 
 
 def log_composite(z: Tensor, old_mean: Tensor, old_log_variance: Tensor) -> Tensor:
-    """log density of RecVAE's prior, each dimension a mixture of its own: (B, d) three times → (B, d).
+    """Return the log density of RecVAE's prior, each dimension a mixture of its own: (B, d) three times → (B, d).
 
-    MIXTURE of N(0, 1), N(old_mean, old variance) and N(0, e^WIDE) (Shenbin et al., 2020, section 3.3, and their code).
+    MIXTURE of N(0, 1), N(old_mean, old variance) and N(0, e^WIDE) (Shenbin et al., 2020, section 3.3, and their
+    code).
     """
     zero = torch.zeros_like(z)
     parts = (
@@ -188,6 +217,7 @@ class RecEncoder(nn.Module):
     """RecVAE's encoder: h_k = norm_k(swish(z_k + h_1 + … + h_{k−1})), as `models.vae.RecVAE` has it."""
 
     def __init__(self, n_items: int, config: RecVaeSettings, generator: torch.Generator) -> None:
+        """Draw the first weights."""
         super().__init__()
         hidden = [config.hidden] * config.hidden_layers
         self.first = first_layer(n_items, config.hidden, config, generator)
@@ -196,7 +226,7 @@ class RecEncoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(size, eps=NORM_EPSILON, dtype=dtype) for size in hidden)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the codes, (B, d) each."""
+        """Return mean and log-variance of the codes, (B, d) each."""
         z = self.first(batch)
         before = torch.zeros_like(z)
         for layer, norm in zip(self.dense, self.norms, strict=True):
@@ -208,11 +238,13 @@ class RecEncoder(nn.Module):
 
 
 class RecVaeNetwork(Network):
-    """RecVAE: the divergence from a composite prior, weighted by γ times a user's purchases; encoder and decoder learn
-    in turn, and the prior takes the encoder over when its turn ends.
+    """RecVAE: the divergence from a composite prior, weighted by γ times a user's purchases.
+
+    Encoder and decoder learn in turn, and the prior takes the encoder over when its turn ends.
     """
 
     def __init__(self, n_items: int, config: RecVaeSettings, generator: torch.Generator) -> None:
+        """Draw the first weights; the prior's encoder begins as a copy of the encoder."""
         super().__init__()
         self.config, self.generator, self.size = config, generator, config.factors
         self.encoder = RecEncoder(n_items, config, generator)
@@ -220,19 +252,19 @@ class RecVaeNetwork(Network):
         self.old.first.rows.sparse = False  # no optimiser is to look after it
 
     def phase(self, epoch: int) -> Phase:
-        """Epochs of the encoder with dropout, then of the output without; of both, always, if the output has none."""
+        """Return what an epoch trains: the encoder with dropout, then the output without; both if it has no turn."""
         if self.config.decoder_epochs == 0:
             return Phase()
         encoder = self._place(epoch) < self.config.encoder_epochs
         return Phase(network=encoder, output=not encoder, dropout=encoder)
 
     def begin_epoch(self, epoch: int, context: Context) -> None:
-        """The prior takes over the encoder at the end of its turn, also when both learn together."""
+        """Let the prior take over the encoder at the end of its turn, also when both learn together."""
         if self._place(epoch) == self.config.encoder_epochs % self._cycle and epoch > 1:
             self.old.load_state_dict(self.encoder.state_dict())
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The code (B, d), and the penalty: 0 in the decoder's turn, which does not change what it depends on."""
+        """Return the code (B, d) and the penalty: 0 in the decoder's turn, whose parameters do not change it."""
         mean, log_variance = self.encoder(batch)
         z = sample(mean, log_variance, self.generator) if self.training else mean
         if not self.phase(batch.epoch).network:
@@ -240,7 +272,7 @@ class RecVaeNetwork(Network):
         return z, self.penalty(batch, z, mean, log_variance)
 
     def penalty(self, batch: Batch, z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """γ Σ_b ‖x_b‖₁ Σ (log q − log p) of the sampled codes z, x_b weighted as the purchases are.
+        """Return γ Σ_b ‖x_b‖₁ Σ (log q − log p) of the sampled codes z, x_b with confidence.
 
         The prior's encoder sees histories without dropout.
         """
@@ -255,7 +287,7 @@ class RecVaeNetwork(Network):
     def to_model(
         self, W: NDArray[np.float32], bias: NDArray[np.float32], settings: Mapping[str, Any]
     ) -> RecVAE:
-        """The model: of the encoder's last layer, the mean's half."""
+        """Return the model: of the encoder's last layer, the mean's half."""
         dense = layers_of(self.encoder.dense)
         norms = [norm for norm in self.encoder.norms if isinstance(norm, nn.LayerNorm)]
         return RecVAE(
