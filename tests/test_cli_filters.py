@@ -12,7 +12,7 @@ import pytest
 from commands import TINY, names, recae, refused
 
 import recae as package
-from recae.cli.inspect import with_few_ids
+from recae.cli.inspect import with_shortened_ids
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.ingest import read_with_report
@@ -297,6 +297,8 @@ def test_filters_from_python(shop: Path) -> None:
 
 
 def test_a_long_list_of_ids_is_shown_by_its_beginning() -> None:
-    assert with_few_ids({"exclude_items": list("abcdefg")}) == {"exclude_items": "a, b, c, d, e and 2 more"}
-    assert with_few_ids({"since": "2020-01-01"}) == {"since": "2020-01-01"}
-    assert with_few_ids("damaged") == "damaged"
+    assert with_shortened_ids({"exclude_items": list("abcdefg")}) == {
+        "exclude_items": "a, b, c, d, e and 2 more"
+    }
+    assert with_shortened_ids({"since": "2020-01-01"}) == {"since": "2020-01-01"}
+    assert with_shortened_ids("damaged") == "damaged"

@@ -1,4 +1,4 @@
-"""The command line: parse, check, call, print; one sentence and an exit code for whatever goes wrong."""
+"""The command line: commands, and what every error ends in: one sentence and an exit code."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def anomalies(
     compared with purchases of items that have about as many owners; its tail probability is the share of those
     that are at least as surprising. Users held out of the training are compared with one another.
 
-    An anomaly is what the model does not explain: an automated buyer, a reseller, several people on one
-    account, or a taste that few share. Users of fewer than 2 items cannot be judged; stderr counts them.
+    An anomaly is what the model does not explain: an automated buyer, a reseller, several users of one
+    account, or an unusual taste. Users of fewer than 2 items cannot be judged; stderr counts them.
 
     \b
     --json prints one object:
@@ -173,11 +173,11 @@ def _rounded(value: Any) -> Any:
 
 
 def _show(entries: list[dict[str, Any]], title: str) -> None:
-    """Print a table: numbers as short as people compare them on a terminal, with 6 digits in a pipe."""
-    for_people = is_terminal(sys.stdout)
+    """Print a table: numbers are rounded for comparison on a terminal, and have 6 digits in a pipe."""
+    on_terminal = is_terminal(sys.stdout)
 
     def text(name: str, value: Any) -> str:
-        if for_people and isinstance(value, float):
+        if on_terminal and isinstance(value, float):
             return f"{value:.1e}" if name == "tail_probability" else f"{value:.2f}"
         return "" if value is None else str(_rounded(value))
 

@@ -1,4 +1,4 @@
-"""`recae doctor`: what a careful analyst would check of a table of purchases, in plain words."""
+"""`recae doctor`: checks of a table of purchases before a model is trained on it."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
        "unused": ["price"], "rows": 51234, "dropped": {"quantity is zero or less": 560},
        "filters": {…}, "filtered": {…},       what was asked for, and purchases left out by reason; or empty
        "duplicate_share": 0.0,                of the rows
-       "repeat_share": 0.34,                  of the purchases kept: of an item that the user has already
+       "repeat_share": 0.34,                  of the purchases used: of an item that the user has already
        "first_time": 1672552814, "last_time": 1735685786,    seconds since 1970 UTC; or null, also
                                                              where they are misread
        "notes": [],                           on how values were understood

@@ -1,4 +1,4 @@
-"""`recae evaluate`: whether a model is worth it on some purchases, beside tuned baselines, with its uncertainty."""
+"""`recae evaluate`: models compared with tuned baselines on held-out purchases, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def protocol_options(function: _Function) -> _Function:
     function = click.option(
         "--repeats",
         is_flag=True,
-        help=f"With {' or '.join(taking('repeats'))}: people rebuy; owned items stay in the lists and count.",
+        help=f"With {' or '.join(taking('repeats'))}: repeat purchases; owned items stay in the lists and count.",
     )(function)
     for name, (metavar, text) in reversed(_OPTIONS.items()):
         function = click.option(_flag(name), name, metavar=metavar, help=text)(function)
@@ -80,10 +80,14 @@ def protocol_options(function: _Function) -> _Function:
 
 
 def read_protocol_options(protocol: str, texts: dict[str, Any]) -> ProtocolOptions:
-    """The options of a protocol; takes what `protocol_options` added out of `texts`.
+    """Return the options of a protocol; take what `protocol_options` added out of `texts`.
 
-    Raises ConfigError for a text that is no value, a value out of range, and an option that the protocol does not look
-    at.
+    Args:
+        protocol: name of the protocol.
+        texts: options of the command, changed in place.
+
+    Raises:
+        ConfigError: a text is no value, a value is out of range, or the protocol does not look at an option.
     """
     from recae.splits.tasks import ProtocolOptions
 
@@ -104,7 +108,7 @@ def read_protocol_options(protocol: str, texts: dict[str, Any]) -> ProtocolOptio
 
 
 def number(flag: str, text: str) -> int | float:
-    """A whole number or a decimal, as it is written; ConfigError for anything else."""
+    """Return the number in a text, whole or decimal; ConfigError for anything else."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -114,7 +118,7 @@ def number(flag: str, text: str) -> int | float:
 
 
 def seconds_of(text: str) -> int:
-    """An ISO date or time as seconds since 1970 UTC; ConfigError for anything else."""
+    """Return an ISO date or time as seconds since 1970 UTC; ConfigError for anything else."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -125,7 +129,7 @@ def seconds_of(text: str) -> int:
 
 
 def read_lengths(ctx: click.Context, parameter: click.Parameter, text: str) -> list[int]:
-    """The list lengths in "10,20,50", in their order; ConfigError for anything else."""
+    """Return the list lengths in "10,20,50", in their order; ConfigError for anything else."""
     try:
         found = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
@@ -240,9 +244,9 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     "--keep",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Where results of finished models are kept.  [default: recae/evaluate in the user's cache, for 30 days]",
+    help="Where results of finished models are stored.  [default: recae/evaluate in the user's cache, for 30 days]",
 )
-@click.option("--fresh", is_flag=True, help="Do everything anew, whatever is kept.")
+@click.option("--fresh", is_flag=True, help="Do everything anew, whatever is stored.")
 def evaluate(
     source: str,
     protocol: str,
@@ -291,7 +295,7 @@ def evaluate(
 
     With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
 
-    What is finished is kept: after Ctrl-C the same command goes on where it was. A model that fails has a line
+    Finished models are stored: after Ctrl-C the same command goes on where it was. A model that fails has a line
     with the reason, the others go on, and the exit code is 2.
 
     \b
@@ -343,7 +347,7 @@ def evaluate(
             seed=seed,
             columns=options,  # what is left: how to read the purchases
             filters=filters,
-            keep=_kept(keep, fresh),
+            keep=_result_cache(keep, fresh),
             threads=threads,
             budget=budget,
             command=shlex.join(["recae", "evaluate", *map(hide_password, ctx.meta[_GIVEN])]),
@@ -362,7 +366,7 @@ def evaluate(
 
 
 def _check_outputs(sources: list[str], paths: dict[str, Path | None], plots: Path | None) -> None:
-    """OutputError, before anything is read, for what cannot be written, and for two results in one file."""
+    """Raise OutputError, before anything is read, for what cannot be written and for two results in one file."""
     from recae.files import check_writable
     from recae.tables import check_output
 
@@ -379,23 +383,23 @@ def _check_outputs(sources: list[str], paths: dict[str, Path | None], plots: Pat
         check_writable(plots / CURVES if plots.exists() else plots)
 
 
-def _kept(folder: Path | None, fresh: bool) -> ResultCache | None:
-    """Where results are kept; a folder of the user's own that cannot be used is said, and none is then."""
+def _result_cache(folder: Path | None, fresh: bool) -> ResultCache | None:
+    """Return the cache of results, with a message where the user's own folder cannot be used; None then."""
     from recae.selection.cache import ResultCache, default_folder
 
     if folder is not None:
         return ResultCache(folder, fresh=fresh)
     try:
-        kept = ResultCache(default_folder(), fresh=fresh)
+        cache = ResultCache(default_folder(), fresh=fresh)
     except OutputError as error:
-        message(f"nothing is kept for another run: {error}")
+        message(f"nothing is stored for another run: {error}")
         return None
-    kept.forget_old()
-    return kept
+    cache.forget_old()
+    return cache
 
 
 def _write(evaluated: Evaluated, paths: dict[str, Path | None], plots: Path | None) -> None:
-    """Writes the files that were asked for."""
+    """Write the files that were asked for."""
     from recae.evaluation.report.csv import write_csv, write_users
 
     if path := paths["--csv"]:

@@ -41,7 +41,7 @@ def print_report(report: Report) -> None:
 
 
 def _columns(ranking: Ranking) -> list[str]:
-    """The two metrics shown: recall beside the one that the models are judged by, NDCG where that is recall itself."""
+    """Return the two metrics shown: recall and the metric of the comparison, or NDCG where that is recall itself."""
     k = ranking.metric.partition("@")[2]
     recall = f"recall@{k}"
     return [recall, ranking.metric if ranking.metric != recall else f"ndcg@{k}"]
@@ -56,13 +56,13 @@ def _role(ranking: Ranking, found: Ranked) -> str:
 
 
 def _lines(report: Report, ranking: Ranking) -> list[str]:
-    """What stands below the table: reasons, then the verdict."""
+    """Return the lines below the table: why models failed, then the verdict."""
     reasons = [found.model.verdict or "" for found in ranking.models if found.model.failed is not None]
     return [*reasons, report.verdict or ""]
 
 
 def _plain(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of the plain table."""
+    """Return the headers and rows of the plain table."""
 
     def number(value: float | None, form: str = ".4f") -> str:
         return "-" if value is None else f"{value:{form}}"
@@ -118,7 +118,7 @@ def _print_on_terminal(report: Report, ranking: Ranking) -> None:
 
 
 def _note(ranking: Ranking) -> str:
-    """What the numbers of the table are, as far as it has them."""
+    """Return the note that explains the numbers of the table, as far as it has them."""
     n = ranking.n_comparisons
     parts = []
     if any(found.model.estimate(ranking.metric).low is not None for found in ranking.measured):
@@ -131,7 +131,7 @@ def _note(ranking: Ranking) -> str:
 
 
 def _table(ranking: Ranking) -> Table:
-    """Two lines a model: figures, and their intervals below them."""
+    """Return two lines a model: figures, and their intervals below them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -187,9 +187,10 @@ _BETWEEN = 10.0  # seconds between two lines on a training that goes on
 
 
 class EvaluationDisplay:
-    """A bar of the jobs on a terminal; a line for each trial, and for each model that is done, anywhere."""
+    """Progress of an evaluation: a bar of the jobs on a terminal, and a line for each trial and each finished model."""
 
     def __init__(self) -> None:
+        """Start without a bar; the first job makes it."""
         self._bar: Any = None
         self._task: Any = None
         self._where: dict[str, str] = {}  # by model, since two may run at a time
@@ -198,14 +199,16 @@ class EvaluationDisplay:
         self._ended = 0
 
     def __enter__(self) -> EvaluationDisplay:
+        """Return the display itself."""
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
     def tell(self, told: Told) -> None:
-        """An event of `recae.selection.compare`."""
+        """Show an event of `recae.selection.compare`."""
         from recae.selection import compare, jobs, trial
 
         name, event = told.model, told.event
@@ -230,7 +233,7 @@ class EvaluationDisplay:
                 self._done(name, event)
 
     def say(self, text: str) -> None:
-        """A line for people, above the bar."""
+        """Print a message above the bar."""
         if self._bar is None:
             message(text)
         else:
@@ -262,7 +265,7 @@ class EvaluationDisplay:
             self._bar.start()
 
     def _end(self) -> None:
-        """A job has ended."""
+        """Count a job as ended."""
         self._ended += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._ended)
@@ -294,7 +297,7 @@ class EvaluationDisplay:
         self._show(text)
 
     def _show(self, text: str) -> None:
-        """What is going on right now, beside the bar; nothing without one."""
+        """Show the current step beside the bar; nothing without a bar."""
         if self._bar is not None:
             self._bar.update(self._task, description=clean(text).replace("[", r"\["))
 

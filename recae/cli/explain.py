@@ -117,8 +117,8 @@ def explain(
         ("score", item, name or "", stated),
     ]
     values = [value for *_, value in parts]
-    for_people = is_terminal(sys.stdout)
-    figures = aligned(values) if for_people else [str(shortest_float32(value)) for value in values]
+    on_terminal = is_terminal(sys.stdout)
+    figures = aligned(values) if on_terminal else [str(shortest_float32(value)) for value in values]
     whom = "a basket" if user is None else f"user {shown(user)}"
     having = (" that holds it" if user is None else ", who owns it") if is_owned else ""
     print_table(

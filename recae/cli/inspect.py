@@ -1,4 +1,4 @@
-"""`recae inspect`: what a model file says of itself."""
+"""`recae inspect`: the metadata of a model file."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def settings_toml(
     return to_toml(kind, values)
 
 
-def with_few_ids(filters: object) -> object:
-    """Return filters in which a long list of excluded items is its beginning and its length."""
+def with_shortened_ids(filters: object) -> object:
+    """Return filters in which a long list of excluded items is shortened to its beginning and its length."""
     if not isinstance(filters, Mapping) or not isinstance(filters.get("exclude_items"), list):
         return filters
     ids = filters["exclude_items"]
@@ -47,7 +47,7 @@ def with_few_ids(filters: object) -> object:
 
 
 def with_parts(config: object) -> object:
-    """Return a configuration in which each part of a blend is entries of its own: `sigmoid.factors`."""
+    """Return a configuration with the settings of a blend's parts as entries such as `sigmoid.factors`."""
     parts = config.get("parts") if isinstance(config, Mapping) else None
     if not isinstance(config, Mapping) or not isinstance(parts, list):
         return config
@@ -62,7 +62,7 @@ def with_parts(config: object) -> object:
 
 
 def print_auto(report: Mapping[str, Any]) -> None:
-    """Print what --kind auto tried, best first, what it passed over, and why it chose what it chose."""
+    """Print what --kind auto tried, best first, what it skipped, and why it chose what it chose."""
     tried = [row for row in report.get("tried") or [] if isinstance(row, Mapping)]
     skipped = [row for row in report.get("skipped") or [] if isinstance(row, Mapping)]
     tried.sort(key=lambda row: -value if isinstance(value := row.get("ndcg@20"), int | float) else 1)
@@ -225,7 +225,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         count("format_version"),
         ["file size", human_bytes(summary["bytes"])],
         *_entries("held_out", summary["held_out"]),
-        *_entries("filters", with_few_ids(summary["filters"])),
+        *_entries("filters", with_shortened_ids(summary["filters"])),
         *_entries("weights", summary.get("weights")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),

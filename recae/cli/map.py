@@ -56,7 +56,7 @@ def map_command(
     model_path: Path,
     as_json: bool,
 ) -> None:
-    """Draw a map of the products or customers: what is bought by the same people lies close together.
+    """Draw a map of the products or customers: what the same users buy lies close together.
 
     \b
       recae map --out map.html --categories purchases.csv

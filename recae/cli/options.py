@@ -29,7 +29,7 @@ DEFAULT_MODEL = "model.recae"
 
 
 class KindsCommand(click.Command):
-    """A command whose help speaks of the kinds of model, those of plugins too, as they are when it is asked for.
+    """A command whose help lists the kinds of model, those of plugins included.
 
     A name in braces in a help text, such as {baselines}, stands for the kinds that `kinds_in_words` gives. With an
     option --kind the help ends with a list of all.
@@ -51,7 +51,7 @@ class KindsCommand(click.Command):
 
 
 def kinds_in_words() -> dict[str, str]:
-    """Return what stands in help texts for groups of kinds, by name."""
+    """Return the texts that stand in help texts for groups of kinds, by name."""
     rows = kinds.known().values()
     refusing = [row for row in rows if row.no_confidence]
     return {
@@ -156,10 +156,14 @@ def weighting_options(function: _Function) -> _Function:
 
 
 def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> Weighting:
-    """What purchases weigh; takes what `weighting_options` added out of `options`. ConfigError for no days.
+    """Return the weighting that the options ask for; take what `weighting_options` added out of `options`.
 
     Args:
+        options: of the command, changed in place.
         base: what holds where an option is not given.
+
+    Raises:
+        ConfigError: the half-life is no number of days above 0.
     """
     from recae.confidence import Weighting
 
@@ -225,9 +229,10 @@ def filter_options(function: _Function) -> _Function:
 
 
 def read_filters(options: dict[str, Any], base: Filters | None = None) -> Filters:
-    """Return the filters that were asked for; takes what `filter_options` added out of `options`.
+    """Return the filters that were asked for; take what `filter_options` added out of `options`.
 
     Args:
+        options: of the command, changed in place.
         base: what holds where an option is not given.
 
     Raises:
@@ -381,7 +386,7 @@ def check_engine(engine: str, address: str | None, workers: int | None, cpus_per
 def scoring_cluster(
     engine: str, address: str | None, workers: int | None, cpus_per_worker: int | None
 ) -> Iterator[Cluster | None]:
-    """Connect to the cluster that the options name, and give its workers; None for --engine local.
+    """Connect to the cluster that the options name, and return its workers; None for --engine local.
 
     Raises:
         ConfigError: as `check_engine`.
@@ -406,10 +411,14 @@ def training_engine(
     workers: int | None,
     cpus_per_worker: int | None,
 ) -> Iterator[Engine | None]:
-    """Yield the other processes that train; None where this one trains by itself.
+    """Yield the processes that train together; None where this one trains by itself.
 
     Args:
-        place: number of this process and how many torchrun has started; None without it.
+        place: number of this process and of the processes that torchrun has started; None without it.
+        engine: "local" or "ray".
+        address: of the cluster's head node; None for the default.
+        workers: at most.
+        cpus_per_worker: processors of each worker.
 
     Raises:
         ClusterError: the cluster cannot be used.

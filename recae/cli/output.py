@@ -1,4 +1,4 @@
-"""What the commands print: results on stdout, progress and messages on stderr, for people or for pipes.
+"""Output of the commands: results on stdout, progress and messages on stderr, for a terminal or for a pipe.
 
 A terminal gets rich's tables and bars. A pipe or file gets plain lines of tab-separated text, whatever the
 width of any terminal, with control characters (tabs and line breaks too) escaped as in Python: exact values
@@ -27,17 +27,17 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def message(text: str) -> None:
-    """Print one line for people on stderr."""
+    """Print one line to stderr."""
     _write(f"{clean(text)}\n", sys.stderr)
 
 
 def print_text(text: str) -> None:
-    """Print one line for people on stdout, as part of a result."""
+    """Print one line of text to stdout, as part of a result."""
     _write(f"{clean(text)}\n", sys.stdout)
 
 
 def print_gap() -> None:
-    """Part two tables on stdout by an empty line; on a terminal they stand apart already."""
+    """Separate two tables on stdout by an empty line; on a terminal they stand apart already."""
     if not is_terminal(sys.stdout):
         _write("\n", sys.stdout)
 
@@ -157,7 +157,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a person reads the stream; a closed one is read by nobody."""
+    """Return whether the stream is a terminal; a closed one is none."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -165,7 +165,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def silence(*streams: TextIO | None) -> None:
-    """Send what is written to streams that have failed nowhere: Python flushes them once more at its exit."""
+    """Discard what is written to streams that have failed: Python flushes them once more at its exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         with suppress(AttributeError, OSError, ValueError):  # no descriptor: not a real stream
@@ -179,14 +179,14 @@ def clean(text: str) -> str:
 
 
 def shortest_float32(value: float) -> float:
-    """Return the number whose digits are the fewest that stand for the same float32."""
+    """Return the shortest decimal number that stands for the same float32."""
     import numpy as np
 
     return float(str(np.float32(value)))
 
 
 def aligned(values: Iterable[float], *, signed: bool = False) -> list[str]:
-    """Return numbers for one column that people read: the same decimals, four digits of the largest."""
+    """Return the numbers of a column as texts: the same decimals, four digits of the largest."""
     values = list(values)
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     decimals = min(max(3 - math.floor(math.log10(largest)), 0), 12) if largest > 0 else 0
@@ -195,7 +195,7 @@ def aligned(values: Iterable[float], *, signed: bool = False) -> list[str]:
 
 
 def human_bytes(size: int) -> str:
-    """Return a size for people, in units of 1,024: 831 B, 1.5 KiB, 40.0 MiB."""
+    """Return a size as text, in units of 1,024: 831 B, 1.5 KiB, 40.0 MiB."""
     value, unit = float(size), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":

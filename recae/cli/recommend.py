@@ -118,14 +118,14 @@ def recommend(
             }
         print_json({"user": user, "items": items, "unknown_items": unknown, "recommendations": answers})
         return
-    for_people = (
+    on_terminal = (
         is_terminal(sys.stdout) and not as_csv
     )  # who want to compare scores, not to compute with them
     if not found and not as_csv:
         message("nothing to recommend: every item of the model is in the history already")
     headers = ["rank", "item_id", "name", "score"]
-    if reasons is not None and for_people:
-        print_table(headers, _lines_for_people(found, reasons), right=("rank", "score"))
+    if reasons is not None and on_terminal:
+        print_table(headers, _lines_with_reasons(found, reasons), right=("rank", "score"))
         return
     rows: Iterable[Sequence[object]] = ((r.rank, r.item, r.name, shortest_float32(r.score)) for r in found)
     if reasons is not None:
@@ -133,7 +133,7 @@ def recommend(
         rows = _row_a_reason(found, reasons)
     if as_csv:
         print_csv(headers, rows)
-    elif for_people:
+    elif on_terminal:
         print_table(
             headers,
             ([str(r.rank), r.item, r.name or "", f"{r.score:#.4g}"] for r in found),
@@ -145,7 +145,7 @@ def recommend(
 
 @dataclass(frozen=True)
 class _Why:
-    """What a recommendation rests on: (item id, name, contribution) of the strongest reasons first."""
+    """The reasons of a recommendation: (item id, name, contribution), the strongest first."""
 
     because: list[tuple[str, str | None, float]]
     base: float
@@ -155,7 +155,7 @@ class _Why:
 def _reasons(
     recommender: Recommender, history: sp.csr_matrix, found: Sequence[Recommendation]
 ) -> Iterator[_Why]:
-    """Explain the recommendations, some at a time, so that few contributions are held at once."""
+    """Explain the recommendations, in blocks, so that the contributions of one block are held at a time."""
     from recae.insight.explain import explain
 
     rows = recommender.items.rows([r.item for r in found])
@@ -178,8 +178,8 @@ def _row_a_reason(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> I
             yield *first, None, None, None
 
 
-def _lines_for_people(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[str]]:
-    """Each recommendation with its strongest reasons below it, their contributions below its score."""
+def _lines_with_reasons(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[str]]:
+    """Return each recommendation with its strongest reasons below it, their contributions below its score."""
     scores = aligned(r.score for r in found)
     for r, score, why in zip(found, scores, reasons, strict=True):
         yield str(r.rank), r.item, r.name or "", score

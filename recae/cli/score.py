@@ -337,7 +337,7 @@ def _loaded(path: Path) -> tuple[Recommender, str]:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells one file under a name from the next; None without a file."""
+    """Return what identifies the file under a name, until it is replaced; None without a file."""
     if not path.is_file():
         return None
     state = path.stat()
@@ -398,8 +398,8 @@ def _report(rejected: pa.Table, unknown: list[str], path: Path | None) -> None:
         rejected = pa.concat_tables([rejected, named])
     for reason in pc.unique(rejected["reason"]).to_pylist():
         ids = rejected.filter(pc.equal(rejected["reason"], reason))["id"]
-        few = ", ".join(map(shown, ids[:_NAMED].to_pylist()))
-        message(f"{len(ids):,} left out ({reason}): {few}{', …' if len(ids) > _NAMED else ''}")
+        examples = ", ".join(map(shown, ids[:_NAMED].to_pylist()))
+        message(f"{len(ids):,} left out ({reason}): {examples}{', …' if len(ids) > _NAMED else ''}")
     if path is not None:
         write_table(path, REJECTS, rejected.to_batches())
 

@@ -1,4 +1,4 @@
-"""`recae serve`: a model as an HTTP API, with a page to look at it."""
+"""`recae serve`: a model as an HTTP API with a web page."""
 
 from __future__ import annotations
 
@@ -118,7 +118,11 @@ def serve(
 
 
 def _checked(token: str | None) -> str | None:
-    """Return the token. Raises ConfigError for one that no header can carry."""
+    """Return the token.
+
+    Raises:
+        ConfigError: for one that no header can carry.
+    """
     if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
         raise ConfigError(
             "the token must be printable ASCII without spaces, since a header carries it; make one with "

@@ -161,7 +161,7 @@ def _names(recommender: Recommender, rows: Iterable[int]) -> list[str | None]:
 
 
 def _entries(headers: Sequence[str], *columns: Any) -> list[dict[str, Any]]:
-    """Return an object an entry, ranked from 1, its float32 in the fewest digits that stand for them."""
+    """Return an object an entry, ranked from 1, its float32 as the shortest decimals."""
     import numpy as np
 
     def plain(value: Any) -> Any:
@@ -176,11 +176,11 @@ def _entries(headers: Sequence[str], *columns: Any) -> list[dict[str, Any]]:
 
 
 def _show(headers: Sequence[str], entries: list[dict[str, Any]], title: str) -> None:
-    """Print one list: floats rounded where a person compares them, exact in a pipe."""
-    for_people = is_terminal(sys.stdout)
+    """Print one list: floats are rounded on a terminal and exact in a pipe."""
+    on_terminal = is_terminal(sys.stdout)
 
     def text(name: str, value: Any) -> str:
-        if for_people and isinstance(value, float):
+        if on_terminal and isinstance(value, float):
             return f"{value:.4f}" if name == "similarity" else f"{value:.2f}"
         return "" if value is None else str(value)
 

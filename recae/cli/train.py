@@ -1,4 +1,4 @@
-"""`recae train`: from a table of purchases to a model file, with a table of how good it is."""
+"""`recae train`: a model file from a table of purchases, with a table of held-out metrics."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def read_settings(
     assignments: Sequence[str],
     options: dict[str, str | None],
 ) -> tuple[str, dict[str, Any]]:
-    """The kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
+    """Return the kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
     from recae.kinds import DEFAULT, SETTINGS, find
     from recae.settings import build_config, parse_settings, read_toml, toml_kind
 
@@ -107,9 +107,10 @@ def read_settings(
 
 
 class Display:
-    """How far the training is, on stderr: a bar on a terminal, else a line an epoch."""
+    """Progress of the training on stderr: a bar on a terminal, else a line an epoch."""
 
     def __init__(self) -> None:
+        """Start with no bar; the first training makes it."""
         self._bar: Any = None
         self._task: Any = None
         self._epochs, self._epoch, self._n_users = 0, 0, 0
@@ -119,9 +120,11 @@ class Display:
         self._shown = 0.0
 
     def __enter__(self) -> Display:
+        """Return the display itself."""
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Remove the bar."""
         self._close()
 
     def _close(self) -> None:
@@ -130,7 +133,7 @@ class Display:
             self._bar = None
 
     def start(self, epochs: int, n_users: int) -> None:
-        """A training begins, which may follow another: a blend has several."""
+        """Show that a training begins, which may follow another: a blend has several."""
         self._close()
         self._epochs, self._n_users, self._epoch, self._figures, self._first = epochs, n_users, 0, "", None
         self.say(f"training on {n_users:,} users, at most {epochs} epochs")
@@ -149,7 +152,7 @@ class Display:
             self._bar.start()
 
     def users(self, done: int) -> None:
-        """So many users of the epoch are done."""
+        """Show that so many users of the epoch are done."""
         done += self._epoch * self._n_users
         now = time.monotonic()
         if self._first is None:
@@ -161,7 +164,7 @@ class Display:
             self._bar.update(self._task, completed=done, description=text)
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
+        """Show the figures of an epoch that ended."""
         self._epoch = epoch.epoch
         recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
         self._figures = f": loss {epoch.loss:.2f}{recall}"
@@ -170,7 +173,7 @@ class Display:
             self.say(f"epoch {epoch.epoch}/{self._epochs}{self._figures}, {speed}{self._left()}")
 
     def _left(self) -> str:
-        """How long it will take at most, judged by this session; nothing after the last epoch or before the first."""
+        """Return the time left at most, by this session's speed; empty after the last epoch or before the first."""
         if self._first is None or self._epoch == self._epochs:
             return ""
         began, before = self._first
@@ -179,7 +182,7 @@ class Display:
         return f", at most {timedelta(seconds=round(seconds))} left"
 
     def say(self, text: str) -> None:
-        """A line for people, above the bar."""
+        """Print a message above the bar."""
         if self._bar is not None and self._epoch:
             self._close()  # training is over: what comes next are messages
         if self._bar is None:
@@ -189,10 +192,10 @@ class Display:
 
 
 class _Train(KindsCommand):
-    """A command of which one process speaks for all that torchrun started; the others say nothing from the start."""
+    """The command; of the processes that torchrun starts, only the first one prints anything."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's; what is wrong with the arguments is said once."""
+        """Parse the arguments as click does; an error is printed by one process only."""
         if (place := launched()) is not None and place[0] > 0:
             silence(sys.stdout, sys.stderr)
         return super().parse_args(ctx, args)
@@ -214,7 +217,7 @@ class _Train(KindsCommand):
 @weighting_options
 @settings_options
 @click.option(
-    "--repeats", is_flag=True, help="People rebuy: owned items stay recommendable and are measured, too."
+    "--repeats", is_flag=True, help="Repeat purchases: owned items stay recommendable and are measured, too."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
@@ -247,8 +250,10 @@ def train(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a model on PURCHASES, a table of them: CSV or JSON Lines (also .gz, .zst, .bz2), Parquet, a folder of
-    such files, a pattern, the standard input (-), or the URL of a database.
+    """Train a model on PURCHASES.
+
+    PURCHASES is a table: CSV or JSON Lines (also .gz, .zst, .bz2), Parquet, a folder of such files, a pattern, the
+    standard input (-), or the URL of a database.
 
     \b
       recae train purchases.csv
@@ -399,7 +404,7 @@ def _checkpoints(source: str, out: Path, given: str | None, every: int | None, r
 
 @contextmanager
 def _telling_how_to_go_on(checkpoints: Checkpoints | None) -> Iterator[None]:
-    """Note on what stops a training what it has left."""
+    """Add to the exception that stops a training a note on what it has left."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""`recae tune`: the settings of a kind of model that are best on validation users, as a file for `recae train`."""
+"""`recae tune`: a search for the settings that are best on validation users, as a file for `recae train`."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 
 
 class TuneDisplay:
-    """A line for each trial that ends; `metric` is what its value is of."""
+    """Progress of a search: a line for each trial that ends; `metric` is what its value is of."""
 
     def __init__(self, metric: str) -> None:
+        """Start without a bar; `metric` is the name of the trials' value."""
         self._metric = metric
         self._status: Any = None
         self._next, self._epochs = 1, 0
 
     def __enter__(self) -> TuneDisplay:
+        """Return the display itself."""
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Remove the bar."""
         self._close()
 
     def _close(self) -> None:
@@ -50,7 +53,7 @@ class TuneDisplay:
             self._status = None
 
     def start(self, epochs: int, n_users: int) -> None:
-        """A training of so many epochs begins."""
+        """Show that a training of so many epochs begins."""
         self._epochs = epochs
         if is_terminal(sys.stderr) and self._status is None:
             from rich.console import Console
@@ -59,18 +62,18 @@ class TuneDisplay:
             self._status.start()
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch ended."""
+        """Show that an epoch ended."""
         if self._status is not None:
             recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
             self._status.update(f"trial {self._next}, epoch {epoch.epoch}/{self._epochs}{recall}")
 
     def trial(self, ended: TunedTrial, best: TunedTrial | None, trials: int) -> None:
-        """A trial ended; `best` is the best so far."""
+        """Print a line on a trial that ended; `best` is the best so far."""
         self._next = ended.number + 1
         self.say(trial_line(ended, best, trials, self._metric))
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a message."""
         if self._status is None:
             message(text)
         else:
@@ -78,7 +81,7 @@ class TuneDisplay:
 
 
 def trial_line(ended: TunedTrial, best: TunedTrial | None, trials: int, metric: str) -> str:
-    """Such as "trial 3/30: ndcg@20 0.2288 in 1.0 s, best 0.2418 of trial 2; factors 306, dropout 0.557"."""
+    """Return "trial 3/30: ndcg@20 0.2288 in 1.0 s, best 0.2418 of trial 2; factors 306, dropout 0.557"."""
     so_far = "" if best is None else f", best {best.value:.4f} of trial {best.number}"
     if ended.value is None:
         what = "failed"
@@ -122,7 +125,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @filter_options
 @reading_options
 @weighting_options
-@click.option("--repeats", is_flag=True, help="People rebuy: as for `recae train`.")
+@click.option("--repeats", is_flag=True, help="Repeat purchases: as for `recae train`.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--out", metavar="PATH", callback=_path, help="Where to write the TOML; stdout gets a table then."
@@ -131,7 +134,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     "--study",
     metavar="PATH",
     callback=_path,
-    help="Where trials are kept as they end.  [default: <out>.study, else tune.<kind>.study; removed at the end]",
+    help="Where trials are stored as they end.  [default: <out>.study, else tune.<kind>.study; removed at the end]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the trials of the study.")
 @click.option(
@@ -260,7 +263,7 @@ def _write(tuned: Tuned, out: Path | None, plot: Path | None) -> None:
 
 
 def _print_settings(tuned: Tuned) -> None:
-    """The settings that were searched, of the defaults and of the best trial."""
+    """Print the settings that were searched, of the defaults and of the best trial."""
     first, best = tuned.trials[0], tuned.best
     rows = [[tuned.metric, *("-" if t.value is None else f"{t.value:.4f}" for t in (first, best))]]
     rows += [
