@@ -1,4 +1,4 @@
-"""Recommendations for many requests at once: histories scored and ranked together, and the lists as JSON."""
+"""Recommendations for many requests: histories scored and ranked together, lists written as JSON."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
                 threads=1,
             )
             for at, row, value in zip(members, items, values, strict=True):
-                size = int(np.count_nonzero(row >= 0))  # -1 pads a list for which too few items are left
+                size = int(np.count_nonzero(row >= 0))  # -1 pads a list where items run out
                 answers[places[at]] = RankedList(
                     requests[places[at]],
                     histories[at].items,

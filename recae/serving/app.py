@@ -1,4 +1,4 @@
-"""The HTTP API as an application: its routes, its page and its documentation behind what guards them."""
+"""The ASGI application: routes, page and documentation behind the guard."""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ class Batcher:
     """
 
     def __init__(self, metrics: Metrics, *, waiting: int, threads: int) -> None:
+        """Make an empty queue; `start` begins its thread."""
         self._metrics, self._bound, self._threads = metrics, waiting, threads
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0  # changed on the event loop only
@@ -145,7 +146,7 @@ class Batcher:
         return [[next(left) for _ in job.requests] for job in group]
 
     def _alone(self, job: _Job) -> list[Result] | Exception:
-        """Answer one job, so that what is wrong with it stays its own."""
+        """Answer one job alone, so that its failure does not affect others."""
         try:
             return self._answers([job])[0]
         except Exception as error:
@@ -163,7 +164,7 @@ class Batcher:
 
 
 class LookupPool:
-    """A bounded queue for what is asked now and then and takes longer: searches, neighbours, explanations.
+    """A bounded queue for rare and slow requests: searches, neighbours, explanations.
 
     Args:
         metrics: told of refusals.
@@ -171,6 +172,7 @@ class LookupPool:
     """
 
     def __init__(self, metrics: Metrics, threads: int = 2) -> None:
+        """Make the pool of threads."""
         self._limiter = anyio.CapacityLimiter(threads)
         self._refused = metrics.refused.labels("other")
         self._waiting = 0

@@ -1,4 +1,4 @@
-"""What stands before every route: the token, security headers, counting and timing; and the limits of a body."""
+"""Guard of every route: token, security headers, counting and timing; and the limits of a body."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ class Guard:
     Args:
         app: what is guarded.
         metrics: told of each answer.
-        token: without it every path but the open ones is refused; None asks for none.
+        token: required for every path but the open ones; None: no token is required.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
+        """Wrap an application."""
         self._app, self._metrics = app, metrics
         self._token = None if token is None else token.encode()
 

@@ -1,4 +1,4 @@
-"""Answers about items, users and the model that are no recommendations; each from one `ServedModel`."""
+"""Lookups of items, users and the model itself; each from one `ServedModel`."""
 
 from __future__ import annotations
 

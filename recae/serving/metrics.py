@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus: one registry for each application, so that tests do not share it."""
+"""Prometheus metrics of the server: one registry for each application, so that tests do not share it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Metrics:
-    """The counters, by what they count; labels are bounded, never what a client sent."""
+    """The counters; labels come from fixed sets, never from what a client sent."""
 
     def __init__(self) -> None:
+        """Make the counters in a registry of their own."""
         self.registry = CollectorRegistry()
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.requests = Counter(

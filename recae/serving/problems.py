@@ -50,6 +50,7 @@ class Problem(Exception):  # noqa: N818  # the word of RFC 9457
         unknown: str | None = None,
         errors: list[FieldError] | None = None,
     ) -> None:
+        """Describe an error."""
         super().__init__(detail)
         self.kind, self.status, self.headers = kind, status, dict(headers or {})
         self.details = ProblemDetails(

@@ -1,4 +1,4 @@
-"""The routes of the HTTP API: each reads its request, asks what answers it, and returns a model of `schemas`."""
+"""Routes of the HTTP API: each reads its request, has it answered, and returns a model of `schemas`."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from recae.serving.served import ModelReloader, ServedModel
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How an application serves.
+    """Settings of an application.
 
     Attributes:
-        token: what requests must show; None where none is wanted.
+        token: required of requests; None: none is required.
         max_body: bytes of a body.
         body_seconds: for a body to arrive.
         queue: histories that may wait to be scored.
@@ -60,7 +60,7 @@ class ServeSettings:
 
 @dataclass(frozen=True)
 class Services:
-    """What the routes of one application work with."""
+    """Services that the routes of one application use."""
 
     models: ModelReloader
     batcher: Batcher

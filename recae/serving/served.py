@@ -1,4 +1,4 @@
-"""A loaded model with all that requests are answered from, and the watch that reloads it when its file changes."""
+"""A loaded model with its lookups, and the watch that reloads it when its file changes."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class ItemSearch:
     def __init__(
         self, items: IdMap, names: pa.LargeStringArray | None, owners: NDArray[np.int64] | None
     ) -> None:
+        """Prepare the texts to search."""
         everything = np.arange(len(items))
         self._order = everything if owners is None else np.argsort(-owners, kind="stable")
         texts = items.ids(self._order)
@@ -90,6 +91,7 @@ class UserSearch:
     """
 
     def __init__(self, users: IdMap) -> None:
+        """Prepare the ids to search."""
         ids = users.ids(np.arange(len(users)))
         table = pa.table({"length": pc.utf8_length(ids), "id": ids})
         order = pc.sort_indices(table, sort_keys=[("length", "ascending"), ("id", "ascending")])
@@ -123,6 +125,7 @@ class ItemMap:
     """
 
     def __init__(self, recommender: Recommender, owners: NDArray[np.int64] | None, version: str) -> None:
+        """Note what to lay out; nothing is computed yet."""
         self._recommender, self._owners, self._version = recommender, owners, version
         self._lock = threading.Lock()
         self._job: Future[bytes] | None = None
@@ -308,7 +311,7 @@ def _warm_up(recommender: Recommender) -> None:
 
 
 class _Signature(NamedTuple):
-    """What changes when a file is replaced or written to."""
+    """Identity and times of a file, which change when it is replaced or written to."""
 
     size: int
     mtime_ns: int
@@ -328,6 +331,7 @@ class ModelReloader:
     """
 
     def __init__(self, path: Path, metrics: Metrics, seconds: float = 1.0) -> None:
+        """Load the model; `start` begins the watch."""
         self._path, self._metrics, self._seconds = path, metrics, seconds
         # taken before the file is read: what changes it while it is read is then found by the first check
         self._handled = self._seen = self._signature()

@@ -83,7 +83,7 @@ def serve(
     Args:
         path: the model file.
         listener: from `bind`; closed at the end.
-        token: what requests must show; None asks for none.
+        token: required of requests; None: none is required.
         threads: of BLAS, in this process.
         queue: histories that may wait to be scored.
         max_body: bytes of a request's body.
