@@ -226,7 +226,7 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-_LEAST = np.finfo(np.float32).tiny  # a weight that decay has worn down is still a purchase
+_LEAST = np.finfo(np.float32).tiny  # a purchase counts however small decay has made its value
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,7 +392,7 @@ class Events:
         return digest.hexdigest()
 
     def weights(self, decay: float = 1.0) -> sp.csr_matrix:
-        """How often, and how lately, each user bought each item.
+        """Return how often, and how lately, each user bought each item.
 
             weight(u, i) = Σ over the baskets b of u that hold i of decay^(n_u − 1 − b),   n_u baskets, b from 0
 
@@ -422,13 +422,13 @@ class Events:
         return weights
 
     def last_baskets(self) -> sp.csr_matrix:
-        """What the last basket of each user with two baskets or more holds: float32 ones, (n_users, n_items)."""
+        """Return what the last basket of each user with two baskets or more holds: float32 ones, (n_users, n_items)."""
         taken = self._in_last_basket()
         ones = np.ones(int(taken.sum()), dtype=np.float32)
         return sp.csr_matrix((ones, (self.user[taken], self.item[taken])), shape=(self.n_users, self.n_items))
 
     def before_last(self) -> Events:
-        """The purchases without the last basket of each user who has two or more; nothing of it is left."""
+        """Return the purchases without the last basket of each user who has two or more."""
         taken = ~self._in_last_basket()
         time = None if self.time is None else self.time[taken]
         quantity = None if self.quantity is None else self.quantity[taken]
@@ -436,14 +436,14 @@ class Events:
         return Events(user, item, basket, time, self.n_users, self.n_items, quantity)
 
     def where(self, taken: NDArray[np.bool_]) -> Events:
-        """The purchases marked in ``taken`` (n_events,), the baskets left numbered anew; users and items stay."""
+        """Return the purchases marked in ``taken`` (n_events,), with baskets numbered anew; users and items stay."""
         time = None if self.time is None else self.time[taken]
         quantity = None if self.quantity is None else self.quantity[taken]
         user, item, basket = self.user[taken], self.item[taken], self.basket[taken]
         return Events.of(user, item, basket, self.n_users, self.n_items, time, quantity)
 
     def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Events:
-        """The purchases of some users of some items, both numbered anew in their old order, and so are baskets left.
+        """Return the purchases of some users of some items, with users, items and baskets numbered anew in their order.
 
         Args:
             users: row numbers, rising, shape (n,); as `Interactions.subset` takes them.
@@ -458,7 +458,7 @@ class Events:
         return Events.of(user[taken], item[taken], self.basket[taken], len(users), len(items), time, quantity)
 
     def _in_last_basket(self) -> NDArray[np.bool_]:
-        """Which purchases are of the last basket of a user with two or more, (n_events,)."""
+        """Return which purchases are of the last basket of a user with two or more, (n_events,)."""
         baskets = self.baskets[self.user]
         last: NDArray[np.bool_] = (baskets >= 2) & (self.basket == baskets - 1)
         return last

@@ -1,4 +1,4 @@
-"""Ranking metrics of each user, from a list of ranked items and the items held out; nothing else.
+"""Ranking metrics of each user, from a list of ranked items and the held-out items.
 
 Notation: u a user, L_u the first k entries of u's list, L_u(i) the one in place i, T_u the set of items held out for u,
 n_u = |T_u|. Every function returns one float64 a user, NaN for a user of whom nothing is held out (n_u = 0): such a
@@ -22,7 +22,7 @@ _PLACES_PER_BLOCK = 2**16
 
 
 def recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """Recall@k = |L_u ∩ T_u| / n_u: the share of what was held out that the first k places hold.
+    """Return recall@k = |L_u ∩ T_u| / n_u: the fraction of the held-out items in the first k places.
 
     The denominator is the number held out, also where it exceeds k; a perfect list then stays below 1.
 
@@ -42,7 +42,7 @@ def recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDAr
 
 
 def capped_recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """Capped recall@k = |L_u ∩ T_u| / min(k, n_u): as recall, but a perfect list always reaches 1.
+    """Return capped recall@k = |L_u ∩ T_u| / min(k, n_u): as recall, but a perfect list always reaches 1.
 
     The denominator is the smaller of k and the number held out (the Recall@R of Liang et al. 2018,
     *Variational autoencoders for collaborative filtering*). Arguments and errors as for `recall`.
@@ -51,7 +51,7 @@ def capped_recall(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) 
 
 
 def precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """Precision@k = |L_u ∩ T_u| / k.
+    """Return precision@k = |L_u ∩ T_u| / k.
 
     The denominator is k, also where the list is padded or fewer than k are held out. Arguments and errors
     as for `recall`.
@@ -60,7 +60,7 @@ def precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> N
 
 
 def hit_rate(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """Hit rate@k = 1 if L_u ∩ T_u is not empty, else 0; its mean over users is the share of users served.
+    """Return hit rate@k = 1 if L_u ∩ T_u is not empty, else 0; its mean over users is the fraction of users with a hit.
 
     Arguments and errors as for `recall`.
     """
@@ -68,7 +68,7 @@ def hit_rate(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> ND
 
 
 def ndcg(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """NDCG@k with binary relevance = DCG_u / IDCG_u (Järvelin & Kekäläinen 2002).
+    """Return NDCG@k with binary relevance = DCG_u / IDCG_u (Järvelin & Kekäläinen 2002).
 
         DCG_u  = Σ_{i=1..k}           [L_u(i) ∈ T_u] / log2(i + 1)
         IDCG_u = Σ_{i=1..min(k, n_u)} 1 / log2(i + 1)
@@ -80,7 +80,7 @@ def ndcg(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArra
 
 
 def average_precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """AP@k = Σ_{i=1..k} [L_u(i) ∈ T_u] · (hits in the places 1..i) / i / min(k, n_u); its mean over users is MAP@k.
+    """Return AP@k = Σ_{i=1..k} [L_u(i) ∈ T_u] · (hits in places 1..i) / i / min(k, n_u); the mean over users is MAP@k.
 
     The denominator is the smaller of k and the number held out, so a perfect list reaches 1. TREC's `map_cut_k`
     (Buckley & Voorhees 2005, *Retrieval system evaluation*) divides by n_u and is smaller where n_u exceeds k.
@@ -90,7 +90,7 @@ def average_precision(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: i
 
 
 def reciprocal_rank(ranked: NDArray[np.integer], held_out: sp.csr_matrix, k: int) -> NDArray[np.float64]:
-    """RR@k = 1 / (the place of the first hit), 0 without a hit in the first k places; its mean over users is MRR@k.
+    """Return RR@k = 1 / (place of the first hit), 0 without a hit in the first k places; the mean over users is MRR@k.
 
     From Voorhees 1999, *The TREC-8 question answering track report*, there with k = 5. Arguments and errors as for
     `recall`.
@@ -222,7 +222,7 @@ METRICS: Final[dict[str, Metric]] = {
 def compute(
     ranked: NDArray[np.integer], held_out: sp.csr_matrix, metrics: Sequence[str], ks: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:
-    """Several metrics at several k; what hits is found once for all of them.
+    """Return several metrics at several k; the hits are found once for all of them.
 
     Args:
         ranked: item numbers (B, n), as for `recall`.
@@ -298,7 +298,7 @@ def check_lists(ranked: NDArray[np.integer], n_items: int) -> None:
 
 
 def _find_hits(ranked: NDArray[np.integer], held_out: sp.csr_matrix, start: int) -> Hits:
-    """The hits of the lists (b, n) of the users start .. start + b - 1."""
+    """Return the hits of the lists (b, n) of the users start .. start + b - 1."""
     n_users, n_items = ranked.shape[0], held_out.shape[1]
     check_lists(ranked, n_items)
     # a (user, item) pair as one number: membership of all lists at once is one search in sorted numbers
@@ -314,5 +314,5 @@ def _find_hits(ranked: NDArray[np.integer], held_out: sp.csr_matrix, start: int)
 
 
 def _discounts(n: int) -> NDArray[np.float64]:
-    """What a hit in each of the places 1..n is worth, (n,)."""
+    """Return what a hit in each of the places 1..n is worth, (n,)."""
     return 1 / np.log2(np.arange(2, n + 2))

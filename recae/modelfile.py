@@ -1,7 +1,7 @@
-"""The ``.recae`` model file: one self-contained safetensors file, written whole, read with suspicion.
+"""The ``.recae`` model file: one self-contained safetensors file, written whole and validated when read.
 
-Format, version 2
------------------
+**Format, version 2.**
+
 The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
 
 =============  ==========================================================================================

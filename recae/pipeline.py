@@ -1,4 +1,4 @@
-"""From purchases to a model: hold users out, fit, compare with baselines, put everything together."""
+"""Training: from purchases to a recommender, with held-out metrics of the model and of baselines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KS = (10, 20, 50)
 
 
 def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
-    """The table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values."""
+    """Return the table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values."""
     if held_out.test is None or held_out.validation is None:
         raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
     rows, n_users = [], 0
@@ -60,18 +60,21 @@ def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
 
 
 METADATA = {"repeats": True}
-"""What marks a recommender as one whose owned items stay recommendable; see `Recommender.repeats`."""
+"""Metadata of a recommender whose owned items stay recommendable; see `Recommender.repeats`."""
 
 FIGURES = (*(f"recall@{k}" for k in KS), "ndcg@20", "recall_repeat@20", "recall_new@20")
 """Columns of the table, beside the model's name."""
 
 
 def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
-    """The table of `FIGURES` on the last baskets of the held-out test users, owned items in the lists; JSON values.
+    """Return the table of `FIGURES` on the last baskets of the test users, owned items in the lists, as JSON values.
 
-    `recall_repeat@20` is the mean over the `repeat_users`, who bought something again, of the share of these items that
-    was found; `recall_new@20` likewise over the `new_users`, who bought something new. None where there are none.
-    Raises ConfigError when nobody is held out.
+    `recall_repeat@20` is the mean over the `repeat_users`, who bought something again, of the fraction of these items
+    that was found; `recall_new@20` likewise over the `new_users`, who bought something new. None where there are
+    none.
+
+    Raises:
+        ConfigError: nobody is held out.
     """
     if held_out.test is None or held_out.validation is None:
         raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
@@ -97,12 +100,13 @@ def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, An
 
 @dataclass(frozen=True, eq=False)
 class _Purchases:
-    """What was read, and who is held out of it.
+    """The purchases that were read, and who is held out.
 
-    matrix     (U, I) pattern of the learners
-    histories  (all users, I): what goes into the model file
-    decay      with which the histories' values are weighted; None where they are a pattern
-    weights    what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
+    Attributes:
+        matrix: (U, I) pattern of the learners.
+        histories: (all users, I), for the model file.
+        decay: of the histories' values; None where they are a pattern.
+        weights: confidence in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
     """
 
     interactions: Interactions
@@ -128,32 +132,39 @@ def train(
     engine: Engine | None = None,
     **settings: Any,
 ) -> Recommender:
-    """Trains a model on purchases and measures it on users it has not seen, beside popularity and item-kNN.
+    """Train a model on purchases and measure it on users it has not seen, beside popularity and item-kNN.
 
-    source    Interactions, or a table of purchases as `recae.sources.open_source` takes it: a path, a folder, a
-              pattern, "-", or the URL of a database
-    columns   options of `recae.ingest.read_with_report`: names of columns, and what to read of a database
-    filters   which of the purchases of a table count, as `read_with_report` applies them; None: all
-    kind      name of the model, one of `recae.kinds.known`; None: `recae.kinds.DEFAULT`
-    device    "auto", "cpu" or "cuda"
-    checkpoints  where and when to write checkpoints, or to go on from one; the file is the caller's to remove
-    repeats   people rebuy: the last baskets of the held-out users are to be found, owned items among them, and the
-              model goes on to recommend owned items; `columns` are then those of `recae.ingest.read_events`
-    weights   what purchases weigh in training, by their age and quantity; None: all alike. The baselines of the table
-               learn from the same weights but for personal frequency; histories and figures are not weighted
-    engine    several processes that train together, as `recae.training.distributed.torchrun` and `.ray` have them:
-              the kind sigmoid with a batch_size of 2 or more; None: this process alone
-    settings  fields of the kind's configuration, such as factors, epochs or seed
+    Args:
+        source: Interactions, or a table of purchases as `recae.sources.open_source` takes it: a path, a folder, a
+            pattern, "-", or the URL of a database.
+        progress: told of messages and of the training.
+        columns: options of `recae.ingest.read_with_report`: names of columns, and what to read of a database.
+        filters: which of the purchases of a table count, as `read_with_report` applies them; None: all.
+        kind: name of the model, one of `recae.kinds.known`; None: `recae.kinds.DEFAULT`.
+        device: "auto", "cpu" or "cuda".
+        checkpoints: where and when to write checkpoints, or to go on from one; the file is the caller's to remove.
+        repeats: whether repeat purchases count: the last baskets of the held-out users are to be found, owned items
+            included, and the model recommends owned items; `columns` are then those of `recae.ingest.read_events`.
+        weights: confidence of purchases in training, by their age and quantity; None: all alike. The baselines of the
+            table learn from the same confidences, except personal frequency; histories and figures are not weighted.
+        engine: several processes that train together, as `recae.training.distributed.torchrun` and `.ray` have them:
+            the kind sigmoid with a batch_size of 2 or more; None: this process alone.
+        settings: fields of the kind's configuration, such as factors, epochs or seed.
 
-    The recommender's metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of the data),
-    `filters` (where the purchases were filtered while they were read, here or before; see `Filters.as_dict`),
-    `held_out` (the seed by which users were held out), `weights` where they are asked for, and `versions`; no times, so
-    that the same seed gives the same model file. Its `held_out` says who was held out.
+    Returns:
+        The recommender. Its metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of
+        the data), `filters` (where the purchases were filtered while they were read, here or before; see
+        `Filters.as_dict`), `held_out` (the seed by which users were held out), `weights` where they are asked for,
+        and `versions`; no times, so that the same seed gives the same model file. Its `held_out` says who was held
+        out.
 
-    Raises ConfigError for an unknown kind or setting, when purchases without baskets are to repeat, when Interactions
-    are to be filtered, and for a weighting that the kind cannot take, ColumnError for one of times or quantities that
-    there are not, DeviceError when there is no such device, DataError for purchases that cannot be used, and
-    TrainingError when training fails.
+    Raises:
+        ConfigError: a kind or setting is unknown, the kind cannot take the weighting, purchases without baskets are
+            to repeat, or Interactions are to be filtered.
+        ColumnError: the weighting needs times or quantities that are not there.
+        DeviceError: there is no such device.
+        DataError: the purchases cannot be used.
+        TrainingError: training fails.
     """
     progress = progress or Progress()
     kind, weighting = kind or DEFAULT, weights or Weighting()
@@ -245,11 +256,11 @@ def _read(
     weighting: Weighting,
     progress: Progress,
 ) -> _Purchases:
-    """Reads purchases and holds items of some users out."""
+    """Read purchases and hold out items of some users."""
     columns = dict(columns)
     if columns.pop("basket_column", None):
         raise ConfigError(
-            "baskets are told apart only where people rebuy: add --repeats, or leave out --basket-column"
+            "baskets are told apart only for repeat purchases: add --repeats, or leave out --basket-column"
         )
     if isinstance(source, Interactions):
         interactions = source
@@ -272,7 +283,7 @@ def _read_repeats(
     weighting: Weighting,
     progress: Progress,
 ) -> _Purchases:
-    """Reads purchases with their baskets and holds the last baskets of some users out."""
+    """Read purchases with their baskets and hold out the last baskets of some users."""
     if isinstance(source, Interactions):
         raise ConfigError(
             "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
@@ -290,7 +301,7 @@ def _read_repeats(
 
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:
-    """The configuration with the decay that the histories are weighted with, where the kind has a use for it."""
+    """Return the configuration with the decay that the histories are weighted with, where the kind has a use for it."""
     parts = find(kind).parts
     setting = decay_setting(kind, getattr(config, parts) if parts else None)
     if setting is None:
@@ -299,9 +310,9 @@ def _with_decay(kind: str, config: Any, decay: float) -> Any:
 
 
 def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) -> dict[str, Model]:
-    """Simple models fitted to the same purchases and weights, by name, item-kNN's k chosen on the validation users.
+    """Return baselines by name, fitted to the same purchases and weights; validation users choose item-kNN's k.
 
-    What fitting with the hooks `trained` has solved already, as parts of a blend, is not fitted and chosen again.
+    What the fit with the hooks `trained` has solved already, as parts of a blend, is not fitted and chosen again.
     """
     matrix, validation = purchases.matrix, purchases.held_out.validation
 
@@ -327,7 +338,7 @@ def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) 
 
 
 def _versions() -> dict[str, str | None]:
-    """Of recae and what decides about a model's bits; null for what is imported without being installed."""
+    """Return the versions of recae and of what decides about a model's bits; null for what is not installed."""
     versions: dict[str, str | None] = {}
     for name in ("recae", "numpy", "scipy", "numba", "torch"):
         try:
