@@ -142,7 +142,7 @@ def test_settings_reach_the_candidates(world: World) -> None:
 
 def test_frequency_is_for_those_who_rebuy(world: World) -> None:
     _, _, report = world.run(candidates="frequency")
-    assert "people rebuy" in reasons(report)["frequency"]
+    assert "repeat purchases" in reasons(report)["frequency"]
     report = fit_auto(MATRIX, AutoConfig(), PAIR, Hooks(), exclude_owned=False, fit=world.fit)[2]["auto"]
     assert "frequency" in kinds(report)
 
@@ -266,7 +266,7 @@ def test_a_training_is_stopped_by_the_end_of_the_budget_and_its_best_epoch_count
 def test_a_training_without_an_epoch_in_time_is_left_out(world: World) -> None:
     world.fits["sigmoid"] = trained(world, 1, 100)
     _, _, report = world.run(budget="35s", candidates="sigmoid")
-    assert reasons(report) == {"sigmoid": "it had not finished an epoch when the budget ended"}
+    assert reasons(report) == {"sigmoid": "it did not finish an epoch within the budget"}
 
 
 def test_a_search_for_neighbours_stops_in_time(world: World) -> None:

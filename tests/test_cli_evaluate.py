@@ -133,7 +133,7 @@ def test_a_given_pair_of_matrices(shop: Path) -> None:
     folder = evaluated("pair", "--protocol", "pair", *CHEAP)
     files = evaluated("pair/train.npz", "--protocol", "pair", "--test", "pair/test.npz", *CHEAP)
     assert files.stdout == folder.stdout
-    assert "kept from an earlier run" in files.stderr
+    assert "stored by an earlier run" in files.stderr
 
 
 # what is measured
@@ -278,10 +278,10 @@ def test_a_second_run_takes_what_is_kept(shop: Path, cache: Path) -> None:
     first = evaluated("shop.csv", *CHEAP, "--keep", "kept")
     second = evaluated("shop.csv", *CHEAP, "--keep", "kept")
     assert second.stdout == first.stdout
-    assert second.stderr.count("kept from an earlier run") == 2
+    assert second.stderr.count("stored by an earlier run") == 2
     assert list(cache.iterdir()) == []
     fresh = evaluated("shop.csv", *CHEAP, "--keep", "kept", "--fresh")
-    assert "kept from an earlier run" not in fresh.stderr
+    assert "stored by an earlier run" not in fresh.stderr
 
 
 def test_ctrl_c_keeps_what_is_finished(shop: Path) -> None:
@@ -298,12 +298,12 @@ def test_ctrl_c_keeps_what_is_finished(shop: Path) -> None:
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert out == b""
-    assert b"interrupted: 1 of 2 models is finished and kept in" in err
+    assert b"interrupted: 1 of 2 models is finished and stored in" in err
     assert b"Traceback" not in err
     again = recae("evaluate", "shop.csv", "--kind", "popularity", "--baselines", "none", "--trials", "1",
                   "--keep", "kept")  # fmt: skip
     assert again.exit_code == 0
-    assert "kept from an earlier run" in again.stderr
+    assert "stored by an earlier run" in again.stderr
 
 
 # refusals

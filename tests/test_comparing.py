@@ -222,7 +222,7 @@ def test_what_interrupts_says_what_is_kept(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt) as error:
         compare([task()], ["itemknn"], ["popularity"], keep=tmp_path, **options)
     assert error.value.__notes__ == [
-        f"1 of 2 models is finished and kept in '{tmp_path}'; the same command goes on from there"
+        f"1 of 2 models is finished and stored in '{tmp_path}'; the same command goes on from there"
     ]
     with pytest.raises(KeyboardInterrupt) as error:
         compare([task()], ["itemknn"], ["popularity"], **options)

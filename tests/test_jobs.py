@@ -289,7 +289,7 @@ def test_whatever_happens_here_ends_the_process_and_leaves_nothing(
 
 def test_a_process_that_takes_too_long_is_ended(inputs: Inputs) -> None:
     with InProcesses() as there:
-        with pytest.raises(TrainingError, match=r"had not finished when its 0\.05 s of the budget were over"):
+        with pytest.raises(TrainingError, match=r"did not finish within its 0\.05 s of the budget"):
             there.run(job(), inputs, seconds=0.05)
         assert processes_of(os.getpid()) == []
 

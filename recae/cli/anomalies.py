@@ -51,7 +51,7 @@ def anomalies(
     of the history. A user's score tells how far down the items are placed, compared with users of about as
     many items: 0 is ordinary, 1 is one standard deviation. The tail probability is that of a normal
     distribution: among N ordinary users, expect N times that many at least as high. A purchase's score is
-    compared with purchases of items that have about as many owners; its tail probability is the share of those
+    compared with purchases of items that have about as many owners; its tail probability is the fraction of those
     that are at least as surprising. Users held out of the training are compared with one another.
 
     An anomaly is what the model does not explain: an automated buyer, a reseller, several users of one
@@ -71,7 +71,7 @@ def anomalies(
        "anomalies": [
          {"rank": 1, "user_id": "42", "item_id": "P017", "name": "Tea Pot",
           "owners": 80,
-          "above": 0.97,                  share of the items not owned that
+          "above": 0.97,                  fraction of the items not owned that
                                           the model places above this one
           "score": 3.4, "tail_probability": 0.0003}]}
 

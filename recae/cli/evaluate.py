@@ -43,11 +43,11 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     # name: what stands for the value, and the help
     "test_users": (
         "N",
-        "Users to test, a share such as 0.1 or a number.  [default: 0.1, at most 10,000]",
+        "Users to test, a fraction such as 0.1 or a number.  [default: 0.1, at most 10,000]",
     ),
     "held_out": (
         "SHARE",
-        "Share of each history to be found; with time, of all purchases; with pair, to choose on.  [default: 0.2]",
+        "Fraction of each history to be found; with time, of all purchases; with pair, to choose on.  [default: 0.2]",
     ),
     "folds": ("N", "Parts of the users.  [default: 5]"),
     "cut": (
@@ -57,7 +57,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "min_items": ("N", "Items that a user needs to be tested.  [default: 2]"),
     "validation_users": (
         "N",
-        "Users to choose settings on, a share or a number; 0: none, all have their defaults.  [default: as many as "
+        "Users to choose settings on, a fraction or a number; 0: none, all have their defaults.  [default: as many as "
         "are tested, or 0.1]",
     ),
     "decay": (

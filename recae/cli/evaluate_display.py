@@ -249,7 +249,7 @@ class EvaluationDisplay:
 
     def _reused(self, name: str, event: JobReused, folds: int) -> None:
         self._begin(name, event, folds)
-        self.say(f"{name} ({self._where[name]}): kept from an earlier run")
+        self.say(f"{name} ({self._where[name]}): stored by an earlier run")
         self._end()
 
     def _begin(self, name: str, event: JobStarted | JobReused, folds: int) -> None:

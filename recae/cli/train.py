@@ -49,8 +49,8 @@ SHORTCUTS = {
     "encoder_learning_rate": ("X", "Step of the encoder, before AdaGrad."),
     "purchase_weight": ("X", "α: weight of a purchase's error, 1 or more."),
     "input_power": ("X", "p: a history of m items enters as x/m^p, 0 to 1."),
-    "dropout": ("X", "Share of each history hidden from the encoder."),
-    "fold_every": ("N", "Users between two folds, at most."),
+    "dropout": ("X", "Fraction of each history hidden from the encoder."),
+    "fold_every": ("N", "Users after which the factors are consolidated, at most."),
     "patience": ("N", "Epochs without a better validation recall@20 before it stops."),
     "batch_size": (
         "N",

@@ -59,7 +59,7 @@ def set_figures(
     owners = sp.csr_matrix(pattern(train).T)
     owners.sum_duplicates()
     counts = np.diff(owners.indptr).astype(np.float64)
-    share = counts / train.shape[0]
+    fraction = counts / train.shape[0]
     surprise = -np.log2(np.maximum(counts, 1) / train.shape[0])
     figures: dict[str, dict[int, float]] = {name: {} for name in FIGURES}
     for k in ks:
@@ -68,7 +68,7 @@ def set_figures(
         filled = int(shown.sum())
         figures["coverage"][k] = float((shown > 0).mean())
         figures["novelty"][k] = float(shown @ surprise) / filled if filled else np.nan
-        figures["popularity_bias"][k] = float(shown @ share) / filled if filled else np.nan
+        figures["popularity_bias"][k] = float(shown @ fraction) / filled if filled else np.nan
     similar = _similarity_of_pairs(ranked, owners, ks, threads)
     for column, k in enumerate(ks):
         sizes = (ranked[:, :k] >= 0).sum(axis=1)

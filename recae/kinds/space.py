@@ -60,13 +60,13 @@ class Dimension:
         bounds = f"{self.low:g} to {self.high:g}"
         return f"{self.name} {' or '.join(self.choices) if self.scale == 'list' else bounds}"
 
-    def at(self, share: float) -> Any:
+    def at(self, fraction: float) -> Any:
         """Return the value that lies such a part, in 0..1, of the way from the first to the last; see `tidy`."""
         if self.scale == "list":
-            return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
+            return self.choices[min(int(fraction * len(self.choices)), len(self.choices) - 1)]
         if self.log:
-            return self.tidy(float(self.low * (self.high / self.low) ** share))
-        return self.tidy(self.low + (self.high - self.low) * share)
+            return self.tidy(float(self.low * (self.high / self.low) ** fraction))
+        return self.tidy(self.low + (self.high - self.low) * fraction)
 
     def tidy(self, value: Any) -> Any:
         """Return a value as it is tried: whole or of `DIGITS` digits, within the bounds; one of a list as it is."""

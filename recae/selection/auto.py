@@ -1,4 +1,4 @@
-"""Choosing the kind of model on validation users, within a time budget."""
+"""Selection of the kind of model on validation users, within a time budget (the kind `auto`)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BUDGET = "a time from 1s to 720h, such as 90s, 10m or 1h"
 
 
 class AutoConfig(Settings):
-    """What is tried, and for how long."""
+    """Settings of the kind `auto`."""
 
     budget: float | str = setting(
         "10m", "time for all of it: seconds, or such as 90s, 10m, 1h", wanted=BUDGET
@@ -55,7 +55,7 @@ class AutoConfig(Settings):
     candidates: str | None = setting(
         None,
         "kinds to try, joined by commas, besides popularity and itemknn; None: ease or sparse-linear, sigmoid, blend "
-        "and multvae, and frequency where people rebuy",
+        "and multvae, and frequency with repeat purchases",
     )
     parts: Mapping[str, Any] = setting(
         {}, 'settings of the candidates, by dotted names: "sigmoid.factors" → 256', wanted=PARTS
@@ -79,7 +79,7 @@ class AutoConfig(Settings):
         return self
 
     def kinds(self) -> tuple[str, ...]:
-        """What is tried, in no order; ConfigError for a name that no kind has."""
+        """Return what is tried, in no order; ConfigError for a name that no kind has."""
         named = parts_of("auto", self.candidates, repeats=True)
         if self.candidates is None:
             return named
@@ -94,18 +94,18 @@ class AutoConfig(Settings):
         return tuple(dict.fromkeys([*always_tried(), *named]))
 
     def settings(self, kind: str) -> dict[str, Any]:
-        """The settings of a candidate, without the part of the name before the dot."""
+        """Return the settings of a candidate, without the part of the name before the dot."""
         own = {n.removeprefix(f"{kind}."): v for n, v in self.parts.items() if n.startswith(f"{kind}.")}
         return {"seed": self.seed} | own
 
 
 def always_tried() -> list[str]:
-    """What is tried however short the budget is, the cheapest first."""
+    """Return what is tried however short the budget is, the cheapest first."""
     return [row.name for row in reversed(tuple(known().values())) if row.auto.always]
 
 
 def seconds_of(budget: float | str) -> float:
-    """A budget in seconds: 90, "90", "90s", "10m" or "1h"; ConfigError for anything else, and beyond 30 days."""
+    """Return a budget in seconds: 90, "90", "90s", "10m" or "1h"; ConfigError for anything else, and beyond 30 days."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)", str(budget).strip().lower())
     seconds = float(found[1]) * _UNITS[found[2]] if found else math.nan
     if isinstance(budget, bool) or not 1 <= seconds <= 30 * 86_400:
@@ -114,10 +114,10 @@ def seconds_of(budget: float | str) -> float:
 
 
 CLOSE = 0.005
-"""Share of the best mean that a cheaper model may lack at most."""
+"""Fraction of the best mean that a cheaper model may lack at most."""
 
 BYTES_PER_SECOND = 10e6
-"""What is stored weighs as much as the time to fit: 10 MB a second."""
+"""Bytes of a model that count as much as a second of fitting: 10 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,24 +157,25 @@ class Tried:
         return sum(array.nbytes for array in self.model.arrays().values())
 
     def in_words(self) -> str:
-        """Such as "sigmoid 0.2391 [0.2300, 0.2520]"."""
+        """Return such as "sigmoid 0.2391 [0.2300, 0.2520]"."""
         return f"{self.name} {self.mean:.4f}{_bounds(self.interval)}"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The trial that was chosen, why, and how far each falls short of the best (in the order of the trials)."""
+class Selected:
+    """The trial that was chosen, why, and how far each trial falls short of the best, in the order of the trials."""
 
     chosen: Tried
     why: str
     behind: tuple[Paired, ...]
 
 
-def choose(trials: Sequence[Tried]) -> Choice:
-    """The trial of the best mean, or the cheapest of those that cannot be told from it and lack at most `CLOSE` of it.
+def choose(trials: Sequence[Tried]) -> Selected:
+    """Choose the trial with the best mean, or the cheapest one close to it.
 
-    Two trials cannot be told apart where the 95 % interval of the paired difference over the users holds 0, or is not
-    known, as with a single user. Cheap is what takes little time to fit and little place to store.
+    Close is what cannot be told from the best and lacks at most `CLOSE` of its mean. Two trials cannot be told apart
+    where the 95 % interval of the paired difference over the users holds 0, or is not known, as with a single user.
+    Cheap is what takes little time to fit and little space to store.
     """
     best = max(trials, key=lambda trial: (trial.mean, -_price(trial)))
     behind = tuple(paired_difference(best.values, trial.values) for trial in trials)
@@ -185,7 +186,7 @@ def choose(trials: Sequence[Tried]) -> Choice:
     ]
     close = [trial for trial in same if trial.mean >= (1 - CLOSE) * best.mean]
     chosen = min([best, *close], key=_price)
-    return Choice(chosen, _why(trials, behind, best, same, chosen), behind)
+    return Selected(chosen, _why(trials, behind, best, same, chosen), behind)
 
 
 def _why(
@@ -226,7 +227,7 @@ def _bounds(interval: Interval | Paired) -> str:
 
 
 PARTS_AT_MOST = 3
-"""Models that are blended: the best of those tried."""
+"""Number of models that are blended: the best of those tried."""
 
 TRUST = 10.0
 """Seconds for which the rule of thumb is believed before what ran corrects it."""
@@ -261,7 +262,7 @@ class Search:
         )  # seconds that were taken, and that were expected by the rule of thumb
 
     def run(self) -> None:
-        """Tries one candidate after the other."""
+        """Try one candidate after the other."""
         queue = self._order()
         n_users = self.validation[0].shape[0]
         self.hooks.on_message(
@@ -275,11 +276,11 @@ class Search:
                 self.skipped[kind] = reason
                 self.hooks.on_message(f"{kind} is left out: {reason}")
 
-    def report(self, choice: Choice) -> dict[str, Any]:
-        """What was tried and why one was chosen, as JSON values; no times taken, which would differ each time."""
+    def report(self, selected: Selected) -> dict[str, Any]:
+        """Return what was tried and why one was chosen, as JSON values; without times, which differ each time."""
         return {
             "metric": "ndcg@20",
-            "n_users": int(np.isfinite(choice.chosen.values).sum()),
+            "n_users": int(np.isfinite(selected.chosen.values).sum()),
             "budget": self.config.budget,
             "tried": [
                 {
@@ -291,15 +292,15 @@ class Search:
                     "bytes": trial.bytes,
                     "note": trial.note,
                 }
-                for trial, gap in zip(self.trials, choice.behind, strict=True)
+                for trial, gap in zip(self.trials, selected.behind, strict=True)
             ],
             "skipped": [{"kind": kind, "reason": reason} for kind, reason in self.skipped.items()],
-            "chosen": choice.chosen.name,
-            "why": choice.why,
+            "chosen": selected.chosen.name,
+            "why": selected.why,
         }
 
     def _order(self) -> list[str]:
-        """The cheap ones that are always tried, then by what may be hoped for per second."""
+        """Return the cheap ones that are always tried, then the others by their promise per second."""
         rows = [find(kind) for kind in self.config.kinds()]
         if self.exclude_owned and self.config.candidates is None:
             rows = [row for row in rows if not row.needs_repeats]
@@ -308,7 +309,7 @@ class Search:
         return [*(row.name for row in rows if row.auto.always), *(row.name for row in rest)]
 
     def _expected(self, kind: str) -> float:
-        """Seconds, by the rule of thumb and how fast this machine was so far."""
+        """Return the expected seconds, by the rule of thumb and the speed of this machine so far."""
         return self._took / self._cost * seconds_for(kind, self.size)
 
     def _reason_to_skip(self, kind: str) -> str | None:
@@ -316,7 +317,7 @@ class Search:
         if row.auto.always:
             return None
         if row.needs_repeats and self.exclude_owned:
-            return "it ranks what a user owns, which is left out unless people rebuy (--repeats)"
+            return "it ranks what a user owns, which is left out without repeat purchases (--repeats)"
         if kind == "blend" and len(self._blendable()) < 2:
             return "it needs two models to blend, besides popularity"
         left, expected = self.deadline - time.monotonic(), self._expected(kind)
@@ -328,7 +329,7 @@ class Search:
         return None
 
     def _try(self, kind: str) -> str | None:
-        """Fits and measures a candidate; why it could not be done, None if it could."""
+        """Fit and measure a candidate; return why it could not be done, None if it could."""
         started = time.monotonic()
         cost = seconds_for(kind, self.size)
         if kind == "blend":
@@ -355,7 +356,7 @@ class Search:
         return None
 
     def _trial(self, kind: str) -> Trial:
-        """A candidate that is fitted until the budget ends."""
+        """Return a candidate, fitted until the budget ends."""
         return run_trial(
             kind,
             self.config.settings(kind),
@@ -379,12 +380,12 @@ class Search:
                 hooks.on_message(event.text)
 
     def _blendable(self) -> list[Tried]:
-        """What a blend is made of: the best of those tried."""
+        """Return the models of a blend: the best of those tried."""
         found = [trial for trial in self.trials if is_simple(trial.name) and find(trial.name).personal]
         return sorted(found, key=lambda trial: -trial.mean)[:PARTS_AT_MOST]
 
     def _blend(self, cost: float) -> Tried:
-        """A blend of models that are there already; only the weights are chosen."""
+        """Return a blend of models that are there already; only the weights are chosen."""
         of = self._blendable()
         histories = self.validation[0]
         spreads = [fit_spread(trial.model, histories) for trial in of]
@@ -427,13 +428,18 @@ def fit_auto(
     exclude_owned: bool = True,
     fit: Fit,
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
-    """Tries the candidates on `matrix` ((U, I) CSR) and chooses by NDCG@20 on the validation users (`choosing.choose`).
+    """Try the candidates on `matrix` ((U, I) CSR) and choose by NDCG@20 on the validation users; see `choose`.
 
-    The most is tried that the budget allows, what promises most for its time first. A candidate is passed over when it
-    is expected to take longer than is left, or says that memory is short; one that is trained in epochs is stopped at
-    the end of the budget, and its best epoch counts. Returns the model, its epochs, and under "auto" what was tried,
-    what was not and why, and why this one was chosen, as JSON values. Without validation users it trains the
-    sigmoid autoencoder. Raises TrainingError when nothing could be fitted.
+    As much is tried as the budget allows, the most promising for its time first. A candidate is skipped when it is
+    expected to take longer than is left, or when memory is short; one that is trained in epochs is stopped at the end
+    of the budget, and its best epoch counts. Without validation users the sigmoid autoencoder is trained.
+
+    Returns:
+        The model, its epochs, and under "auto" what was tried, what was skipped and why, and why this one was chosen,
+        as JSON values.
+
+    Raises:
+        TrainingError: nothing could be fitted.
     """
     if validation is None or not validation[1].nnz:
         why = "nobody is held out whom the kinds could be compared on"
@@ -445,7 +451,7 @@ def fit_auto(
     if not search.trials:
         reasons = "; ".join(f"{kind}: {reason}" for kind, reason in search.skipped.items())
         raise TrainingError(f"none of the candidates could be fitted ({reasons}): name others in candidates")
-    choice = choose(search.trials)
-    report = search.report(choice)
+    selected = choose(search.trials)
+    report = search.report(selected)
     hooks.on_message(f"auto: {report['why']}")
-    return choice.chosen.model, choice.chosen.epochs, {"auto": report}
+    return selected.chosen.model, selected.chosen.epochs, {"auto": report}

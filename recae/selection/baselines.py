@@ -1,4 +1,4 @@
-"""Which models a comparison is of: what they are called, which baselines suit, and which settings each tries."""
+"""Models of a comparison: the kinds, the baselines that suit, and the settings that each tries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from recae.splits.rows import taking
 from recae.splits.tasks import Task
 
 SECONDS: Final = 300.0
-"""Longest that a baseline of items × items, which nobody asked for, may be expected to take with all its trials."""
+"""Longest time, in seconds, that all trials of a default baseline of items × items may be expected to take."""
 
 Given = Mapping[str, Mapping[str, Any]]
-"""Kind → its settings that somebody has chosen."""
+"""Kind → its settings that are given."""
 
 
 def choose_kinds(kinds: Sequence[str], repeats: bool) -> list[str]:
-    """The kinds named, each once; ConfigError for an unknown one, with the nearest, and for one that does not suit."""
+    """Return the kinds named, each once.
+
+    Raises:
+        ConfigError: a kind is unknown (the message names the nearest), or does not suit.
+    """
     found = list(dict.fromkeys(find(kind).name for kind in kinds))
     _check_repeats(found, repeats)
     return found
@@ -32,13 +36,16 @@ def choose_kinds(kinds: Sequence[str], repeats: bool) -> list[str]:
 def choose_baselines(
     asked: str | Sequence[str] | None, kinds: Sequence[str], tasks: Sequence[Task], trials: int
 ) -> tuple[list[str], list[str]]:
-    """The baselines to run beside the kinds, and a sentence on each that is left out although it would suit.
+    """Return the baselines to run beside the kinds, and a sentence on each that is left out although it would suit.
 
-    asked   names of `recae.kinds.baselines`, or these joined by commas; "none": none; None: all that suit and fit
-    kinds   what is compared with them; a kind is no baseline of itself
-    trials  of each
+    Args:
+        asked: names of `recae.kinds.baselines`, or these joined by commas; "none": none; None: all that suit and fit.
+        kinds: what is compared with them; a kind is no baseline of itself.
+        tasks: of the comparison.
+        trials: of each.
 
-    Raises ConfigError for an unknown name, with the nearest, and for one that does not suit.
+    Raises:
+        ConfigError: a name is unknown (the message names the nearest), or does not suit.
     """
     repeats = not tasks[0].exclude_owned
     if asked is not None:
@@ -58,7 +65,7 @@ def choose_baselines(
 
 
 def check_baselines(asked: str | Sequence[str], repeats: bool) -> list[str]:
-    """The names in `asked`; ConfigError as `choose_baselines`."""
+    """Return the names in `asked`; ConfigError as `choose_baselines`."""
     named = asked.split(",") if isinstance(asked, str) else asked
     found = [name.strip() for name in named if name.strip()]
     if found == ["none"]:
@@ -80,17 +87,17 @@ def check_baselines(asked: str | Sequence[str], repeats: bool) -> list[str]:
 
 
 def _check_repeats(kinds: Iterable[str], repeats: bool) -> None:
-    """ConfigError for a kind that ranks what a user owns, where that is left out."""
+    """Raise ConfigError for a kind that ranks what a user owns, where that is left out."""
     for kind in kinds:
         if find(kind).needs_repeats and not repeats:
             raise ConfigError(
-                f"{title(kind)} ranks what a user owns, which is left out unless people rebuy: add --repeats "
+                f"{title(kind)} ranks what a user owns, which is left out without repeat purchases: add --repeats "
                 f"(repeats=True) with the protocol {' or '.join(taking('repeats'))}, or leave {kind} out"
             )
 
 
 def _why_not(kind: str, tasks: Sequence[Task], trials: int) -> str | None:
-    """Why the solve of items × items, or users × users, is too much; None where it is not."""
+    """Return why the solve of items × items, or users × users, is too much; None where it is not."""
     if not find(kind).memory:
         return None
     fit = max((task.fit for task in tasks), key=lambda matrix: matrix.shape[1])
@@ -109,7 +116,11 @@ def _why_not(kind: str, tasks: Sequence[Task], trials: int) -> str | None:
 
 
 def parse_assignments(assignments: Iterable[str], kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """{kind: {key: value}} of texts "kind.key=value". Raises ConfigError for anything else, and for other kinds."""
+    """Return {kind: {key: value}} of texts "kind.key=value".
+
+    Raises:
+        ConfigError: a text is none, or its kind is not among `kinds`.
+    """
     texts: dict[str, list[str]] = {}
     for assignment in assignments:
         kind, dot, rest = assignment.partition(".")
@@ -138,13 +149,18 @@ def make_trials(
     decay: float | None = None,
     choose: bool = True,
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Up to `n` settings that a kind tries: what is varied, and all of them as `make_config` takes them.
+    """Return up to `n` settings that a kind tries: what is varied, and all of them as `make_config` takes them.
 
-    given   settings that are not varied; the first trial is otherwise the defaults
-    decay   with which the task's histories are weighted; None where they are not
-    choose  whether there are users to choose on; without them only the first trial makes sense
+    Args:
+        kind: of model.
+        n: number of trials.
+        seed: of the settings tried, and of the models.
+        given: settings that are not varied; the first trial is otherwise the defaults.
+        decay: of the task's histories; None where they have none.
+        choose: whether there are validation users; without them only the first trial makes sense.
 
-    Raises ConfigError for a setting or value that the kind does not have, before anything is fitted.
+    Raises:
+        ConfigError: for a setting or value that the kind does not have, before anything is fitted.
     """
     fixed: dict[str, Any] = {"seed": seed}
     row = find(kind)

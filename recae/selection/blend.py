@@ -1,4 +1,4 @@
-"""Putting a blend together: its parts are fitted one after the other, their weights chosen on validation users."""
+"""Fit of a blend: its parts one after the other, then their weights on validation users."""
 
 from __future__ import annotations
 
@@ -26,22 +26,24 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
 CANDIDATES = 200
-"""Best items of each part among which the weights are chosen: what a blend puts into the first 20 places is among them
-in all but freak cases, and users × items is never held."""
+"""Number of best items of each part among which the weights are chosen.
+
+They hold the first 20 places of a blend in practically all cases, and users × items is never held."""
 
 CHOSEN_AT = 20
-"""Length of the lists whose NDCG the weights are chosen by."""
+"""Length of the lists by whose NDCG the weights are chosen."""
 
 STEPS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 4.0)
-"""What the weight of one part is multiplied by while those of the others stay."""
+"""Factors that are tried on the weight of one part while those of the others stay."""
 
 GRID = 4
 """Steps of the coarse grid from 0 to 1."""
 
 
 def fit_spread(model: Model, histories: sp.csr_matrix) -> tuple[float, float]:
-    """a and b of a·m^b, the standard deviation of a model's scores for a history of m items, by least squares of the
-    logarithms over the histories (B, I); (1, 0) where no history is told apart.
+    """Return a and b of a·m^b, the standard deviation of a model's scores for a history of m items.
+
+    They are fitted by least squares of the logarithms over the histories (B, I); (1, 0) where all scores are alike.
     """
     lengths = np.diff(histories.indptr)
     deviations = np.zeros(len(lengths))
@@ -61,11 +63,12 @@ def fit_spread(model: Model, histories: sp.csr_matrix) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The scores that each of P models gives to a user's likeliest items, and which of these the user wants.
+    """The scores of P models for each user's best items, and which of these are held out.
 
-    scores  (P, B, C) float32; −inf in all models for what is no candidate
-    hits    (B, C) bool
-    ideal   (B,) the DCG of a perfect list
+    Attributes:
+        scores: (P, B, C) float32; −inf in all models for an item that is no candidate.
+        hits: (B, C) bool.
+        ideal: the DCG of a perfect list, (B,).
     """
 
     scores: NDArray[np.float32]
@@ -76,7 +79,7 @@ class Candidates:
     def of(
         cls, models: list[Blend], pair: tuple[sp.csr_matrix, sp.csr_matrix], *, exclude_owned: bool = True
     ) -> Candidates:
-        """The union of each model's best `CANDIDATES` items, for the users (B, I) that have something held out."""
+        """Return the union of each model's best `CANDIDATES` items, for the users (B, I) with held-out items."""
         users = np.flatnonzero(np.diff(pair[1].indptr))
         n_items, P = pair[0].shape[1], len(models)
         length = min(CANDIDATES, n_items)
@@ -105,7 +108,7 @@ class Candidates:
         return cls(scores, hits, np.cumsum(gains)[n_held - 1])
 
     def ndcg(self, weights: NDArray[np.float64]) -> float:
-        """Mean NDCG@20 of the weighted sum of the models' scores, weights (P,)."""
+        """Return the mean NDCG@20 of the sum of the models' scores with weights (P,)."""
         used = np.flatnonzero(weights)
         total = np.float32(weights[used[0]]) * self.scores[used[0]]
         for p in used[1:]:
@@ -122,7 +125,7 @@ class Candidates:
         return float(np.mean(hits @ gains / self.ideal))
 
     def search(self) -> NDArray[np.float64]:
-        """Weights (P,) that add up to 1, by changing one at a time, from the best three of a coarse grid."""
+        """Return weights (P,) that add up to 1: one is changed at a time, from the best three of a coarse grid."""
         P = len(self.scores)
         grid = [np.array(w) / GRID for w in product(range(GRID + 1), repeat=P) if sum(w) == GRID]
         starts = sorted(grid, key=self.ndcg, reverse=True)[:3]
@@ -153,15 +156,14 @@ MAIN_PART = MAIN
 """The part that settings of no named part are of, such as factors."""
 
 LEAST = 0.05
-"""What the main part weighs at least, before the weights are made to add up to 1: embeddings, maps and similar items
-are made from its codes."""
+"""Least weight of the main part before normalisation: embeddings, maps and similar items use its codes."""
 
 USERS_AT_MOST = 10_000
-"""Users of whom a blend without validation users holds something out itself."""
+"""Number of users of whom a blend without validation users holds something out itself."""
 
 
 class BlendConfig(Settings):
-    """How a blend is put together; None means: chosen from the data."""
+    """Settings of a blend; None: chosen from the data."""
 
     components: str | None = setting(None, 'kinds of its parts, joined by commas, such as "sigmoid,ease"')
     parts: Mapping[str, Any] = setting(
@@ -187,7 +189,11 @@ class BlendConfig(Settings):
         return self
 
     def configs(self, kinds: tuple[str, ...]) -> dict[str, Any]:
-        """The configuration of each part. Raises ConfigError for settings of a part that there is not."""
+        """Return the settings of each part.
+
+        Raises:
+            ConfigError: there are settings of a part that does not exist.
+        """
         for name in self.parts:
             if name.partition(".")[0] not in kinds:
                 raise ConfigError(
@@ -203,7 +209,11 @@ class BlendConfig(Settings):
 
 
 def split_components(text: str) -> tuple[str, ...]:
-    """The kinds named in "sigmoid,ease". Raises ConfigError unless they are two or more different fitted kinds."""
+    """Return the kinds named in a text such as "sigmoid,ease".
+
+    Raises:
+        ConfigError: they are not two or more different fitted kinds.
+    """
     kinds = tuple(part.strip() for part in text.split(",") if part.strip())
     for kind in kinds:
         _check_kind(kind)
@@ -223,7 +233,7 @@ def _check_kind(kind: str) -> None:
 
 
 def choose_components(repeats: bool) -> tuple[str, ...]:
-    """The parts of a blend for which none are named; those that rank what a user owns only where people rebuy."""
+    """Return the default parts of a blend; those that rank what a user owns only with repeat purchases."""
     return parts_of(Blend.kind, None, repeats)
 
 
@@ -243,13 +253,17 @@ def fit_blend(
     exclude_owned: bool = True,
     fit: Fit,
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
-    """Fits the parts on `matrix` ((U, I) CSR), chooses their weights by NDCG@20 on the validation users.
+    """Fit the parts on `matrix` ((U, I) CSR) and choose their weights by NDCG@20 on the validation users.
 
     Without validation users a fifth of the purchases of up to 10,000 users is held out of the matrix to choose the
-    weights on, and the parts are then fitted once more, to the whole; where nothing can be held out, the parts weigh
-    the same. Parts whose weight is 0 are left out. Returns the blend, the epochs of its first trained part, and what
-    each part reached alone. Raises ConfigError when checkpoints
-    are asked for and more than one part is trained in epochs.
+    weights on, and the parts are then fitted once more, to the whole; where nothing can be held out, all weights are
+    equal. Parts whose weight is 0 are left out.
+
+    Returns:
+        The blend, the epochs of its first trained part, and what each part reached alone.
+
+    Raises:
+        ConfigError: checkpoints are asked for and more than one part is trained in epochs.
     """
     kinds = choose_components(not exclude_owned)
     if config.components is not None:
@@ -269,7 +283,7 @@ def fit_blend(
     if validation is None:
         parted = _hold_some_out(matrix, config.seed)
         if parted is None:
-            return _without_choice(matrix, kinds, configs, config.seed, hooks, fit)
+            return _equally_weighted(matrix, kinds, configs, config.seed, hooks, fit)
         learn, validation = parted
         # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
         of_learn = _weights_of(learn, matrix, hooks)
@@ -294,10 +308,10 @@ def fit_blend(
     alone = {kind: candidates.ndcg(np.eye(len(kinds))[n]) for n, kind in enumerate(kinds)}
     together = candidates.ndcg(weights)
     if learn is not whole:
-        kept = {kind: configs[kind] for kind, weight in zip(kinds, weights, strict=True) if weight}
+        chosen = {kind: configs[kind] for kind, weight in zip(kinds, weights, strict=True) if weight}
         hooks.on_message("fitting the parts once more, to all purchases")
-        models, epochs = _fit_parts(whole, kept, hooks, None, fit)
-        weights, kinds = weights[weights > 0], tuple(kept)
+        models, epochs = _fit_parts(whole, chosen, hooks, None, fit)
+        weights, kinds = weights[weights > 0], tuple(chosen)
         spreads = [fit_spread(model, pair[0]) for model in models]
     report: dict[str, Any] = {
         "validation_ndcg@20": {**alone, "blend": together},
@@ -309,7 +323,7 @@ def fit_blend(
     return Blend(parts, settings), epochs, {"blend": report}
 
 
-def _without_choice(
+def _equally_weighted(
     matrix: sp.csr_matrix,
     kinds: tuple[str, ...],
     configs: Mapping[str, Any],
@@ -317,7 +331,7 @@ def _without_choice(
     hooks: Hooks,
     fit: Fit,
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
-    """The blend of parts that weigh the same, since nobody has two items to choose the weights by."""
+    """Return the blend with equal weights, for data where nobody has two items to choose the weights by."""
     hooks.on_message("no user has two items to choose weights by: the parts of the blend weigh the same")
     models, epochs = _fit_parts(matrix, configs, hooks, None, fit)
     weight = 1 / len(kinds)
@@ -329,9 +343,9 @@ def _without_choice(
 def _fit_parts(
     matrix: sp.csr_matrix, configs: Mapping[str, Any], hooks: Hooks, validate: Any, fit: Fit
 ) -> tuple[list[Model], list[Epoch]]:
-    """Each part fitted to the matrix, and the epochs of the first that has any.
+    """Fit each part to the matrix; return the models, and the epochs of the first that has any.
 
-    Purchases that are weighted are so for all parts but those with a decay of their own.
+    Confidence counts for all parts but those with a decay of their own.
     """
     models: list[Model] = []
     epochs: list[Epoch] = []
@@ -353,7 +367,7 @@ def _fit_parts(
 def _hold_some_out(
     matrix: sp.csr_matrix, seed: int
 ) -> tuple[sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix]] | None:
-    """The matrix without a fifth of the purchases of some users, and these users' histories and what they lack.
+    """Return the matrix without a fifth of the purchases of some users, and these users' histories and held-out items.
 
     None where no user has two items.
     """
@@ -371,7 +385,7 @@ def _hold_some_out(
 
 
 def _weights_of(learn: sp.csr_matrix, matrix: sp.csr_matrix, hooks: Hooks) -> NDArray[np.float32] | None:
-    """What the purchases of a part of the matrix, with the same rows and columns, weigh."""
+    """Return the confidence in the purchases of a part of the matrix, with the same rows and columns."""
     if hooks.weights is None:
         return None
     users = np.repeat(np.arange(learn.shape[0], dtype=np.int64), np.diff(learn.indptr))

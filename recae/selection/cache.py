@@ -25,7 +25,7 @@ _LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
 
 
 def default_folder() -> Path:
-    """Where results are kept if no other folder is named: recae/evaluate in the user's folder of caches."""
+    """Return the default folder of results: recae/evaluate in the user's folder of caches."""
     if os.environ.get("XDG_CACHE_HOME"):
         base = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "darwin":
@@ -44,7 +44,15 @@ class ResultCache:
     """
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
-        """`fresh`: nothing is taken from the folder, results are only put there. OutputError for one unusable."""
+        """Open the cache.
+
+        Args:
+            folder: of the results; made if missing.
+            fresh: results are only stored, none is taken.
+
+        Raises:
+            OutputError: the folder cannot be used.
+        """
         self.folder, self.fresh = folder, fresh
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +63,7 @@ class ResultCache:
         check_writable(folder / "result.npz")
 
     def path(self, job: Job, inputs: str, threads: int | None) -> Path:
-        """Where the result of a job belongs; `inputs` is the fingerprint of what it is given."""
+        """Return the path of a job's result; `inputs` is the fingerprint of the matrices that it is given."""
         identity = {
             "job": job.as_dict(),
             "inputs": inputs,
@@ -66,7 +74,7 @@ class ResultCache:
         return self.folder / f"{job.kind}-{digest[:20]}.npz"
 
     def get(self, path: Path) -> Outcome | None:
-        """The result that is kept there; None where there is none, or it cannot be read."""
+        """Return the result stored there; None where there is none, or it cannot be read."""
         if self.fresh:
             return None
         try:
@@ -77,13 +85,13 @@ class ResultCache:
         return found
 
     def put(self, path: Path, outcome: Outcome) -> None:
-        """Keeps a result, whole or not at all; one that the time did not suffice for is not kept."""
+        """Store a result, whole or not at all; one that was cut short by its budget is not stored."""
         if outcome.cut is None:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
                 outcome.write(file)
 
     def forget_old(self, days: float = DAYS) -> None:
-        """Removes results that were not used for so many days."""
+        """Remove results that were not used for so many days."""
         for path in self.folder.glob("*-*.npz"):
             with suppress(OSError):
                 if path.stat().st_mtime < time.time() - 86_400 * days:
@@ -92,7 +100,7 @@ class ResultCache:
 
 @cache
 def _versions() -> dict[str, str | None]:
-    """What decides about a result's bits: versions, and the text of recae, which may be newer than its version."""
+    """Return what decides about a result's bits: versions, and the text of recae, which changes between versions."""
     found: dict[str, str | None] = {}
     for name in _LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Several kinds of model on the same tasks: each is tuned alike, fitted and asked for its lists, job after job."""
+"""Comparison runs: kinds of model on the same tasks, each tuned, fitted and ranked in jobs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from recae.settings import check_range
 from recae.splits.tasks import Task
 
 TRIALS: Final = 5
-"""Settings that each model tries by default."""
+"""Number of settings that each model tries by default."""
 
 LONGEST_CURVE: Final = 100
-"""Length of the lists, at least, as far as there are so many items: what curves are drawn from."""
+"""Least length of the lists, for the curves; shorter only where there are fewer items."""
 
 _LEAST: Final = 1.0  # seconds, at least, that a job is given, however little of the budget is left
 
 
 @dataclass(frozen=True)
 class JobStarted:
-    """A job begins, maybe beside another one: model `number` of `of`, with so many trials."""
+    """A job begins, perhaps beside another one: model `number` of `of`, with so many trials."""
 
     number: int
     of: int
@@ -85,7 +85,7 @@ ComparisonEvent = JobEvent | JobStarted | JobReused | JobCut | JobFailed | JobDo
 
 @dataclass(frozen=True)
 class Told:
-    """What happens to a model, in the part `fold` (from 0) of `folds`."""
+    """An event of a model, in fold `fold` (from 0) of `folds`."""
 
     model: str
     fold: int
@@ -94,12 +94,12 @@ class Told:
 
 
 Tell = Callable[[Told], None]
-"""Is told how far a comparison is, never two things at a time."""
+"""Is told the events of a comparison, one at a time."""
 
 
 @dataclass
 class _Model:
-    """A kind of model, and what came of it by fold: outcomes, or reasons why there is none."""
+    """A kind of model with its outcome in each fold, or the reason why there is none."""
 
     number: int
     kind: str
@@ -127,12 +127,12 @@ def compare(
     tell: Tell = lambda told: None,
     executor: Executor | None = None,
 ) -> list[Run]:
-    """Runs each kind on each task, each time in a process of its own, and returns what each would recommend.
+    """Run each kind on each task, each time in a process of its own; return what each would recommend.
 
-    A job tries up to `trials` settings (see `make_trials`; the first are the defaults), fits each to `task.fit`, takes
-    the one with the best NDCG@20 on `task.validation`, and ranks the test users with it. It is handed the matrices of
-    `Inputs` and nothing else: what is to be found stays out of it. The figures of a kind do not depend on which others
-    run beside it. Jobs run one after the other; as many like one as the executor says run at a time.
+    A job tries up to `trials` settings (see `make_trials`; the first are the defaults), fits each to `task.fit`,
+    takes the one with the best NDCG@20 on `task.validation`, and ranks the test users with it. It is handed the
+    matrices of `Inputs` and nothing else: held-out items stay out of it. The figures of a kind do not depend on
+    which others run beside it. Jobs run one after the other; as many like one as the executor says run at a time.
 
     A job that fails (it cannot be fitted, its process crashes or is killed) gives a run with `failed`, and the others
     go on. Ctrl-C ends what runs and leaves the results in the cache, as a note on the exception says.
@@ -142,8 +142,8 @@ def compare(
         kinds: Kinds of model, all different, also from the baselines.
         baselines: Likewise; they run first, since most of them are quick.
         trials: Settings that each kind tries.
-        ks: List lengths that will be measured: the lists are as long as the longest, and 100 at least, where there are
-            so many items.
+        ks: List lengths that will be measured: the lists are as long as the longest, and 100 at least, where there
+            are so many items.
         seed: Of the settings tried and of every model.
         settings: Kind → settings that are not varied.
         keep: Folder in which results are left, and taken from; None: none.
@@ -209,7 +209,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Planned:
-    """A job and the model and fold that it is of."""
+    """A job with its model and fold."""
 
     model: _Model
     fold: int
@@ -218,7 +218,7 @@ class _Planned:
 
 
 class _Runner:
-    """Does planned jobs, each taken from the cache where it is there, and tells of them."""
+    """Does planned jobs, or takes their results from the cache, and tells of them."""
 
     def __init__(
         self,
@@ -235,12 +235,12 @@ class _Runner:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """Ends the jobs that run, without a word on them."""
+        """End the running jobs without any event."""
         self._interrupted = True
         self.executor.end()
 
     def do(self, planned: _Planned, seconds: float | None) -> None:
-        """Puts the outcome of a job, or the reason why there is none, to its model."""
+        """Add the outcome of a job, or the reason why there is none, to its model."""
         model, fold = planned.model, planned.fold
 
         def tell(event: ComparisonEvent) -> None:
@@ -278,10 +278,10 @@ class _Runner:
 
 @dataclass
 class Clock:
-    """What is left of a budget for the jobs that are left.
+    """The part of a budget that is left for the remaining jobs.
 
     Attributes:
-        jobs: How many there are.
+        jobs: How many remain.
         deadline: By `time.monotonic`; None without a budget.
     """
 
@@ -290,7 +290,7 @@ class Clock:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def share(self, at_once: int) -> float | None:
-        """Seconds for the next job, while so many run at a time; None without a budget."""
+        """Return the seconds for the next job, while so many run at a time; None without a budget."""
         with self._lock:
             jobs, self.jobs = self.jobs, self.jobs - 1
         if self.deadline is None:
@@ -308,7 +308,7 @@ def run_all(
     do: Callable[[_Job, int], None],
     interrupt: Callable[[], None],
 ) -> None:
-    """Does jobs one after the other; neighbours of which as many may run at a time run so.
+    """Do jobs one after the other, or as many at a time as the executor allows.
 
     Args:
         jobs: In the order in which they begin.
@@ -347,9 +347,11 @@ def _tuned(outcome: Outcome, varied: Sequence[dict[str, Any]], fold: int, folds:
 
 
 def _run(model: _Model, varied: Sequence[Sequence[dict[str, Any]]]) -> Run:
-    """The folds of a model as one; of a model that failed in a fold nothing but the reason and the trials.
+    """Return the folds of a model as one run; of a model that failed in a fold only the reason and the trials.
 
-    varied  by fold, what the trials varied
+    Args:
+        model: with its outcomes.
+        varied: what the trials varied, by fold.
     """
     folds = sorted(model.outcomes)
     outcomes = [model.outcomes[fold] for fold in folds]
@@ -376,7 +378,7 @@ def _run(model: _Model, varied: Sequence[Sequence[dict[str, Any]]]) -> Run:
 
 
 def _together(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings of all folds; where they differ, a list of them, fold by fold."""
+    """Return the settings of all folds; where they differ, a list of them, fold by fold."""
     found: dict[str, Any] = {}
     for key in dict.fromkeys(key for config in configs for key in config):
         values = [config.get(key) for config in configs]
@@ -385,7 +387,7 @@ def _together(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _stacked(parts: Sequence[NDArray[Any]], padding: float) -> NDArray[Any]:
-    """Lists (B, ...) of all folds one after the other, padded to the longest."""
+    """Return the lists (B, ...) of all folds one after the other, padded to the longest."""
     width = max(part.shape[1] for part in parts)
     return np.vstack(
         [np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=p.dtype.type(padding)) for p in parts]
@@ -396,14 +398,15 @@ def _stacked(parts: Sequence[NDArray[Any]], padding: float) -> NDArray[Any]:
 def _noting_what_is_cached(
     models: Sequence[_Model], tasks: Sequence[Task], cache: ResultCache | None
 ) -> Iterator[None]:
-    """Notes on what interrupts a comparison what is left of it."""
+    """Add to an exception that interrupts a comparison a note on what is left of it."""
     try:
         yield
     except BaseException as error:
         done = sum(len(model.outcomes) == len(tasks) for model in models)
         if cache is not None and done:
             error.add_note(
-                f"{done} of {len(models)} models {'is' if done == 1 else 'are'} finished and kept in '{cache.folder}'; "
+                f"{done} of {len(models)} models {'is' if done == 1 else 'are'} finished and stored in "
+                f"'{cache.folder}'; "
                 "the same command goes on from there"
             )
         raise

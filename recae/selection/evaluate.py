@@ -1,4 +1,4 @@
-"""From purchases to the answer whether a model is worth it: read, part, run models and baselines, compare, report."""
+"""Evaluation of kinds of model on purchases: read, split, run models and baselines, compare, report."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Purchases as a protocol needs them, and what the report says of them: names, and lines of what was dropped.
+    """Purchases as a protocol needs them, with names and the lines that the report says of dropped rows.
 
-    filters  which of them count; None where those that they were read with before say so
+    Attributes:
+        filters: which of them count; None where the purchases carry those that they were read with.
     """
 
     purchases: Purchases
@@ -63,7 +64,7 @@ class Material:
 
     @property
     def facts(self) -> Data:
-        """The report's "data"."""
+        """Return the report's "data"."""
         own, test = self.purchases.interactions, self.purchases.test
         fingerprint = own.fingerprint
         if test is not None:
@@ -79,14 +80,14 @@ class Material:
         )
 
     def name_of(self, item: str) -> str | None:
-        """The name of an item, if it has one."""
+        """Return the name of an item, if it has one."""
         own = self.purchases.interactions
         name: str | None = None if own.item_names is None else own.item_names[own.items.row(item)].as_py()
         return name
 
 
 def check_source(source: Source, test: str | Path | None, protocol: str) -> None:
-    """ConfigError, before anything is read, for a source that the protocol cannot take."""
+    """Raise ConfigError, before anything is read, for a source that the protocol cannot take."""
     paired, given = PROTOCOLS[protocol].takes("test"), taking("test")
     other = " or ".join(f"--protocol {name}" for name in given)
     if test is not None and not paired:
@@ -121,13 +122,15 @@ def check_source(source: Source, test: str | Path | None, protocol: str) -> None
 def filters_for(
     filters: Filters | None, source: Source, protocol: str, options: ProtocolOptions
 ) -> tuple[Filters | None, ProtocolOptions]:
-    """The filters to read with, and the options of the protocol, which gets the minimums where it alone may apply them.
+    """Return the filters to read with, and the options of the protocol.
 
-    To count what a user or item has from the cut on would let the models know of it. A protocol that holds out by lot,
-    or the last that a user bought, parts what is left of all purchases, as published ones do.
+    The options get the minimums where only the protocol may apply them: counting what a user or item has from the cut
+    on would let the models know of it. The other protocols split what the filters leave of all purchases, as
+    published ones do.
 
-    Raises ConfigError for minimums of a given pair, whose parts would not fit together any more, and for filters of
-    matrices and of what was read already.
+    Raises:
+        ConfigError: there are minimums for a given pair, whose parts would not fit together any more, or filters for
+            matrices or for purchases that were read already.
     """
     if not filters:
         return None, options
@@ -154,7 +157,7 @@ def filters_for(
 
 
 def is_matrix(path: Path) -> bool:
-    """Whether a path is taken for a matrix: an .npz file, or a folder with train.npz in it."""
+    """Return whether a path is taken for a matrix: an .npz file, or a folder with train.npz in it."""
     return path.suffix.lower() == ".npz" or (path / "train.npz").is_file()
 
 
@@ -169,11 +172,12 @@ def read_material(
     on_message: Callable[[str], None] = lambda text: None,
     weighting: Weighting | None = None,
 ) -> Material:
-    """Reads what a protocol needs, and what purchases are weighted by; see `check_source`, which should find nothing.
+    """Read what a protocol needs, and what confidence is computed from; call `check_source` before.
 
-    Raises SourceError, ColumnError and DataError for what cannot be used, DataError for a protocol by time where there
-    is no time column, ConfigError for columns that a matrix does not have and for baskets that the protocol does not
-    look at.
+    Raises:
+        SourceError, ColumnError: the source cannot be used.
+        DataError: likewise, or the protocol is by time and there is no time column.
+        ConfigError: a matrix does not have the columns, or the protocol does not look at baskets.
     """
     if isinstance(source, Purchases):
         return Material(source, "purchases")
@@ -227,12 +231,12 @@ def read_material(
 
 
 def rejects_of_test(path: Path) -> Path:
-    """Where the rows that are dropped of a test part go, beside those of the training part."""
+    """Return the path for dropped rows of the test part, beside those of the training part."""
     return path.with_name(f"{path.stem}.test{path.suffix}")
 
 
 def _check_time_column(table: Opened, columns: Columns) -> None:
-    """DataError where a table has no column of times; reading it would ask for one of baskets, too."""
+    """Raise DataError where a table has no column of times; reading it would ask for one of baskets, too."""
     given = {
         name.removesuffix("_column"): value for name, value in columns.items() if name.endswith("_column")
     }
@@ -263,18 +267,19 @@ def _read_matrices(source: Path, test: str | Path | None, on_message: Callable[[
 
 
 LONGEST: Final = 10_000
-"""Longest list that is measured."""
+"""Length of the longest list that is measured."""
 
 _LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
 
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """What a caller may want to be told; each defaults to silence.
+    """Callbacks of an evaluation; each does nothing by default.
 
-    on_report   what reading dropped
-    on_message  what is parted and run, in words
-    tell        how far each model is
+    Attributes:
+        on_report: called with what reading dropped.
+        on_message: called with the current step, in words.
+        tell: called with the events of each model.
     """
 
     on_report: Callable[[IngestReport], None] = lambda report: None
@@ -284,7 +289,7 @@ class EvaluationProgress:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What was measured: the report, whose JSON form `recae evaluate --json` prints, and what it is made of."""
+    """The result of an evaluation: the report, whose JSON form `recae evaluate --json` prints, and its parts."""
 
     report: Report
     comparison: Comparison
@@ -314,50 +319,37 @@ def evaluate_purchases(
     progress: EvaluationProgress | None = None,
     executor: Executor | None = None,
 ) -> Evaluated:
-    """Compares kinds of model with tuned baselines on purchases that none of them has seen; as `recae evaluate`.
+    """Compare kinds of model with tuned baselines on held-out purchases, as `recae evaluate` does.
 
-    Parameters
-    ----------
-    source
-        A table of purchases as `recae.sources.open_source` takes it; for the protocol "pair" its training part, the
-        path of a matrix (users, items) in an .npz file, or of a folder with train.npz and test.npz. Or what was read
-        already.
-    test
-        The test part of the protocol "pair".
-    protocol, options
-        How the purchases are parted; see `recae.splits.protocols`.
-    kinds
-        Of model; none: `recae.kinds.evaluated`.
-    baselines
-        Names, as a sequence or joined by commas, or "none"; None: all that suit the protocol and fit.
-    settings
-        {kind: {setting: value}} of what is not to be tuned.
-    trials
-        Settings that each model and baseline tries on the same validation users, the defaults first.
-    ks
-        List lengths that are measured, 1 to 10,000.
-    metric
-        What is judged by, a name of `METRICS` and one of `ks`; None: ndcg@20, or ndcg at the first of `ks`.
-    seed
-        Of who is held out, of the settings tried, of every model and of the bootstrap.
-    columns
-        Options of `recae.ingest.read_events`: names of columns, and what to read of a database.
-    filters
-        Which of the purchases of a table count. With the protocol "time" the minimums apply to what was bought before
-        the cut; with the others, but not with "pair", to all purchases, before anything is held out.
-    keep, threads, budget
-        As for `compare`; the budget in seconds or such as "10m".
-    command
-        What the report says it was made by.
-    executor
-        Where models are fitted; None: each in a process of its own. See `recae.selection.executor`.
+    Args:
+        source: a table of purchases as `recae.sources.open_source` takes it; for the protocol "pair" its training
+            part, the path of a matrix (users, items) in an .npz file, or of a folder with train.npz and test.npz. Or
+            purchases that were read already.
+        test: the test part of the protocol "pair".
+        protocol: see `recae.splits.protocols`.
+        options: of the protocol.
+        kinds: of model; none: `recae.kinds.evaluated`.
+        baselines: names, as a sequence or joined by commas, or "none"; None: all that suit the protocol and fit.
+        settings: {kind: {setting: value}} that are not tuned.
+        trials: settings that each model and baseline tries on the same validation users, the defaults first.
+        ks: list lengths that are measured, 1 to 10,000.
+        metric: by which models are compared, a name of `METRICS` and one of `ks`; None: ndcg@20, or ndcg at the first
+            of `ks`.
+        seed: of who is held out, of the settings tried, of every model and of the bootstrap.
+        columns: options of `recae.ingest.read_events`: names of columns, and what to read of a database.
+        filters: which of the purchases of a table count. With the protocol "time" the minimums apply to what was
+            bought before the cut; with the others, but not with "pair", to all purchases, before anything is held
+            out.
+        keep: as for `compare`.
+        threads: as for `compare`.
+        budget: as for `compare`, in seconds or such as "10m".
+        command: the command line that the report names.
+        progress: callbacks.
+        executor: where models are fitted; None: each in a process of its own. See `recae.selection.executor`.
 
-    Raises
-    ------
-    ConfigError
-        Before anything is read, for what is unknown, out of range, or does not go together.
-    DataError
-        The purchases cannot be read, or the protocol leaves nothing to learn from or nobody to test.
+    Raises:
+        ConfigError: something is unknown, out of range, or does not go together; before anything is read.
+        DataError: the purchases cannot be read, or the protocol leaves nothing to learn from or nobody to test.
     """
     progress = progress or EvaluationProgress()
     options = options or ProtocolOptions()
@@ -391,7 +383,7 @@ def evaluate_purchases(
     material = replace(material, filters=filters)
     tasks = make_tasks(material.purchases, protocol, options, seed)
     progress.on_message(f"{tasks[0].rule}{'; the other parts alike' if len(tasks) > 1 else ''}")
-    rivals, left_out = choose_baselines(baselines, kinds, tasks, trials)
+    compared, left_out = choose_baselines(baselines, kinds, tasks, trials)
     cuts: list[str] = []
 
     def tell(told: Told) -> None:
@@ -401,13 +393,13 @@ def evaluate_purchases(
 
     said = budget_in_words(tasks, trials, budget)
     if options.weighting:
-        left_out.append(weighting_sentence(options.weighting, [*rivals, *kinds]))
+        left_out.append(weighting_sentence(options.weighting, [*compared, *kinds]))
     for text in (said, *left_out):
         progress.on_message(text)
     runs = compare(
         tasks,
         kinds,
-        rivals,
+        compared,
         trials=trials,
         ks=ks,
         seed=seed,
@@ -440,7 +432,7 @@ def evaluate_purchases(
 
 
 def weighting_sentence(weighting: Weighting, kinds: Sequence[str]) -> str:
-    """What purchases weigh and for whom not, in a sentence without a full stop."""
+    """Return which purchases are weighted how and for whom not, as a sentence without a full stop."""
     others = [title(kind) for kind in kinds if not weighs(kind)]
     but = f", but for {' and '.join(others)}, which cannot weigh them" if others else ""
     return (
@@ -449,7 +441,7 @@ def weighting_sentence(weighting: Weighting, kinds: Sequence[str]) -> str:
 
 
 def check_lengths(ks: Sequence[int], metric: str | None) -> tuple[tuple[int, ...], str]:
-    """The list lengths, ascending, and what is judged by; ConfigError for one out of range, or not measured."""
+    """Return the list lengths, ascending, and the metric; ConfigError for one out of range or not measured."""
     if not ks:
         raise ConfigError("no list length k is given, and something has to be measured: give one, such as 20")
     for k in ks:
@@ -466,7 +458,7 @@ def check_lengths(ks: Sequence[int], metric: str | None) -> tuple[tuple[int, ...
 
 
 def budget_in_words(tasks: Sequence[Task], trials: int, budget: float | str | None) -> str:
-    """What each model is given, in a sentence without a full stop."""
+    """Return what each model is given, as a sentence without a full stop."""
     total = (
         "" if budget is None else f", within {budget}{' s' if isinstance(budget, int | float) else ''} in all"
     )
@@ -481,7 +473,7 @@ def budget_in_words(tasks: Sequence[Task], trials: int, budget: float | str | No
 
 
 def versions() -> dict[str, str]:
-    """Of recae, Python, and the libraries that decide about the figures."""
+    """Return the versions of recae, Python, and the libraries that decide about the figures."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

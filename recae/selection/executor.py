@@ -1,4 +1,4 @@
-"""Where the jobs of a comparison are done: in this process, or each in one of its own whose crash is a sentence."""
+"""Executors of the jobs of a comparison: in this process, or each in a process of its own."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ _TOO_LATE: Final = "the comparison ended before it began"
 
 
 class Executor(ABC):
-    """Does jobs; in use within `with`, and at its end nothing of it is left: no process, no file."""
+    """Does jobs within a `with` block, at whose end no process and no file is left."""
 
     def __enter__(self) -> Self:
+        """Return the executor itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """End all jobs."""
         self.end()
 
     @abstractmethod
@@ -49,31 +51,31 @@ class Executor(ABC):
         seconds: float | None = None,
         on_event: Callable[[JobEvent], None] = ignore,
     ) -> Outcome:
-        """Does a job; may be called from as many threads as `at_once` says.
+        """Do a job; may be called from as many threads as `at_once` says.
 
         Args:
             job: What to do.
             inputs: The purchases to do it on; those of several jobs are the same object.
             seconds: Of the budget; see `do_job`. None: no limit.
-            on_event: Is told how far it is, in the thread that called. Whatever it raises ends the job.
+            on_event: Called with the events of the job, in the calling thread. Whatever it raises ends the job.
 
         Raises:
-            TrainingError: One sentence on why there is no result.
+            TrainingError: There is no result; one sentence says why.
         """
 
     def at_once(self, job: Job, inputs: Inputs) -> int:
-        """How many jobs like this one may run at a time."""
+        """Return how many jobs like this one may run at a time."""
         return 1
 
     @abstractmethod
     def end(self) -> None:
-        """Ends the jobs that run, each with a TrainingError, and lets go of everything."""
+        """End the running jobs, each with a TrainingError, and release everything."""
 
 
 class InProcess(Executor):
     """Does jobs in this process, one after the other: for tests and small data.
 
-    A crash is the end of everything then, all processors are used, and `peak_bytes` is of this whole process.
+    A crash ends everything, all processors are used, and `peak_bytes` is of this whole process.
     """
 
     def run(
@@ -83,24 +85,24 @@ class InProcess(Executor):
         seconds: float | None = None,
         on_event: Callable[[JobEvent], None] = ignore,
     ) -> Outcome:
-        """Does a job here; see `Executor.run`."""
+        """Do a job here; see `Executor.run`."""
         try:
             return do_job(job, inputs, on_event, seconds)
         except Exception as error:  # whatever it is, the other models go on
             raise TrainingError(sentence(error)) from error
 
     def end(self) -> None:
-        """Does nothing: a job that runs is ended by what interrupts it."""
+        """Do nothing: a running job is ended by the exception that interrupts it."""
 
 
 class InProcesses(Executor):
     """Does each job in a new process, which is handed the matrices of `Inputs` and nothing else.
 
-    What is to be found stays in this process. A process that crashes or is killed takes no other with it.
+    Held-out items stay in this process. A process that crashes or is killed takes no other with it.
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        """Prepares for processes that use `threads` processors at most; None: all."""
+        """Prepare for processes that use `threads` processors at most; None: all."""
         self.threads = threads
         self._lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -110,7 +112,7 @@ class InProcesses(Executor):
         self._ended = False
 
     def at_once(self, job: Job, inputs: Inputs) -> int:
-        """As many as there are processors and memory for where one thread does the most, else one."""
+        """Return as many as processors and memory allow for a kind that uses one thread, else one."""
         if not find(job.kind).one_processor:
             return 1
         each = _BYTES_ANYWAY + _BYTES_PER_ITEM * inputs.fit.shape[1] + _BYTES_PER_INTERACTION * inputs.fit.nnz
@@ -125,7 +127,7 @@ class InProcesses(Executor):
         seconds: float | None = None,
         on_event: Callable[[JobEvent], None] = ignore,
     ) -> Outcome:
-        """Does a job in a new process and waits for it; see `Executor.run`."""
+        """Do a job in a new process and wait for it; see `Executor.run`."""
         # the time of day, since the process takes a while to begin
         end = None if seconds is None else time.time() + seconds
         kinds = hand_over()
@@ -141,7 +143,7 @@ class InProcesses(Executor):
             if self._ended:
                 raise TrainingError(_TOO_LATE)
             if not _hear(events, seconds, on_event):
-                raise TrainingError(f"it had not finished when its {seconds:.3g} s of the budget were over")
+                raise TrainingError(f"it did not finish within its {seconds:.3g} s of the budget")
             return future.result()
         except BrokenProcessPool as error:
             pool.shutdown()
@@ -157,7 +159,7 @@ class InProcesses(Executor):
                 self._running.discard(context)
 
     def end(self) -> None:
-        """Ends the processes that run and removes what they were handed."""
+        """End the running processes and remove their files."""
         with self._lock:
             self._ended = True
             for context in self._running:
@@ -166,7 +168,7 @@ class InProcesses(Executor):
                 self._folder.cleanup()
 
     def _place(self, inputs: Inputs, context: JobContext) -> tuple[Path, Path]:
-        """Where the inputs are saved, once for all jobs, and a file for what the job's process prints."""
+        """Return where the inputs are saved, once for all jobs, and a file for what the job's process prints."""
         with self._lock:
             if self._ended:
                 raise TrainingError(_TOO_LATE)
@@ -184,7 +186,7 @@ class InProcesses(Executor):
 
 
 def _hear(events: Connection, seconds: float | None, on_event: Callable[[JobEvent], None]) -> bool:
-    """Hands on what a process tells until it ends or is done; whether that was within so many seconds."""
+    """Pass on the events of a process until it ends or is done; return whether that was within so many seconds."""
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -198,7 +200,7 @@ def _hear(events: Connection, seconds: float | None, on_event: Callable[[JobEven
 
 
 def _reason_of_end(code: int | None, said: Path) -> str:
-    """Why a process ended that did not say so itself."""
+    """Return why a process ended without a reason of its own."""
     if code == -signal.SIGKILL:
         return "its process was killed (SIGKILL), which is what happens when memory runs out"
     if code is not None and code < 0:

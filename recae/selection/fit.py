@@ -1,4 +1,4 @@
-"""Fitting a model of any kind: those by themselves, and those that are put together from several."""
+"""Fit of a model of any kind: single ones, and those that are put together from several."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
-"""Histories and the items held out of them, (B, I) each."""
+"""Histories and held-out items, (B, I) each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model, its epochs (none for a closed form), and what is to be kept of how it was chosen, as JSON values."""
+    """A model, its epochs (none for a closed form), and the record of how it was chosen, as JSON values."""
 
     model: Model
     epochs: list[Epoch]
@@ -39,7 +39,7 @@ def fit_kind(
     *,
     exclude_owned: bool = True,
 ) -> tuple[Model, list[Epoch]]:
-    """`fit_config` of the configuration that `values` make."""
+    """Fit a kind with settings `values`, as `fit_config`; return the model and its epochs."""
     config = make_config(kind, values)
     fitted = fit_config(kind, config, matrix, validation, hooks, exclude_owned=exclude_owned)
     return fitted.model, fitted.epochs
@@ -54,12 +54,20 @@ def fit_config(
     *,
     exclude_owned: bool = True,
 ) -> Fitted:
-    """Fits a model to the rows of `matrix` ((U, I) CSR).
+    """Fit a model to the rows of `matrix` ((U, I) CSR).
 
-    `validation` are users to choose on, by recall@20 where epochs are concerned (unless `hooks.validate` says
-    otherwise); without them all epochs are run, and a blend holds out some of the matrix itself. With `exclude_owned`
-    off, what a user owns may be recommended. Raises ConfigError for settings that do not suit the data, TrainingError
-    when fitting fails.
+    Args:
+        kind: of the model.
+        config: its settings.
+        matrix: what is learned from.
+        validation: users to choose on, by recall@20 for epochs (unless `hooks.validate` says otherwise); None: all
+            epochs are run, and a blend holds out some of the matrix itself.
+        hooks: of the training.
+        exclude_owned: whether lists leave out what a user owns.
+
+    Raises:
+        ConfigError: the settings do not suit the data.
+        TrainingError: fitting fails.
     """
     hooks = hooks or Hooks()
     check_checkpoints(kind, hooks.checkpoints)
@@ -83,7 +91,8 @@ def fit_simple(
 ) -> tuple[Model, list[Epoch]]:
     """Fit a model of a kind by itself to the rows of `matrix` ((U, I) CSR pattern); no epochs for a closed form.
 
-    Raises ConfigError for purchases of different confidence where the kind cannot take it.
+    Raises:
+        ConfigError: for purchases of different confidence where the kind cannot take it.
     """
     hooks = hooks or Hooks()
     if hooks.weights is not None:
@@ -111,7 +120,7 @@ def check_repeats(kind: str, repeats: bool, otherwise: str) -> None:
     """
     if find(kind).needs_repeats and not repeats:
         raise ConfigError(
-            f"{title(kind)} ranks what a user owns, which is left out unless people rebuy: add --repeats "
+            f"{title(kind)} ranks what a user owns, which is left out without repeat purchases: add --repeats "
             f"(repeats=True), or {otherwise}"
         )
 
@@ -126,10 +135,13 @@ def check_checkpoints(kind: str, checkpoints: Checkpoints | None) -> None:
 
 
 def check_weighting(kind: str, config: Any, weighting: Weighting, repeats: bool = False) -> None:
-    """Raises ConfigError, before anything is read, where purchases are to weigh and the kind cannot weigh them.
+    """Check, before anything is read, that a kind can take confidence where it is asked for.
 
-    Of a blend all parts must be able to, and of the candidates of auto one that is named; but not one with a decay of
-    its own, where people rebuy.
+    All parts of a blend must be able to, and the candidates of auto that are named; a part with a decay of its own,
+    for repeat purchases, need not.
+
+    Raises:
+        ConfigError: it cannot.
     """
     if not weighting:
         return
@@ -146,14 +158,14 @@ def check_weighting(kind: str, config: Any, weighting: Weighting, repeats: bool 
 
 
 def weighs(kind: str) -> bool:
-    """Whether a kind learns from weighted purchases; those that are put together do, where their parts do."""
+    """Return whether a kind takes confidence; those that are put together do where their parts do."""
     return not find(kind).no_confidence
 
 
 def batch_size_of(config: Any) -> int:
-    """Users whose codes are computed together, of a blend in its main part; 2 where it is chosen from the data later.
+    """Return the number of users whose codes are computed together; of a blend, that of its main part.
 
-    A kind that is not trained by users counts as 1.
+    It is 2 where it is chosen from the data later, and 1 for a kind that is not trained by users.
     """
     if main := getattr(config, "main_part", ""):
         return int(config.parts.get(f"{main}.batch_size", 1))
@@ -161,5 +173,5 @@ def batch_size_of(config: Any) -> int:
 
 
 def make_config(kind: str, settings: Mapping[str, Any]) -> Any:
-    """The configuration of a kind of model. Raises ConfigError for an unknown kind, name or value."""
+    """Return the settings of a kind of model; ConfigError for an unknown kind, name or value."""
     return build_config(kind, find(kind).settings_class(), settings, kinds=SETTINGS)

@@ -1,4 +1,4 @@
-"""A job of a comparison: one kind tries its settings on the validation users, and the best ranks the test users."""
+"""Jobs of a comparison: one kind tries its settings on the validation users, and the best ranks the test users."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from recae.selection.trial import (
 from recae.splits.tasks import Task
 
 QUALITY: Final = "ndcg@20"
-"""What settings are chosen by, on the validation users."""
+"""The metric by which settings are chosen on the validation users."""
 
 LEFT_FOR_RANKING: Final = 0.15
-"""Share of the time given that is left for ranking and what cannot be foreseen."""
+"""Fraction of the time given that is left for ranking and what cannot be foreseen."""
 
 _WEIGHTS = "weights.npy"
 _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
@@ -46,12 +46,12 @@ _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that a job sees of a task. What is to be found is not among it, so that nothing of it can leak.
+    """All that a job sees of a task: no held-out items of the test users, so that nothing of them can leak.
 
     Attributes:
         fit: csr (U, I), what is learned from.
         histories: csr (B, I) of the test users.
-        validation: Histories and what is held out of them, csr (V, I) each, to choose on; None where nobody is.
+        validation: Histories and held-out items of the validation users, csr (V, I) each; None without any.
         weights: The confidence in each entry of `fit`, in its order, float32 (nnz,); None: 1.
     """
 
@@ -62,7 +62,7 @@ class Inputs:
 
     @classmethod
     def of(cls, task: Task) -> Inputs:
-        """What may be seen of a task."""
+        """Return what may be seen of a task."""
         return cls(task.fit, task.histories, task.validation, task.weights)
 
     @cached_property
@@ -78,7 +78,7 @@ class Inputs:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Writes the matrices into a folder, one .npz each, and the confidence as .npy."""
+        """Write the matrices into a folder, one .npz each, and the confidence as .npy."""
         for name, matrix in self._named().items():
             sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
         if self.weights is not None:
@@ -86,7 +86,7 @@ class Inputs:
 
     @classmethod
     def load(cls, folder: Path) -> Inputs:
-        """What `save` wrote."""
+        """Return what `save` wrote."""
         found = {
             name: sp.csr_matrix(sp.load_npz(path))
             for name in _MATRICES
@@ -112,7 +112,7 @@ class Job:
 
     Attributes:
         kind: Of the model.
-        trials: Settings to try, complete, in this order; of equals the first is taken.
+        trials: Settings to try, complete, in this order; the first of equal ones is taken.
         exclude_owned: Whether lists leave out what a history holds.
         length: Of the ranked lists.
     """
@@ -123,13 +123,13 @@ class Job:
     length: int
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON values."""
+        """Return the fields by name, as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What comes of a job.
+    """The result of a job.
 
     Attributes:
         config: The settings that were measured, resolved.
@@ -139,7 +139,7 @@ class Outcome:
         epochs: Of the training that was measured: {"epoch", "loss", "recall@20"}.
         ranked: int32 (B, length), items, best first, -1 padded.
         scores: float32 (B, length), NaN at padding.
-        cut: What the time did not suffice for; None where it did.
+        cut: What was left out for lack of time, in words; None where nothing was.
     """
 
     config: dict[str, Any]
@@ -152,14 +152,19 @@ class Outcome:
     cut: str | None = None
 
     def write(self, file: BinaryIO) -> None:
-        """Writes an .npz: the two arrays, and the rest as JSON in bytes."""
+        """Write an .npz: the two arrays, and the rest as JSON in bytes."""
         facts = {name: value for name, value in vars(self).items() if name not in ("ranked", "scores")}
         text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         np.savez_compressed(file, ranked=self.ranked, scores=self.scores, facts=text)
 
     @classmethod
     def read(cls, path: Path) -> Outcome:
-        """What `write` wrote. Raises ValueError for what is no such file, OSError where it cannot be read."""
+        """Return what `write` wrote.
+
+        Raises:
+            ValueError: the file is no such result.
+            OSError: it cannot be read.
+        """
         content = io.BytesIO(path.read_bytes())
         try:
             with np.load(content) as arrays:  # which never unpickles
@@ -205,14 +210,14 @@ def do_job(
     on_event: Callable[[JobEvent], None] = ignore,
     seconds: float | None = None,
 ) -> Outcome:
-    """Tries the settings of a job on the validation users, and ranks the test users with the best of them.
+    """Try the settings of a job on the validation users, and ranks the test users with the best of them.
 
     Args:
         job: What to do.
         inputs: The purchases to do it on.
-        on_event: Is told how far it is.
-        seconds: No trial is begun that is likely to outlast them, and one that is trained in epochs is stopped, so that
-            its best epoch counts; None: no limit.
+        on_event: Called with the events of the job.
+        seconds: No trial is begun that is likely to outlast them, and one that is trained in epochs is stopped, so
+            that its best epoch counts; None: no limit.
 
     Raises:
         TrainingError: No trial gives a model; the reason of the first.
@@ -267,7 +272,7 @@ def _order(trial: Trial) -> float:
 
 
 def rank_with_scores(model: Model, inputs: Inputs, job: Job) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The test users' lists and the scores of what is in them, NaN where a list is padded, (B, length) both."""
+    """Return the test users' lists and their scores, NaN where a list is padded, (B, length) both."""
     ranked, scores = rank_histories(model, inputs.histories, job.length, exclude_owned=job.exclude_owned)
     scores[ranked == PADDING] = np.nan
     return ranked, scores

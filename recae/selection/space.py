@@ -1,4 +1,4 @@
-"""What tuning found: its trials, the best of them, and the settings as the TOML that `recae train --config` takes."""
+"""Search spaces, and the result of a search: its trials and the best settings as TOML for `recae train --config`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ State = Literal["complete", "pruned", "failed"]
 class TunedTrial:
     """A trial that ended.
 
-    number    from 1; the first one has the defaults
-    state     how it ended
-    value     the metric on the validation users, of a pruned trial after its last epoch; None where it failed
-    settings  what was searched, with the values used; of the first one, those that were chosen from the data
-    epochs    that were trained; 0 for a closed form
-    seconds   that it took
-    reason    why it failed; empty otherwise
+    Attributes:
+        number: from 1; the first one has the defaults.
+        state: how it ended.
+        value: the metric on the validation users, of a pruned trial after its last epoch; None where it failed.
+        settings: the searched settings with the values used; of the first trial those that were chosen from the data.
+        epochs: number of epochs; 0 for a closed form.
+        seconds: wall time.
+        reason: why it failed; empty otherwise.
     """
 
     number: int
@@ -44,7 +45,7 @@ class TunedTrial:
     reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON values, the number as `trial`, no reason as None."""
+        """Return the fields as JSON values, the number as `trial`, no reason as None."""
         return {
             "trial": self.number,
             "state": self.state,
@@ -56,7 +57,7 @@ class TunedTrial:
         }
 
     def settings_in_words(self) -> str:
-        """Such as "factors 512, dropout 0.5"."""
+        """Return such as "factors 512, dropout 0.5"."""
         return settings_in_words(self.settings)
 
 
@@ -64,20 +65,23 @@ class TunedTrial:
 class Tuned:
     """The result of tuning.
 
-    kind              the kind of model
-    metric            what was to be raised, such as "ndcg@20"
-    fixed             settings that were not searched, the seed among them
-    trials            that ended, in their order, those of earlier sessions too
-    importance        setting → share, adding up to 1, of how much it decides which trials do well; empty where too few
-                      trials were measured to say
-    ended             "trials" or "budget": what ended the search
-    source            what the purchases were read from, without a password; empty where they were given as they are
-    fingerprint       of the purchases
-    n_users, n_items, validation_users, test_users  numbers of them; the test users were set aside
-    repeats           whether people rebuy
-    seconds           that the trials took, over all sessions
-    filters           those that the purchases were read with
-    weighting         what purchases weighed
+    Attributes:
+        kind: of model.
+        metric: that was maximised, such as "ndcg@20".
+        fixed: settings that were not searched, the seed among them.
+        trials: that ended, in their order, those of earlier sessions too.
+        importance: setting → how much it decides which trials do well, as fractions of 1; empty with too little data.
+        ended: "trials" or "budget": what ended the search.
+        source: what the purchases were read from, without a password; empty where they were given as they are.
+        fingerprint: of the purchases.
+        n_users: number of users.
+        n_items: number of items.
+        validation_users: their number.
+        test_users: number of test users, who were set aside.
+        repeats: whether repeat purchases count.
+        seconds: of the trials, over all sessions.
+        filters: those that the purchases were read with.
+        weighting: confidence of the purchases.
     """
 
     kind: str
@@ -111,10 +115,10 @@ class Tuned:
         return {**self.fixed, **self.best.settings}
 
     def toml(self) -> str:
-        """The text of a file that `recae train --config` takes, with comments that say where it comes from.
+        """Return the text of a file that `recae train --config` takes, with comments that say where it comes from.
 
-        The same trials give the same text. The seed is among the settings, and filters and weights are tables of their
-        own, so that training sets the same users aside.
+        The same trials give the same text. The seed is among the settings, and filters and weights are tables of
+        their own, so that training sets the same users aside.
         """
         best, first = self.best, self.trials[0]
         defaults = (
@@ -144,7 +148,7 @@ class Tuned:
         return "\n".join([*lines, to_toml(self.kind, {**values, **tables})])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return all of it as JSON values."""
         return {
             "kind": self.kind,
             "metric": self.metric,
@@ -168,13 +172,13 @@ class Tuned:
 
 
 def best_of(trials: Sequence[TunedTrial]) -> TunedTrial | None:
-    """The complete trial of the highest value, of equal ones the first; None where none is complete."""
+    """Return the complete trial of the highest value, the first of equal ones; None where none is complete."""
     complete = [trial for trial in trials if trial.state == "complete"]
     return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str:
-    """Such as "factors 512, dropout 0.5"."""
+    """Return such as "factors 512, dropout 0.5"."""
     return ", ".join(f"{name} {value}" for name, value in settings.items()) or "the defaults"
 
 
@@ -183,29 +187,35 @@ def _figure(value: float | None) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A text in quotation marks without anything that would end or break a comment in TOML."""
+    """Return a text in quotation marks without anything that would end or break a comment in TOML."""
     return json.dumps(text).replace("\x7f", "\\u007f")
 
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 _FILLED = 2
-"""Settings that the trials beyond a list vary, the first of the space: a handful of trials says little of more."""
+"""Number of settings that trials beyond a list vary, the first of the space: so short a search tells little of more."""
 
 _MIDDLE = 0.6
-"""Share of each range, around its middle, that these trials fill: the ends seldom do well."""
+"""Fraction of each range, around its middle, that these trials fill: the ends seldom do well."""
 
 _OF_A_PART = 3
-"""Settings of each part of a blend that are searched, the first of its space."""
+"""Number of settings of each part of a blend that are searched, the first of its space."""
 
 
 def space(kind: str, fixed: Mapping[str, Any] = _NONE) -> tuple[Dimension, ...]:
-    """The settings of a kind that are worth searching, the ones that matter most first.
+    """Return the settings of a kind that are worth searching, the ones that matter most first.
 
-    `fixed` are settings that somebody has chosen: they are not searched, nor what has no effect beside them or means
-    something else. The weights of a blend are chosen when it is fitted, so that its space is the first settings of each
-    of its parts, those of `fixed["components"]`. Popularity has no settings, and an empty space. Raises ConfigError for
-    an unknown kind, and for `auto`, which searches by itself.
+    The weights of a blend are chosen when it is fitted, so that its space is the first settings of each of its parts,
+    those of `fixed["components"]`. Popularity has no settings, and an empty space.
+
+    Args:
+        kind: of model.
+        fixed: settings that are given: they are not searched, nor those without effect or with another meaning beside
+            them.
+
+    Raises:
+        ConfigError: the kind is unknown, or is `auto`, which searches by itself.
     """
     if not tunable(kind):
         raise ConfigError(
@@ -217,17 +227,20 @@ def space(kind: str, fixed: Mapping[str, Any] = _NONE) -> tuple[Dimension, ...]:
 
 
 def tunable(kind: str) -> bool:
-    """Whether a kind's settings can be searched; not those of one whose models are of other kinds."""
+    """Return whether a kind's settings can be searched; not those of one whose models are of other kinds."""
     return bool(find(kind).model)
 
 
 def trials(kind: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Up to `n` settings of a kind to try, each as `make_config` takes them, no two alike.
+    """Return up to `n` different settings of a kind to try, each as `make_config` takes them.
 
-    The first is {}, the defaults. Then comes what is known to do well, where there is such a list, and then points that
-    fill the middle of the space of its first settings evenly: a Halton sequence (Halton 1960,
-    doi:10.1007/BF01386213) that `seed` shifts. A longer list begins with the shorter ones. There are fewer than `n` for
-    a kind with few settings: one for popularity, nine for item-kNN. Raises ConfigError as `space`.
+    The first is {}, the defaults. Then come presets where there are any, and then points that fill the middle of the
+    space of the first settings evenly: a Halton sequence (Halton 1960, doi:10.1007/BF01386213) that `seed` shifts. A
+    longer list begins with the shorter ones. A kind with a small space has fewer than `n`: popularity one, item-kNN
+    nine.
+
+    Raises:
+        ConfigError: as `space`.
     """
     row, decay = find(kind), decay_setting(kind)  # which makes the histories
     dimensions = tuple(d for d in space(kind)[:_FILLED] if d.name != decay)
@@ -247,8 +260,8 @@ def _fill(dimensions: tuple[Dimension, ...], seed: int) -> Iterator[dict[str, An
     sequence = qmc.Halton(len(dimensions), scramble=False).fast_forward(1)  # the first is a corner
     shift = np.random.default_rng(seed).random(len(dimensions))
     while True:
-        shares = (1 - _MIDDLE) / 2 + _MIDDLE * ((sequence.random(1)[0] + shift) % 1)
-        yield {d.name: d.at(float(share)) for d, share in zip(dimensions, shares, strict=True)}
+        fractions = (1 - _MIDDLE) / 2 + _MIDDLE * ((sequence.random(1)[0] + shift) % 1)
+        yield {d.name: d.at(float(fraction)) for d, fraction in zip(dimensions, fractions, strict=True)}
 
 
 def _space_of_parts(row: Kind, fixed: Mapping[str, Any]) -> tuple[Dimension, ...]:

@@ -1,12 +1,11 @@
-"""The study of a tuning: Optuna proposes settings, and keeps what every trial came to.
+"""Study of a tuning: Optuna proposes settings and stores the result of every trial.
 
-What Optuna proposes depends on the trials that ended and on the number of the next one, not on how often the tuning was
+Proposals depend on the trials that ended and on the number of the next one, not on how often the tuning was
 interrupted: the random numbers begin anew with each trial.
 
-The file of a study: an Optuna journal that is begun, gone on with, checked and never shared.
-
-The journal (`optuna.storages.journal.JournalFileBackend`) is one JSON object a line, written at its end only, so that
-whatever stops a tuning leaves all trials that ended.
+The file of a study is an Optuna journal (`optuna.storages.journal.JournalFileBackend`), one JSON object a line,
+written at its end only, so that whatever stops a tuning leaves all trials that ended. It is begun, resumed and
+checked here, and never shared.
 """
 
 from __future__ import annotations
@@ -32,21 +31,22 @@ if TYPE_CHECKING:
     import optuna
 
 RANDOM_TRIALS = 8
-"""Trials before proposals follow what did well, and before an importance of settings is given."""
+"""Number of trials before proposals follow the results, and before an importance of settings is given."""
 
 UNPRUNED_TRIALS = 4
-"""Trials that must be complete before another is held against their median."""
+"""Number of complete trials before another is compared with their median."""
 
 
 class Study:
-    """Trials that ended, and what to try next; in memory, or kept in a file."""
+    """Trials that ended, and what to try next; in memory or in a file."""
 
     def __init__(self, study: optuna.Study, path: Path | None) -> None:
+        """Wrap an Optuna study; `path` is its file, None in memory."""
         self._study, self._path = study, path
 
     @property
     def trials(self) -> list[TunedTrial]:
-        """Those that ended, in their order; what was interrupted is not among them."""
+        """Return the trials that ended, in their order, without interrupted ones."""
         from optuna.trial import TrialState
 
         states: dict[TrialState, State] = {
@@ -56,9 +56,13 @@ class Study:
         }
         found: list[TunedTrial] = []
         for trial in self._study.get_trials(deepcopy=False):
-            kept = trial.user_attrs
+            attributes = trial.user_attrs
             failed = trial.state == TrialState.FAIL
-            if trial.state not in states or "reason" not in kept or (failed and not kept["reason"]):
+            if (
+                trial.state not in states
+                or "reason" not in attributes
+                or (failed and not attributes["reason"])
+            ):
                 continue
             value = None if failed or trial.value is None else float(trial.value)
             found.append(
@@ -66,10 +70,10 @@ class Study:
                     len(found) + 1,
                     states[trial.state],
                     value,
-                    kept["settings"],
-                    kept["epochs"],
-                    kept["seconds"],
-                    kept["reason"],
+                    attributes["settings"],
+                    attributes["epochs"],
+                    attributes["seconds"],
+                    attributes["reason"],
                 )
             )
         return found
@@ -81,7 +85,7 @@ class Study:
         params: Mapping[str, Any],
         by_epoch: Mapping[int, float],
     ) -> None:
-        """Keeps a trial that was not proposed here: the defaults, with values for all dimensions."""
+        """Store a trial that was not proposed here: the defaults, with values for all dimensions."""
         from optuna.trial import create_trial
 
         known = ended.state != "failed"
@@ -98,7 +102,7 @@ class Study:
             )
 
     def ask(self, dimensions: Sequence[Dimension], number: int, seed: int) -> optuna.Trial:
-        """Proposes the values of a trial, its parameters: by chance at first, later by TPE (Bergstra et al. 2011)."""
+        """Propose the parameters of a trial: at random at first, later by TPE (Bergstra et al. 2011)."""
         from optuna.samplers import TPESampler
 
         drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -107,8 +111,10 @@ class Study:
             return self._study.ask({d.name: _distribution(d) for d in dimensions})
 
     def lags(self, trial: optuna.Trial, value: float, epoch: int, epochs: int) -> bool:
-        """Keeps the value after an epoch; whether the trial is to be stopped, since the best of its epochs so far is
-        below the median that the complete trials had at this epoch. Not in the first third of the epochs.
+        """Store the value after an epoch; return whether the trial is to be stopped.
+
+        It is where the best of its epochs so far is below the median that the complete trials had at this epoch, but
+        not in the first third of the epochs.
         """
         from optuna.pruners import MedianPruner
 
@@ -118,7 +124,7 @@ class Study:
             return trial.should_prune()
 
     def finish(self, trial: optuna.Trial, ended: TunedTrial) -> None:
-        """Keeps what a proposed trial came to."""
+        """Store the result of a proposed trial."""
         with self._writing():
             for name, value in _attributes(ended).items():
                 trial.set_user_attr(name, value)
@@ -126,8 +132,10 @@ class Study:
             self._study.tell(trial, ended.value if complete else None, state=_state(ended.state))
 
     def importance(self) -> dict[str, float]:
-        """Setting → share of how much it decides which trials do well, the greatest first (PED-ANOVA, Watanabe et al.
-        2023, arXiv:2304.10255); empty before there are `RANDOM_TRIALS` complete trials that differ.
+        """Return how much each setting decides which trials do well, as fractions of 1, the greatest first.
+
+        By PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255); empty before there are `RANDOM_TRIALS` complete trials
+        that differ.
         """
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
@@ -137,7 +145,7 @@ class Study:
         found = get_param_importances(
             self._study, evaluator=PedAnovaImportanceEvaluator(target_quantile=1 / 3)
         )
-        return {name: float(share) for name, share in found.items()}
+        return {name: float(fraction) for name, fraction in found.items()}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -179,11 +187,11 @@ _NAME = "recae"
 _IDENTITY = "identity"
 
 SEARCHED = "searched"
-"""Entry of a study's identity that says in words what is searched, between which bounds."""
+"""Entry of a study's identity that says in words what is searched, and between which bounds."""
 
 
 def check_optuna() -> None:
-    """Raises ConfigError where Optuna is missing, with the command that installs it."""
+    """Raise ConfigError where Optuna is missing, with the command that installs it."""
     try:
         import optuna  # noqa: F401  (asked for here, used below)
     except ImportError as error:
@@ -191,9 +199,11 @@ def check_optuna() -> None:
 
 
 def check_study(path: Path, resume: bool) -> None:
-    """Makes sure, before any work, that a study can be begun, or with `resume` gone on with, in this file.
+    """Check, before any work, that a study can be begun, or with `resume` resumed, in this file.
 
-    Raises OutputError when it cannot be written to or, to begin, is there already, CheckpointError when there is none.
+    Raises:
+        OutputError: it cannot be written to or, to begin, is there already.
+        CheckpointError: there is none to resume.
     """
     if resume and not path.exists():
         raise CheckpointError(
@@ -209,11 +219,14 @@ def check_study(path: Path, resume: bool) -> None:
 
 @contextmanager
 def open_study(path: Path | None, resume: bool, identity: Mapping[str, Any]) -> Iterator[Study]:
-    """A new study, or with `resume` the one in the file; with no path it is in memory only.
+    """Open a new study, or with `resume` the one in the file; with no path it is in memory only.
 
-    Nobody else goes on with the file meanwhile. A file that holds no complete trial at the end is removed.
-    Raises what `check_study` raises, and CheckpointError when the file is no study, damaged or in use, or belongs to
-    another `identity`, with the list of what differs.
+    The file is locked meanwhile. A file that holds no complete trial at the end is removed.
+
+    Raises:
+        OutputError: as `check_study`.
+        CheckpointError: as `check_study`, or the file is no study, damaged or in use, or belongs to another
+            `identity`; the message lists what differs.
     """
     import optuna
 
@@ -280,7 +293,7 @@ def _storage(path: Path) -> Any:
 
 
 def _trim(path: Path) -> None:
-    """Takes off the line that was being written when the power went; only of a file that is a study."""
+    """Remove the line that was being written when the power went; only of a file that is a study."""
     try:
         content = path.read_bytes()
         lines = content[: content.rfind(b"\n") + 1].splitlines()
@@ -311,7 +324,7 @@ def _rename(path: Path) -> None:
 
 
 def _translated(value: Any) -> Any:
-    """An entry of a study, or a part of it, with the names of today wherever settings are named."""
+    """Return an entry of a study, or a part of it, with the names of today wherever settings are named."""
     if isinstance(value, list):
         return [_translated(part) for part in value]
     if not isinstance(value, dict):

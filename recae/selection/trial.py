@@ -1,4 +1,4 @@
-"""One trial: a kind of model with one set of settings, fitted and measured on validation users within a deadline."""
+"""Trials: a kind of model with one set of settings, fitted and measured on validation users within a deadline."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
-"""Histories and the items held out of them, (B, I) each."""
+"""Histories and held-out items, (B, I) each."""
 
 Solved = dict[tuple[str, Any], Model]
 """(kind, configuration) → a model that needs no epochs and is not fitted to the same task again."""
 
 FAILURES = (ConfigError, DataError, DeviceError, TrainingError, MemoryError)
-"""What makes a trial fail, so that whoever tries several goes on with the others."""
+"""Errors that make a trial fail, while others go on."""
 
-NO_EPOCH = "it had not finished an epoch when the budget ended"
-"""Why a trial that the deadline ended has no model."""
+NO_EPOCH = "it did not finish an epoch within the budget"
+"""The reason of a trial that the deadline ended without a model."""
 
 EPOCHS_BY = "recall@20"
 """The metric by which the best epoch is chosen."""
@@ -37,7 +37,7 @@ EPOCHS_BY = "recall@20"
 
 @dataclass(frozen=True, eq=False)
 class TrialTask:
-    """What trials are fitted to and measured on.
+    """The data that trials are fitted to and measured on.
 
     Attributes:
         fit: csr (U, I), the purchases of the learners.
@@ -47,7 +47,7 @@ class TrialTask:
         exclude_owned: Whether lists leave out what a history holds.
         device: What `choose_device` gave.
         metric: The quality of a trial, such as "ndcg@20".
-        neighbours: What item-kNN has found for the trials before, for those that come.
+        neighbours: Neighbours that item-kNN has found in earlier trials, for later ones.
     """
 
     fit: sp.csr_matrix
@@ -91,7 +91,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Message:
-    """What takes long, in words."""
+    """A message on a long step."""
 
     text: str
 
@@ -100,11 +100,11 @@ TrialEvent = Started | UsersDone | EpochDone | Message
 
 
 def ignore(event: object) -> None:
-    """Takes an event and does nothing."""
+    """Ignore an event."""
 
 
 class StopTrialError(Exception):
-    """Raised by whoever is told of a trial, to end it there."""
+    """Raised by a callback of a trial, to end it there."""
 
 
 class _OutOfTimeError(Exception):
@@ -113,7 +113,7 @@ class _OutOfTimeError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What came of fitting a kind with some settings.
+    """The result of fitting a kind with some settings.
 
     Attributes:
         kind: Of the model.
@@ -159,7 +159,7 @@ class Fit(Protocol):
         *,
         exclude_owned: bool = True,
     ) -> tuple[Model, list[Epoch]]:
-        """The model and its epochs."""
+        """Return the model and its epochs."""
         ...
 
 
@@ -173,7 +173,7 @@ def run_trial(
     fit: Fit,
     solved: Solved | None = None,
 ) -> Trial:
-    """Fits a kind with some settings and measures it on the validation users.
+    """Fit a kind with some settings and measure it on the validation users.
 
     A training that the deadline ends counts with its best epoch by recall@20; so does item-kNN, which has no epochs,
     with the best number of neighbours tried until then.
@@ -183,8 +183,8 @@ def run_trial(
         settings: As `make_config` takes them.
         task: What to fit to and to measure on.
         deadline: By `time.monotonic`; None: never.
-        on_event: Is told how far the trial is. It may raise `StopTrialError` to end the trial; whatever else it raises
-            is passed on.
+        on_event: Called with the events of the trial. It may raise `StopTrialError` to end the trial; whatever else
+            it raises is passed on.
         fit: Fits a kind of model; `recae.selection.fit.fit_kind`.
         solved: Models of closed form that trials of this task share; None: each is fitted again.
 
@@ -218,7 +218,7 @@ def run_trial(
 
 
 class _Run:
-    """What is remembered while a trial goes on."""
+    """The state of a running trial."""
 
     def __init__(
         self, task: TrialTask, deadline: float | None, on_event: Callable[[TrialEvent], None]
@@ -232,7 +232,7 @@ class _Run:
         self._latest: float | None = None
 
     def hooks(self, kind: str, solved: Solved | None) -> Hooks:
-        """What the fit is given."""
+        """Return the hooks of the fit."""
         takes_confidence = not find(kind).no_confidence
         return Hooks(
             device=self.task.device,
@@ -247,7 +247,7 @@ class _Run:
         )
 
     def quality(self, model: Model) -> NDArray[np.float64] | None:
-        """The task's metric of each validation user."""
+        """Return the task's metric of each validation user."""
         if self.task.validation is None:
             return None
         return self._measure(model, self.task.metric).values[self.task.metric]
@@ -300,7 +300,7 @@ class _Run:
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, in one sentence."""
+    """Return what went wrong, in one sentence."""
     text = " ".join(str(error).split())
     if isinstance(error, RecaeError):
         return text

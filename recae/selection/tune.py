@@ -1,4 +1,4 @@
-"""Tuning: trials of one kind of model with different settings, each measured on validation users, the best taken.
+"""Tuning: trials of one kind of model with different settings, each measured on validation users.
 
 Each trial is fitted and measured as `train` would, and stopped where it lags behind the others.
 """
@@ -44,7 +44,7 @@ class TuningProgress(Progress):
     """As `Progress`, for every trial that is trained in epochs.
 
     Attributes:
-        on_trial: Is told a trial that ended, the best so far (None before there is one), and how many there may be.
+        on_trial: Called with a trial that ended, the best so far (None before there is one), and the number of trials.
     """
 
     on_trial: Callable[[TunedTrial, TunedTrial | None, int], None] = lambda ended, best, trials: None
@@ -67,31 +67,39 @@ def tune(
     weights: Weighting | None = None,
     **settings: Any,
 ) -> Tuned:
-    """Searches the settings of a kind of model that are best on validation users.
+    """Search the settings of a kind of model that are best on validation users.
 
-    The users are held out as `train` with the same seed holds them out: those that it chooses on are those that trials
-    are measured on, and those that it measures on in the end are set aside, so that their figures stay honest. The
-    first trial is the defaults; what the others try is `spaces.space`, proposed by Optuna's TPE. A trial that falls
-    behind the median of the others at the same epoch is stopped; one that cannot be fitted (ConfigError, TrainingError,
-    MemoryError) counts as failed. A trial that is trained in epochs and is not done at the end of the budget does not
-    count.
+    The users are held out as `train` with the same seed holds them out: trials are measured on its validation users,
+    and its test users are set aside, so that their figures stay unbiased. The first trial is the defaults; the others
+    are proposed by Optuna's TPE from `space.space`. A trial that falls behind the median of the others at the same
+    epoch is stopped; one that cannot be fitted (ConfigError, TrainingError, MemoryError) counts as failed. A trial
+    that is trained in epochs and not done at the end of the budget does not count.
 
-    source   as for `train`
-    columns, filters  likewise
-    kind     name of the model, one of `recae.kinds.known` but auto and popularity; None: as for `train`
-    trials   how many at most, those of earlier sessions included
-    budget   time for all of them, likewise: seconds, or such as 90s, 20m, 1h
-    metric   what to raise: a name of `recae.metrics.METRICS` and a length of list, such as "ndcg@20"
-    repeats  people rebuy; see `train`
-    study    file to keep the trials in as they end; the caller's to remove. None: they are in memory only
-    resume   go on with the trials that `study` holds
-    weights    what purchases weigh in training, as for `train`
-    settings  what is not to be searched: fields of the kind's configuration, such as seed or factors
+    The same seed and number of trials give the same result, however often it was interrupted, where the budget does
+    not end the search.
 
-    The same seed and number of trials give the same result, however often it was interrupted, where the budget does not
-    end the search. Raises ConfigError for an unknown kind, setting or metric, for a kind without settings, and without
-    Optuna; DataError for purchases that cannot be used; CheckpointError when the study cannot be gone on with,
-    OutputError when it cannot be written; TrainingError when no trial could be measured.
+    Args:
+        source: as for `train`.
+        kind: name of the model, one of `recae.kinds.known` except auto and popularity; None: as for `train`.
+        trials: how many at most, those of earlier sessions included.
+        budget: time for all of them, likewise: seconds, or such as 90s, 20m, 1h.
+        metric: to maximise: a name of `recae.metrics.METRICS` and a list length, such as "ndcg@20".
+        device: as for `train`.
+        columns: as for `train`.
+        filters: as for `train`.
+        repeats: whether repeat purchases count; as for `train`.
+        study: file to store the trials in as they end; the caller's to remove. None: they are in memory only.
+        resume: go on with the trials that `study` holds.
+        progress: callbacks.
+        weights: confidence of purchases in training, as for `train`.
+        settings: that are not searched: fields of the kind's settings, such as seed or factors.
+
+    Raises:
+        ConfigError: a kind, setting or metric is unknown, a kind has no settings, or Optuna is missing.
+        DataError: the purchases cannot be used.
+        CheckpointError: the study cannot be resumed.
+        OutputError: the study cannot be written.
+        TrainingError: no trial could be measured.
     """
     progress = progress or TuningProgress()
     kind = kind or DEFAULT
@@ -134,22 +142,22 @@ def tune(
         f"tuning {', '.join(d.name for d in dimensions)} of {kind} by {metric} on {seen.validation[0].shape[0]:,} "
         f"validation users; {seen.set_aside:,} test users are set aside; on {device_name(chosen)}"
     )
-    with open_study(study, resume, identity) as kept:
-        if before := kept.trials:
+    with open_study(study, resume, identity) as opened:
+        if before := opened.trials:
             progress.on_message(f"going on after {len(before)} trials, as in {study}")
         try:
-            ended = search.run(kept, dimensions, trials, seconds)
+            ended = search.run(opened, dimensions, trials, seconds)
         except BaseException as error:
-            if best := best_of(kept.trials):
-                error.add_note(_so_far(best, kept.trials, metric, study))
+            if best := best_of(opened.trials):
+                error.add_note(_so_far(best, opened.trials, metric, study))
             raise
-        done = kept.trials
+        done = opened.trials
         return Tuned(
             kind=kind,
             metric=metric,
             fixed=fixed,
             trials=done,
-            importance=kept.importance(),
+            importance=opened.importance(),
             ended=ended,
             source="" if isinstance(source, Interactions) else hide_password(str(source)),
             fingerprint=data.fingerprint,
@@ -165,7 +173,7 @@ def tune(
 
 
 def _searched(kind: str, fixed: Mapping[str, Any]) -> tuple[Dimension, ...]:
-    """The space of a kind; ConfigError where nothing is left to search."""
+    """Return the space of a kind; ConfigError where nothing is left to search."""
     found = space(kind, fixed)
     if not found:
         every = ", ".join(dimension.name for dimension in space(kind))
@@ -178,7 +186,7 @@ def _searched(kind: str, fixed: Mapping[str, Any]) -> tuple[Dimension, ...]:
 
 
 def _so_far(best: TunedTrial, done: Sequence[TunedTrial], metric: str, study: Path | None) -> str:
-    """What an interrupted tuning has reached and how to go on."""
+    """Return what an interrupted tuning has reached, and how to go on."""
     found = (
         f"best of {len(done)} trials so far is {metric} {best.value:.4f} of trial {best.number}, with "
         f"{best.settings_in_words()}"
@@ -195,10 +203,10 @@ class Search:
     Attributes:
         kind: Of the model.
         fixed: Settings that are not searched.
-        metric: What to raise, such as "ndcg@20".
+        metric: To maximise, such as "ndcg@20".
         data: The purchases.
         device: What `choose_device` gave.
-        progress: Who is told how far it is.
+        progress: Callbacks.
         deadline: By `time.monotonic`; set when the search is run.
     """
 
@@ -212,7 +220,7 @@ class Search:
     _task: tuple[Seen, TrialTask] | None = None
 
     def run(self, study: Study, dimensions: Sequence[Dimension], trials: int, budget: float) -> str:
-        """Tries until there are so many trials or the seconds are over; says which ended it, "trials" or "budget"."""
+        """Try until there are so many trials or the seconds are over; return which ended it, "trials" or "budget"."""
         self.deadline = time.monotonic() + budget - sum(trial.seconds for trial in study.trials)
         for number in range(len(study.trials) + 1, trials + 1):
             if not self._worth_beginning(study.trials):
@@ -228,7 +236,7 @@ class Search:
         return self._end(study, "trials")
 
     def _worth_beginning(self, done: Sequence[TunedTrial]) -> bool:
-        """Whether enough of the budget is left for a trial as short as the shortest."""
+        """Return whether enough of the budget is left for a trial as short as the shortest."""
         left = self.deadline - time.monotonic()
         shortest = min((t.seconds for t in done if t.state == "complete"), default=0.0)
         return left > 0 and left >= shortest
@@ -248,7 +256,11 @@ class Search:
         return ended
 
     def _try_defaults(self, study: Study, dimensions: Sequence[Dimension]) -> bool:
-        """The first trial: what is not fixed is left to be chosen from the data. Whether it ended in time."""
+        """Run the first trial, with everything that is not fixed chosen from the data.
+
+        Returns:
+            Whether it ended in time.
+        """
         trial, by_epoch = self._run({}, None)
         if trial.ended == "deadline":
             return False
@@ -263,7 +275,11 @@ class Search:
         return True
 
     def _try_next(self, study: Study, dimensions: Sequence[Dimension], number: int) -> bool:
-        """A trial that the study proposes; settings tried before are not fitted again. Whether it ended in time."""
+        """Run a trial that the study proposes; settings tried before are not fitted again.
+
+        Returns:
+            Whether it ended in time.
+        """
         started = time.monotonic()
         proposed = study.ask(dimensions, number, self.fixed["seed"])
         settings = {d.name: d.tidy(proposed.params[d.name]) for d in dimensions}
@@ -283,9 +299,12 @@ class Search:
     def _run(
         self, settings: Mapping[str, Any], lags: Callable[[float, int, int], bool] | None
     ) -> tuple[Trial, dict[int, float]]:
-        """Fits and measures as `train` would, and the metric by epoch.
+        """Fit and measure as `train` would.
 
         A trial is stopped where `lags` says so of its value after an epoch, of so many.
+
+        Returns:
+            The trial, and the metric by epoch.
         """
         values = {**self.fixed, **settings}
         seen = self.data.seen(decay_of(self.kind, values))
@@ -315,7 +334,7 @@ class Search:
 
 
 def parse_metric(metric: str) -> tuple[str, int]:
-    """Name and length of list of "ndcg@20". Raises ConfigError for anything else."""
+    """Return name and list length of a metric such as "ndcg@20"; ConfigError for anything else."""
     found = re.fullmatch(r"([a-z_]+)@([0-9]{1,9})", metric)
     if found is None or int(found[2]) < 1:
         raise ConfigError(
@@ -327,13 +346,13 @@ def parse_metric(metric: str) -> tuple[str, int]:
 
 
 def decay_of(kind: str, values: Mapping[str, Any]) -> float | None:
-    """The decay that histories are weighted with, where settings say it; as `train` reads it."""
+    """Return the decay of the histories where settings give it, as `train` reads it."""
     setting = decay_setting(kind)
     return None if setting is None else values.get(setting)
 
 
 def _as_fitted(dimensions: Sequence[Dimension], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that a model was fitted with, those of the parts of a blend by dotted names."""
+    """Return the values that a model was fitted with, those of the parts of a blend by dotted names."""
     known = dict(config)
     for part in config.get("parts") or []:
         known |= {f"{part['kind']}.{name}": value for name, value in part["config"].items()}
@@ -341,7 +360,7 @@ def _as_fitted(dimensions: Sequence[Dimension], config: Mapping[str, Any]) -> di
 
 
 def _around(dimensions: Sequence[Dimension], first: TunedTrial) -> list[Dimension]:
-    """The dimensions around the defaults, where these are known."""
+    """Return the dimensions around the defaults, where these are known."""
     own = first.settings
     return [d.around(own[d.name]) if d.name in own else d for d in dimensions]
 
@@ -349,7 +368,7 @@ def _around(dimensions: Sequence[Dimension], first: TunedTrial) -> list[Dimensio
 def _ended(
     number: int, settings: Mapping[str, Any], trial: Trial, by_epoch: Mapping[int, float]
 ) -> TunedTrial:
-    """A trial that the study remembers; one that was stopped has the value of its last epoch."""
+    """Return a trial for the study; one that was stopped has the value of its last epoch."""
     state: State
     if trial.ended == "stopped":
         state, value = "pruned", by_epoch[max(by_epoch)]

@@ -1,4 +1,4 @@
-"""What tuning learns from: the purchases, of which the same users are held out as in training."""
+"""Data of tuning: purchases with the same held-out users as in training."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from recae.splits.protocols import reading_options
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a trial is fitted and measured on.
+    """The data that a trial is fitted to and measured on.
 
-    matrix      (U, I) pattern of the learners
-    validation  histories and held-out items of the validation users, (B, I) each
-    set_aside   number of test users, of whom nothing else is here
-    held_out    fingerprint of who is held out
-    decay       with which the histories' values are weighted; None where they are a pattern
-    weights     what each purchase of the learners weighs, (nnz,) in the order of `matrix`; None: 1
+    Attributes:
+        matrix: (U, I) pattern of the learners.
+        validation: histories and held-out items of the validation users, (B, I) each.
+        set_aside: number of test users, of whom nothing else is here.
+        held_out: fingerprint of who is held out.
+        decay: of the histories' values; None where they are a pattern.
+        weights: confidence in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
     """
 
     matrix: sp.csr_matrix
@@ -42,10 +43,11 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class TuningData:
-    """Purchases, of which the same users are held out as `train` with the same seed holds out.
+    """Purchases with the same held-out users as `train` with the same seed.
 
-    events  the purchases by basket with repeats, else None
-    weighting  what purchases weigh in training
+    Attributes:
+        events: the purchases by basket with repeats, else None.
+        weighting: confidence of purchases in training.
     """
 
     interactions: Interactions
@@ -60,9 +62,11 @@ class TuningData:
         return self.interactions.fingerprint if self.events is None else self.events.fingerprint
 
     def seen(self, decay: float | None = None) -> Seen:
-        """What trials see whose histories are weighted with `decay`; None: with the one that `train` would choose.
+        """Return what trials see whose histories have this `decay`; None: the one that `train` would choose.
 
-        Raises DataError when there are too few users to hold any out, ConfigError for a decay out of range.
+        Raises:
+            DataError: there are too few users to hold any out.
+            ConfigError: the decay is out of range.
         """
         decay = None if self.events is None else decay
         if decay not in self._seen:
@@ -100,10 +104,11 @@ def read_tuning_data(
     filters: Filters | None = None,
     weighting: Weighting | None = None,
 ) -> TuningData:
-    """Reads purchases as `train` does.
+    """Read purchases as `train` does.
 
-    Raises SourceError, ColumnError and DataError for purchases that cannot be used, ConfigError for repeats without
-    baskets, for baskets without repeats and for filters of Interactions.
+    Raises:
+        SourceError, ColumnError, DataError: the purchases cannot be used.
+        ConfigError: there are repeats without baskets, baskets without repeats, or filters of Interactions.
     """
     weighting = weighting or Weighting()
     columns = reading_options(source, columns, filters)
@@ -118,7 +123,7 @@ def read_tuning_data(
         return TuningData(interactions, events, seed, weighting)
     if columns.pop("basket_column", None):
         raise ConfigError(
-            "baskets are told apart only where people rebuy: add --repeats, or leave out --basket-column"
+            "baskets are told apart only for repeat purchases: add --repeats, or leave out --basket-column"
         )
     if isinstance(source, Interactions):
         return TuningData(source, None, seed, weighting)

@@ -1,4 +1,4 @@
-"""The process that does one job of a comparison: how it is started, what it does, how it ends.
+"""The process of one job of a comparison: its start, its work, its end.
 
 A process that begins imports this file before it knows how many threads it may use, which numpy, numba and the like
 read when they are imported: nothing here imports any of them until the job is done.
@@ -35,7 +35,7 @@ _events: list[Connection] = []  # of this process, where it is one that does a j
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Meanwhile a new Python does not import what lies in the working folder by mistake (a `random.py`, say)."""
+    """Let a new Python not import by mistake what lies in the working folder (a `random.py`, say), for a while."""
     with _STARTING:
         before = os.environ.get("PYTHONSAFEPATH")
         os.environ["PYTHONSAFEPATH"] = "1"
@@ -49,14 +49,14 @@ def _alone() -> Iterator[None]:
 
 
 class JobProcess(SpawnProcess):
-    """A new Python that sees nothing of whoever starts it but what it is handed."""
+    """A new Python process that gets nothing of its parent but its arguments."""
 
     def start(self) -> None:
-        """Starts it.
+        """Start the process.
 
         Spawning runs the caller's script once more in the new process, which a script without a guard
-        (`if __name__ == "__main__"`) does not survive, and a notebook does not have: an empty `__main__` stands in for
-        it meanwhile. A Ctrl-C, which a terminal sends to all processes, waits until the new one ignores it.
+        (`if __name__ == "__main__"`) does not survive, and a notebook does not have: an empty `__main__` stands in
+        for it meanwhile. A Ctrl-C, which a terminal sends to all processes, waits until the new one ignores it.
         """
         with _alone():
             main = sys.modules["__main__"]
@@ -70,22 +70,23 @@ class JobProcess(SpawnProcess):
 
 
 class JobContext(SpawnContext):
-    """Starts processes as `JobProcess`, and knows them, so that they can be ended."""
+    """A context for `concurrent.futures` that starts processes as `JobProcess`, and can end them."""
 
     def __init__(self) -> None:
+        """Start with no process."""
         super().__init__()
         self.processes: list[JobProcess] = []
         with _alone():  # a Python of its own, too, which the first queue would start
             resource_tracker.ensure_running()
 
     def Process(self, *arguments: Any, **options: Any) -> JobProcess:  # type: ignore[override]  # noqa: N802
-        """A process that is not started yet; called by the pool."""
+        """Return a process that is not started yet; called by the pool."""
         process = JobProcess(*arguments, **options)
         self.processes.append(process)
         return process
 
     def kill(self) -> None:
-        """Ends those that run and waits for it; they hold nothing that would have to be put in order."""
+        """End the running processes and wait for them; they hold nothing that needs an orderly end."""
         for process in self.processes:
             if process.is_alive():
                 process.kill()
@@ -93,10 +94,10 @@ class JobContext(SpawnContext):
 
 
 def begin(events: Connection, threads: int | None, said: str) -> None:
-    """Makes this process one that does jobs: the pool's initializer.
+    """Make this process one that does jobs: the pool's initializer.
 
     Args:
-        events: Where to tell how far a job is.
+        events: Where to send the events of a job.
         threads: Most processors to use; None: all.
         said: File for what is printed, which is not the result of a command.
     """
@@ -113,16 +114,16 @@ def begin(events: Connection, threads: int | None, said: str) -> None:
 
 
 def work(job: Job, folder: str, kinds: bytes, end: float | None) -> Outcome:
-    """Does a job and tells of it.
+    """Do a job and send its events.
 
     Args:
         job: What to do.
         folder: Where the inputs are.
-        kinds: What `recae.kinds.hand_over` gave where the process was started.
+        kinds: What `recae.kinds.hand_over` gave in the parent process.
         end: Time of day until which it is to be done; None: no limit.
 
     Raises:
-        TrainingError: One sentence on why it failed.
+        TrainingError: It failed; one sentence says why.
     """
     from recae.kinds import take_over
     from recae.selection.jobs import Inputs, do_job
@@ -140,7 +141,7 @@ def work(job: Job, folder: str, kinds: bytes, end: float | None) -> Outcome:
 
 
 def _end_with_the_starter() -> None:
-    """Ends this process when the one that started it is gone."""
+    """End this process when its parent is gone."""
     starter = multiprocessing.parent_process()
     if starter is not None:
         starter.join()

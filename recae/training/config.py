@@ -37,7 +37,7 @@ class SigmoidConfig(Settings):
     input_power: float | None = setting(
         None, "p in 0..1: a history of m items enters the encoder as x/m^p", ge=0, le=1
     )
-    dropout: float = setting(0.5, "share of a history hidden from the encoder at each step", ge=0, lt=1)
+    dropout: float = setting(0.5, "fraction of a history hidden from the encoder at each step", ge=0, lt=1)
     batch_size: int = setting(
         1,
         "users whose codes are computed together; 1: the encoder, too, moves after every user. With any of the next "

@@ -199,7 +199,7 @@ def fit_bpr(matrix: sp.csr_matrix, config: BprConfig, hooks: Hooks) -> tuple[BPR
 def sample_by_popularity(matrix: sp.csr_matrix, number: int) -> NDArray[np.int64]:
     """Return `number` items of (U, I) purchases, (number,) int64 rising: every so many purchases, sorted by item, one.
 
-    An item with a share s of the purchases is there s · number times, rounded up or down. Nothing is random about it.
+    An item with a fraction s of the purchases is there s · number times, rounded up or down. Nothing is random.
     """
     bought = np.sort(matrix.indices)
     places = ((np.arange(number) + 0.5) * bought.size / number).astype(np.int64)

@@ -75,7 +75,7 @@ class DeepConfig(Settings):
         le=1e6,
     )
     input_power: float = setting(0.5, "p in 0..1: a history of m items enters as x/m^p", ge=0, le=1)
-    dropout: float = setting(0.5, "share of a history hidden from the network at each step", ge=0, lt=1)
+    dropout: float = setting(0.5, "fraction of a history hidden from the network at each step", ge=0, lt=1)
     emphasis: float = setting(1.0, "weight ≥ 1 of the error of what is hidden", ge=1, le=1000)
     code_penalty: float = setting(0.0, "weight of the code's norm in a user's loss", ge=0, le=1e6)
     code_norm: Literal["l1", "l2"] = setting("l2", "l1, Σ|h|, or l2, Σh²")

@@ -45,7 +45,7 @@ class EdlaeConfig(EaseConfig):
     user_power: float = redefined(EaseConfig, "user_power", 0.5)
     dropout: float = setting(
         0.3,
-        "p in [0, 1): share of each history hidden, in expectation; adds p/(1−p) diag(XᵀX) to the diagonal",
+        "p in [0, 1): fraction of each history hidden, in expectation; adds p/(1−p) diag(XᵀX) to the diagonal",
         ge=0,
         lt=1,
     )

@@ -36,7 +36,7 @@ class VaeConfig(Settings):
         ge=0,
         le=100,
     )
-    dropout: float = setting(0.5, "share of a history hidden from the encoder at each step", ge=0, lt=1)
+    dropout: float = setting(0.5, "fraction of a history hidden from the encoder at each step", ge=0, lt=1)
     emphasis: float = setting(1.0, "factor on the loss of what is hidden", ge=0, le=1000)
     input_power: float = setting(
         0.5,

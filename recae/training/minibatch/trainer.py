@@ -34,7 +34,7 @@ class MinibatchSettings(Settings):
     purchase_weight: float = setting(
         1.0, "α ≥ 1, the factor on the loss of a purchase (not for the multinomial loss)"
     )
-    dropout: float = setting(0.0, "share of a history hidden from the network at each step")
+    dropout: float = setting(0.0, "fraction of a history hidden from the network at each step")
     emphasis: float = setting(1.0, "factor on the loss of what is hidden")
     input_power: float = setting(0.5, "p: a history of m items enters as x/m^p")
     tied: bool = setting(False, "whether the output layer's weights are those of the first layer")

@@ -209,7 +209,7 @@ def log_composite(z: Tensor, old_mean: Tensor, old_log_variance: Tensor) -> Tens
         log_normal(z, old_mean, old_log_variance),
         log_normal(z, 0.0, zero + WIDE),
     )
-    weighted = [part + math.log(share) for part, share in zip(parts, MIXTURE, strict=True)]
+    weighted = [part + math.log(weight) for part, weight in zip(parts, MIXTURE, strict=True)]
     return torch.logsumexp(torch.stack(weighted), dim=0)
 
 
