@@ -145,7 +145,7 @@ def test_without_validation_users_it_is_the_sigmoid(validation: Any) -> None:
     assert model.kind == report["auto"]["chosen"] == "sigmoid"
     assert len(epochs) == 2
     assert "nobody is held out" in report["auto"]["why"]
-    assert said[0] == "nobody is held out whom the kinds could be compared on: training sigmoid"
+    assert said[0] == "there are no validation users to compare the kinds on: training sigmoid"
 
 
 # expectations

@@ -89,7 +89,7 @@ def test_without_users_to_hold_out(folder: Path) -> None:
     Path("few.csv").write_text("user,item\na,x\nb,y\nb,x\n")
     result = recae("train", "few.csv", *QUICK)
     assert result.exit_code == 0, result.stderr
-    assert "nobody is held out whom the kinds could be compared on: training sigmoid" in result.stderr
+    assert "there are no validation users to compare the kinds on: training sigmoid" in result.stderr
     shown = recae("inspect")
     assert shown.exit_code == 0
     assert "auto: nobody is held out" in shown.stderr

@@ -188,7 +188,7 @@ def tune(
        "trials": [{"trial": 1, "state": "complete",            or "pruned" or "failed"
                    "value": 0.23, "settings": {…}, "epochs": 16, "seconds": 1.2,
                    "reason": null}, …],                        why it failed
-       "importance": {"factors": 0.7, …},                      empty with few trials
+       "importance": {"factors": 0.7, …},                      empty with too little data
        "ended": "trials",                                      or "budget"
        "fingerprint": "…", "n_users": 2000, "n_items": 600, "validation_users": 200, "test_users": 200,
        "repeats": false, "filters": {"since": "2010-12-01", …},  only what is set

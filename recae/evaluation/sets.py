@@ -114,7 +114,7 @@ def _similarity_of_pairs(
     indptr, indices = owners.indptr.astype(np.int64), owners.indices.astype(np.int32)
     lengths = np.asarray(ks, dtype=np.int64)
     workers = min(threads or processors(), 1 + ranked.shape[0] // _LISTS_PER_THREAD)
-    # a few ranges a worker, so that one slow range does not leave the others idle
+    # several ranges a worker, so that one slow range does not leave the others idle
     bounds = np.linspace(0, ranked.shape[0], 4 * workers + 1).astype(np.int64)
     with ThreadPoolExecutor(workers) as pool:
         jobs = [

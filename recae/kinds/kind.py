@@ -119,7 +119,7 @@ class Kind:
         return found
 
     def check_memory(self, users: int, items: int, interactions: int, left: int | None) -> None:
-        """Raise TrainingError where so many bytes are too few, as far as the kind can say so; None: not known."""
+        """Raise TrainingError where the kind needs more than the bytes left, as far as known; None: not known."""
         if self.memory:
             self._resolve(self.memory)(users, items, interactions, left)
 

@@ -251,7 +251,7 @@ SETTINGS: Final[Mapping[str, type[Any]]] = _Settings()
 
 
 def seconds_for(kind: str, size: Size) -> float:
-    """Return the seconds that fitting a kind at its defaults takes on two ordinary cores, within a factor of a few.
+    """Return the seconds that fitting a kind at its defaults takes on two ordinary processors, within a small factor.
 
     A rule of thumb in the number of operations, the same for the same data, so that what is decided by it is decided
     alike again. Of a kind whose row states no cost it expects the worst.

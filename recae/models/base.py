@@ -29,7 +29,7 @@ class Model(Protocol):
         ...
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
-        """Score of all items for each history; higher is better, nothing is masked.
+        """Return the scores of all items for each history; higher is better, nothing is masked.
 
         Args:
             histories: csr_matrix (B, I); the items stored in row b are the history of user b, whatever their value

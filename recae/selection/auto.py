@@ -442,7 +442,7 @@ def fit_auto(
         TrainingError: nothing could be fitted.
     """
     if validation is None or not validation[1].nnz:
-        why = "nobody is held out whom the kinds could be compared on"
+        why = "there are no validation users to compare the kinds on"
         hooks.on_message(f"{why}: training {MAIN}")
         model, epochs = fit(MAIN, config.settings(MAIN), matrix, None, hooks)
         return model, epochs, {"auto": {"tried": [], "skipped": [], "chosen": MAIN, "why": why}}

@@ -65,7 +65,7 @@ class TuningData:
         """Return what trials see whose histories have this `decay`; None: the one that `train` would choose.
 
         Raises:
-            DataError: there are too few users to hold any out.
+            DataError: there are not enough users to hold any out.
             ConfigError: the decay is out of range.
         """
         decay = None if self.events is None else decay

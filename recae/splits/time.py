@@ -103,7 +103,7 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     Every purchase counts by its own time. A pair bought before and after the cut is in the history, and what comes
     after is a repeat purchase, which counts only with `options.repeats`. Purchases without a known time are left out,
     since they could be of either side. Users and items first seen after the cut are unknown; so are, where a minimum
-    is asked for, those with too few items or users before the cut. For validation, the last tenth of the purchases
+    is asked for, those below the minimum before the cut. For validation, the last tenth of the purchases
     before the cut is held out. Nothing here is random: `seed` changes nothing.
 
     Purchases that were read with minimums are refused, since the minimums looked beyond the cut.

@@ -43,7 +43,7 @@ def strong(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
 
 
 def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
-    """As `strong`, once for each of `options.folds` parts of the users; every user with enough items is tested once.
+    """Make tasks as `strong`, one for each of `options.folds` parts of the users; each is tested once.
 
     The parts follow one another in the order in which "strong" takes test users, so that the first part has those.
     """
