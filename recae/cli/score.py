@@ -289,17 +289,18 @@ def _write(
         work, target = spread(work, target, cluster)
         many = cluster.workers
         what += f", {cluster.describe()}"
-    ahead = preflight(work)
+    estimate = preflight(work)
     message(
-        f"{ahead.users:,} users, {ahead.items:,} items, {what}; at most about {human_bytes(ahead.memory)} of memory"
-        f"{' each' if cluster else ''}, about {ahead.seconds / many:,.1f} s"
+        f"{estimate.users:,} users, {estimate.items:,} items, {what}; "
+        f"at most about {human_bytes(estimate.memory)} of memory"
+        f"{' each' if cluster else ''}, about {estimate.seconds / many:,.1f} s"
         f"{' once the workers have started' if cluster else ''}"
     )
     started = time.perf_counter()
-    with progress("scoring users", ahead.users) as on_users:
+    with progress("scoring users", estimate.users) as on_users:
         rows = target.write(work, settings, on_users)
     seconds = time.perf_counter() - started
-    message(f"wrote {rows:,} rows for {ahead.users:,} users to {out} in {seconds:.1f} s")
+    message(f"wrote {rows:,} rows for {estimate.users:,} users to {out} in {seconds:.1f} s")
 
 
 def _check_who(
