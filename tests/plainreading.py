@@ -18,7 +18,7 @@ from recae.ingest import report as why
 from recae.ingest.baskets import to_events
 from recae.ingest.codes import as_text, without_point_zero
 from recae.ingest.quantities import read_quantities
-from recae.ingest.watching import KEPT
+from recae.ingest.watching import USED
 from recae.interactions import NO_TIME, Events, Interactions
 from recae.sources import Source
 
@@ -43,7 +43,7 @@ class PlainReading(folded.Reading):
         columns = self._columns
         self._rows += batch.num_rows
         users, items = self._ids(batch, columns.user), self._ids(batch, columns.item)
-        fates = np.full(batch.num_rows, KEPT)
+        fates = np.full(batch.num_rows, USED)
         self._drop(why.NO_USER, fates, not_blank(users))
         self._drop(why.NO_ITEM, fates, not_blank(items))
         quantities = None
@@ -55,7 +55,7 @@ class PlainReading(folded.Reading):
                 quantities = np.array(texts, dtype=np.float64)
             self._drop(why.RETURNED, fates, ~(quantities <= 0))
             self._drop(why.NOT_A_NUMBER, fates, ~np.isnan(quantities))
-        keep = fates == KEPT
+        keep = fates == USED
         kept = pa.array(keep)
         self._users.add(users.filter(kept))
         self._items.add(items.filter(kept))

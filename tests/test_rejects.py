@@ -21,7 +21,7 @@ from pyarrow import parquet
 from recae.errors import ColumnError, DataError, OutputError
 from recae.ingest import read_events, read_with_report
 from recae.ingest.report import REASONS
-from recae.ingest.watching import KEPT, fate_of, reason_of
+from recae.ingest.watching import USED, fate_of, reason_of
 
 ROWS = [
     ("user_id", "item_id", "quantity", "timestamp", "title"),
@@ -215,7 +215,7 @@ def test_a_full_temporary_folder_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_fates_and_reasons_belong_together() -> None:
     assert [reason_of(fate_of(reason)) for reason in REASONS] == list(REASONS)
-    assert KEPT not in [fate_of(reason) for reason in REASONS]
+    assert USED not in [fate_of(reason) for reason in REASONS]
 
 
 VALUES = st.tuples(

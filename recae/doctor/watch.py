@@ -16,7 +16,7 @@ from recae.ingest.codes import as_text
 from recae.ingest.columns import Columns
 from recae.ingest.report import DUPLICATE
 from recae.ingest.rowkeys import KeysOfRows, RowKeys
-from recae.ingest.watching import KEPT, reason_of
+from recae.ingest.watching import USED, reason_of
 
 _NUMBER: Final = r"^[+-]?\d+(\.\d*)?$"
 _SECONDS: Final = (631_152_000, 4_102_444_800)  # the years 1990 to 2099
@@ -77,7 +77,7 @@ class Watch:
 
     def rows(self, batch: pa.RecordBatch, fates: NDArray[np.uint8]) -> None:
         """Look at a batch."""
-        used = fates == KEPT
+        used = fates == USED
         self._keys.add(batch, used)
         for fate in np.unique(fates[~used]).tolist():
             reason, places = reason_of(fate), np.flatnonzero(fates == fate)

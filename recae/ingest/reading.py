@@ -27,7 +27,7 @@ from recae.ingest.report import IngestReport
 from recae.ingest.runs import Runs
 from recae.ingest.tally import PairCounts
 from recae.ingest.times import Times
-from recae.ingest.watching import KEPT, Watcher, fate_of
+from recae.ingest.watching import USED, Watcher, fate_of
 from recae.interactions import Events, Interactions
 from recae.sources import Source
 from recae.sources.fields import HELD, Fields
@@ -128,7 +128,7 @@ class Reading:
         if quantities is None and batch is None and with_user.all() and with_item.all():
             self._rows += with_user.size
             return with_user, None
-        fates = np.full(with_user.size, KEPT)
+        fates = np.full(with_user.size, USED)
         self._rows += fates.size
         self._drop(why.NO_USER, fates, with_user)
         self._drop(why.NO_ITEM, fates, with_item)
@@ -140,7 +140,7 @@ class Reading:
         if batch is not None:
             for watcher in self._watchers:
                 watcher.rows(batch, fates)
-        keep = fates == KEPT
+        keep = fates == USED
         return keep, None if bought is None else bought[keep]
 
     def _keys(
@@ -246,7 +246,7 @@ class Reading:
 
     def _drop(self, reason: str, fates: NDArray[np.uint8], passes: NDArray[np.bool_]) -> None:
         """Count and mark the rows kept so far that do not pass."""
-        fails = (fates == KEPT) & ~passes
+        fails = (fates == USED) & ~passes
         self._dropped[reason] += int(fails.sum())
         fates[fails] = fate_of(reason)
 

@@ -16,7 +16,7 @@ from recae.ingest.codes import as_text
 from recae.ingest.columns import Columns
 from recae.ingest.report import DUPLICATE
 from recae.ingest.rowkeys import KeysOfRows
-from recae.ingest.watching import KEPT, fate_of, reason_of
+from recae.ingest.watching import USED, fate_of, reason_of
 from recae.tables import check_output, write_table
 
 
@@ -75,17 +75,17 @@ class Rejects:
     def _mark_duplicates(self) -> None:
         keys = KeysOfRows(self._columns)
         for batch, fates in self._batches():
-            keys.add(batch, fates == KEPT)
+            keys.add(batch, fates == USED)
         repeated = keys.finish().duplicates()
         for fates in self._fates:
-            kept = np.flatnonzero(fates == KEPT)
+            kept = np.flatnonzero(fates == USED)
             fates[kept[repeated[: kept.size]]] = fate_of(DUPLICATE)
             repeated = repeated[kept.size :]
 
     def _dropped(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         first = 1
         for batch, fates in self._batches():
-            dropped = np.flatnonzero(fates != KEPT)
+            dropped = np.flatnonzero(fates != USED)
             if dropped.size:
                 some = batch.take(pa.array(dropped))
                 texts = [as_text(some.column(name), name).cast(pa.string()) for name in schema.names[2:]]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recae.ingest.report import REASONS
 
-KEPT: Final = np.uint8(0)
+USED: Final = np.uint8(0)
 """The fate of a row that is a purchase."""
 
 
@@ -22,7 +22,7 @@ class Watcher(Protocol):
 
         Args:
             batch: the columns used, as the source gave them.
-            fates: of each row, shape (rows,): `KEPT`, or `fate_of` the reason why it was dropped. Duplicates are among
+            fates: of each row, shape (rows,): `USED`, or `fate_of` the reason why it was dropped. Duplicates are among
                 those kept, since they are found only at the end.
         """
         ...
@@ -34,5 +34,5 @@ def fate_of(reason: str) -> int:
 
 
 def reason_of(fate: int) -> str:
-    """Return the reason that a number other than `KEPT` stands for."""
+    """Return the reason that a number other than `USED` stands for."""
     return REASONS[fate - 1]
