@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Generator
 
     from recae.training.minibatch.deep import DeepNetwork
-    from recae.training.minibatch.trainer import MinibatchTrainer
+    from recae.training.minibatch.trainer import MakeNetwork, MinibatchTrainer
 
 SAMPLED_BEYOND = 300_000
 """Number of items from which those losses are taken on a sample unless the settings say otherwise."""
@@ -217,9 +217,16 @@ def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[M
 
 
 def make_deep_trainer(
-    matrix: sp.csr_matrix, config: DeepConfig, device: str, weights: NDArray[np.float32] | None = None
+    matrix: sp.csr_matrix,
+    config: DeepConfig,
+    device: str,
+    weights: NDArray[np.float32] | None = None,
+    *,
+    network: MakeNetwork | None = None,
 ) -> MinibatchTrainer:
     """Return the trainer of (U, I) purchases for resolved settings, with confidence `weights` (nnz,) in each.
+
+    `network` gives the network of a kind that differs in it alone.
 
     Raises:
         ConfigError, TrainingError: as `MinibatchTrainer`.
@@ -229,7 +236,7 @@ def make_deep_trainer(
     from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
 
     settings = MinibatchSettings.of(config, row_learning_rate=config.encoder_learning_rate)
-    trainer = MinibatchTrainer(matrix, config, device, make_network, settings, weights)
+    trainer = MinibatchTrainer(matrix, config, device, network or make_network, settings, weights)
     if config.encoder_start == "svd":
         start = ResolvedConfig(
             factors=config.sizes[0],
@@ -237,27 +244,30 @@ def make_deep_trainer(
             encoder_scale=config.encoder_scale,
             dtype=config.dtype,
         )
-        network = cast(DeepNetwork, trainer.network)
-        network.begin_at(first_encoder(matrix, start, np.random.default_rng([config.seed, 0])))
+        cast(DeepNetwork, trainer.network).begin_at(
+            first_encoder(matrix, start, np.random.default_rng([config.seed, 0]))
+        )
     return trainer
+
+
+def network_options(config: DeepConfig) -> dict[str, Any]:
+    """Return the options of `DeepNetwork` that settings stand for."""
+    import torch
+
+    return {
+        "activation": config.activation,
+        "tied": config.tied,
+        "code_penalty": config.code_penalty,
+        "code_norm": config.code_norm,
+        "pretrain_epochs": config.pretrain_epochs if config.pretrain == "layerwise" else 0,
+        "dropout": config.dropout,
+        "scale": config.encoder_scale,
+        "dtype": getattr(torch, config.dtype),
+    }
 
 
 def make_network(n_items: int, config: DeepConfig, generator: Generator) -> DeepNetwork:
     """Return the network for a catalogue, its first weights drawn from the generator."""
-    import torch
-
     from recae.training.minibatch.deep import DeepNetwork
 
-    return DeepNetwork(
-        n_items,
-        config.sizes,
-        generator,
-        activation=config.activation,
-        tied=config.tied,
-        code_penalty=config.code_penalty,
-        code_norm=config.code_norm,
-        pretrain_epochs=config.pretrain_epochs if config.pretrain == "layerwise" else 0,
-        dropout=config.dropout,
-        scale=config.encoder_scale,
-        dtype=getattr(torch, config.dtype),
-    )
+    return DeepNetwork(n_items, config.sizes, generator, **network_options(config))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class DeepNetwork(Network):
     `pretrain_epochs` each, first the first layer with the output layer as a shallow autoencoder of the histories, then
     each further layer with its mirror as one of the codes of the layer before, a fraction `dropout` of which is hidden.
     """
+
+    model_class: ClassVar[type[DeepAutoencoder]] = DeepAutoencoder
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class DeepNetwork(Network):
         for k in reversed(range(len(self.weights))):
             weight = encoder[k + 1][0].T if self.tied else to_numpy(self.mirrors[k])
             decoder.append((weight, to_numpy(self.mirror_biases[k])))
-        return DeepAutoencoder(
+        return self.model_class(
             encoder=tuple(encoder),
             decoder=tuple(decoder),
             output=first if self.tied else W,
