@@ -9,6 +9,7 @@ from recae.models.blend import Part
 from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
 from recae.training.config import SigmoidConfig
+from recae.training.kinds.aae import AaeConfig, fit_aae
 from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
 from recae.training.kinds.deep import DeepConfig, fit_deep
 from recae.training.kinds.linear import EaseConfig, EdlaeConfig, SparseLinearConfig
@@ -34,10 +35,12 @@ def blend(matrix: sp.csr_matrix) -> Blend:
 
 ALS = AlsConfig(factors=8, regularization=0.1, alpha=5.0, seed=1)
 BPR = BprConfig(factors=8, learning_rate=0.1, others=64, seed=1)
+AAE = AaeConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
 DEEP = DeepConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
 
 # a new kind of model needs one line here to come under the contract
 FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
+    "aae": lambda matrix: fit_aae(matrix, AAE, Hooks())[0],
     "als": lambda matrix: fit_als(matrix, ALS, Hooks())[0],
     "bpr": lambda matrix: fit_bpr(matrix, BPR, Hooks())[0],
     "blend": blend,

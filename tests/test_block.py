@@ -141,12 +141,12 @@ def test_every_kind_gives_what_all_its_scores_give(kind: str, path: str) -> None
 
 def test_which_kinds_have_a_catalogue() -> None:
     tiled = {kind for kind in FIT if catalogue(fitted(kind))}
-    assert tiled == {"als", "blend", "bpr", "deep", "multvae", "recvae", "sigmoid"}
+    assert tiled == {"aae", "als", "blend", "bpr", "deep", "multvae", "recvae", "sigmoid"}
     assert {kind for kind in FIT if isinstance(fitted(kind), Factored)} == tiled - {"blend"}
     assert {k for k in FIT if isinstance(fitted(k), Additive)} == {"frequency", "itemknn", "sparse-linear"}
 
 
-@pytest.mark.parametrize("kind", ["als", "bpr", "deep", "multvae", "recvae", "sigmoid"])
+@pytest.mark.parametrize("kind", ["aae", "als", "bpr", "deep", "multvae", "recvae", "sigmoid"])
 def test_factors_and_constants_make_the_score(kind: str) -> None:
     model = fitted(kind)
     assert isinstance(model, Factored)

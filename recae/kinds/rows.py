@@ -113,6 +113,23 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         auto=Candidate(turn=3),
     ),
     Kind(
+        name="aae",
+        title="adversarial AE",
+        about="autoencoder whose code a discriminator tells from a prior",
+        settings="recae.training.kinds.aae:AaeConfig",
+        fit="recae.training.kinds.aae:fit_aae",
+        model="recae.models.aae:AdversarialAutoencoder",
+        cost=lambda size: 3 * exact(size),
+        space=(
+            log("adversarial_weight", 0.01, 10),
+            log("prior_deviation", 0.3, 5),
+            even("dropout", 0.1, 0.8),
+            one_of("layers", "128", "256", "512", "600,200"),
+            one_of("activation", "sigmoid", "relu"),
+        ),
+        auto=Candidate(turn=3),
+    ),
+    Kind(
         name="ease",
         title="EASE",
         about="EASE: linear, in closed form; items × items in memory",
