@@ -28,8 +28,8 @@ from recae.selection.fit import (
     check_checkpoints,
     check_repeats,
     check_weighting,
-    fit_config,
-    make_config,
+    fit_settings,
+    make_settings,
 )
 from recae.splits.held_out import HeldOut, hold_out, hold_out_repeats, weights_of
 from recae.splits.protocols import reading_options
@@ -168,7 +168,7 @@ def train(
     """
     progress = progress or Progress()
     kind, weighting = kind or DEFAULT, weights or Weighting()
-    config = make_config(kind, settings)
+    config = make_settings(kind, settings)
     check_repeats(kind, repeats, "train another kind")
     check_checkpoints(kind, checkpoints)
     check_weighting(kind, config, weighting, repeats)
@@ -213,7 +213,7 @@ def train(
         solved=solved,
         neighbours={},
     )
-    fitted = fit_config(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
+    fitted = fit_settings(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
     if kind == ItemKNN.kind:
         solved[kind, config] = fitted.model
     metrics = None
@@ -322,10 +322,10 @@ def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) 
         return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
 
     def fitted(kind: str, weights: NDArray[np.float32] | None, **settings: Any) -> Model:
-        config = make_config(kind, {"seed": seed, **settings})
+        config = make_settings(kind, {"seed": seed, **settings})
         hooks = Hooks(validate=recall, weights=weights, neighbours=trained.neighbours)
         solved = (trained.solved or {}).get((kind, config))
-        return solved or fit_config(kind, config, matrix, None, hooks).model
+        return solved or fit_settings(kind, config, matrix, None, hooks).model
 
     knn = fitted("itemknn", purchases.weights)
     found = {

@@ -3,7 +3,7 @@
 A setting is one line of a class: type, default, meaning and range. What `--set`, TOML files, `recae settings` and error
 sentences know of it comes from there:
 
-    class SigmoidConfig(Settings):
+    class SigmoidSettings(Settings):
         factors: int | None = setting(None, "size of the code, d", ge=1, le=16_384)
         code_norm: Literal["l1", "l2"] = setting("l2", "norm of the code")
 """
@@ -313,14 +313,14 @@ _TRUTH = {
 
 
 def parse_settings(
-    config_class: type[Settings], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
+    settings_class: type[Settings], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
 ) -> dict[str, Any]:
     """Return the typed values of texts "key=value", by key.
 
     Whether a value is in its range, the settings class checks.
 
     Args:
-        config_class: class of the kind's settings.
+        settings_class: class of the kind's settings.
         kind: name of the kind.
         assignments: the texts.
         kinds: all kinds: the error for a key that others have names them, and a kind that is put together from
@@ -334,8 +334,8 @@ def parse_settings(
         key, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not key:
             raise ConfigError(f"a setting is given as key=value, as in dropout=0.4, found '{assignment}'")
-        key = full_name(config_class, key, kinds)
-        setting = find_setting(kind, config_class, key, kinds)
+        key = full_name(settings_class, key, kinds)
+        setting = find_setting(kind, settings_class, key, kinds)
         if key in values:
             raise ConfigError(f"the setting '{key}' is given twice; give it once")
         values[key] = _from_text(key, setting, text)
@@ -343,7 +343,7 @@ def parse_settings(
 
 
 def read_toml(
-    path: Path, kind: str, config_class: type[Settings], *, kinds: Kinds = _NO_KINDS
+    path: Path, kind: str, settings_class: type[Settings], *, kinds: Kinds = _NO_KINDS
 ) -> dict[str, Any]:
     """Return the settings of a kind in a TOML file, by key.
 
@@ -362,8 +362,8 @@ def read_toml(
             if isinstance(value, dict):
                 take(value, f"{key}.")
                 continue
-            key = full_name(config_class, key, kinds)
-            setting = find_setting(kind, config_class, key, kinds)
+            key = full_name(settings_class, key, kinds)
+            setting = find_setting(kind, settings_class, key, kinds)
             if key in values:
                 raise ConfigError(f"the setting '{key}' is given twice; give it once")
             values[key] = _from_toml(key, setting, value)
@@ -374,9 +374,9 @@ def read_toml(
                 take({} if name == "kind" else {name: value}, "")
             elif name == kind:
                 take(value, "")
-            elif name not in (FILTERS, WEIGHTS) and (name not in kinds or _takes_parts(config_class)):
+            elif name not in (FILTERS, WEIGHTS) and (name not in kinds or _takes_parts(settings_class)):
                 take(value, f"{name}.")
-        build_config(kind, config_class, values, kinds=kinds)  # so that the file is named if it is wrong
+        build_settings(kind, settings_class, values, kinds=kinds)  # so that the file is named if it is wrong
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return values
@@ -421,8 +421,8 @@ def toml_weights(path: Path) -> Weighting:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def build_config(
-    kind: str, config_class: type[Settings], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
+def build_settings(
+    kind: str, settings_class: type[Settings], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
 ) -> Any:
     """Return the settings of these values.
 
@@ -435,13 +435,13 @@ def build_config(
     own: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
     for given, value in values.items():
-        if given == "parts" and _takes_parts(config_class):
+        if given == "parts" and _takes_parts(settings_class):
             own[given] = value
             continue
-        key = full_name(config_class, given, kinds)
+        key = full_name(settings_class, given, kinds)
         if key != given and key in values:
             raise ConfigError(f"the setting '{key}' is given twice, once as '{given}'; give it once")
-        find_setting(kind, config_class, key, kinds)
+        find_setting(kind, settings_class, key, kinds)
         part, dot, name = key.rpartition(".")
         if dot:
             parts.setdefault(part, {})[name] = value
@@ -455,7 +455,7 @@ def build_config(
     dotted = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
     if dotted:
         own["parts"] = {**own.get("parts", {}), **dotted}
-    return config_class(**own)
+    return settings_class(**own)
 
 
 def to_toml(kind: str, values: Mapping[str, Any]) -> str:
@@ -483,21 +483,21 @@ def choose_kind(kind: str, known: Iterable[str]) -> str:
     return kind
 
 
-def find_setting(kind: str, config_class: type[Settings], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
+def find_setting(kind: str, settings_class: type[Settings], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
     """Return the setting of that name.
 
     Raises:
         ConfigError: the kind has no such setting; the message names the nearest one, or the kinds that have it.
     """
     part, dot, name = key.rpartition(".")
-    if dot and _takes_parts(config_class):
+    if dot and _takes_parts(settings_class):
         parts = [other for other, cls in kinds.items() if not _takes_parts(cls)]
         if part not in parts:
             raise ConfigError(
                 f"{kind} has no part '{part}' that '{key}' could be a setting of; {_nearest(part, parts)}"
             )
         return find_setting(part, kinds[part], name, {other: kinds[other] for other in parts})
-    known = {**settings_of(config_class), **_settings_of_main(config_class, kinds)}
+    known = {**settings_of(settings_class), **_settings_of_main(settings_class, kinds)}
     if key in known:
         return known[key]
     having = [other for other, cls in kinds.items() if other != kind and key in settings_of(cls)]
@@ -509,26 +509,26 @@ def find_setting(kind: str, config_class: type[Settings], key: str, kinds: Kinds
     raise ConfigError(_no_such(kind, key, known))
 
 
-def full_name(config_class: type[Settings], key: str, kinds: Kinds) -> str:
+def full_name(settings_class: type[Settings], key: str, kinds: Kinds) -> str:
     """Return `sigmoid.factors` for `factors` of a kind put together from several that has none itself; else `key`."""
-    if key in settings_of(config_class) or key not in _settings_of_main(config_class, kinds):
+    if key in settings_of(settings_class) or key not in _settings_of_main(settings_class, kinds):
         return key
-    return f"{_main_part(config_class)}.{key}"
+    return f"{_main_part(settings_class)}.{key}"
 
 
-def _settings_of_main(config_class: type[Settings], kinds: Kinds) -> Mapping[str, Setting]:
+def _settings_of_main(settings_class: type[Settings], kinds: Kinds) -> Mapping[str, Setting]:
     """Return the settings of the main part of a kind put together from several; empty for all others."""
-    main = _main_part(config_class)
+    main = _main_part(settings_class)
     return settings_of(kinds[main]) if main in kinds else {}
 
 
-def _main_part(config_class: type[Settings]) -> str:
-    main: str = getattr(config_class, "main_part", "")
+def _main_part(settings_class: type[Settings]) -> str:
+    main: str = getattr(settings_class, "main_part", "")
     return main
 
 
-def _takes_parts(config_class: type[Settings]) -> bool:
-    return "parts" in config_class.model_fields
+def _takes_parts(settings_class: type[Settings]) -> bool:
+    return "parts" in settings_class.model_fields
 
 
 def _document(path: Path) -> dict[str, Any]:

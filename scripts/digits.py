@@ -69,7 +69,7 @@ def fit(
 ) -> DeepAutoencoder:
     """The deep autoencoder of digits (n, 64)."""
     from recae.training.callbacks import Hooks
-    from recae.training.kinds.deep import DeepConfig, fit_deep
+    from recae.training.kinds.deep import DeepSettings, fit_deep
 
     given = {
         **settings,
@@ -78,7 +78,7 @@ def fit(
         "seed": seed,
     }
     started = time.perf_counter()
-    model, history = fit_deep(sp.csr_matrix(digits), DeepConfig(**given), Hooks())
+    model, history = fit_deep(sp.csr_matrix(digits), DeepSettings(**given), Hooks())
     assert isinstance(model, DeepAutoencoder)  # noqa: S101 (what fit_deep makes)
     seconds = time.perf_counter() - started
     click.echo(f"{name}: {len(history)} epochs in {seconds:.1f} s, error {history[-1].loss:.3g}", err=True)

@@ -56,7 +56,7 @@ from recae.evaluation import bootstrap_mean, evaluate
 from recae.kinds import known
 from recae.models import Model
 from recae.selection.baselines import parse_assignments
-from recae.selection.fit import fit_config, make_config
+from recae.selection.fit import fit_settings, make_settings
 from recae.settings import choose_kind
 from recae.training.callbacks import Hooks
 
@@ -120,7 +120,7 @@ def repeat(
     settings = {
         kind: {"seed": seed, **dataset.settings.get(kind, {}), **given.get(kind, {})} for kind in names
     }
-    configs = {kind: make_config(kind, values) for kind, values in settings.items()}
+    configs = {kind: make_settings(kind, values) for kind, values in settings.items()}
     paths = [local] if local is not None else download(data, dataset, cache or default_cache())
     read = READERS[dataset.layout](*paths)
     split = (
@@ -214,13 +214,13 @@ def run(
 def fit(kind: str, config: Any, split: Split, choice: str) -> Model:
     """A model of what is learned from, its epochs chosen by `choice` where there are users to choose on."""
     if not split.validation[0].shape[0]:
-        return fit_config(kind, config, split.train, hooks=Hooks(on_epoch=say_epoch, on_message=say)).model
+        return fit_settings(kind, config, split.train, hooks=Hooks(on_epoch=say_epoch, on_message=say)).model
 
     def quality(model: Model) -> float:
         return evaluate(model, *split.validation, lengths([choice])).mean(choice)
 
     hooks = Hooks(validate=quality, on_epoch=say_epoch, on_message=say)
-    return fit_config(kind, config, split.train, split.validation, hooks).model
+    return fit_settings(kind, config, split.train, split.validation, hooks).model
 
 
 def lengths(names: Any) -> tuple[int, ...]:

@@ -58,8 +58,8 @@ from recae.errors import ConfigError, RecaeError
 from recae.evaluation import Evaluation, evaluate
 from recae.evaluation.intervals import bootstrap_mean
 from recae.kinds import SETTINGS, model_kinds
-from recae.selection.fit import fit_config
-from recae.settings import build_config, choose_kind, parse_settings
+from recae.selection.fit import fit_settings
+from recae.settings import build_settings, choose_kind, parse_settings
 from recae.splits.parts import fold_in_split
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
@@ -126,9 +126,9 @@ def measure(
     del as_json
     common = {"factors": factors, "epochs": epochs, "seed": seed}
     given = [f"{key}={value}" for key, value in common.items() if value is not None]
-    config_class = KINDS[choose_kind(kind, KINDS)]
-    settings = parse_settings(config_class, kind, [*given, *assignments], kinds=KINDS)
-    config = build_config(kind, config_class, settings, kinds=KINDS)
+    settings_class = KINDS[choose_kind(kind, KINDS)]
+    settings = parse_settings(settings_class, kind, [*given, *assignments], kinds=KINDS)
+    config = build_settings(kind, settings_class, settings, kinds=KINDS)
     if "patience" in settings:
         say("note: patience has no effect here: all epochs are run, so that the last model is measured")
     if min(ks) < 1:
@@ -143,7 +143,7 @@ def measure(
     check_task(task)
 
     started = time.perf_counter()
-    fitted = fit_config(kind, config, task.fit, hooks=Hooks(on_epoch=say_epoch, on_message=say))
+    fitted = fit_settings(kind, config, task.fit, hooks=Hooks(on_epoch=say_epoch, on_message=say))
     training_seconds = time.perf_counter() - started
     model = fitted.model
     evaluation = evaluate(model, task.histories, task.held_out, ks)

@@ -8,20 +8,20 @@ from recae.models import Blend, Frequency, ItemKNN, Model, Popularity
 from recae.models.blend import Part
 from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
-from recae.training.config import SigmoidConfig
-from recae.training.kinds.aae import AaeConfig, fit_aae
-from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr
-from recae.training.kinds.deep import DeepConfig, fit_deep
-from recae.training.kinds.linear import EaseConfig, EdlaeConfig, SparseLinearConfig
-from recae.training.kinds.recvae import RecVaeConfig
+from recae.training.config import SigmoidSettings
+from recae.training.kinds.aae import AaeSettings, fit_aae
+from recae.training.kinds.baselines import AlsSettings, BprSettings, fit_als, fit_bpr
+from recae.training.kinds.deep import DeepSettings, fit_deep
+from recae.training.kinds.linear import EaseSettings, EdlaeSettings, SparseLinearSettings
+from recae.training.kinds.recvae import RecVaeSettings
 from recae.training.kinds.sigmoid import train_sigmoid
-from recae.training.kinds.vae import MultVaeConfig
+from recae.training.kinds.vae import MultVaeSettings
 
-MULTVAE = MultVaeConfig(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
-RECVAE = RecVaeConfig(
+MULTVAE = MultVaeSettings(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
+RECVAE = RecVaeSettings(
     factors=8, hidden=16, hidden_layers=2, epochs=30, learning_rate=0.02, batch_size=16, seed=1
 )
-SIGMOID = SigmoidConfig(factors=16, epochs=60, dropout=0.2, seed=1)
+SIGMOID = SigmoidSettings(factors=16, epochs=60, dropout=0.2, seed=1)
 
 
 def blend(matrix: sp.csr_matrix) -> Blend:
@@ -33,10 +33,10 @@ def blend(matrix: sp.csr_matrix) -> Blend:
     return Blend(parts, {"components": "sigmoid,itemknn", "seed": 1})
 
 
-ALS = AlsConfig(factors=8, regularization=0.1, alpha=5.0, seed=1)
-BPR = BprConfig(factors=8, learning_rate=0.1, others=64, seed=1)
-AAE = AaeConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
-DEEP = DeepConfig(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
+ALS = AlsSettings(factors=8, regularization=0.1, alpha=5.0, seed=1)
+BPR = BprSettings(factors=8, learning_rate=0.1, others=64, seed=1)
+AAE = AaeSettings(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
+DEEP = DeepSettings(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
 
 # a new kind of model needs one line here to come under the contract
 FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
@@ -45,9 +45,11 @@ FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
     "bpr": lambda matrix: fit_bpr(matrix, BPR, Hooks())[0],
     "blend": blend,
     "deep": lambda matrix: fit_deep(matrix, DEEP, Hooks())[0],
-    "ease": lambda matrix: fit_simple("ease", matrix, EaseConfig())[0],
-    "edlae": lambda matrix: fit_simple("edlae", matrix, EdlaeConfig())[0],
-    "sparse-linear": lambda matrix: fit_simple("sparse-linear", matrix, SparseLinearConfig(neighbours=4))[0],
+    "ease": lambda matrix: fit_simple("ease", matrix, EaseSettings())[0],
+    "edlae": lambda matrix: fit_simple("edlae", matrix, EdlaeSettings())[0],
+    "sparse-linear": lambda matrix: fit_simple("sparse-linear", matrix, SparseLinearSettings(neighbours=4))[
+        0
+    ],
     "popularity": Popularity.fit,
     "frequency": Frequency.fit,
     "itemknn": ItemKNN.fit,

@@ -61,7 +61,7 @@ def check_error(result: Result, *words: str) -> None:
 def spy(monkeypatch) -> dict:
     """A record of what the models are fitted to, and what they are asked, by name."""
     record: dict = {}
-    fit, ask = script.fit_config, script.evaluate
+    fit, ask = script.fit_settings, script.evaluate
 
     def spy_fit(kind, config, matrix, **kwargs):
         record["fit"] = matrix.copy()
@@ -72,7 +72,7 @@ def spy(monkeypatch) -> dict:
         record.update(model=model, histories=histories.copy(), held_out=held_out.copy())
         return ask(model, histories, held_out, ks)
 
-    monkeypatch.setattr(script, "fit_config", spy_fit)
+    monkeypatch.setattr(script, "fit_settings", spy_fit)
     monkeypatch.setattr(script, "evaluate", spy_ask)
     return record
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError
 from recae.models.aae import AdversarialAutoencoder
 from recae.training.callbacks import Hooks
-from recae.training.kinds.aae import CODE, AaeConfig, AaeNetwork, fit_aae
-from recae.training.kinds.deep import DeepConfig, fit_deep
+from recae.training.kinds.aae import CODE, AaeNetwork, AaeSettings, fit_aae
+from recae.training.kinds.deep import DeepSettings, fit_deep
 
 N_ITEMS = 40
 
@@ -28,11 +28,11 @@ def purchases() -> sp.csr_matrix:
     return sp.csr_matrix(dense)
 
 
-def _settings(**values: object) -> AaeConfig:
-    return AaeConfig(**({"layers": "8", "epochs": 2, "seed": 3, "dtype": "float64"} | values))
+def _settings(**values: object) -> AaeSettings:
+    return AaeSettings(**({"layers": "8", "epochs": 2, "seed": 3, "dtype": "float64"} | values))
 
 
-def _network(settings: AaeConfig) -> AaeNetwork:
+def _network(settings: AaeSettings) -> AaeNetwork:
     network = AaeNetwork(N_ITEMS, settings, torch.Generator().manual_seed(1))
     network.generator = torch.Generator().manual_seed(2)
     return network
@@ -94,7 +94,7 @@ def test_telling_moves_the_discriminator_alone_and_fooling_it_the_code_alone() -
 def test_without_its_weight_it_is_the_deep_autoencoder_to_the_bit(purchases: sp.csr_matrix) -> None:
     model, _ = fit_aae(purchases, _settings(adversarial_weight=0.0), Hooks())
     deep, _ = fit_deep(
-        purchases, DeepConfig(layers="8", activation="sigmoid", epochs=2, seed=3, dtype="float64"), Hooks()
+        purchases, DeepSettings(layers="8", activation="sigmoid", epochs=2, seed=3, dtype="float64"), Hooks()
     )
     for name, array in deep.arrays().items():
         np.testing.assert_array_equal(model.arrays()[name], array)
@@ -137,7 +137,7 @@ def test_layers_that_are_pretrained_have_no_discriminator_of_another_size(purcha
 
 
 def test_the_code_is_no_larger_than_the_catalogue(purchases: sp.csr_matrix) -> None:
-    model, _ = fit_aae(purchases, AaeConfig(epochs=1), Hooks())
+    model, _ = fit_aae(purchases, AaeSettings(epochs=1), Hooks())
     assert model.config()["layers"] == str(min(CODE, N_ITEMS))
 
 

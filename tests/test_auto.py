@@ -18,8 +18,8 @@ from recae.models import Model
 from recae.models.blend import Blend
 from recae.selection import auto as search
 from recae.selection import trial
-from recae.selection.auto import AutoConfig, fit_auto
-from recae.selection.fit import fit_config, make_config
+from recae.selection.auto import AutoSettings, fit_auto
+from recae.selection.fit import fit_settings, make_settings
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
@@ -52,7 +52,7 @@ class World:
 
     def run(self, **config: Any) -> tuple[Model, list[Epoch], dict[str, Any]]:
         hooks = Hooks(on_message=self.said.append)
-        model, epochs, report = fit_auto(MATRIX, AutoConfig(**config), PAIR, hooks, fit=self.fit)
+        model, epochs, report = fit_auto(MATRIX, AutoSettings(**config), PAIR, hooks, fit=self.fit)
         json_text(report, "report")  # JSON values alone
         return model, epochs, report["auto"]
 
@@ -143,7 +143,7 @@ def test_settings_reach_the_candidates(world: World) -> None:
 def test_frequency_is_for_those_who_rebuy(world: World) -> None:
     _, _, report = world.run(candidates="frequency")
     assert "repeat purchases" in reasons(report)["frequency"]
-    report = fit_auto(MATRIX, AutoConfig(), PAIR, Hooks(), exclude_owned=False, fit=world.fit)[2]["auto"]
+    report = fit_auto(MATRIX, AutoSettings(), PAIR, Hooks(), exclude_owned=False, fit=world.fit)[2]["auto"]
     assert "frequency" in kinds(report)
 
 
@@ -288,7 +288,7 @@ def test_progress_is_handed_on(world: World) -> None:
     world.fits["sigmoid"] = trained(world, 2, 1)
     told: list[Any] = []
     hooks = Hooks(on_users=told.append, on_epoch=lambda epoch: told.append(epoch.epoch))
-    fit_auto(MATRIX, AutoConfig(candidates="sigmoid"), PAIR, hooks, fit=world.fit)
+    fit_auto(MATRIX, AutoSettings(candidates="sigmoid"), PAIR, hooks, fit=world.fit)
     assert told == [1, 2, 1, 1, 2, 2]
 
 
@@ -342,11 +342,11 @@ def test_all_kinds_for_real() -> None:
     pairs = (sp.csr_matrix(MATRIX[:50]), sp.csr_matrix(MATRIX[50:100] - MATRIX[50:100].multiply(MATRIX[:50])))
     pairs[1].eliminate_zeros()
     parts = {"sigmoid.factors": 4, "sigmoid.epochs": 2, "multvae.layers": "4", "multvae.epochs": 1}
-    config = make_config("auto", {"budget": "5m", **parts})
-    fitted = fit_config("auto", config, MATRIX[100:], pairs, Hooks(on_message=said.append))
+    config = make_settings("auto", {"budget": "5m", **parts})
+    fitted = fit_settings("auto", config, MATRIX[100:], pairs, Hooks(on_message=said.append))
     report = fitted.report["auto"]
     assert {"popularity", "itemknn", "ease", "sigmoid", "multvae"} <= set(kinds(report))
     assert fitted.model.kind == report["chosen"]
-    again = fit_config("auto", config, MATRIX[100:], pairs, Hooks())
+    again = fit_settings("auto", config, MATRIX[100:], pairs, Hooks())
     assert again.report == fitted.report
     assert json_text(again.model.config(), "c") == json_text(fitted.model.config(), "c")

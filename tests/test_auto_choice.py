@@ -11,8 +11,8 @@ from known import ITEMS, MATRIX, PAIR, Known
 
 from recae.errors import ConfigError
 from recae.kinds import SETTINGS, Size, seconds_for
-from recae.selection.auto import AutoConfig, Tried, choose, fit_auto, seconds_of
-from recae.selection.fit import fit_config, fit_kind
+from recae.selection.auto import AutoSettings, Tried, choose, fit_auto, seconds_of
+from recae.selection.fit import fit_kind, fit_settings
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
 
@@ -101,7 +101,7 @@ def test_one_user_tells_nothing_apart() -> None:
 )
 def test_budgets(budget: float | str, seconds: float) -> None:
     assert seconds_of(budget) == seconds
-    assert AutoConfig(budget=budget).as_dict()["budget"] == budget
+    assert AutoSettings(budget=budget).as_dict()["budget"] == budget
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_budgets(budget: float | str, seconds: float) -> None:
 )
 def test_budgets_refused(budget: Any) -> None:
     with pytest.raises(ConfigError, match="budget is a time from 1s to 720h, such as 90s, 10m or 1h, found"):
-        AutoConfig(budget=budget)
+        AutoSettings(budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -127,20 +127,20 @@ def test_budgets_refused(budget: Any) -> None:
 )
 def test_configurations_refused(settings: dict[str, Any], part: str) -> None:
     with pytest.raises(ConfigError) as error:
-        AutoConfig(**settings)
+        AutoSettings(**settings)
     assert part in str(error.value)
 
 
 def test_checkpoints_are_refused(tmp_path: Any) -> None:
     hooks = Hooks(checkpoints=Checkpoints(tmp_path / "c"))
     with pytest.raises(ConfigError, match="auto tries several"):
-        fit_config("auto", AutoConfig(), MATRIX, PAIR, hooks)
+        fit_settings("auto", AutoSettings(), MATRIX, PAIR, hooks)
 
 
 @pytest.mark.parametrize("validation", [None, (PAIR[0], sp.csr_matrix(PAIR[1].shape))])
 def test_without_validation_users_it_is_the_sigmoid(validation: Any) -> None:
     said: list[str] = []
-    config = AutoConfig(parts={"sigmoid.factors": 2, "sigmoid.epochs": 2})
+    config = AutoSettings(parts={"sigmoid.factors": 2, "sigmoid.epochs": 2})
     model, epochs, report = fit_auto(MATRIX, config, validation, Hooks(on_message=said.append), fit=fit_kind)
     assert model.kind == report["auto"]["chosen"] == "sigmoid"
     assert len(epochs) == 2

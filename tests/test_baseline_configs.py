@@ -11,10 +11,10 @@ from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
 from recae.training.kinds.baselines import (
     NEIGHBOURS,
-    AlsConfig,
-    BprConfig,
-    ItemKNNConfig,
-    PopularityConfig,
+    AlsSettings,
+    BprSettings,
+    ItemKNNSettings,
+    PopularitySettings,
     fit_als,
     fit_bpr,
     fit_itemknn,
@@ -22,7 +22,12 @@ from recae.training.kinds.baselines import (
     resolve_bpr,
 )
 
-CONFIGS = {"popularity": PopularityConfig, "itemknn": ItemKNNConfig, "als": AlsConfig, "bpr": BprConfig}
+CONFIGS = {
+    "popularity": PopularitySettings,
+    "itemknn": ItemKNNSettings,
+    "als": AlsSettings,
+    "bpr": BprSettings,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +39,10 @@ def purchases() -> sp.csr_matrix:
 @pytest.mark.parametrize(
     ("config", "values"),
     [
-        (PopularityConfig, {"seed": (-1, 2**63, 0.5, True)}),
-        (ItemKNNConfig, {"k": (0, 2.5, 100_001), "seed": (-1,)}),
+        (PopularitySettings, {"seed": (-1, 2**63, 0.5, True)}),
+        (ItemKNNSettings, {"k": (0, 2.5, 100_001), "seed": (-1,)}),
         (
-            AlsConfig,
+            AlsSettings,
             {
                 "factors": (0, 5000, 1.5),
                 "iterations": (0, 10_001),
@@ -47,7 +52,7 @@ def purchases() -> sp.csr_matrix:
             },
         ),
         (
-            BprConfig,
+            BprSettings,
             {
                 "factors": (0, 4097),
                 "iterations": (0, 1e3),
@@ -69,7 +74,7 @@ def test_values_out_of_range(config, values):
 @pytest.mark.parametrize("weighting", ["BM25", "", None, 3])
 def test_weightings_are_listed(weighting):
     with pytest.raises(ConfigError, match=r"weighting is one of bm25, tfidf, cosine, found "):
-        ItemKNNConfig(weighting=weighting)
+        ItemKNNSettings(weighting=weighting)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -91,26 +96,26 @@ def test_every_kind_is_fitted_by_its_defaults(purchases, kind):
 
 
 def test_what_is_not_given_is_chosen_and_what_is_given_stays(purchases):
-    chosen = resolve_als(AlsConfig(), purchases)
+    chosen = resolve_als(AlsSettings(), purchases)
     assert chosen.factors == 25  # no more than items
     assert chosen.regularization > 0
     assert chosen.alpha > 0
     wide = sp.csr_matrix((3, 5000), dtype=np.float32)
-    assert resolve_als(AlsConfig(), wide).factors == resolve_als(AlsConfig(), wide[:, :1000]).factors > 25
-    given = AlsConfig(factors=3, regularization=0.25, alpha=2.0, iterations=4, seed=1)
+    assert resolve_als(AlsSettings(), wide).factors == resolve_als(AlsSettings(), wide[:, :1000]).factors > 25
+    given = AlsSettings(factors=3, regularization=0.25, alpha=2.0, iterations=4, seed=1)
     assert resolve_als(given, purchases) == given
-    assert resolve_bpr(BprConfig(), purchases).factors == 25
-    assert resolve_bpr(BprConfig(), wide).factors > 25
-    given = BprConfig(factors=3, regularization=0.25, learning_rate=0.1, iterations=4, seed=1)
+    assert resolve_bpr(BprSettings(), purchases).factors == 25
+    assert resolve_bpr(BprSettings(), wide).factors > 25
+    given = BprSettings(factors=3, regularization=0.25, learning_rate=0.1, iterations=4, seed=1)
     assert resolve_bpr(given, purchases) == given
 
 
 def test_the_settings_reach_the_model(purchases):
-    als, _ = fit_als(purchases, AlsConfig(factors=3, regularization=0.25, alpha=2.0), Hooks())
+    als, _ = fit_als(purchases, AlsSettings(factors=3, regularization=0.25, alpha=2.0), Hooks())
     assert (als.item_factors.shape, als.regularization, als.alpha) == ((25, 3), 0.25, 2.0)
-    bpr, _ = fit_bpr(purchases, BprConfig(factors=3, regularization=0.25, others=11), Hooks())
+    bpr, _ = fit_bpr(purchases, BprSettings(factors=3, regularization=0.25, others=11), Hooks())
     assert (bpr.item_factors.shape, bpr.regularization, bpr.others.shape) == ((25, 3), 0.25, (11,))
-    knn, _ = fit_itemknn(purchases, ItemKNNConfig(k=4, weighting="bm25"), Hooks())
+    knn, _ = fit_itemknn(purchases, ItemKNNSettings(k=4, weighting="bm25"), Hooks())
     assert (knn.k, knn.weighting) == (4, "bm25")
     assert (
         knn.score(purchases).tobytes()
@@ -123,10 +128,10 @@ def test_the_settings_reach_the_model(purchases):
         ("alpha", 4.0),
         ("seed", 5),
     ):
-        changed, _ = fit_als(purchases, AlsConfig(**{name: value}), Hooks())
+        changed, _ = fit_als(purchases, AlsSettings(**{name: value}), Hooks())
         assert (
             changed.score(purchases).tobytes()
-            != fit_als(purchases, AlsConfig(), Hooks())[0].score(purchases).tobytes()
+            != fit_als(purchases, AlsSettings(), Hooks())[0].score(purchases).tobytes()
         )
     for name, value in (
         ("factors", 3),
@@ -135,10 +140,10 @@ def test_the_settings_reach_the_model(purchases):
         ("learning_rate", 0.2),
         ("seed", 5),
     ):
-        changed, _ = fit_bpr(purchases, BprConfig(**{name: value}), Hooks())
+        changed, _ = fit_bpr(purchases, BprSettings(**{name: value}), Hooks())
         assert (
             changed.score(purchases).tobytes()
-            != fit_bpr(purchases, BprConfig(), Hooks())[0].score(purchases).tobytes()
+            != fit_bpr(purchases, BprSettings(), Hooks())[0].score(purchases).tobytes()
         )
 
 
@@ -150,14 +155,14 @@ def test_k_is_chosen_by_what_validation_says(purchases):
         return {10: 0.5, 50: 0.5}.get(model.k, 0.25)
 
     hooks = Hooks(validate=validate, on_message=told.append)
-    model, _ = fit_itemknn(purchases, ItemKNNConfig(), hooks)
+    model, _ = fit_itemknn(purchases, ItemKNNSettings(), hooks)
     assert asked == list(NEIGHBOURS)
     assert model.k == model.config()["k"] == 10  # the first of two that are equally good
     assert told == ["item-kNN: k = 10 of 6 tried is best on the validation users"]
     asked.clear()
-    assert fit_itemknn(purchases, ItemKNNConfig(k=3), hooks)[0].k == 3
+    assert fit_itemknn(purchases, ItemKNNSettings(k=3), hooks)[0].k == 3
     assert asked == []
-    assert fit_itemknn(purchases, ItemKNNConfig(), Hooks())[0].config()["k"] == 20
+    assert fit_itemknn(purchases, ItemKNNSettings(), Hooks())[0].config()["k"] == 20
 
 
 def test_files_written_before_there_were_settings(purchases):
@@ -174,7 +179,7 @@ def test_blas_has_its_threads_back(purchases):
 
     with threadpool_limits(2, user_api="blas"):
         before = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-        fit_als(purchases, AlsConfig(factors=3), Hooks())
+        fit_als(purchases, AlsSettings(factors=3), Hooks())
         after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     assert before == after
 
@@ -184,5 +189,5 @@ def test_fitting_warns_of_nothing(purchases, monkeypatch):
     import implicit.utils
 
     monkeypatch.setattr(implicit.utils, "_checked_blas_config", False)
-    fit_als(purchases, AlsConfig(factors=3), Hooks())
-    fit_bpr(purchases, BprConfig(factors=3), Hooks())
+    fit_als(purchases, AlsSettings(factors=3), Hooks())
+    fit_bpr(purchases, BprSettings(factors=3), Hooks())

@@ -18,11 +18,11 @@ from recae.modelfile import load, save
 from recae.models import Blend, ItemKNN, Model, Popularity, find_encoder
 from recae.models.blend import Part
 from recae.recommender import Recommender
-from recae.selection.blend import BlendConfig, Candidates, choose_components, fit_blend, fit_spread
-from recae.selection.fit import fit_kind, make_config
+from recae.selection.blend import BlendSettings, Candidates, choose_components, fit_blend, fit_spread
+from recae.selection.fit import fit_kind, make_settings
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid
 
 put_together = partial(fit_blend, fit=fit_kind)
@@ -48,7 +48,7 @@ def pair(seed: int = 5) -> tuple[sp.csr_matrix, sp.csr_matrix]:
 @pytest.fixture(scope="module")
 def parts() -> list[Model]:
     matrix = purchases()
-    model, _ = train_sigmoid(matrix, SigmoidConfig(factors=8, epochs=6, seed=1))
+    model, _ = train_sigmoid(matrix, SigmoidSettings(factors=8, epochs=6, seed=1))
     return [model, ItemKNN.fit(matrix, k=5), Popularity.fit(matrix)]
 
 
@@ -151,7 +151,7 @@ def test_the_search_does_no_worse_than_a_grid(parts: list[Model]) -> None:
 def test_fitted_on_validation_users() -> None:
     told: list[str] = []
     model, epochs, report = put_together(
-        purchases(), make_config("blend", QUICK), pair(), Hooks(on_message=told.append)
+        purchases(), make_settings("blend", QUICK), pair(), Hooks(on_message=told.append)
     )
     assert isinstance(model, Blend)
     assert epochs
@@ -172,7 +172,7 @@ def test_without_validation_users_some_purchases_are_held_out() -> None:
         return fit_kind(kind, settings, matrix, validation, hooks)
 
     matrix = purchases()
-    fit_blend(matrix, make_config("blend", QUICK), None, Hooks(), fit=spy)
+    fit_blend(matrix, make_settings("blend", QUICK), None, Hooks(), fit=spy)
     first, last = seen[0], seen[-1]
     assert last is matrix
     assert 0.7 * matrix.nnz < first.nnz < 0.85 * matrix.nnz
@@ -223,19 +223,19 @@ def test_the_parts_of_a_blend_that_chooses_them() -> None:
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_config("blend", settings)
+        make_settings("blend", settings)
 
 
 def test_settings_of_a_part_that_was_not_chosen_are_refused() -> None:
     with pytest.raises(ConfigError, match="sets nothing"):
-        BlendConfig(parts={"popularity.seed": 3})
-    config = BlendConfig(parts={"frequency.decay": 0.5})  # a part where people rebuy
+        BlendSettings(parts={"popularity.seed": 3})
+    config = BlendSettings(parts={"frequency.decay": 0.5})  # a part where people rebuy
     with pytest.raises(ConfigError, match="sets nothing"):
         put_together(purchases(), config, pair(), Hooks())
 
 
 def test_checkpoints_hold_one_training(tmp_path: Path) -> None:
-    config = make_config("blend", {"components": "itemknn,popularity"})
+    config = make_settings("blend", {"components": "itemknn,popularity"})
     with pytest.raises(ConfigError, match="0 parts of this blend"):
         put_together(purchases(), config, pair(), Hooks(checkpoints=Checkpoints(tmp_path / "c")))
 
@@ -244,7 +244,7 @@ def test_with_nobody_to_choose_on_the_parts_weigh_the_same() -> None:
     said: list[str] = []
     alone = sp.csr_matrix(sp.identity(6, dtype=np.float32))
     model, epochs, report = put_together(
-        alone, make_config("blend", QUICK), None, Hooks(on_message=said.append)
+        alone, make_settings("blend", QUICK), None, Hooks(on_message=said.append)
     )
     assert [part["weight"] for part in _described(model)] == [0.5, 0.5]
     assert len(epochs) == 4
@@ -254,15 +254,15 @@ def test_with_nobody_to_choose_on_the_parts_weigh_the_same() -> None:
 
 
 def test_settings_without_a_part_are_those_of_the_sigmoid() -> None:
-    config = make_config("blend", {"factors": 7, "epochs": 2, "seed": 4, "itemknn.k": 3})
+    config = make_settings("blend", {"factors": 7, "epochs": 2, "seed": 4, "itemknn.k": 3})
     assert config.parts == {"sigmoid.factors": 7, "sigmoid.epochs": 2, "itemknn.k": 3}
     assert config.seed == 4
     with pytest.raises(ConfigError, match=r"'sigmoid\.factors' is given twice, once as 'factors'"):
-        make_config("blend", {"factors": 7, "sigmoid.factors": 8})
+        make_settings("blend", {"factors": 7, "sigmoid.factors": 8})
     with pytest.raises(ConfigError, match="blend has no setting 'factros'; did you mean 'factors'"):
-        make_config("blend", {"factros": 7})
+        make_settings("blend", {"factros": 7})
     with pytest.raises(ConfigError, match="sets nothing"):
-        make_config("blend", {"components": "itemknn,ease", "factors": 7})
+        make_settings("blend", {"components": "itemknn,ease", "factors": 7})
 
 
 def test_the_sigmoid_part_always_stays() -> None:
@@ -284,7 +284,7 @@ def test_no_checkpoint_of_what_is_fitted_only_to_choose_weights(tmp_path: Path) 
         seen.append(int((tmp_path / "c").exists()))
 
     hooks = Hooks(checkpoints=Checkpoints(tmp_path / "c"), on_start=on_start)
-    put_together(purchases(), make_config("blend", QUICK), None, hooks)
+    put_together(purchases(), make_settings("blend", QUICK), None, hooks)
     assert seen == [0, 0]  # two trainings began, and there was none when the second did
     assert (tmp_path / "c").exists()
 
@@ -298,12 +298,12 @@ def test_what_is_solved_already_is_not_solved_again() -> None:
 
     put_together = partial(fit_blend, fit=fit)
     matrix, solved = purchases(), Hooks(solved={})
-    config, other = (make_config("blend", {**QUICK, "sigmoid.epochs": epochs}) for epochs in (4, 3))
+    config, other = (make_settings("blend", {**QUICK, "sigmoid.epochs": epochs}) for epochs in (4, 3))
     put_together(matrix, config, pair(), solved)
     again, _, _ = put_together(matrix, other, pair(), solved)
     assert fitted == ["sigmoid", "itemknn", "sigmoid"]
     fresh, _, _ = put_together(matrix, other, pair(), Hooks())
     np.testing.assert_array_equal(again.score(matrix), fresh.score(matrix))
     assert again.config() == fresh.config()
-    put_together(matrix, make_config("blend", {**QUICK, "itemknn.k": 6}), pair(), solved)
+    put_together(matrix, make_settings("blend", {**QUICK, "itemknn.k": 6}), pair(), solved)
     assert fitted[-2:] == ["sigmoid", "itemknn"]

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from recae.errors import ConfigError, TrainingError
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact.blocks import BlockTrainer
 from recae.training.exact.cuda import DeviceBlockTrainer
 from recae.training.exact.parameters import first_parameters
@@ -29,7 +29,7 @@ def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
 
 Draw = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
-SMALL = SigmoidConfig(
+SMALL = SigmoidSettings(
     factors=12,
     epochs=6,
     batch_size=16,
@@ -59,7 +59,7 @@ def arrays(trainer: Trainer) -> dict[str, np.ndarray]:
     return {"encoder": p.encoder, "bias": p.encoder_bias, "decoder": p.decoder.weights()}
 
 
-def drawn_by_numpy(matrix: sp.csr_matrix, config: SigmoidConfig) -> Draw:
+def drawn_by_numpy(matrix: sp.csr_matrix, config: SigmoidSettings) -> Draw:
     """Order and dropout as `BlockTrainer` draws them."""
     users_all = np.flatnonzero(np.diff(matrix.indptr))
 
@@ -73,7 +73,7 @@ def drawn_by_numpy(matrix: sp.csr_matrix, config: SigmoidConfig) -> Draw:
     return draw
 
 
-def first_weights(matrix: sp.csr_matrix, config: SigmoidConfig) -> tuple[np.ndarray, np.ndarray]:
+def first_weights(matrix: sp.csr_matrix, config: SigmoidSettings) -> tuple[np.ndarray, np.ndarray]:
     """Encoder and decoder before training."""
     start = first_parameters(matrix, resolve(config, matrix))
     return start.encoder, start.decoder.weights()
@@ -81,7 +81,7 @@ def first_weights(matrix: sp.csr_matrix, config: SigmoidConfig) -> tuple[np.ndar
 
 def oracle(
     matrix: sp.csr_matrix,
-    config: SigmoidConfig,
+    config: SigmoidSettings,
     epochs: int,
     draw: Draw,
     start: tuple[np.ndarray, np.ndarray],
@@ -233,7 +233,7 @@ def test_blocks_of_one_user_are_per_user_sgd() -> None:
         np.testing.assert_allclose(arrays(one)[name], weights, rtol=0, atol=1e-10)
 
 
-TRAINERS: dict[str, Callable[[sp.csr_matrix, SigmoidConfig], Trainer]] = {
+TRAINERS: dict[str, Callable[[sp.csr_matrix, SigmoidSettings], Trainer]] = {
     "cpu": BlockTrainer,
     "device": lambda matrix, config: DeviceBlockTrainer(matrix, config, "cpu"),
 }
@@ -280,7 +280,7 @@ def test_a_batch_larger_than_the_number_of_users_is_refused() -> None:
 @pytest.mark.parametrize("batch_size", [0, 1.5, True])
 def test_a_batch_size_is_a_whole_number(batch_size: float) -> None:
     with pytest.raises(ConfigError, match="batch_size is a whole number from 1"):
-        SigmoidConfig(batch_size=batch_size)
+        SigmoidSettings(batch_size=batch_size)
 
 
 def test_users_together_keep_u_from_shrinking_too_far() -> None:

@@ -23,12 +23,12 @@ from recae.models.sigmoid import SigmoidAutoencoder
 from recae.pipeline import train
 from recae.training.callbacks import Progress
 from recae.training.checkpoint import KEY, Checkpoints, Epoch
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid
 from recae.training.loop import held_signals
 from recae.training.trainer import Trainer
 
-SMALL = SigmoidConfig(
+SMALL = SigmoidSettings(
     factors=8, epochs=5, learning_rate=0.3, purchase_weight=4.0, decoder_scale=0.3, fold_every=70, seed=3
 )
 
@@ -85,7 +85,7 @@ CONFIGS = [SMALL, SMALL.updated(batch_size=16), SMALL.updated(batch_size=16, lea
 @pytest.mark.parametrize("config", CONFIGS, ids=["per-user", "blocks", "blocks-slow"])
 @pytest.mark.parametrize("validate", [None, quality], ids=["", "validated"])
 def test_interrupted_at_any_block_and_resumed_gives_the_same_bits(
-    config: SigmoidConfig, validate: Any, tmp_path: Path
+    config: SigmoidSettings, validate: Any, tmp_path: Path
 ) -> None:
     matrix = purchases()
     blocks: list[int] = []
@@ -191,7 +191,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def resume(
-    path: Path, matrix: sp.csr_matrix | None = None, config: SigmoidConfig = SMALL, **more: Any
+    path: Path, matrix: sp.csr_matrix | None = None, config: SigmoidSettings = SMALL, **more: Any
 ) -> str:
     checkpoints = Checkpoints(path, resume=True, **more)
     with pytest.raises(CheckpointError) as caught:

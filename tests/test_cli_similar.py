@@ -19,7 +19,7 @@ from recae.ingest import read_with_report
 from recae.insight.neighbours import METRIC_ITEMS, METRIC_USERS, BoughtTogether, similar_items, similar_users
 from recae.modelfile import save
 from recae.recommender import Recommender
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid
 
 N = 4
@@ -29,7 +29,7 @@ N = 4
 def coded() -> Recommender:
     """A quickly trained autoencoder of the sample purchases."""
     purchases, _ = read_with_report(ROOT / "data" / "purchases.csv")
-    model, _ = train_sigmoid(purchases.matrix, SigmoidConfig(factors=24, epochs=8, seed=1))
+    model, _ = train_sigmoid(purchases.matrix, SigmoidSettings(factors=24, epochs=8, seed=1))
     return Recommender(model, purchases.users, purchases.items, purchases.item_names, purchases.matrix)
 
 

@@ -204,13 +204,13 @@ def test_recae_settings() -> None:
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: Path) -> None:
-    from recae.settings import build_config, read_toml, toml_kind
+    from recae.settings import build_settings, read_toml, toml_kind
 
     Path("s.toml").write_text(recae("settings", kind, "--toml").stdout)
     assert toml_kind(Path("s.toml")) == kind
     values = read_toml(Path("s.toml"), kind, SETTINGS[kind], kinds=SETTINGS)
     assert set(values) == set(settings_of(SETTINGS[kind]))
-    assert build_config(kind, SETTINGS[kind], values, kinds=SETTINGS) == SETTINGS[kind]()
+    assert build_settings(kind, SETTINGS[kind], values, kinds=SETTINGS) == SETTINGS[kind]()
 
 
 @pytest.mark.parametrize(

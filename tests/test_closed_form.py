@@ -9,9 +9,9 @@ from recae.models import Ease, Edlae
 from recae.training.callbacks import Hooks
 from recae.training.kinds import linear as closed_form
 from recae.training.kinds.linear import (
-    EaseConfig,
-    EdlaeConfig,
-    SparseLinearConfig,
+    EaseSettings,
+    EdlaeSettings,
+    SparseLinearSettings,
     fit_ease,
     fit_edlae,
     from_items,
@@ -53,7 +53,9 @@ SETTINGS = [
 @pytest.mark.parametrize("shape", [(80, 21), (17, 41)])  # by way of items, and of users
 def test_weights_are_those_of_the_regression_of_each_item_on_the_others(settings, shape):
     matrix = purchases(*shape)
-    model, epochs = fit_edlae(matrix, EdlaeConfig(**{"dropout": 0.0, "user_power": 0.0, **settings}), Hooks())
+    model, epochs = fit_edlae(
+        matrix, EdlaeSettings(**{"dropout": 0.0, "user_power": 0.0, **settings}), Hooks()
+    )
     assert epochs == []
     assert isinstance(model, Edlae)
     assert model.weights.dtype == np.float32
@@ -65,10 +67,10 @@ def test_weights_are_those_of_the_regression_of_each_item_on_the_others(settings
 
 def test_ease_is_edlae_without_dropout():
     matrix = purchases(60, 20)
-    ease, _ = fit_ease(matrix, EaseConfig(l2=7.0), Hooks())
+    ease, _ = fit_ease(matrix, EaseSettings(l2=7.0), Hooks())
     assert isinstance(ease, Ease)
     np.testing.assert_allclose(ease.weights, dense_edlae(matrix, 7.0), atol=1e-6)
-    edlae, _ = fit_edlae(matrix, EdlaeConfig(l2=7.0, dropout=0.0, user_power=0.0), Hooks())
+    edlae, _ = fit_edlae(matrix, EdlaeSettings(l2=7.0, dropout=0.0, user_power=0.0), Hooks())
     np.testing.assert_array_equal(ease.weights, edlae.weights)
     assert ease.config() == {"l2": 7.0, "user_power": 0.0, "item_power": 0.0, "seed": 0}
 
@@ -76,7 +78,7 @@ def test_ease_is_edlae_without_dropout():
 def test_scores_minimise_the_penalised_error():
     """No small change of the weights off the diagonal makes ‖X − XB‖² + λ‖B‖² smaller."""
     matrix, l2 = purchases(50, 12, 0.3), 3.0
-    X, B = matrix.toarray().astype(float), fit_ease(matrix, EaseConfig(l2=l2), Hooks())[0].weights
+    X, B = matrix.toarray().astype(float), fit_ease(matrix, EaseSettings(l2=l2), Hooks())[0].weights
     rng = np.random.default_rng(1)
 
     def loss(weights):
@@ -98,15 +100,17 @@ def test_both_inverses_agree_beyond_one_group_and_block(monkeypatch):
 
 def test_an_item_that_nobody_owns_and_a_user_without_purchases():
     matrix = sp.csr_matrix(np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]], dtype=np.float32))
-    B = fit_edlae(matrix, EdlaeConfig(l2=1.0, user_power=0.0, item_power=0.5), Hooks())[0].weights
+    B = fit_edlae(matrix, EdlaeSettings(l2=1.0, user_power=0.0, item_power=0.5), Hooks())[0].weights
     assert not B[2].any()
     assert not B[:, 2].any()
-    np.testing.assert_allclose(B, dense_edlae(matrix, 1.0, EdlaeConfig().dropout, item_power=0.5), atol=1e-6)
+    np.testing.assert_allclose(
+        B, dense_edlae(matrix, 1.0, EdlaeSettings().dropout, item_power=0.5), atol=1e-6
+    )
 
 
 def test_the_same_bits_each_time():
     for matrix in (purchases(70, 30), purchases(20, 60)):
-        first, second = (fit_edlae(matrix, EdlaeConfig(), Hooks())[0] for _ in range(2))
+        first, second = (fit_edlae(matrix, EdlaeSettings(), Hooks())[0] for _ in range(2))
         assert first.weights.tobytes() == second.weights.tobytes()
 
 
@@ -114,7 +118,7 @@ def test_values_other_than_one_count_as_purchases():
     matrix = purchases(40, 15)
     counted = matrix.copy()
     counted.data[:] = 1 + np.arange(counted.nnz) % 5
-    first, second = (fit_ease(m, EaseConfig(l2=4.0), Hooks())[0].weights for m in (matrix, counted))
+    first, second = (fit_ease(m, EaseSettings(l2=4.0), Hooks())[0].weights for m in (matrix, counted))
     np.testing.assert_array_equal(first, second)
 
 
@@ -135,13 +139,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):
     with pytest.raises(
         TrainingError, match=r"200,000 items needs 149\.\d GiB .* has 1\.0 GiB .*'sparse-linear'"
     ):
-        fit_ease(matrix, EaseConfig(), Hooks(on_message=said.append))
+        fit_ease(matrix, EaseSettings(), Hooks(on_message=said.append))
     assert said == []
 
 
 def test_nothing_to_learn_from():
     with pytest.raises(TrainingError, match="every history is empty"):
-        fit_ease(sp.csr_matrix((3, 4), dtype=np.float32), EaseConfig(), Hooks())
+        fit_ease(sp.csr_matrix((3, 4), dtype=np.float32), EaseSettings(), Hooks())
 
 
 def test_a_matrix_that_cannot_be_inverted():
@@ -169,17 +173,17 @@ def test_long_solves_are_announced():
 @pytest.mark.parametrize(
     ("config", "settings", "message"),
     [
-        (EaseConfig, {"l2": 0}, "l2 is a number"),
-        (EaseConfig, {"l2": float("nan")}, "l2"),
-        (EaseConfig, {"l2": "1"}, "l2"),
-        (EaseConfig, {"user_power": 1.1}, "user_power"),
-        (EaseConfig, {"item_power": -0.1}, "item_power"),
-        (EaseConfig, {"seed": -1}, "seed"),
-        (EdlaeConfig, {"dropout": 1}, "dropout"),
-        (EdlaeConfig, {"l2": -1}, "l2"),
-        (SparseLinearConfig, {"neighbours": 0}, "neighbours"),
-        (SparseLinearConfig, {"neighbours": 2.5}, "whole number"),
-        (SparseLinearConfig, {"dropout": True}, "dropout"),
+        (EaseSettings, {"l2": 0}, "l2 is a number"),
+        (EaseSettings, {"l2": float("nan")}, "l2"),
+        (EaseSettings, {"l2": "1"}, "l2"),
+        (EaseSettings, {"user_power": 1.1}, "user_power"),
+        (EaseSettings, {"item_power": -0.1}, "item_power"),
+        (EaseSettings, {"seed": -1}, "seed"),
+        (EdlaeSettings, {"dropout": 1}, "dropout"),
+        (EdlaeSettings, {"l2": -1}, "l2"),
+        (SparseLinearSettings, {"neighbours": 0}, "neighbours"),
+        (SparseLinearSettings, {"neighbours": 2.5}, "whole number"),
+        (SparseLinearSettings, {"dropout": True}, "dropout"),
     ],
 )
 def test_settings_out_of_range(config, settings, message):
@@ -189,12 +193,12 @@ def test_settings_out_of_range(config, settings, message):
 
 def test_resolve_chooses_what_is_left_open():
     matrix = purchases(300, 40)
-    for config in (EaseConfig(), EdlaeConfig(dropout=0.1), SparseLinearConfig(neighbours=7)):
+    for config in (EaseSettings(), EdlaeSettings(dropout=0.1), SparseLinearSettings(neighbours=7)):
         chosen = resolve(config, matrix)
         assert type(chosen) is type(config)
         assert chosen.l2 > 0
         assert chosen.as_dict() | {"l2": None} == config.as_dict()
-    assert resolve(EaseConfig(l2=3.0), matrix).l2 == 3.0
+    assert resolve(EaseSettings(l2=3.0), matrix).l2 == 3.0
     # the more purchases of an item there are to learn from, the less the penalty has to be relative to them
     more = sp.vstack([matrix] * 16).tocsr()
-    assert 1 < resolve(EaseConfig(), more).l2 / resolve(EaseConfig(), matrix).l2 < 16
+    assert 1 < resolve(EaseSettings(), more).l2 / resolve(EaseSettings(), matrix).l2 < 16

@@ -12,14 +12,14 @@ from recae.models import DeepAutoencoder, Encoder, Model
 from recae.models.deep import ACTIVATIONS
 from recae.training.batches import Batch, make_batch
 from recae.training.callbacks import Hooks
-from recae.training.config import ResolvedConfig
+from recae.training.config import ResolvedSettings
 from recae.training.exact.parameters import first_encoder
-from recae.training.kinds.deep import DeepConfig, fit_deep, make_deep_trainer, make_network, resolve_deep
+from recae.training.kinds.deep import DeepSettings, fit_deep, make_deep_trainer, make_network, resolve_deep
 from recae.training.minibatch import deep
 from recae.training.minibatch.deep import DeepNetwork, activate
 from recae.training.minibatch.trainer import MinibatchTrainer
 
-SMALL = DeepConfig(
+SMALL = DeepSettings(
     layers="6,3", epochs=2, batch_size=8, output_learning_rate=0.1, purchase_weight=3.0, seed=5
 )
 
@@ -31,13 +31,13 @@ def purchases(n_users: int = 40, n_items: int = 30, seed: int = 0) -> sp.csr_mat
     return sp.csr_matrix(dense.astype(np.float32))
 
 
-def fit(matrix: sp.csr_matrix, config: DeepConfig) -> DeepAutoencoder:
+def fit(matrix: sp.csr_matrix, config: DeepSettings) -> DeepAutoencoder:
     model = fit_deep(matrix, config, Hooks())[0]
     assert isinstance(model, DeepAutoencoder)
     return model
 
 
-def batch_of(matrix: sp.csr_matrix, config: DeepConfig, epoch: int = 1) -> Batch:
+def batch_of(matrix: sp.csr_matrix, config: DeepSettings, epoch: int = 1) -> Batch:
     return make_batch(
         matrix,
         np.arange(matrix.shape[0]),
@@ -230,7 +230,7 @@ def test_dense_data_are_reconstructed() -> None:
     matrix = sp.csr_matrix(dense)
     spread = ((dense - dense.mean(axis=0)) ** 2).mean()
     for options in ({}, {"tied": True}, {"loss": "logistic"}):
-        config = DeepConfig(
+        config = DeepSettings(
             layers="8,1",
             epochs=80,
             batch_size=20,
@@ -289,7 +289,7 @@ def test_it_begins_by_passing_principal_directions_on(
     monkeypatch.setattr(deep, "OTHERS", 0.0)
     network = make_deep_trainer(matrix, resolve_deep(config, matrix), "cpu").network
     assert isinstance(network, DeepNetwork)
-    start = ResolvedConfig(factors=9, input_power=0.5, encoder_scale=1e-3)
+    start = ResolvedSettings(factors=9, input_power=0.5, encoder_scale=1e-3)
     encoder = first_encoder(matrix, start, np.random.default_rng([5, 0]))
     np.testing.assert_array_equal(network.tied_weight().detach().numpy(), encoder)
     with torch.no_grad():
@@ -322,4 +322,4 @@ def test_where_it_begins_is_up_to_encoder_start() -> None:
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
     np.testing.assert_array_equal(scores[0], fit(matrix, SMALL).score(matrix))
     with pytest.raises(ConfigError, match="encoder_start is one of svd, random, found"):
-        DeepConfig(encoder_start="pca")
+        DeepSettings(encoder_start="pca")

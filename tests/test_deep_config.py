@@ -7,9 +7,9 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError
-from recae.training.kinds.deep import DeepConfig, half_of, resolve_deep
+from recae.training.kinds.deep import DeepSettings, half_of, resolve_deep
 
-SMALL = DeepConfig(
+SMALL = DeepSettings(
     layers="6,3", epochs=2, batch_size=8, output_learning_rate=0.1, purchase_weight=3.0, seed=5
 )
 
@@ -27,7 +27,7 @@ def purchases(n_users: int = 40, n_items: int = 30, seed: int = 0) -> sp.csr_mat
 )
 def test_layers_are_given_by_half_or_whole(layers: str, expected: list[int]) -> None:
     assert half_of(layers) == expected
-    assert DeepConfig(layers=layers).sizes == expected
+    assert DeepSettings(layers=layers).sizes == expected
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_layers_are_given_by_half_or_whole(layers: str, expected: list[int]) -> 
 )
 def test_layers_that_do_not_narrow_or_mirror_are_refused(layers: Any, tied: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        DeepConfig(layers=layers, tied=tied)
+        DeepSettings(layers=layers, tied=tied)
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,22 @@ def test_values_out_of_range_are_refused(name: str, value: object) -> None:
     with pytest.raises(
         ConfigError, match=rf"^{name} is (one of|true or false|a (whole )?number)( .*)?, found"
     ):
-        DeepConfig(**{name: value})
+        DeepSettings(**{name: value})
 
 
 def test_what_is_chosen_suits_the_data() -> None:
-    few, many = (resolve_deep(DeepConfig(), sp.csr_matrix(np.eye(n, 50, dtype=np.float32))) for n in (9, 900))
+    few, many = (
+        resolve_deep(DeepSettings(), sp.csr_matrix(np.eye(n, 50, dtype=np.float32))) for n in (9, 900)
+    )
     assert few.epochs > many.epochs
     assert few.batch_size == 9
     assert many.batch_size <= 50
     assert max(few.sizes) <= 50
-    assert all(getattr(few, name) is not None for name in DeepConfig.model_fields)
+    assert all(getattr(few, name) is not None for name in DeepSettings.model_fields)
     assert resolve_deep(few, purchases()) == few
-    assert resolve_deep(DeepConfig(loss="multinomial"), purchases()).purchase_weight == 1
+    assert resolve_deep(DeepSettings(loss="multinomial"), purchases()).purchase_weight == 1
     for shape in ((1, 1), (2, 3)):
-        resolve_deep(DeepConfig(), sp.csr_matrix(shape, dtype=np.float32))
+        resolve_deep(DeepSettings(), sp.csr_matrix(shape, dtype=np.float32))
 
 
 def test_steps_that_enlarge_errors_are_refused() -> None:
@@ -110,24 +112,24 @@ def test_steps_that_enlarge_errors_are_refused() -> None:
         resolve_deep(config, purchases())
     resolve_deep(config.updated(tied=True), purchases())
     resolve_deep(config.updated(loss="logistic"), purchases())
-    chosen = resolve_deep(DeepConfig(emphasis=1000.0), purchases())
+    chosen = resolve_deep(DeepSettings(emphasis=1000.0), purchases())
     assert (chosen.output_learning_rate or 9) * (chosen.purchase_weight or 9) * 1000 <= 1 + 1e-9
 
 
 def test_samples_are_for_large_catalogues_and_losses_that_need_them() -> None:
     large = sp.csr_matrix(([1.0], ([0], [0])), shape=(2, 400_000))
-    assert resolve_deep(DeepConfig(loss="multinomial"), large).sampled == 20_000
-    assert resolve_deep(DeepConfig(loss="multinomial", sampled=0), large).sampled == 0
-    assert resolve_deep(DeepConfig(loss="multinomial"), purchases()).sampled == 0
-    assert resolve_deep(DeepConfig(), large).sampled == 0
+    assert resolve_deep(DeepSettings(loss="multinomial"), large).sampled == 20_000
+    assert resolve_deep(DeepSettings(loss="multinomial", sampled=0), large).sampled == 0
+    assert resolve_deep(DeepSettings(loss="multinomial"), purchases()).sampled == 0
+    assert resolve_deep(DeepSettings(), large).sampled == 0
     for options in ({"loss": "squared"}, {"loss": "logistic", "tied": True}):
         with pytest.raises(ConfigError, match=r"sampled is for the logistic and .* found 5 with loss"):
-            resolve_deep(DeepConfig(sampled=5, **options), purchases())
+            resolve_deep(DeepSettings(sampled=5, **options), purchases())
 
 
 def test_principal_directions_are_for_purchases() -> None:
-    assert resolve_deep(DeepConfig(), purchases()).encoder_start == "svd"
-    assert resolve_deep(DeepConfig(), purchases() * np.float32(0.5)).encoder_start == "random"
+    assert resolve_deep(DeepSettings(), purchases()).encoder_start == "svd"
+    assert resolve_deep(DeepSettings(), purchases() * np.float32(0.5)).encoder_start == "random"
     large = sp.csr_matrix(([1.0], ([0], [0])), shape=(2, 300_001))
-    assert resolve_deep(DeepConfig(), large).encoder_start == "random"
-    assert resolve_deep(DeepConfig(encoder_start="random"), purchases()).encoder_start == "random"
+    assert resolve_deep(DeepSettings(), large).encoder_start == "random"
+    assert resolve_deep(DeepSettings(encoder_start="random"), purchases()).encoder_start == "random"

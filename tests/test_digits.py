@@ -168,10 +168,10 @@ def test_what_is_seen_is_enlarged_as_in_training() -> None:
 
 
 def test_the_codes_have_the_sizes_that_are_said() -> None:
-    from recae.training.kinds.deep import DeepConfig
+    from recae.training.kinds.deep import DeepSettings
 
     for size, settings in {**script.SETTINGS, "denoising": script.DENOISING}.items():
-        assert DeepConfig(**settings).sizes[-1] == (49 if size == "denoising" else size)
+        assert DeepSettings(**settings).sizes[-1] == (49 if size == "denoising" else size)
 
 
 # parts

@@ -30,7 +30,7 @@ from recae.insight.embeddings import (
 )
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -263,7 +263,7 @@ def test_the_codes_tell_tastes_better_than_pca(make_sample: ModuleType) -> None:
             seen[row, items[:half]] = 1
             label[row] = np.bincount(taste[items[half:]], minlength=len(tastes)).argmax()
         learn = rng.random(len(people)) < 0.7
-        config = SigmoidConfig(factors=size, epochs=20, seed=1)
+        config = SigmoidSettings(factors=size, epochs=20, seed=1)
         model, _ = train_sigmoid(sp.csr_matrix(seen[learn]), config)
         halves = Recommender(
             model=model,

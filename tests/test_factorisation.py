@@ -9,7 +9,7 @@ from recae.errors import ModelFileError, TrainingError
 from recae.models import ALS, BPR
 from recae.sparse import pattern
 from recae.training.callbacks import Hooks
-from recae.training.kinds.baselines import AlsConfig, BprConfig, fit_als, fit_bpr, sample_by_popularity
+from recae.training.kinds.baselines import AlsSettings, BprSettings, fit_als, fit_bpr, sample_by_popularity
 
 N_USERS, N_ITEMS = 40, 30
 
@@ -66,7 +66,7 @@ def test_als_minimises_its_weighted_squared_error(purchases):
 def test_als_folds_in_as_implicit_recalculates_users(purchases, factors):
     from implicit.cpu.als import AlternatingLeastSquares
 
-    config = AlsConfig(factors=factors, regularization=0.5, alpha=8.0, iterations=5, seed=3)
+    config = AlsSettings(factors=factors, regularization=0.5, alpha=8.0, iterations=5, seed=3)
     model, epochs = fit_als(purchases, config, Hooks())
     assert epochs == []
     theirs = AlternatingLeastSquares(
@@ -84,7 +84,7 @@ def test_als_vectors_of_users_of_the_training_are_those_of_the_training(purchase
     """Once it has converged, folding a user in changes nothing."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    config = AlsConfig(factors=3, regularization=1.0, alpha=5.0, iterations=300, seed=0)
+    config = AlsSettings(factors=3, regularization=1.0, alpha=5.0, iterations=300, seed=0)
     model, _ = fit_als(purchases, config, Hooks())
     theirs = AlternatingLeastSquares(factors=3, regularization=1.0, alpha=5.0, iterations=300, random_state=0)
     theirs.fit(pattern(purchases), show_progress=False)
@@ -170,7 +170,7 @@ def test_bpr_without_a_pair_to_compare(ranking):
 def test_bpr_keeps_what_implicit_trained(purchases):
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-    config = BprConfig(factors=5, iterations=7, learning_rate=0.03, regularization=0.02, others=50, seed=9)
+    config = BprSettings(factors=5, iterations=7, learning_rate=0.03, regularization=0.02, others=50, seed=9)
     model, epochs = fit_bpr(purchases, config, Hooks())
     theirs = BayesianPersonalizedRanking(
         factors=5, iterations=7, learning_rate=0.03, regularization=0.02, num_threads=1, random_state=9
@@ -186,7 +186,7 @@ def test_bpr_ranks_users_of_the_training_as_training_does(purchases):
     """The fold-in minimises what training descends on: their scores agree in the main."""
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-    config = BprConfig(
+    config = BprSettings(
         factors=6, iterations=2000, learning_rate=0.05, regularization=0.01, others=500, seed=0
     )
     model, _ = fit_bpr(purchases, config, Hooks())
@@ -214,8 +214,8 @@ def test_the_sample_follows_popularity():
 
 def fit(kind: str, matrix: sp.csr_matrix, seed: int = 0):
     if kind == "als":
-        return fit_als(matrix, AlsConfig(factors=4, iterations=3, seed=seed), Hooks())[0]
-    return fit_bpr(matrix, BprConfig(factors=4, iterations=3, others=9, seed=seed), Hooks())[0]
+        return fit_als(matrix, AlsSettings(factors=4, iterations=3, seed=seed), Hooks())[0]
+    return fit_bpr(matrix, BprSettings(factors=4, iterations=3, others=9, seed=seed), Hooks())[0]
 
 
 @pytest.mark.parametrize("kind", ["als", "bpr"])
@@ -231,10 +231,10 @@ def test_als_has_the_same_bits_whatever_the_number_of_threads(monkeypatch):
     from implicit.cpu import als
 
     matrix = sp.random(2000, 150, density=0.05, random_state=0, format="csr", dtype=np.float32)
-    whole = fit_als(matrix, AlsConfig(factors=16, iterations=3), Hooks())[0]
+    whole = fit_als(matrix, AlsSettings(factors=16, iterations=3), Hooks())[0]
     original = als.AlternatingLeastSquares
     monkeypatch.setattr(als, "AlternatingLeastSquares", lambda **given: original(**given, num_threads=1))
-    alone = fit_als(matrix, AlsConfig(factors=16, iterations=3), Hooks())[0]
+    alone = fit_als(matrix, AlsSettings(factors=16, iterations=3), Hooks())[0]
     assert whole.item_factors.tobytes() == alone.item_factors.tobytes()
 
 
@@ -263,7 +263,7 @@ def test_nothing_to_learn_from(kind):
 def test_a_training_that_blows_up(purchases):
     with pytest.raises(TrainingError, match="no longer finite: lower learning_rate"):
         fit_bpr(
-            purchases, BprConfig(factors=4, learning_rate=10.0, regularization=10.0, iterations=50), Hooks()
+            purchases, BprSettings(factors=4, learning_rate=10.0, regularization=10.0, iterations=50), Hooks()
         )
 
 

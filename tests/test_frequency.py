@@ -12,7 +12,7 @@ from recae.models import Frequency
 from recae.models.base import reads_values
 from recae.selection.fit import fit_simple
 from recae.training.callbacks import Hooks
-from recae.training.kinds.baselines import POPULARITIES, FrequencyConfig, fit_frequency, resolve
+from recae.training.kinds.baselines import POPULARITIES, FrequencySettings, fit_frequency, resolve
 
 MATRIX = sp.csr_matrix(np.array([[1, 1, 0, 0], [1, 0, 0, 3], [2, 0, 0, 1], [1, 1, 0, 0]], dtype=np.float32))
 SHARES = [1.0, 0.5, 0.0, 0.5]  # of the users who own it, whatever the values
@@ -44,14 +44,14 @@ def test_only_the_kinds_that_say_so_read_values() -> None:
 
 
 def test_fitting_by_its_name() -> None:
-    model, epochs = fit_simple("frequency", MATRIX, FrequencyConfig(decay=0.5, seed=3))
+    model, epochs = fit_simple("frequency", MATRIX, FrequencySettings(decay=0.5, seed=3))
     assert isinstance(model, Frequency)
     assert epochs == []
     assert model.config() == {"decay": 0.5, "popularity": 4.0, "seed": 3}
     assert model.decay == 0.5
     assert model.owned_by.tolist() == SHARES
-    assert resolve(FrequencyConfig(), MATRIX).as_dict() == Frequency.fit(MATRIX).config()
-    assert find("frequency").settings_class() is FrequencyConfig
+    assert resolve(FrequencySettings(), MATRIX).as_dict() == Frequency.fit(MATRIX).config()
+    assert find("frequency").settings_class() is FrequencySettings
 
 
 @pytest.mark.parametrize("best", [0.5, 4.0, 8.0])
@@ -62,19 +62,19 @@ def test_popularity_is_chosen_on_validation_users(best: float) -> None:
         tried.append(model.config()["popularity"])
         return -abs(tried[-1] - best)
 
-    model, _ = fit_frequency(MATRIX, FrequencyConfig(), Hooks(validate=validate))
+    model, _ = fit_frequency(MATRIX, FrequencySettings(), Hooks(validate=validate))
     assert model.config()["popularity"] == best
     assert set(tried) == {*POPULARITIES, 4.0}
 
 
 def test_of_equally_good_popularities_the_default_stays() -> None:
-    model, _ = fit_frequency(MATRIX, FrequencyConfig(), Hooks(validate=lambda model: 0.0))
+    model, _ = fit_frequency(MATRIX, FrequencySettings(), Hooks(validate=lambda model: 0.0))
     assert model.config()["popularity"] == 4.0
 
 
 def test_a_popularity_that_is_given_is_kept() -> None:
     hooks = Hooks(validate=lambda model: pytest.fail("there is nothing to choose"))
-    model, _ = fit_frequency(MATRIX, FrequencyConfig(popularity=1.5), hooks)
+    model, _ = fit_frequency(MATRIX, FrequencySettings(popularity=1.5), hooks)
     assert model.config()["popularity"] == 1.5
 
 
@@ -84,7 +84,7 @@ def test_a_popularity_that_is_given_is_kept() -> None:
 )
 def test_settings_out_of_range(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
-        FrequencyConfig(**values)
+        FrequencySettings(**values)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from recae.errors import ConfigError, ModelFileError
 from recae.kinds import Kind, find, known, register, registry
 from recae.kinds.space import even
 from recae.modelfile import describe, load
-from recae.selection.fit import make_config
+from recae.selection.fit import make_settings
 from recae.settings import settings_of
 
 PLUGIN = Path(__file__).parent / "plugin" / "toykinds.py"
@@ -246,7 +246,7 @@ def test_what_a_row_refers_to_is_there(row: Kind) -> None:
     assert {dimension.name for dimension in row.space} <= set(settings)
     assert {name for preset in row.presets for name in preset} <= set(settings)
     for values in row.presets:
-        make_config(row.name, values)
+        make_settings(row.name, values)
     assert set(row.default_parts) < set(known())
     assert not row.auto.instead_of or row.auto.instead_of in known()
     assert row.cost is not None or not row.model

@@ -17,7 +17,7 @@ SOLVE = """
 import resource, sys
 import numpy as np
 import scipy.sparse as sp
-from recae.training.kinds.linear import EaseConfig, fit_ease
+from recae.training.kinds.linear import EaseSettings, fit_ease
 from recae.training.callbacks import Hooks
 
 def matrix(n_users, n_items):
@@ -32,10 +32,10 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 shape = int(sys.argv[1]), int(sys.argv[2])
-fit_ease(matrix(500, 500), EaseConfig(), Hooks())  # threads, workspaces and compiled loops
-fit_ease(matrix(100, 500), EaseConfig(), Hooks())
+fit_ease(matrix(500, 500), EaseSettings(), Hooks())  # threads, workspaces and compiled loops
+fit_ease(matrix(100, 500), EaseSettings(), Hooks())
 before = peak()
-fit_ease(matrix(*shape), EaseConfig(), Hooks())
+fit_ease(matrix(*shape), EaseSettings(), Hooks())
 print(peak() - before)
 """
 

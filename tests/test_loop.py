@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from recae.errors import ConfigError, TrainingError
 from recae.training.checkpoint import Epoch
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact.cuda import DeviceBlockTrainer
 from recae.training.exact.decoder import MAX_DRIFT, MAX_HASTE, FactoredDecoder
 from recae.training.exact.per_user import PerUserTrainer
@@ -22,7 +22,7 @@ def purchases(n_users: int = 300, n_items: int = 60, seed: int = 0) -> sp.csr_ma
     return sp.csr_matrix(dense.astype(np.float32))
 
 
-SMALL = SigmoidConfig(factors=8, epochs=3, learning_rate=0.1, purchase_weight=4.0, seed=1)
+SMALL = SigmoidSettings(factors=8, epochs=3, learning_rate=0.1, purchase_weight=4.0, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from recae.settings import Settings
 from recae.training.batches import Batch, make_batch
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.kinds.deep import DeepConfig, fit_deep, make_network, resolve_deep
+from recae.training.kinds.deep import DeepSettings, fit_deep, make_network, resolve_deep
 from recae.training.loop import train
 from recae.training.minibatch.networks import Context, FirstLayer, Network, Phase, to_numpy
 from recae.training.minibatch.optimisers import EPSILON
 from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
 
-SMALL = DeepConfig(
+SMALL = DeepSettings(
     layers="6,3",
     epochs=3,
     batch_size=8,
@@ -41,12 +41,12 @@ def purchases(n_users: int = 40, n_items: int = 30, seed: int = 0) -> sp.csr_mat
     return sp.csr_matrix(dense.astype(np.float32))
 
 
-def trainer_of(config: DeepConfig, matrix: sp.csr_matrix | None = None) -> MinibatchTrainer:
+def trainer_of(config: DeepSettings, matrix: sp.csr_matrix | None = None) -> MinibatchTrainer:
     matrix = purchases() if matrix is None else matrix
     return MinibatchTrainer(matrix, resolve_deep(config, matrix), "cpu", make_network)
 
 
-def dense_forward(state: Mapping[str, torch.Tensor], x: torch.Tensor, config: DeepConfig) -> torch.Tensor:
+def dense_forward(state: Mapping[str, torch.Tensor], x: torch.Tensor, config: DeepSettings) -> torch.Tensor:
     """Outputs (B, I) of dense inputs, spelled out for layers "6,3" and tanh."""
     h1 = torch.tanh(x @ state["network.first.rows.weight"] + state["network.first.bias"])
     code = torch.tanh(h1 @ state["network.weights.0"] + state["network.biases.0"])
@@ -56,7 +56,7 @@ def dense_forward(state: Mapping[str, torch.Tensor], x: torch.Tensor, config: De
     return g @ W.T + state["output.bias"]
 
 
-def dense_loss(outputs: torch.Tensor, x: torch.Tensor, config: DeepConfig) -> torch.Tensor:
+def dense_loss(outputs: torch.Tensor, x: torch.Tensor, config: DeepSettings) -> torch.Tensor:
     alpha = config.purchase_weight
     if config.loss == "squared":
         return ((1 + (alpha - 1) * x) * (outputs - x) ** 2).sum()
@@ -165,7 +165,7 @@ def quality(model: Model) -> float:
 )
 @pytest.mark.parametrize("validate", [None, quality], ids=["", "validated"])
 def test_interrupted_anywhere_and_resumed_gives_the_same_bits(
-    config: DeepConfig, validate: Any, tmp_path: Path
+    config: DeepSettings, validate: Any, tmp_path: Path
 ) -> None:
     blocks: list[int] = []
     expected = fit_deep(purchases(), config, Hooks(validate=validate, on_users=blocks.append))
@@ -195,7 +195,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
         assert array.tobytes() != other[name].tobytes()
 
 
-class TurnsConfig(Settings):
+class TurnsSettings(Settings):
     epochs: int = 5
     batch_size: int = 8
     patience: int = 2
@@ -207,7 +207,7 @@ class TurnsConfig(Settings):
 class Turns(Network):
     """Trains network and output in turn, and keeps a copy of its weights at the start of each epoch."""
 
-    def __init__(self, n_items: int, config: TurnsConfig, generator: torch.Generator) -> None:
+    def __init__(self, n_items: int, config: TurnsSettings, generator: torch.Generator) -> None:
         super().__init__()
         self.size = 4
         self.first = FirstLayer(n_items, 4, generator, deviation=0.5)
@@ -238,7 +238,7 @@ class Turns(Network):
 
 def test_a_networks_phases_say_what_moves() -> None:
     matrix = purchases()
-    trainer = MinibatchTrainer(matrix, TurnsConfig(), "cpu", Turns)
+    trainer = MinibatchTrainer(matrix, TurnsSettings(), "cpu", Turns)
     network = trainer.network
     assert isinstance(network, Turns)
     for epoch in range(1, 6):
@@ -265,7 +265,7 @@ def test_a_networks_phases_say_what_moves() -> None:
 
 def test_a_resumed_network_keeps_its_buffers_and_draws(tmp_path: Path) -> None:
     def run(hooks: Hooks) -> tuple[Model, list[Epoch]]:
-        return train(MinibatchTrainer(purchases(), TurnsConfig(), "cpu", Turns), hooks)
+        return train(MinibatchTrainer(purchases(), TurnsSettings(), "cpu", Turns), hooks)
 
     expected, _ = run(Hooks())
     for n in (3, 5, 12):
@@ -339,6 +339,6 @@ def test_settings_of_a_kind_are_taken_by_their_names() -> None:
     found = MinibatchSettings.of(resolve_deep(SMALL, purchases()), row_learning_rate=0.3)
     assert (found.loss, found.learning_rate, found.row_learning_rate) == ("squared", 0.02, 0.3)
     assert found.input_power == SMALL.input_power
-    assert MinibatchSettings.of(TurnsConfig()) == MinibatchSettings(learning_rate=0.01, dropout=0.5)
+    assert MinibatchSettings.of(TurnsSettings()) == MinibatchSettings(learning_rate=0.01, dropout=0.5)
     with pytest.raises(ConfigError, match="learning_rate is a number, found None"):
-        MinibatchSettings.of(DeepConfig())
+        MinibatchSettings.of(DeepSettings())

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, TrainingError
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact.kernels import train_users
 from recae.training.exact.parameters import first_parameters
 from recae.training.exact.per_user import PerUserTrainer
@@ -26,7 +26,7 @@ def purchases(n_users: int, n_items: int, seed: int = 0) -> sp.csr_matrix:
 
 
 def oracle(
-    matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int, each: np.ndarray | None = None
+    matrix: sp.csr_matrix, config: SigmoidSettings, epochs: int, each: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """The same training, written down without any trick: dense rows, torch autograd, every weight updated.
 
@@ -84,7 +84,7 @@ def run_epoch(trainer: PerUserTrainer) -> float:
 
 
 def trained(
-    matrix: sp.csr_matrix, config: SigmoidConfig, epochs: int, each: np.ndarray | None = None
+    matrix: sp.csr_matrix, config: SigmoidSettings, epochs: int, each: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     trainer = PerUserTrainer(matrix, config, each)
     for _ in range(epochs):
@@ -93,7 +93,7 @@ def trained(
     return {"encoder": p.encoder, "bias": p.encoder_bias, "decoder": p.decoder.weights()}
 
 
-SMALL = SigmoidConfig(
+SMALL = SigmoidSettings(
     factors=12,
     epochs=6,
     learning_rate=0.05,
@@ -155,7 +155,7 @@ def test_weights_of_one_change_nothing() -> None:
 
 def test_the_rate_is_small_enough_for_the_purchase_that_weighs_most() -> None:
     matrix = purchases(90, 60)
-    config = SigmoidConfig(purchase_weight=40.0)
+    config = SigmoidSettings(purchase_weight=40.0)
     assert resolve(config, matrix).learning_rate == 0.01
     assert resolve(config, matrix, largest=10.0).learning_rate == 1 / 400
     with pytest.raises(
@@ -250,7 +250,7 @@ def test_restored_state_goes_on_with_the_same_bits(blocks: int) -> None:
 
 def test_the_same_bits_wherever_the_arrays_lie() -> None:
     """The compiler may order a sum by how near to each other two arrays are; no sum of a step may depend on it."""
-    trainer = PerUserTrainer(purchases(120, 40), SigmoidConfig(factors=8, epochs=4, seed=1))
+    trainer = PerUserTrainer(purchases(120, 40), SigmoidSettings(factors=8, epochs=4, seed=1))
     rng, matrix, start = np.random.default_rng(0), trainer.matrix, trainer.parameters
     decoder, users, single = start.decoder, np.arange(4), np.float32
     kept = np.random.default_rng(1).random(int(np.diff(matrix.indptr)[users].sum())) < 0.5

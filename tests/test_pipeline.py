@@ -26,7 +26,7 @@ from recae.modelfile import load, save
 from recae.models.itemknn import Neighbours
 from recae.pipeline import measure, train
 from recae.recommender import LEARNED, TEST, VALIDATION, Recommender
-from recae.selection.fit import make_config
+from recae.selection.fit import make_settings
 from recae.splits import parts
 from recae.splits.held_out import HeldOut, hold_out
 from recae.training.callbacks import Progress
@@ -311,7 +311,7 @@ def test_progress_is_told_in_order() -> None:
 )
 def test_configurations_refused(kind: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_config(kind, settings)
+        make_settings(kind, settings)
 
 
 def test_a_configuration_is_checked_before_anything_is_read() -> None:

@@ -156,13 +156,13 @@ def test_settings_and_seed_win_over_the_published_ones(movies):
 
 def test_epochs_are_chosen_on_the_users_to_choose_on(movies, monkeypatch):
     given = {}
-    fit = published.fit_config
+    fit = published.fit_settings
 
     def spy(kind, config, matrix, validation=None, hooks=None):
         given.update(matrix=matrix, validation=validation, hooks=hooks)
         return fit(kind, config, matrix, validation, hooks)
 
-    monkeypatch.setattr(published, "fit_config", spy)
+    monkeypatch.setattr(published, "fit_settings", spy)
     quick = [f"sigmoid.{setting}" for setting in ("factors=4", "epochs=2")]
     args = [part for setting in quick for part in ("--set", setting)]
     result = run("mult-vae", "--data", "ml-20m", "--from", movies, "--kind", "sigmoid", *args, "--json")
@@ -179,10 +179,10 @@ def test_epochs_are_chosen_on_the_users_to_choose_on(movies, monkeypatch):
 
 def test_without_users_to_choose_on_the_test_part_chooses_nothing(lists, monkeypatch):
     given = {}
-    fit = published.fit_config
+    fit = published.fit_settings
     monkeypatch.setattr(
         published,
-        "fit_config",
+        "fit_settings",
         lambda *args, **kwargs: given.update(args=args, **kwargs) or fit(*args, **kwargs),
     )
     args = ("--kind", "sigmoid", "--set", "sigmoid.factors=4", "--set", "sigmoid.epochs=2")

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from publishedfiles import of, published, published_data, published_tables, results
 
-from recae.selection.fit import make_config
+from recae.selection.fit import make_settings
 
 
 @pytest.mark.parametrize("name", published_tables.DATASETS)
@@ -24,7 +24,7 @@ def test_an_entry_is_whole(name):
     assert set(entry.figures) | set(entry.settings) <= set(published.FITTABLE)
     assert set(published_tables.KINDS[entry.table]) - set(entry.figures) == {"sigmoid"}
     for kind, settings in entry.settings.items():
-        make_config(kind, settings)
+        make_settings(kind, settings)
     if entry.rounded:
         assert entry.counts[2] % entry.rounded == 0
     for remote in entry.remotes:

@@ -18,7 +18,7 @@ from recae.errors import CheckpointError, ConfigError, RankLostError, TrainingEr
 from recae.pipeline import train as train_on
 from recae.training.callbacks import Hooks, check_kind
 from recae.training.checkpoint import Checkpoints
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.distributed.torchrun import RankZeroTrainer, follow, rank_zero
 from recae.training.exact.blocks import BlockTrainer
 from recae.training.exact.group import Group
@@ -111,7 +111,7 @@ def test_a_process_without_a_purchase_among_its_items() -> None:
     np.testing.assert_allclose(decoder, expected[1], atol=1e-4 * np.abs(expected[1]).max())
 
 
-def led(matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks) -> Callable[[Group], Any]:
+def led(matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Hooks) -> Callable[[Group], Any]:
     def run(group: Group) -> Any:
         with rank_zero(group):
             return train(RankZeroTrainer(matrix, config, group), hooks)
@@ -141,7 +141,7 @@ def stop_after(blocks: int) -> Callable[[int], None]:
     return tell
 
 
-def run_with(size: int, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks) -> Any:
+def run_with(size: int, matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Hooks) -> Any:
     if size == 1:
         return train(choice.make_trainer(matrix, config, "cpu"), hooks)
 
@@ -240,7 +240,7 @@ def test_memory_of_each_process_falls_with_their_number(monkeypatch: pytest.Monk
     asked: list[int] = []
     monkeypatch.setattr(choice, "check_memory", lambda need, *rest: asked.append(need))
     matrix = sp.csr_matrix((1000, 4_000_000), dtype=np.float32)
-    config = choice.resolve(SigmoidConfig(batch_size=64, factors=256), matrix)
+    config = choice.resolve(SigmoidSettings(batch_size=64, factors=256), matrix)
     ranks = Ranks()
     choice.check_fits(config, matrix, "cpu", ranks)
     ranks.size = 8
@@ -296,11 +296,11 @@ def test_what_several_processes_do_not_train(settings: dict[str, Any], found: st
 
 def test_purchases_that_do_not_weigh_alike_are_refused() -> None:
     with pytest.raises(ConfigError, match="leave out --half-life and --quantity-as-confidence"):
-        check_kind("sigmoid", SigmoidConfig(batch_size=2), "auto", weighted=True)
+        check_kind("sigmoid", SigmoidSettings(batch_size=2), "auto", weighted=True)
 
 
 def test_what_they_do_train_is_not_refused() -> None:
-    check_kind("sigmoid", SigmoidConfig(batch_size=2), "auto")
+    check_kind("sigmoid", SigmoidSettings(batch_size=2), "auto")
 
 
 # the parts

@@ -23,11 +23,11 @@ from recae.modelfile import load
 from recae.splits.held_out import hold_out
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.distributed.ray import MAX_FAILURES, Mailbox, OnRay, _Relay
 from recae.training.kinds.sigmoid import train_sigmoid
 
-CONFIG = SigmoidConfig(factors=16, batch_size=64, epochs=8, patience=8, encoder_start="random", seed=1)
+CONFIG = SigmoidSettings(factors=16, batch_size=64, epochs=8, patience=8, encoder_start="random", seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from recalls import (
 
 from recae.kinds import SETTINGS
 from recae.models import ItemKNN
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.kinds.sigmoid import train_sigmoid
 
 
@@ -88,7 +88,7 @@ def test_sigmoid_of_a_pair(pair):
         "learning_rate=0.05",
     ]
     found = results(folder, *settings)
-    config = SigmoidConfig(factors=6, epochs=3, seed=5, dropout=0.25, learning_rate=0.05)
+    config = SigmoidSettings(factors=6, epochs=3, seed=5, dropout=0.25, learning_rate=0.05)
     matrix = matrix_of(train, n_items).astype(np.float32)
     scores = train_sigmoid(matrix, config)[0].score(matrix)
     assert found["metrics"] == pytest.approx(slow(scores.tolist(), train, test, (10, 20, 50)), abs=1e-12)
@@ -99,7 +99,7 @@ def test_sigmoid_of_a_pair(pair):
 
 def test_the_resolved_number_of_epochs_is_reported(pair):
     train, _, n_items, folder = pair
-    chosen = resolve(SigmoidConfig(), matrix_of(train, n_items)).epochs
+    chosen = resolve(SigmoidSettings(), matrix_of(train, n_items)).epochs
     assert results(folder, "--factors", 2, "--set", "epochs=none")["config"]["epochs"] == chosen
 
 

@@ -310,7 +310,7 @@ def test_pairs_that_do_not_fit_together(tmp_path):
 
 
 def test_an_error_comes_before_training(pair, monkeypatch):
-    monkeypatch.setattr(script, "fit_config", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(script, "fit_settings", lambda *args, **kwargs: pytest.fail("trained"))
     check_error(run(pair[3], "-k", 0), "at least 1")
     sp.save_npz(pair[3] / "test.npz", sp.csr_matrix((60, 40)))
     check_error(run(pair[3]), "nothing is held out")

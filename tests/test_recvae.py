@@ -14,7 +14,7 @@ from recae.errors import ConfigError, ModelFileError
 from recae.models import RecVAE
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.kinds.recvae import RecVaeConfig, fit_recvae, resolve_recvae
+from recae.training.kinds.recvae import RecVaeSettings, fit_recvae, resolve_recvae
 from recae.training.minibatch.losses import multinomial_loss
 from recae.training.minibatch.networks import Context
 from recae.training.minibatch.variational import RecVaeNetwork, log_composite, log_normal
@@ -23,7 +23,7 @@ CONTEXT = Context(epochs=8, steps=2, n_users=7)
 
 
 def make_network(depth: int = 3, **settings: object) -> RecVaeNetwork:
-    config = RecVaeConfig(factors=3, hidden=5, hidden_layers=depth, gamma=0.2, dtype="float64", **settings)
+    config = RecVaeSettings(factors=3, hidden=5, hidden_layers=depth, gamma=0.2, dtype="float64", **settings)
     network = RecVaeNetwork(N_ITEMS, config, generator(1))
     with torch.no_grad():  # nothing should be 0 or 1 in a test, nor the old encoder the new
         for parameter in network.parameters():
@@ -65,7 +65,7 @@ def loop_encoder(encoder, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        RecVaeConfig(**settings)
+        RecVaeSettings(**settings)
 
 
 def test_composite_prior_is_the_mixture():
@@ -248,7 +248,7 @@ def test_model_scores_by_the_mean_of_the_code():
             RecVAE.from_arrays(model.config() | change, model.arrays(), N_ITEMS)
 
 
-SMALL = RecVaeConfig(
+SMALL = RecVaeSettings(
     factors=8, hidden=16, hidden_layers=2, learning_rate=0.02, batch_size=16, encoder_epochs=2, seed=3
 )
 
@@ -260,7 +260,7 @@ def test_training_moves_only_whose_turn_it_is():
         models.append(model)  # type: ignore[arg-type]
         return float(len(models))
 
-    fit_recvae(groups(), RecVaeConfig(**{**SMALL.as_dict(), "epochs": 6}), Hooks(validate=validate))
+    fit_recvae(groups(), RecVaeSettings(**{**SMALL.as_dict(), "epochs": 6}), Hooks(validate=validate))
     assert len(models) == 6
     for before, after, encoder in zip(models, models[1:], [True, False, True, True, False], strict=False):
         for name, array in before.arrays().items():
@@ -269,7 +269,7 @@ def test_training_moves_only_whose_turn_it_is():
 
 
 def test_training_finds_the_groups():
-    config = RecVaeConfig(**{**SMALL.as_dict(), "epochs": 45})
+    config = RecVaeSettings(**{**SMALL.as_dict(), "epochs": 45})
     seen: list[Epoch] = []
     model, epochs = fit_recvae(groups(), config, Hooks(on_epoch=seen.append))
     assert seen == epochs
@@ -282,7 +282,7 @@ def test_training_finds_the_groups():
 
 def test_training_on_a_sample_of_the_items():
     model, epochs = fit_recvae(
-        groups(), RecVaeConfig(**{**SMALL.as_dict(), "epochs": 6, "sampled": 6}), Hooks()
+        groups(), RecVaeSettings(**{**SMALL.as_dict(), "epochs": 6, "sampled": 6}), Hooks()
     )
     assert np.isfinite(model.score(groups())).all()
     assert len(epochs) == 6

@@ -16,7 +16,7 @@ from recae.kinds import SETTINGS
 from recae.settings import (
     PARTS,
     Settings,
-    build_config,
+    build_settings,
     choose_kind,
     parse_settings,
     read_toml,
@@ -25,7 +25,7 @@ from recae.settings import (
     to_toml,
     toml_kind,
 )
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 
 
 class Plain(Settings):
@@ -49,7 +49,7 @@ class Composed(Settings):
     seed: int = setting(0, "")
 
 
-KINDS: dict[str, type[Settings]] = {"plain": Plain, "sigmoid": SigmoidConfig, "composed": Composed}
+KINDS: dict[str, type[Settings]] = {"plain": Plain, "sigmoid": SigmoidSettings, "composed": Composed}
 
 
 def parse(*assignments: str, kind: str = "plain") -> dict[str, Any]:
@@ -83,18 +83,18 @@ def test_what_a_configuration_says_of_its_settings() -> None:
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_every_setting_of_every_kind_is_explained_and_its_default_can_be_given(kind: str) -> None:
-    config_class = SETTINGS[kind]
-    default = config_class()
-    for name, found in settings_of(config_class).items():
-        assert found.meaning, f"{config_class.__name__} says nothing of {name}"
+    settings_class = SETTINGS[kind]
+    default = settings_class()
+    for name, found in settings_of(settings_class).items():
+        assert found.meaning, f"{settings_class.__name__} says nothing of {name}"
         assert found.wanted
         text = "none" if found.default is None else str(found.default)
-        value = parse_settings(config_class, kind, [f"{name}={text}"], kinds=SETTINGS)[name]
+        value = parse_settings(settings_class, kind, [f"{name}={text}"], kinds=SETTINGS)[name]
         assert value == getattr(default, name)
-        assert build_config(kind, config_class, {name: value}, kinds=SETTINGS) == default
-    left = set(config_class.model_fields) - set(settings_of(config_class))
+        assert build_settings(kind, settings_class, {name: value}, kinds=SETTINGS) == default
+    left = set(settings_class.model_fields) - set(settings_of(settings_class))
     assert left <= {"parts"}
-    assert "seed" in settings_of(config_class)
+    assert "seed" in settings_of(settings_class)
 
 
 # texts
@@ -177,11 +177,11 @@ def test_dotted_names_belong_to_the_parts() -> None:
 
 
 def test_build_config() -> None:
-    assert build_config("plain", Plain, {"size": 3, "rate": 1}) == Plain(size=3, rate=1)
-    composed = build_config("composed", Composed, {"sigmoid.factors": 3, "seed": 1}, kinds=KINDS)
+    assert build_settings("plain", Plain, {"size": 3, "rate": 1}) == Plain(size=3, rate=1)
+    composed = build_settings("composed", Composed, {"sigmoid.factors": 3, "seed": 1}, kinds=KINDS)
     assert composed == Composed(parts={"sigmoid.factors": 3}, seed=1)
     both = {"parts": {"sigmoid.seed": 2}, "sigmoid.factors": 3}
-    assert build_config("composed", Composed, both, kinds=KINDS).parts == {
+    assert build_settings("composed", Composed, both, kinds=KINDS).parts == {
         "sigmoid.seed": 2,
         "sigmoid.factors": 3,
     }
@@ -204,13 +204,13 @@ def test_build_config() -> None:
 )
 def test_values_refused(values: dict[str, Any], part: str) -> None:
     with pytest.raises(ConfigError) as error:
-        build_config("plain", Plain, values)
+        build_settings("plain", Plain, values)
     assert part in str(error.value)
 
 
 def test_values_of_parts_are_checked_by_their_kind() -> None:
     with pytest.raises(ConfigError, match=r"sigmoid: dropout is a number from 0 and below 1, found 2"):
-        build_config("composed", Composed, {"sigmoid.dropout": 2.0}, kinds=KINDS)
+        build_settings("composed", Composed, {"sigmoid.dropout": 2.0}, kinds=KINDS)
 
 
 def test_kinds_are_chosen_by_name() -> None:

@@ -28,7 +28,7 @@ from recae.selection.space import Dimension, TunedTrial
 from recae.selection.study import open_study
 from recae.settings import PARTS, Settings, current_names, in_words, redefined, setting, settings_of
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -267,7 +267,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> N
     matrix = sp.csr_matrix(
         np.eye(12, 6, dtype=np.float32)[np.arange(12) % 6] + np.eye(12, 6, 1, dtype=np.float32)
     )
-    config = SigmoidConfig(factors=2, epochs=2, dropout=0.3)
+    config = SigmoidSettings(factors=2, epochs=2, dropout=0.3)
 
     class StoppedError(Exception):
         pass

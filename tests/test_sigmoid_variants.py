@@ -14,12 +14,12 @@ from recae.models import Encoder, SigmoidAutoencoder
 from recae.ranking import top_k
 from recae.training.batches import make_batch
 from recae.training.checkpoint import Checkpoints
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact.per_user import PerUserTrainer
 from recae.training.kinds.sigmoid import make_trainer, train_sigmoid
 from recae.training.minibatch.trainer import MinibatchTrainer
 
-SMALL = SigmoidConfig(factors=16, epochs=40, batch_size=8, dropout=0.2, seed=1)
+SMALL = SigmoidSettings(factors=16, epochs=40, batch_size=8, dropout=0.2, seed=1)
 VARIANTS: list[dict[str, Any]] = [
     {"tied": True, "learning_rate": 0.01},
     {"emphasis": 1.5},
@@ -44,7 +44,7 @@ def test_each_variant_finds_what_is_missing(options: dict[str, Any]) -> None:
 
 def test_everything_else_stays_with_the_exact_engine() -> None:
     for options in ({}, {"dropout": 0.3}, {"code_norm": "l1"}, {"pretrain_epochs": 9}):
-        assert isinstance(make_trainer(HISTORIES, SigmoidConfig(**options), "cpu"), PerUserTrainer)
+        assert isinstance(make_trainer(HISTORIES, SigmoidSettings(**options), "cpu"), PerUserTrainer)
     for options in VARIANTS:
         assert isinstance(make_trainer(HISTORIES, SMALL.updated(**options), "cpu"), MinibatchTrainer)
 
@@ -93,22 +93,22 @@ def test_the_network_is_the_model(tied: bool) -> None:
 
 def test_a_size_of_batches_is_chosen_unless_one_is_given() -> None:
     matrix = sp.csr_matrix(np.ones((1920, 3), dtype=np.float32))
-    assert resolve(SigmoidConfig(tied=True), matrix).batch_size == 32
-    assert resolve(SigmoidConfig(tied=True, batch_size=7), matrix).batch_size == 7
-    assert resolve(SigmoidConfig(), matrix).batch_size == 1
-    for config in (SigmoidConfig(tied=True), SigmoidConfig(emphasis=2.0), SigmoidConfig(dropout=0.1)):
+    assert resolve(SigmoidSettings(tied=True), matrix).batch_size == 32
+    assert resolve(SigmoidSettings(tied=True, batch_size=7), matrix).batch_size == 7
+    assert resolve(SigmoidSettings(), matrix).batch_size == 1
+    for config in (SigmoidSettings(tied=True), SigmoidSettings(emphasis=2.0), SigmoidSettings(dropout=0.1)):
         resolved = resolve(config, matrix)
         assert resolve(resolved, matrix) == resolved
 
 
 def test_steps_that_enlarge_errors_are_refused() -> None:
-    config = SigmoidConfig(learning_rate=0.25, purchase_weight=4.0, emphasis=2.0)
+    config = SigmoidSettings(learning_rate=0.25, purchase_weight=4.0, emphasis=2.0)
     message = r"purchase_weight × learning_rate × emphasis is below 2, .* 4 × 0.25 × 2 = 2: .* below 0.25,"
     with pytest.raises(ConfigError, match=message):
         resolve(config, HISTORIES)
     resolve(config.updated(emphasis=1.9), HISTORIES)
     resolve(config.updated(tied=True), HISTORIES)
-    chosen = resolve(SigmoidConfig(emphasis=50.0, purchase_weight=30.0), HISTORIES)
+    chosen = resolve(SigmoidSettings(emphasis=50.0, purchase_weight=30.0), HISTORIES)
     assert chosen.learning_rate * 50 * 30 <= 1
 
 
@@ -128,12 +128,14 @@ def test_values_out_of_range_are_refused(name: str, value: object) -> None:
     with pytest.raises(
         ConfigError, match=rf"^{name} is (one of|true or false|a (whole )?number)( .*)?, found"
     ):
-        SigmoidConfig(**{name: value})
+        SigmoidSettings(**{name: value})
 
 
 def test_a_loss_that_is_no_longer_finite_names_what_to_lower() -> None:
     """The step of Adam is the largest there is, and weights are squared in a tied output."""
-    config = SigmoidConfig(factors=4, epochs=400, tied=True, learning_rate=0.99, purchase_weight=1e6, seed=1)
+    config = SigmoidSettings(
+        factors=4, epochs=400, tied=True, learning_rate=0.99, purchase_weight=1e6, seed=1
+    )
     config = config.updated(encoder_scale=1000.0)
     matrix = HISTORIES * np.float32(1)
     trainer = make_trainer(matrix, config, "cpu")

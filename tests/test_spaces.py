@@ -8,7 +8,7 @@ import pytest
 from recae.errors import ConfigError
 from recae.kinds import SETTINGS
 from recae.kinds.space import DIGITS, REACH, Dimension
-from recae.selection.fit import make_config
+from recae.selection.fit import make_settings
 from recae.selection.space import space, trials
 
 SEARCHED = [kind for kind in SETTINGS if kind not in ("auto", "popularity")]
@@ -19,10 +19,10 @@ def test_every_end_of_every_range_is_a_valid_setting(kind: str) -> None:
     dimensions = space(kind)
     assert dimensions
     for ends in itertools.product((0.0, 1.0), repeat=len(dimensions)):
-        make_config(kind, {d.name: d.at(end) for d, end in zip(dimensions, ends, strict=True)})
+        make_settings(kind, {d.name: d.at(end) for d, end in zip(dimensions, ends, strict=True)})
     for dimension in dimensions:
         for n in range(len(dimension.choices)):
-            make_config(kind, {dimension.name: dimension.choices[n]})
+            make_settings(kind, {dimension.name: dimension.choices[n]})
 
 
 @pytest.mark.parametrize("kind", [*SEARCHED, "popularity"])
@@ -33,7 +33,7 @@ def test_trials_begin_with_the_defaults_and_are_all_different(kind: str) -> None
     assert all(found.count(each) == 1 for each in found)
     assert trials(kind, 5) == found[:5]
     for settings in found:
-        make_config(kind, settings)
+        make_settings(kind, settings)
         for name, value in settings.items():
             (dimension,) = [d for d in space(kind) if d.name == name]
             if dimension.scale == "list":

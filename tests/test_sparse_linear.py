@@ -10,7 +10,7 @@ from recae.errors import TrainingError
 from recae.models import SparseLinear
 from recae.training.callbacks import Hooks
 from recae.training.kinds import sparse_linear
-from recae.training.kinds.linear import EdlaeConfig, SparseLinearConfig, fit_edlae
+from recae.training.kinds.linear import EdlaeSettings, SparseLinearSettings, fit_edlae
 from recae.training.kinds.sparse_linear import fit_sparse_linear, solve_neighbours
 
 
@@ -37,7 +37,7 @@ def gram(matrix, user_power):
 )
 def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, settings):
     matrix = purchases(90, 40)
-    B = solve_neighbours(matrix, SparseLinearConfig(neighbours=neighbours, **settings), Hooks()).toarray()
+    B = solve_neighbours(matrix, SparseLinearSettings(neighbours=neighbours, **settings), Hooks()).toarray()
     G = gram(matrix, settings["user_power"])
     p = settings["dropout"]
     penalty = settings["l2"] + p / (1 - p) * np.diag(G)
@@ -59,16 +59,18 @@ def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, 
 def test_with_all_other_items_as_neighbours_it_is_edlae(neighbours):
     matrix = purchases(50, 30)
     settings = {"l2": 4.0, "dropout": 0.25, "user_power": 0.5, "item_power": 0.2}
-    sparse, epochs = fit_sparse_linear(matrix, SparseLinearConfig(neighbours=neighbours, **settings), Hooks())
+    sparse, epochs = fit_sparse_linear(
+        matrix, SparseLinearSettings(neighbours=neighbours, **settings), Hooks()
+    )
     assert epochs == []
     assert isinstance(sparse, SparseLinear)
-    dense = fit_edlae(matrix, EdlaeConfig(**settings), Hooks())[0].weights
+    dense = fit_edlae(matrix, EdlaeSettings(**settings), Hooks())[0].weights
     np.testing.assert_allclose(sparse.weights.toarray(), dense, atol=1e-6)
 
 
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
     matrix = purchases(200, 700, 0.03)
-    config = SparseLinearConfig(l2=2.0, neighbours=20)
+    config = SparseLinearSettings(l2=2.0, neighbours=20)
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(sparse_linear, "processors", lambda threads=threads: threads)
@@ -80,7 +82,7 @@ def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
 def test_items_without_neighbours():
     matrix = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=np.float32))
     B = solve_neighbours(
-        matrix, SparseLinearConfig(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
+        matrix, SparseLinearSettings(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
     ).toarray()
     expected = np.zeros((5, 5))
     expected[0, 1] = expected[1, 0] = 0.5  # G_01/(G_00 + λ)
@@ -89,7 +91,7 @@ def test_items_without_neighbours():
 
 def test_one_item():
     matrix = sp.csr_matrix(np.ones((3, 1), dtype=np.float32))
-    model, _ = fit_sparse_linear(matrix, SparseLinearConfig(), Hooks())
+    model, _ = fit_sparse_linear(matrix, SparseLinearSettings(), Hooks())
     np.testing.assert_array_equal(model.score(matrix), np.zeros((3, 1)))
 
 
@@ -97,7 +99,7 @@ def test_ties_fill_the_room_there_is():
     """One owner of all items: all others tell the same, and still no more than two are taken."""
     matrix = sp.csr_matrix(np.ones((1, 6), dtype=np.float32))
     B = solve_neighbours(
-        matrix, SparseLinearConfig(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
+        matrix, SparseLinearSettings(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
     )
     np.testing.assert_array_equal((B.toarray() != 0).sum(axis=0), 2)
     np.testing.assert_allclose(B.data, 1 / 3)
@@ -106,20 +108,20 @@ def test_ties_fill_the_room_there_is():
 def test_what_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr(sparse_linear, "memory_left", lambda device: 2**20)
     with pytest.raises(TrainingError, match=r"200 neighbours of 1,000 items need .* lower neighbours"):
-        fit_sparse_linear(purchases(50, 1000), SparseLinearConfig(), Hooks())
+        fit_sparse_linear(purchases(50, 1000), SparseLinearSettings(), Hooks())
     monkeypatch.setattr(sparse_linear, "memory_left", lambda device: None)
-    assert fit_sparse_linear(purchases(50, 100), SparseLinearConfig(), Hooks())[0].n_items == 100
+    assert fit_sparse_linear(purchases(50, 100), SparseLinearSettings(), Hooks())[0].n_items == 100
 
 
 def test_nothing_to_learn_from():
     with pytest.raises(TrainingError, match="every history is empty"):
-        fit_sparse_linear(sp.csr_matrix((3, 4), dtype=np.float32), SparseLinearConfig(), Hooks())
+        fit_sparse_linear(sp.csr_matrix((3, 4), dtype=np.float32), SparseLinearSettings(), Hooks())
 
 
 def test_a_system_that_cannot_be_solved_stops_everything(monkeypatch):
     monkeypatch.setattr(sparse_linear, "penalties", lambda config, squares: -squares - 1)
     with pytest.raises(TrainingError, match="larger l2"):
-        fit_sparse_linear(purchases(50, 30), SparseLinearConfig(neighbours=5), Hooks())
+        fit_sparse_linear(purchases(50, 30), SparseLinearSettings(neighbours=5), Hooks())
 
 
 def test_long_solves_are_announced(monkeypatch):
@@ -127,7 +129,7 @@ def test_long_solves_are_announced(monkeypatch):
     clock = SimpleNamespace(perf_counter=lambda: next(times))
     monkeypatch.setattr(sparse_linear, "time", clock)
     said: list[str] = []
-    matrix, config = purchases(60, 800, 0.05), SparseLinearConfig(neighbours=3)
+    matrix, config = purchases(60, 800, 0.05), SparseLinearSettings(neighbours=3)
     for _ in range(3):
         fit_sparse_linear(matrix, config, Hooks(on_message=said.append))
     assert len(said) == 2  # the third takes no time

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recae.training.config import SVD_ITEMS_AT_MOST, ResolvedConfig, SigmoidConfig, resolve
+from recae.training.config import SVD_ITEMS_AT_MOST, ResolvedSettings, SigmoidSettings, resolve
 from recae.training.exact import parameters as start
 from recae.training.exact.parameters import DEVIATION, first_encoder, start_memory
 from recae.training.kinds.sigmoid import memory_needed
@@ -19,11 +19,11 @@ def purchases(n_users: int = 90, n_items: int = 50) -> sp.csr_matrix:
     return sp.csr_matrix(owned.astype(np.float32))
 
 
-def settings(matrix: sp.csr_matrix, **more: object) -> ResolvedConfig:
-    return resolve(SigmoidConfig(factors=5).updated(**more), matrix)  # type: ignore[arg-type]
+def settings(matrix: sp.csr_matrix, **more: object) -> ResolvedSettings:
+    return resolve(SigmoidSettings(factors=5).updated(**more), matrix)  # type: ignore[arg-type]
 
 
-def drawn(matrix: sp.csr_matrix, config: ResolvedConfig, seed: int = 1) -> np.ndarray:
+def drawn(matrix: sp.csr_matrix, config: ResolvedSettings, seed: int = 1) -> np.ndarray:
     return first_encoder(matrix, config, np.random.default_rng(seed))
 
 
@@ -91,9 +91,9 @@ def test_some_users_stand_for_very_many(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_huge_catalogue_begins_at_random() -> None:
     huge = sp.csr_matrix((2, SVD_ITEMS_AT_MOST + 1), dtype=np.float32)
-    assert resolve(SigmoidConfig(), huge).encoder_start == "random"
-    assert resolve(SigmoidConfig(), purchases()).encoder_start == "svd"
-    assert resolve(SigmoidConfig(encoder_start="svd"), huge).encoder_start == "svd"
+    assert resolve(SigmoidSettings(), huge).encoder_start == "random"
+    assert resolve(SigmoidSettings(), purchases()).encoder_start == "svd"
+    assert resolve(SigmoidSettings(encoder_start="svd"), huge).encoder_start == "svd"
 
 
 def test_its_memory_is_counted() -> None:

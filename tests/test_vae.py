@@ -13,8 +13,8 @@ from recae.models import MultVAE
 from recae.models.vae import parse_layers
 from recae.training.batches import make_batch
 from recae.training.callbacks import Hooks
-from recae.training.kinds.recvae import RecVaeConfig, resolve_recvae
-from recae.training.kinds.vae import MultVaeConfig, fit_multvae, resolve_multvae
+from recae.training.kinds.recvae import RecVaeSettings, resolve_recvae
+from recae.training.kinds.vae import MultVaeSettings, fit_multvae, resolve_multvae
 from recae.training.minibatch.losses import multinomial_loss
 from recae.training.minibatch.variational import MultVaeNetwork, normal_divergence, sample
 
@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def make_network(layers: str = "5,3", **settings: object) -> MultVaeNetwork:
-    config = MultVaeConfig(layers=layers, beta=0.7, dtype="float64", **settings)
+    config = MultVaeSettings(layers=layers, beta=0.7, dtype="float64", **settings)
     network = MultVaeNetwork(N_ITEMS, config, generator(1), annealing=10)
     with torch.no_grad():  # no bias should be 0 in a test
         for parameter in network.parameters():
@@ -107,7 +107,7 @@ def test_layers(text, sizes):
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        MultVaeConfig(**settings)
+        MultVaeSettings(**settings)
 
 
 def matrix_of(n_users: int, n_items: int) -> sp.csr_matrix:
@@ -117,7 +117,7 @@ def matrix_of(n_users: int, n_items: int) -> sp.csr_matrix:
 
 @pytest.mark.parametrize("n_users", [1, 30, 1000, 30_000, 1_000_000])
 @pytest.mark.parametrize(
-    ("resolve", "config"), [(resolve_multvae, MultVaeConfig), (resolve_recvae, RecVaeConfig)]
+    ("resolve", "config"), [(resolve_multvae, MultVaeSettings), (resolve_recvae, RecVaeSettings)]
 )
 def test_presets_leave_nothing_open(n_users, resolve, config):
     resolved = resolve(config(), matrix_of(n_users, 500))
@@ -128,16 +128,16 @@ def test_presets_leave_nothing_open(n_users, resolve, config):
 
 
 def test_presets_follow_the_data():
-    small, large = (resolve_multvae(MultVaeConfig(), matrix_of(n, 500)) for n in (1000, 1_000_000))
+    small, large = (resolve_multvae(MultVaeSettings(), matrix_of(n, 500)) for n in (1000, 1_000_000))
     assert small.epochs > large.epochs
     assert small.batch_size < large.batch_size
     assert (small.beta, large.beta) == (0.01, 0.2)
-    assert resolve_multvae(MultVaeConfig(), matrix_of(100, 300_001)).sampled > 0
-    assert resolve_multvae(MultVaeConfig(sampled=0), matrix_of(100, 300_001)).sampled == 0
-    recvae = resolve_recvae(RecVaeConfig(encoder_epochs=4, decoder_epochs=3), matrix_of(1000, 500))
+    assert resolve_multvae(MultVaeSettings(), matrix_of(100, 300_001)).sampled > 0
+    assert resolve_multvae(MultVaeSettings(sampled=0), matrix_of(100, 300_001)).sampled == 0
+    recvae = resolve_recvae(RecVaeSettings(encoder_epochs=4, decoder_epochs=3), matrix_of(1000, 500))
     assert recvae.epochs % 7 == 0  # whole turns
-    assert resolve_multvae(MultVaeConfig(epochs=3, beta=0.0), matrix_of(100, 50)).as_dict()["epochs"] == 3
-    assert resolve_multvae(MultVaeConfig(beta=0.0), matrix_of(100, 50)).beta == 0
+    assert resolve_multvae(MultVaeSettings(epochs=3, beta=0.0), matrix_of(100, 50)).as_dict()["epochs"] == 3
+    assert resolve_multvae(MultVaeSettings(beta=0.0), matrix_of(100, 50)).beta == 0
 
 
 def test_divergence_is_the_integral():
@@ -173,7 +173,7 @@ def test_beta_rises_in_a_straight_line_to_its_cap(step, beta):
 
 
 def test_without_annealing_beta_is_at_its_cap_from_the_start():
-    network = MultVaeNetwork(N_ITEMS, MultVaeConfig(layers="3", beta=0.4), generator(), annealing=0)
+    network = MultVaeNetwork(N_ITEMS, MultVaeSettings(layers="3", beta=0.4), generator(), annealing=0)
     assert network.beta(0) == 0.4
 
 
@@ -310,7 +310,7 @@ def groups() -> sp.csr_matrix:
 
 @pytest.mark.parametrize("layers", ["8", "12,6"])
 def test_training_finds_the_groups(layers):
-    config = MultVaeConfig(layers=layers, epochs=25, learning_rate=0.03, batch_size=16, seed=3)
+    config = MultVaeSettings(layers=layers, epochs=25, learning_rate=0.03, batch_size=16, seed=3)
     model, epochs = fit_multvae(groups(), config, Hooks())
     assert isinstance(model, model_class("multvae"))
     assert model.config() == resolve_multvae(config, groups()).as_dict()
@@ -320,12 +320,12 @@ def test_training_finds_the_groups(layers):
     assert (best // 6 == np.arange(80)[:, None] // 20).mean() > 0.95
     again, _ = fit_multvae(groups(), config, Hooks())
     assert all(array.tobytes() == again.arrays()[name].tobytes() for name, array in model.arrays().items())
-    other, _ = fit_multvae(groups(), MultVaeConfig(**{**config.as_dict(), "seed": 4}), Hooks())
+    other, _ = fit_multvae(groups(), MultVaeSettings(**{**config.as_dict(), "seed": 4}), Hooks())
     assert other.score(groups()).tobytes() != model.score(groups()).tobytes()
 
 
 def test_training_on_a_sample_of_the_items():
-    config = MultVaeConfig(layers="8", epochs=30, learning_rate=0.03, batch_size=16, sampled=12, seed=3)
+    config = MultVaeSettings(layers="8", epochs=30, learning_rate=0.03, batch_size=16, sampled=12, seed=3)
     model, _ = fit_multvae(groups(), config, Hooks())
     best = np.argsort(-model.score(groups()), axis=1)[:, :6]
     assert (best // 6 == np.arange(80)[:, None] // 20).mean() > 0.9

@@ -10,10 +10,10 @@ from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.kinds import find
 from recae.models import ItemKNN, Popularity
-from recae.selection.fit import check_weighting, fit_config, fit_simple, make_config, weighs
+from recae.selection.fit import check_weighting, fit_settings, fit_simple, make_settings, weighs
 from recae.training.callbacks import Hooks
-from recae.training.kinds.baselines import AlsConfig, ItemKNNConfig, PopularityConfig
-from recae.training.kinds.linear import EdlaeConfig, SparseLinearConfig
+from recae.training.kinds.baselines import AlsSettings, ItemKNNSettings, PopularitySettings
+from recae.training.kinds.linear import EdlaeSettings, SparseLinearSettings
 
 
 def shop(n_users: int = 60, n_items: int = 25, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:
@@ -44,7 +44,7 @@ def gram(matrix: sp.csr_matrix, weights: np.ndarray, user_power: float) -> np.nd
 @pytest.mark.parametrize("n_users", [60, 12], ids=["items by items", "users by users"])
 def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
     matrix, weights = shop(n_users)
-    config = EdlaeConfig(l2=3.0, dropout=0.2, user_power=0.4)
+    config = EdlaeSettings(l2=3.0, dropout=0.2, user_power=0.4)
     model, _ = fit_simple("edlae", matrix, config, Hooks(weights=weights))
     G = gram(matrix, weights, 0.4)
     for j in range(matrix.shape[1]):
@@ -57,7 +57,7 @@ def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
 @pytest.mark.parametrize("neighbours", [4, 24])
 def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) -> None:
     matrix, weights = shop()
-    config = SparseLinearConfig(l2=2.0, dropout=0.3, user_power=0.5, neighbours=neighbours)
+    config = SparseLinearSettings(l2=2.0, dropout=0.3, user_power=0.5, neighbours=neighbours)
     model, _ = fit_simple("sparse-linear", matrix, config, Hooks(weights=weights))
     B, G = model.weights.toarray(), gram(matrix, weights, 0.5)
     penalty = 2.0 + 3 / 7 * np.diag(G)
@@ -71,7 +71,7 @@ def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) 
 
 def test_popularity_adds_weights_up() -> None:
     matrix, weights = shop()
-    model, _ = fit_simple("popularity", matrix, PopularityConfig(), Hooks(weights=weights))
+    model, _ = fit_simple("popularity", matrix, PopularitySettings(), Hooks(weights=weights))
     expected = np.zeros(matrix.shape[1])
     for item, weight in zip(matrix.indices, weights, strict=True):
         expected[item] += weight
@@ -86,7 +86,7 @@ def test_itemknn_compares_columns_of_weights() -> None:
     cosine = ItemKNN.fit(matrix, k=n, weighting="cosine", weights=weights).similarity.toarray()
     unit = W / np.linalg.norm(W, axis=0)
     np.testing.assert_allclose(cosine, unit.T @ unit, rtol=1e-4, atol=1e-6)
-    config = ItemKNNConfig(k=n, weighting="tfidf")
+    config = ItemKNNSettings(k=n, weighting="tfidf")
     tfidf = fit_simple("itemknn", matrix, config, Hooks(weights=weights))[0].similarity.toarray()
     owners = (W > 0).sum(
         axis=1
@@ -99,7 +99,7 @@ def test_itemknn_compares_columns_of_weights() -> None:
 def test_als_takes_weights_as_confidence() -> None:
     """At the optimum an item's vector solves (YᵀCY + λI) x = YᵀCp, with the confidence α w, and 1 elsewhere."""
     matrix, weights = shop(40, 12)
-    config = AlsConfig(factors=3, iterations=300, regularization=0.5, alpha=2.0)
+    config = AlsSettings(factors=3, iterations=300, regularization=0.5, alpha=2.0)
     model, _ = fit_simple("als", matrix, config, Hooks(weights=weights))
     dense = sp.csr_matrix(
         (2.0 * weights.astype(float), matrix.indices, matrix.indptr), matrix.shape
@@ -132,10 +132,10 @@ def test_als_takes_weights_as_confidence() -> None:
 def test_every_kind_learns_from_weights(kind: str, settings: dict[str, object]) -> None:
     """The weights reach the loss: other ones, another model; the same, the same bits."""
     matrix, weights = shop()
-    config = make_config(kind, settings)
+    config = make_settings(kind, settings)
 
     def arrays(each: np.ndarray | None) -> dict[str, np.ndarray]:
-        return dict(fit_config(kind, config, matrix, hooks=Hooks(weights=each)).model.arrays())
+        return dict(fit_settings(kind, config, matrix, hooks=Hooks(weights=each)).model.arrays())
 
     plain, found, again = arrays(None), arrays(weights), arrays(weights.copy())
     assert all(np.array_equal(found[name], again[name]) for name in found)
@@ -150,16 +150,16 @@ def test_who_cannot_weigh_says_so() -> None:
         with pytest.raises(ConfigError, match=f"{kind} cannot weigh purchases, since .*--half-life"):
             fit_simple(kind, matrix, find(kind).settings_class()(), hooks)
         with pytest.raises(ConfigError, match=f"{kind} cannot weigh"):
-            check_weighting(kind, make_config(kind, {}), Weighting(3))
-    blend = make_config("blend", {"components": "ease,bpr"})
+            check_weighting(kind, make_settings(kind, {}), Weighting(3))
+    blend = make_settings("blend", {"components": "ease,bpr"})
     with pytest.raises(ConfigError, match="bpr cannot weigh"):
         check_weighting("blend", blend, Weighting(3))
-    repeats = make_config("blend", {"components": "ease,frequency"})
+    repeats = make_settings("blend", {"components": "ease,frequency"})
     check_weighting("blend", repeats, Weighting(3), repeats=True)
-    check_weighting("bpr", make_config("bpr", {}), Weighting())
-    assert fit_config("blend", repeats, matrix, hooks=hooks).model.kind == "blend"
+    check_weighting("bpr", make_settings("bpr", {}), Weighting())
+    assert fit_settings("blend", repeats, matrix, hooks=hooks).model.kind == "blend"
     with pytest.raises(ConfigError, match="bpr cannot weigh"):
-        check_weighting("auto", make_config("auto", {"candidates": "bpr"}), Weighting(3))
+        check_weighting("auto", make_settings("auto", {"candidates": "bpr"}), Weighting(3))
 
 
 def test_the_step_of_an_exact_output_layer_is_small_enough() -> None:
@@ -169,7 +169,10 @@ def test_the_step_of_an_exact_output_layer_is_small_enough() -> None:
     with pytest.raises(
         ConfigError, match=rf"emphasis × the largest weight .* 0.1 × 4 × 1 × {re.escape(largest)}"
     ):
-        fit_simple("deep", matrix, make_config("deep", settings), Hooks(weights=weights))
+        fit_simple("deep", matrix, make_settings("deep", settings), Hooks(weights=weights))
     fit_simple(
-        "deep", matrix, make_config("deep", settings | {"output_learning_rate": None}), Hooks(weights=weights)
+        "deep",
+        matrix,
+        make_settings("deep", settings | {"output_learning_rate": None}),
+        Hooks(weights=weights),
     )

@@ -190,7 +190,7 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
                    "held_out": 200, "sentences": ["…"]},
        "findings": [{"severity": "warning", "code": "users-like-bots", "column": "user_id", "rows": null,
                      "text": "…", "advice": "…", "examples": ["…"]}]}
-    Where nothing can be learned, the finding cannot-train says why, and figures and outlook are null.
+    Where nothing can be learned, the finding cannot-train says why, and the two objects are null.
     """
     # before the reading, not after it
     check_outputs([source, *files_of_filters(options)], {"--rejects": options["rejects"]})

@@ -93,7 +93,7 @@ def read_settings(
 ) -> tuple[str, dict[str, Any]]:
     """Return the kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
     from recae.kinds import DEFAULT, SETTINGS, find
-    from recae.settings import build_config, parse_settings, read_toml, toml_kind
+    from recae.settings import build_settings, parse_settings, read_toml, toml_kind
 
     if kind is None and config_path is not None:
         kind = toml_kind(config_path)
@@ -102,7 +102,7 @@ def read_settings(
     explicit = parse_settings(SETTINGS[kind], kind, [*given, *assignments], kinds=SETTINGS)
     values = {} if config_path is None else read_toml(config_path, kind, SETTINGS[kind], kinds=SETTINGS)
     values |= explicit
-    build_config(kind, SETTINGS[kind], values, kinds=SETTINGS)
+    build_settings(kind, SETTINGS[kind], values, kinds=SETTINGS)
     return kind, values
 
 

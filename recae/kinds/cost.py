@@ -39,7 +39,7 @@ class Size:
 
         lengths = np.diff(matrix.indptr).astype(np.int64)
         training = import_module("recae.training.config")  # by name: this room is far below that one
-        shallow = training.resolve(training.SigmoidConfig(), matrix)
+        shallow = training.resolve(training.SigmoidSettings(), matrix)
         return cls(
             *matrix.shape,
             int(matrix.nnz),

@@ -35,7 +35,7 @@ from recae.selection.trial import (
     run_trial,
     sentence,
 )
-from recae.settings import LARGEST_SEED, PARTS, Settings, build_config, setting
+from recae.settings import LARGEST_SEED, PARTS, Settings, build_settings, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
@@ -43,10 +43,10 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 BUDGET = "a time from 1s to 720h, such as 90s, 10m or 1h"
-"""What `AutoConfig.budget` is."""
+"""What `AutoSettings.budget` is."""
 
 
-class AutoConfig(Settings):
+class AutoSettings(Settings):
     """Settings of the kind `auto`."""
 
     budget: float | str = setting(
@@ -75,7 +75,7 @@ class AutoConfig(Settings):
                 )
         for kind in kinds:
             if is_simple(kind):
-                build_config(kind, SETTINGS[kind], self.settings(kind))
+                build_settings(kind, SETTINGS[kind], self.settings(kind))
         return self
 
     def kinds(self) -> tuple[str, ...]:
@@ -239,7 +239,7 @@ class Search:
     def __init__(
         self,
         matrix: sp.csr_matrix,
-        config: AutoConfig,
+        config: AutoSettings,
         validation: tuple[sp.csr_matrix, sp.csr_matrix],
         hooks: Hooks,
         exclude_owned: bool,
@@ -416,12 +416,12 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.3g} h"
 
 
-__all__ = ["AutoConfig", "fit_auto"]
+__all__ = ["AutoSettings", "fit_auto"]
 
 
 def fit_auto(
     matrix: sp.csr_matrix,
-    config: AutoConfig,
+    config: AutoSettings,
     validation: tuple[sp.csr_matrix, sp.csr_matrix] | None,
     hooks: Hooks,
     *,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from recae.errors import ConfigError, TrainingError
 from recae.kinds import SETTINGS, Size, baselines, decay_setting, find, seconds_for, title
-from recae.selection.fit import make_config
+from recae.selection.fit import make_settings
 from recae.selection.space import trials as spread_trials
 from recae.selection.space import tunable
 from recae.settings import parse_settings
@@ -149,7 +149,7 @@ def make_trials(
     decay: float | None = None,
     choose: bool = True,
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return up to `n` settings that a kind tries: what is varied, and all of them as `make_config` takes them.
+    """Return up to `n` settings that a kind tries: what is varied, and all of them as `make_settings` takes them.
 
     Args:
         kind: of model.
@@ -173,7 +173,7 @@ def make_trials(
     if decay is not None and decayed is not None:
         fixed[decayed] = decay
     fixed |= given
-    make_config(kind, fixed)
+    make_settings(kind, fixed)
     varied: list[dict[str, Any]] = []
     # more are drawn than needed, since some differ in nothing but what is given
     drawn = spread_trials(kind, 8 * n, seed) if choose and n > 1 and tunable(kind) else [{}]
@@ -183,5 +183,5 @@ def make_trials(
             varied.append(left)
     found = [(left, {**left, **fixed}) for left in varied]
     for _, settings in found:
-        make_config(kind, settings)
+        make_settings(kind, settings)
     return found

@@ -162,7 +162,7 @@ USERS_AT_MOST = 10_000
 """Number of users of whom a blend without validation users holds something out itself."""
 
 
-class BlendConfig(Settings):
+class BlendSettings(Settings):
     """Settings of a blend; None: chosen from the data."""
 
     components: str | None = setting(None, 'kinds of its parts, joined by commas, such as "sigmoid,ease"')
@@ -246,7 +246,7 @@ Fit = Callable[
 
 def fit_blend(
     matrix: sp.csr_matrix,
-    config: BlendConfig,
+    config: BlendSettings,
     validation: tuple[sp.csr_matrix, sp.csr_matrix] | None,
     hooks: Hooks,
     *,

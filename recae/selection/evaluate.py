@@ -25,7 +25,7 @@ from recae.selection.baselines import Given, check_baselines, choose_baselines, 
 from recae.selection.cache import ResultCache
 from recae.selection.compare import TRIALS, JobCut, Tell, Told, compare
 from recae.selection.executor import Executor
-from recae.selection.fit import check_weighting, make_config, weighs
+from recae.selection.fit import check_weighting, make_settings, weighs
 from recae.settings import check_range
 from recae.sources import Source as Opened
 from recae.sources import open_source
@@ -366,7 +366,7 @@ def evaluate_purchases(
             raise ConfigError(
                 f"settings are given for {kind}, which is not evaluated; name it in kinds, or leave them"
             )
-        made = make_config(kind, values)
+        made = make_settings(kind, values)
         if find(kind).parts:
             check_weighting(kind, made, options.weighting, options.repeats)
 

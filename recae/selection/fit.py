@@ -13,7 +13,7 @@ from recae.errors import ConfigError
 from recae.evaluation import evaluate
 from recae.kinds import SETTINGS, find, is_simple, parts_of, title
 from recae.models import Model
-from recae.settings import build_config
+from recae.settings import build_settings
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
 
@@ -39,13 +39,13 @@ def fit_kind(
     *,
     exclude_owned: bool = True,
 ) -> tuple[Model, list[Epoch]]:
-    """Fit a kind with settings `values`, as `fit_config`; return the model and its epochs."""
-    config = make_config(kind, values)
-    fitted = fit_config(kind, config, matrix, validation, hooks, exclude_owned=exclude_owned)
+    """Fit a kind with settings `values`, as `fit_settings`; return the model and its epochs."""
+    config = make_settings(kind, values)
+    fitted = fit_settings(kind, config, matrix, validation, hooks, exclude_owned=exclude_owned)
     return fitted.model, fitted.epochs
 
 
-def fit_config(
+def fit_settings(
     kind: str,
     config: Any,
     matrix: sp.csr_matrix,
@@ -172,6 +172,6 @@ def batch_size_of(config: Any) -> int:
     return getattr(config, "batch_size", 1) or 2
 
 
-def make_config(kind: str, settings: Mapping[str, Any]) -> Any:
+def make_settings(kind: str, settings: Mapping[str, Any]) -> Any:
     """Return the settings of a kind of model; ConfigError for an unknown kind, name or value."""
-    return build_config(kind, find(kind).settings_class(), settings, kinds=SETTINGS)
+    return build_settings(kind, find(kind).settings_class(), settings, kinds=SETTINGS)

@@ -232,7 +232,7 @@ def tunable(kind: str) -> bool:
 
 
 def trials(kind: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Return up to `n` different settings of a kind to try, each as `make_config` takes them.
+    """Return up to `n` different settings of a kind to try, each as `make_settings` takes them.
 
     The first is {}, the defaults. Then come presets where there are any, and then points that fill the middle of the
     space of the first settings evenly: a Halton sequence (Halton 1960, doi:10.1007/BF01386213) that `seed` shifts. A

@@ -180,7 +180,7 @@ def run_trial(
 
     Args:
         kind: Of the model.
-        settings: As `make_config` takes them.
+        settings: As `make_settings` takes them.
         task: What to fit to and to measure on.
         deadline: By `time.monotonic`; None: never.
         on_event: Called with the events of the trial. It may raise `StopTrialError` to end the trial; whatever else

@@ -19,7 +19,7 @@ from recae.interactions import Interactions
 from recae.kinds import DEFAULT, SETTINGS, Dimension, decay_setting, find, parts_of
 from recae.metrics import METRICS, check_metrics
 from recae.selection.auto import seconds_of
-from recae.selection.fit import batch_size_of, check_repeats, check_weighting, fit_kind, make_config
+from recae.selection.fit import batch_size_of, check_repeats, check_weighting, fit_kind, make_settings
 from recae.selection.space import State, Tuned, TunedTrial, best_of, space
 from recae.selection.study import SEARCHED, Study, check_optuna, check_study, open_study
 from recae.selection.trial import (
@@ -106,7 +106,7 @@ def tune(
     check_range("trials", trials, 1, 100_000, whole=True)
     seconds = seconds_of(budget)
     parse_metric(metric)
-    config = make_config(kind, settings)
+    config = make_settings(kind, settings)
     settings = {full_name(SETTINGS[kind], key, SETTINGS): value for key, value in settings.items()}
     check_repeats(kind, repeats, "tune another kind")
     weighting = weights or Weighting()

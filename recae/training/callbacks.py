@@ -15,7 +15,7 @@ from recae.models import Model
 from recae.models.itemknn import Neighbours
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.trainer import largest_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Engine(Protocol):
         ...
 
     def fit(
-        self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Any
+        self, matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Any
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
         """Fit as `sigmoid.fit_sigmoid` does, with `hooks` as `Hooks`."""
         ...
@@ -42,7 +42,7 @@ def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -
     Its settings of mini-batches (tied weights among them), purchases of unequal confidence and GPUs are refused, too.
     """
     remedy = "--kind sigmoid --batch-size 256"
-    if not isinstance(config, SigmoidConfig):
+    if not isinstance(config, SigmoidSettings):
         raise ConfigError(
             f"several processes train the kind sigmoid by blocks of users, found kind {kind}: add {remedy}, or train "
             "in one process"

@@ -15,7 +15,7 @@ TIED_RATE = 3e-3
 """Step of Adam for the tied autoencoder: on validation users of Online Retail far better than .001 and .01."""
 
 
-class SigmoidConfig(Settings):
+class SigmoidSettings(Settings):
     """Settings of the sigmoid autoencoder; None: chosen from the data by `resolve`."""
 
     factors: int | None = setting(None, "size of the code, d", ge=1, le=16_384)
@@ -86,18 +86,18 @@ class SigmoidConfig(Settings):
         return self.tied or self.emphasis != 1 or self.code_penalty > 0 or self.pretrain != "none"
 
 
-class ResolvedConfig(SigmoidConfig):
+class ResolvedSettings(SigmoidSettings):
     """Settings in which nothing is left to be chosen."""
 
-    factors: int = redefined(SigmoidConfig, "factors", 512)
-    epochs: int = redefined(SigmoidConfig, "epochs", 16)
-    learning_rate: float = redefined(SigmoidConfig, "learning_rate", 0.02)
-    purchase_weight: float = redefined(SigmoidConfig, "purchase_weight", 10.0)
-    input_power: float = redefined(SigmoidConfig, "input_power", 0.35)
-    encoder_start: Literal["svd", "random"] = redefined(SigmoidConfig, "encoder_start", "svd")
+    factors: int = redefined(SigmoidSettings, "factors", 512)
+    epochs: int = redefined(SigmoidSettings, "epochs", 16)
+    learning_rate: float = redefined(SigmoidSettings, "learning_rate", 0.02)
+    purchase_weight: float = redefined(SigmoidSettings, "purchase_weight", 10.0)
+    input_power: float = redefined(SigmoidSettings, "input_power", 0.35)
+    encoder_start: Literal["svd", "random"] = redefined(SigmoidSettings, "encoder_start", "svd")
 
 
-def resolve(config: SigmoidConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> ResolvedConfig:
+def resolve(config: SigmoidSettings, matrix: sp.csr_matrix, largest: float = 1.0) -> ResolvedSettings:
     """Return `config` with every None filled in from the shape of the data ((U, I) CSR pattern).
 
     `largest` is the largest confidence in a purchase, a factor on α; the learning rate is small enough for it.
@@ -119,7 +119,7 @@ def resolve(config: SigmoidConfig, matrix: sp.csr_matrix, largest: float = 1.0) 
         # tied, the encoder decodes too, and the principal directions are of no use for that
         encoder_start="svd" if n_items <= SVD_ITEMS_AT_MOST and not config.tied else "random",
     )
-    resolved = ResolvedConfig(**dict(chosen))
+    resolved = ResolvedSettings(**dict(chosen))
     if resolved.by_minibatch and resolved.batch_size == 1:
         resolved = resolved.updated(batch_size=batch_for(matrix))
     # A step takes the error of a purchase, 1 − w·h, times 1 − α·learning_rate: beyond 2 the step itself enlarges it.

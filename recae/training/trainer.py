@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, TrainingError
 from recae.models import Model
 from recae.sparse import rows_in_use
-from recae.training.config import ResolvedConfig
+from recae.training.config import ResolvedSettings
 
 
 class Configuration(Protocol):
@@ -174,7 +174,7 @@ def largest_of(confidence: NDArray[np.float32] | None) -> float:
 class SigmoidTrainer(Trainer):
     """Per-user SGD of the sigmoid autoencoder, whose decoder takes exact sparse steps."""
 
-    config: ResolvedConfig
+    config: ResolvedSettings
     weights = ("encoder", "encoder_bias", "V", "U", "U_inv", "Q")
 
     def settings_to_lower(self) -> str:

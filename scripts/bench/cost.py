@@ -14,7 +14,7 @@ import click
 import numpy as np
 from common import peak_mib, report, seconds, synthetic
 
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import make_trainer
 
 
@@ -25,7 +25,7 @@ def measure(
     start = peak_mib()
     # uniform popularity: every row that a step touches is a cold one, the hardest case for a large catalogue
     matrix = synthetic(n_users, n_items, per_user, skew=0.0)
-    config = SigmoidConfig(
+    config = SigmoidSettings(
         factors=factors, batch_size=batch_size, purchase_weight=20.0, learning_rate=0.01, fold_every=10**6
     )
     trainer = make_trainer(matrix, config, "cpu")

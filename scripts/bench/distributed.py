@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from common import gowalla, peak_mib, report, synthetic
 
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.distributed.torchrun import RankZeroTrainer, follow, rank_zero
 from recae.training.exact.blocks import BlockTrainer
 from recae.training.exact.group import Group
@@ -60,7 +60,7 @@ def main(factors: int, batch_size: int, blocks: int, runs: str, items: int | Non
 
 def member(rank: int, factors: int, batch_size: int, blocks: int, items: int, size: int, port: int) -> None:
     """One of the processes; prints µs a user (mean, fastest tenth of the blocks, of its processors) and MiB."""
-    config = SigmoidConfig(factors=factors, batch_size=batch_size, encoder_start="random")
+    config = SigmoidSettings(factors=factors, batch_size=batch_size, encoder_start="random")
     wall = [0.0]
     clock = time.process_time
     if size == 1:

@@ -14,12 +14,12 @@ import click
 import torch
 from common import report, synthetic
 
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import make_trainer
 
 
 def measure(
-    what: str, n_users: int, n_items: int, per_user: int, config: SigmoidConfig, limit_s: float
+    what: str, n_users: int, n_items: int, per_user: int, config: SigmoidSettings, limit_s: float
 ) -> dict[str, Any]:
     """Users a second over an epoch, or over what of it `limit_s` seconds are enough for, and the peak of GPU memory."""
     matrix = synthetic(n_users, n_items, per_user)
@@ -58,13 +58,15 @@ def main(sizes: tuple[int, ...], largest: bool, out: Path | None) -> None:
     shape = (136_677, 20_108, 73)
     rate = {"purchase_weight": 10.0}
     rows = [
-        measure("blocks", *shape, SigmoidConfig(factors=256, batch_size=b, learning_rate=0.5 / b, **rate), 30)
+        measure(
+            "blocks", *shape, SigmoidSettings(factors=256, batch_size=b, learning_rate=0.5 / b, **rate), 30
+        )
         for b in sizes
     ]
-    one = SigmoidConfig(factors=256, batch_size=1, learning_rate=0.01, **rate)
+    one = SigmoidSettings(factors=256, batch_size=1, learning_rate=0.01, **rate)
     rows.append(measure("one user a step", *shape, one, 30))
     if largest:
-        big = SigmoidConfig(factors=256, batch_size=max(sizes), learning_rate=0.5 / max(sizes), **rate)
+        big = SigmoidSettings(factors=256, batch_size=max(sizes), learning_rate=0.5 / max(sizes), **rate)
         rows.append(measure("largest", 10_000_000, 1_000_000, 50, big, 60))
     report(torch.cuda.get_device_name(), rows, out)
 

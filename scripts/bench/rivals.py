@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from common import gowalla, report, seconds, synthetic
 
-from recae.training.config import SigmoidConfig
+from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import make_trainer
 
 
@@ -36,7 +36,7 @@ def dense_loop(matrix, factors: int, batch: int, batches: int) -> float:
     return min(seconds(lambda turn=turn: run(turn * batches)) for turn in (1, 2, 3)) / (batches * batch)
 
 
-def ours(matrix, config: SigmoidConfig, users: int) -> float:
+def ours(matrix, config: SigmoidSettings, users: int) -> float:
     """Seconds a user of recae's trainer."""
     trainer = make_trainer(matrix, config, "cpu")
     trainer.advance()
@@ -67,9 +67,9 @@ def main(factors: int, batch_size: int, threads: int, items: int | None, out: Pa
     figures = {
         "plain PyTorch, one user a step": dense_loop(matrix, factors, 1, 20),
         f"plain PyTorch, dense mini-batches of {batch_size}": dense_loop(matrix, factors, batch_size, 3),
-        "recae, one user a step": ours(matrix, SigmoidConfig(factors=factors, **weight), 4000),
+        "recae, one user a step": ours(matrix, SigmoidSettings(factors=factors, **weight), 4000),
         f"recae, blocks of {batch_size}": ours(
-            matrix, SigmoidConfig(factors=factors, batch_size=batch_size, **weight), 8000
+            matrix, SigmoidSettings(factors=factors, batch_size=batch_size, **weight), 8000
         ),
     }
     plain = next(iter(figures.values()))

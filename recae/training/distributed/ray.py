@@ -25,7 +25,7 @@ from recae.models import Model
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.callbacks import Hooks, check_number
 from recae.training.checkpoint import Checkpoints, Epoch, Progress
-from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
+from recae.training.config import ResolvedSettings, SigmoidSettings, resolve
 from recae.training.trainer import Trainer
 
 _EVERY_SECONDS = 0.2  # between two reports of how many users are done
@@ -49,7 +49,7 @@ class Task:
     mailbox: Any
     purchases: Any
     shape: tuple[int, int]
-    config: ResolvedConfig
+    config: ResolvedSettings
     validate: Callable[[Model], float] | None
     every: int | None
     identity: dict[str, Any]
@@ -270,7 +270,7 @@ class OnRay:
         return f"{workers_in_words(self._workers, self._cpus)} on a Ray cluster{less}"
 
     def fit(
-        self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
+        self, matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Hooks
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
         """Fit as `sigmoid.fit_sigmoid` does.
 

@@ -23,7 +23,7 @@ from recae.machine import restarts
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.callbacks import Hooks, check_number
 from recae.training.checkpoint import Epoch
-from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
+from recae.training.config import ResolvedSettings, SigmoidSettings, resolve
 from recae.training.exact.blocks import BlockTrainer
 from recae.training.exact.group import Group
 from recae.training.exact.shards import deal, receive
@@ -34,7 +34,7 @@ from recae.training.loop import train
 class RankZeroTrainer(BlockTrainer):
     """`BlockTrainer` of process 0, which tells the others to make the same calls."""
 
-    def __init__(self, matrix: sp.csr_matrix, config: SigmoidConfig, group: Group) -> None:
+    def __init__(self, matrix: sp.csr_matrix, config: SigmoidSettings, group: Group) -> None:
         """Begin together with the other processes.
 
         Args:
@@ -110,7 +110,7 @@ def follow(group: Group) -> None:
         if word == "end":
             return
         if word == "begin":
-            config = ResolvedConfig(**values["config"])
+            config = ResolvedSettings(**values["config"])
             outline, share = receive(group, values["n_items"])
             check_fits(config, outline, "cpu", group)
             trainer = BlockTrainer(cast(sp.csr_matrix, outline), config, ranks=group, share=share)
@@ -162,7 +162,7 @@ class Torchrun:
         return f"{self._size:,} processes"
 
     def fit(
-        self, matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
+        self, matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Hooks
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
         """Fit as `sigmoid.fit_sigmoid` does.
 

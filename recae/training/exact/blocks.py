@@ -17,7 +17,7 @@ from recae.compiled import FAST, Floats, Ints, fetch_row
 from recae.errors import CheckpointError
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.sparse import joined_ranges
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact import block_kernels as kernels
 from recae.training.exact.decoder import FactoredDecoder
 from recae.training.exact.group import Columns, Group
@@ -193,7 +193,7 @@ class BlockTrainer(SigmoidTrainer):
     def __init__(
         self,
         matrix: sp.csr_matrix,
-        config: SigmoidConfig,
+        config: SigmoidSettings,
         confidence: NDArray[np.float32] | None = None,
         ranks: Ranks = ALONE,
         share: Share | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recae.compiled import Floats
 from recae.models.sigmoid import SigmoidAutoencoder
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.device import GROUP
 from recae.training.exact.block_kernels import Segments, solve_in_order, sums
 from recae.training.exact.block_kernels import sort_segments_by_item as sort_by_item
@@ -55,7 +55,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
     def __init__(
         self,
         matrix: sp.csr_matrix,
-        config: SigmoidConfig,
+        config: SigmoidSettings,
         device: str,
         confidence: NDArray[np.float32] | None = None,
     ) -> None:

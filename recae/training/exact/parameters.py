@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recae.errors import CheckpointError
 from recae.models.sigmoid import SigmoidAutoencoder
-from recae.training.config import ResolvedConfig
+from recae.training.config import ResolvedSettings
 from recae.training.exact.decoder import FactoredDecoder
 from recae.training.exact.ranks import ALONE, Ranks
 
@@ -27,7 +27,7 @@ DEVIATION = 0.25
 
 
 def first_encoder(
-    matrix: sp.csr_matrix, config: ResolvedConfig, rng: np.random.Generator
+    matrix: sp.csr_matrix, config: ResolvedSettings, rng: np.random.Generator
 ) -> NDArray[np.floating[Any]]:
     """Return the encoder's first weights (I, d), in the configuration's dtype, for the pattern `matrix` (U, I).
 
@@ -62,7 +62,7 @@ def first_encoder(
     return weights
 
 
-def start_memory(config: ResolvedConfig, n_users: int, n_items: int) -> int:
+def start_memory(config: ResolvedSettings, n_users: int, n_items: int) -> int:
     """Return about how many bytes `first_encoder` takes beside the encoder, before there is a decoder."""
     if config.encoder_start == "random":
         return 0
@@ -113,7 +113,7 @@ class Parameters:
         encoder = self.ranks.gather(self.encoder, self.n_items)
         return encoder, self.ranks.gather(self.decoder.weights(), self.n_items)
 
-    def model(self, config: ResolvedConfig) -> SigmoidAutoencoder:
+    def model(self, config: ResolvedSettings) -> SigmoidAutoencoder:
         """Return the model with these parameters, copied, in float32."""
         encoder, weights = self.collect()
         return SigmoidAutoencoder(
@@ -194,7 +194,7 @@ class Parameters:
         return drift
 
 
-def first_parameters(matrix: sp.csr_matrix, config: ResolvedConfig, ranks: Ranks = ALONE) -> Parameters:
+def first_parameters(matrix: sp.csr_matrix, config: ResolvedSettings, ranks: Ranks = ALONE) -> Parameters:
     """Return the encoder as `first_encoder` begins it, a small random decoder, zero biases.
 
     Of several processes each makes the rows of its own items, the same ones as a process by itself would; `matrix`

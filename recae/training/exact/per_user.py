@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.models.sigmoid import SigmoidAutoencoder
-from recae.training.config import SigmoidConfig, resolve
+from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact.kernels import train_users
 from recae.training.exact.parameters import first_parameters
 from recae.training.trainer import SigmoidTrainer, largest_of
@@ -22,7 +22,7 @@ class PerUserTrainer(SigmoidTrainer):
     """One step for every user, exact, at a cost without the number of items in it."""
 
     def __init__(
-        self, matrix: sp.csr_matrix, config: SigmoidConfig, confidence: NDArray[np.float32] | None = None
+        self, matrix: sp.csr_matrix, config: SigmoidSettings, confidence: NDArray[np.float32] | None = None
     ) -> None:
         """Begin with fresh parameters.
 

@@ -15,7 +15,7 @@ from recae.models.aae import AdversarialAutoencoder
 from recae.settings import redefined, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.kinds.deep import DeepConfig, make_deep_trainer, network_options, resolve_deep
+from recae.training.kinds.deep import DeepSettings, make_deep_trainer, network_options, resolve_deep
 from recae.training.loop import train
 from recae.training.minibatch.deep import DeepNetwork, activate
 
@@ -26,10 +26,10 @@ LEAK = 0.2
 """Slope of the discriminator's hidden units below 0, so that none stops learning (Radford et al. 2015)."""
 
 
-class AaeConfig(DeepConfig):
+class AaeSettings(DeepSettings):
     """How the adversarial autoencoder is trained: as a deep one, with a discriminator of its code."""
 
-    layers: str | None = redefined(DeepConfig, "layers", None)
+    layers: str | None = redefined(DeepSettings, "layers", None)
     activation: Literal["sigmoid", "relu"] = setting("sigmoid", "of all hidden layers, the code included")
     adversarial_weight: float = setting(
         1.0, "weight of the code's loss against the discriminator; 0: no discriminator", ge=0, le=1e6
@@ -84,7 +84,7 @@ class AaeNetwork(DeepNetwork):
 
     model_class = AdversarialAutoencoder
 
-    def __init__(self, n_items: int, settings: AaeConfig, generator: torch.Generator) -> None:
+    def __init__(self, n_items: int, settings: AaeSettings, generator: torch.Generator) -> None:
         """Draw the first weights of autoencoder and discriminator."""
         super().__init__(n_items, settings.sizes, generator, **network_options(settings))
         self._weight, self._deviation = settings.adversarial_weight, settings.prior_deviation
@@ -109,7 +109,7 @@ class AaeNetwork(DeepNetwork):
         return activate(self.activation, z)
 
 
-def fit_aae(matrix: sp.csr_matrix, settings: AaeConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
+def fit_aae(matrix: sp.csr_matrix, settings: AaeSettings, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     """Train the adversarial autoencoder on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]).
 
     Raises:

@@ -26,7 +26,7 @@ NEIGHBOURS = (5, 10, 20, 50, 100, 200)
 """Neighbours of item-kNN tried on validation users."""
 
 
-class PopularityConfig(Settings):
+class PopularitySettings(Settings):
     """Settings of popularity."""
 
     seed: int = setting(
@@ -37,7 +37,7 @@ class PopularityConfig(Settings):
     )
 
 
-class ItemKNNConfig(Settings):
+class ItemKNNSettings(Settings):
     """Settings of item-kNN; None: chosen from the data."""
 
     k: int | None = setting(
@@ -58,7 +58,7 @@ class ItemKNNConfig(Settings):
     )
 
 
-class AlsConfig(Settings):
+class AlsSettings(Settings):
     """Settings of ALS (Hu, Koren and Volinsky 2008); None: chosen from the data by `resolve_als`."""
 
     factors: int | None = setting(None, "length of the vectors", ge=1, le=4096)
@@ -74,7 +74,7 @@ class AlsConfig(Settings):
     seed: int = setting(0, "of the first vectors", ge=0, le=LARGEST_SEED)
 
 
-class BprConfig(Settings):
+class BprSettings(Settings):
     """Settings of BPR (Rendle et al. 2009, arXiv:1205.2618); None: chosen from the data by `resolve_bpr`."""
 
     factors: int | None = setting(None, "length of the vectors", ge=1, le=4096)
@@ -94,24 +94,24 @@ class BprConfig(Settings):
     seed: int = setting(0, "of everything random", ge=0, le=LARGEST_SEED)
 
 
-def resolve_als(config: AlsConfig, matrix: sp.csr_matrix) -> AlsConfig:
+def resolve_als(config: AlsSettings, matrix: sp.csr_matrix) -> AlsSettings:
     """Return `config` with nothing left to be chosen for (U, I) purchases."""
     return config.filled(factors=min(256, max(matrix.shape[1], 1)), regularization=10.0, alpha=3.0)
 
 
-def resolve_bpr(config: BprConfig, matrix: sp.csr_matrix) -> BprConfig:
+def resolve_bpr(config: BprSettings, matrix: sp.csr_matrix) -> BprSettings:
     """Return `config` with nothing left to be chosen for (U, I) purchases."""
     return config.filled(factors=min(64, max(matrix.shape[1], 1)))
 
 
 def fit_popularity(
-    matrix: sp.csr_matrix, config: PopularityConfig, hooks: Hooks
+    matrix: sp.csr_matrix, config: PopularitySettings, hooks: Hooks
 ) -> tuple[Popularity, list[Epoch]]:
     """Count the owners of each item of (U, I) purchases, or add up the confidences in their purchases."""
     return replace(Popularity.fit(matrix, hooks.weights), settings=config.as_dict()), []
 
 
-def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNConfig, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
+def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNSettings, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
     """Compare the items of (U, I) purchases; without a k, the best of `NEIGHBOURS` by `hooks.validate` is taken.
 
     Of equal ones it is the smallest. The items are compared once for all k, and with `hooks.neighbours` once for all
@@ -140,7 +140,7 @@ def _neighbours(matrix: sp.csr_matrix, k: int, weighting: Weighting, hooks: Hook
     return found
 
 
-def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
+def fit_als(matrix: sp.csr_matrix, config: AlsSettings, hooks: Hooks) -> tuple[ALS, list[Epoch]]:
     """Factorise (U, I) purchases with `implicit`'s ALS, on all processors; the same seed gives the same bits.
 
     The confidence in a purchase is alpha times its weight (Hu, Koren and Volinsky 2008).
@@ -164,7 +164,7 @@ def fit_als(matrix: sp.csr_matrix, config: AlsConfig, hooks: Hooks) -> tuple[ALS
     return ALS(factors, float(config.regularization or 0), float(config.alpha or 0), config.as_dict()), []
 
 
-def fit_bpr(matrix: sp.csr_matrix, config: BprConfig, hooks: Hooks) -> tuple[BPR, list[Epoch]]:
+def fit_bpr(matrix: sp.csr_matrix, config: BprSettings, hooks: Hooks) -> tuple[BPR, list[Epoch]]:
     """Train `implicit`'s BPR on (U, I) purchases, on one thread.
 
     Several threads race for the same vectors, so that no two runs would give the same bits.
@@ -250,7 +250,7 @@ POPULARITIES = (0.001, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Tried on validation users where there are any; the first one only orders what the user has never bought."""
 
 
-class FrequencyConfig(Settings):
+class FrequencySettings(Settings):
     """Settings of personal frequency; None: chosen on validation users, or else by `resolve`."""
 
     decay: float | None = setting(
@@ -269,12 +269,14 @@ class FrequencyConfig(Settings):
     seed: int = setting(0, "recorded; nothing is random", ge=0, le=LARGEST_SEED)
 
 
-def resolve(config: FrequencyConfig, matrix: sp.csr_matrix) -> FrequencyConfig:
+def resolve(config: FrequencySettings, matrix: sp.csr_matrix) -> FrequencySettings:
     """Return `config` with every None filled in by the defaults of `Frequency.fit`, whatever the (U, I) matrix."""
     return config.filled(decay=0.9, popularity=4.0)
 
 
-def fit_frequency(matrix: sp.csr_matrix, config: FrequencyConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
+def fit_frequency(
+    matrix: sp.csr_matrix, config: FrequencySettings, hooks: Hooks
+) -> tuple[Model, list[Epoch]]:
     """Count the owners of each item of `matrix` ((U, I) CSR); no epochs.
 
     A popularity that is not given is the one of `POPULARITIES` that is best by `hooks.validate`.

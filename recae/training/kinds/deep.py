@@ -17,7 +17,7 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 from recae.training.config import (
     SVD_ITEMS_AT_MOST,
-    ResolvedConfig,
+    ResolvedSettings,
     batch_for,
     output_rate,
     weight_of_purchases,
@@ -34,10 +34,10 @@ SAMPLED_BEYOND = 300_000
 """Number of items from which those losses are taken on a sample unless the settings say otherwise."""
 
 LAYERS = "a list of whole numbers from 1 to 16384 such as '600,200'"
-"""What `DeepConfig.layers` is."""
+"""What `DeepSettings.layers` is."""
 
 
-class DeepConfig(Settings):
+class DeepSettings(Settings):
     """Settings of the deep autoencoder; None: chosen from the data by `resolve_deep`."""
 
     layers: str | None = setting(
@@ -155,7 +155,7 @@ def half_of(layers: Any, tied: bool = False) -> list[int]:
     return half
 
 
-def resolve_deep(config: DeepConfig, matrix: sp.csr_matrix, largest: float = 1.0) -> DeepConfig:
+def resolve_deep(config: DeepSettings, matrix: sp.csr_matrix, largest: float = 1.0) -> DeepSettings:
     """Return `config` with every None filled in from the shape of the data ((U, I) CSR).
 
     `largest` is the largest confidence in a purchase; see `config.resolve`.
@@ -210,7 +210,7 @@ def check_output_step(config: Any, largest: float = 1.0) -> None:
         )
 
 
-def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
+def fit_deep(matrix: sp.csr_matrix, config: DeepSettings, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     """Train the deep autoencoder on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]); see `train`."""
     resolved = resolve_deep(config, matrix, hooks.largest)
     return train(make_deep_trainer(matrix, resolved, hooks.device, hooks.weights), hooks)
@@ -218,7 +218,7 @@ def fit_deep(matrix: sp.csr_matrix, config: DeepConfig, hooks: Hooks) -> tuple[M
 
 def make_deep_trainer(
     matrix: sp.csr_matrix,
-    config: DeepConfig,
+    config: DeepSettings,
     device: str,
     weights: NDArray[np.float32] | None = None,
     *,
@@ -238,7 +238,7 @@ def make_deep_trainer(
     settings = MinibatchSettings.of(config, row_learning_rate=config.encoder_learning_rate)
     trainer = MinibatchTrainer(matrix, config, device, network or make_network, settings, weights)
     if config.encoder_start == "svd":
-        start = ResolvedConfig(
+        start = ResolvedSettings(
             factors=config.sizes[0],
             input_power=config.input_power,
             encoder_scale=config.encoder_scale,
@@ -250,7 +250,7 @@ def make_deep_trainer(
     return trainer
 
 
-def network_options(config: DeepConfig) -> dict[str, Any]:
+def network_options(config: DeepSettings) -> dict[str, Any]:
     """Return the options of `DeepNetwork` that settings stand for."""
     import torch
 
@@ -266,7 +266,7 @@ def network_options(config: DeepConfig) -> dict[str, Any]:
     }
 
 
-def make_network(n_items: int, config: DeepConfig, generator: Generator) -> DeepNetwork:
+def make_network(n_items: int, config: DeepSettings, generator: Generator) -> DeepNetwork:
     """Return the network for a catalogue, its first weights drawn from the generator."""
     from recae.training.minibatch.deep import DeepNetwork
 

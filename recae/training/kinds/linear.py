@@ -20,7 +20,7 @@ from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
 
 
-class EaseConfig(Settings):
+class EaseSettings(Settings):
     """Settings of EASE; None: chosen from the data by `resolve`."""
 
     l2: float | None = setting(None, "λ, what is added to the diagonal of XᵀX", ge=1e-3, le=1e9)
@@ -36,13 +36,13 @@ class EaseConfig(Settings):
     seed: int = setting(0, "has no effect: nothing here is random", ge=0, le=LARGEST_SEED)
 
 
-class EdlaeConfig(EaseConfig):
+class EdlaeSettings(EaseSettings):
     """Settings of EDLAE: EASE with dropout in expectation.
 
     Users' errors are weighted by default: on validation users of three data sets that was better or as good.
     """
 
-    user_power: float = redefined(EaseConfig, "user_power", 0.5)
+    user_power: float = redefined(EaseSettings, "user_power", 0.5)
     dropout: float = setting(
         0.3,
         "p in [0, 1): fraction of each history hidden, in expectation; adds p/(1−p) diag(XᵀX) to the diagonal",
@@ -51,19 +51,19 @@ class EdlaeConfig(EaseConfig):
     )
 
 
-class SparseLinearConfig(EdlaeConfig):
+class SparseLinearSettings(EdlaeSettings):
     """Settings of the sparse linear model: EDLAE with each item from its neighbours.
 
     It hides more than EDLAE by default, and weighs users more alike: on the validation users of Gowalla, Online Retail
     (by users and by time) and the sample that ranked better, on those of Ta-Feng as well.
     """
 
-    user_power: float = redefined(EaseConfig, "user_power", 0.3)
-    dropout: float = redefined(EdlaeConfig, "dropout", 0.5)
+    user_power: float = redefined(EaseSettings, "user_power", 0.3)
+    dropout: float = redefined(EdlaeSettings, "dropout", 0.5)
     neighbours: int = setting(200, "items from which each item is predicted", ge=1, le=10_000)
 
 
-Config = TypeVar("Config", bound=EaseConfig)
+Config = TypeVar("Config", bound=EaseSettings)
 
 
 def resolve(config: Config, matrix: sp.csr_matrix) -> Config:
@@ -105,15 +105,15 @@ def item_squares(
     return np.bincount(matrix.indices, weights=each, minlength=matrix.shape[1]).astype(np.float64)
 
 
-def penalties(config: EaseConfig, squares: NDArray[np.float64]) -> NDArray[np.float64]:
+def penalties(config: EaseSettings, squares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what is added to the diagonal of XᵀX, Λ = λ + p/(1−p) diag(XᵀX), float64 (I,); `config` resolved."""
     if config.l2 is None:
         raise AssertionError("a resolved configuration gives l2")
-    dropout = config.dropout if isinstance(config, EdlaeConfig) else 0.0
+    dropout = config.dropout if isinstance(config, EdlaeSettings) else 0.0
     return np.asarray(config.l2 + dropout / (1 - dropout) * squares)
 
 
-def score_scales(config: EaseConfig, matrix: sp.csr_matrix) -> NDArray[np.float64]:
+def score_scales(config: EaseSettings, matrix: sp.csr_matrix) -> NDArray[np.float64]:
     """Return what the scores of each item are multiplied with, n^−item_power for n owners, float64 (I,)."""
     owners = np.bincount(matrix.indices, minlength=matrix.shape[1])
     return np.asarray(np.maximum(owners, 1) ** -float(config.item_power))
@@ -126,19 +126,19 @@ BLOCK = 512
 """Rows of a dense matrix that are filled or rescaled at once."""
 
 
-def fit_ease(matrix: sp.csr_matrix, config: EaseConfig, hooks: Hooks) -> tuple[Ease, list[Epoch]]:
+def fit_ease(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> tuple[Ease, list[Epoch]]:
     """Fit EASE to (U, I) purchases (Steck 2019, arXiv:1905.03375); TrainingError as `solve`."""
     config = resolve(config, matrix)
     return Ease(solve(matrix, config, hooks), config.as_dict()), []
 
 
-def fit_edlae(matrix: sp.csr_matrix, config: EdlaeConfig, hooks: Hooks) -> tuple[Edlae, list[Epoch]]:
+def fit_edlae(matrix: sp.csr_matrix, config: EdlaeSettings, hooks: Hooks) -> tuple[Edlae, list[Epoch]]:
     """Fit EDLAE to (U, I) purchases (Steck 2020); TrainingError as `solve`."""
     config = resolve(config, matrix)
     return Edlae(solve(matrix, config, hooks), config.as_dict()), []
 
 
-def solve(matrix: sp.csr_matrix, config: EaseConfig, hooks: Hooks) -> NDArray[np.float32]:
+def solve(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> NDArray[np.float32]:
     """Return B = I − P diag(1/diag P) with P = (XᵀX + Λ)⁻¹, float32 (I, I), of purchases X (U, I).
 
     `config` is resolved.

@@ -8,10 +8,10 @@ from recae.models import Model
 from recae.settings import setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
-from recae.training.kinds.vae import VaeConfig, filled_by_data
+from recae.training.kinds.vae import VaeSettings, filled_by_data
 
 
-class RecVaeConfig(VaeConfig):
+class RecVaeSettings(VaeSettings):
     """Settings of RecVAE (Shenbin et al., 2020, arXiv:1912.11160); None: chosen by `resolve_recvae`."""
 
     factors: int = setting(200, "size of the code", ge=1, le=16_384)
@@ -34,14 +34,14 @@ class RecVaeConfig(VaeConfig):
     )
 
 
-def resolve_recvae(config: RecVaeConfig, matrix: sp.csr_matrix) -> RecVaeConfig:
+def resolve_recvae(config: RecVaeSettings, matrix: sp.csr_matrix) -> RecVaeSettings:
     """Return `config` with every None filled in from the shape of the data ((U, I) CSR pattern)."""
     cycle = config.encoder_epochs + config.decoder_epochs
     turns = max(4, round(12 * (30_000 / max(matrix.shape[0], 1)) ** 0.2))
     return filled_by_data(config, matrix).filled(epochs=cycle * turns, learning_rate=1e-3, gamma=0.005)
 
 
-def fit_recvae(matrix: sp.csr_matrix, config: RecVaeConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
+def fit_recvae(matrix: sp.csr_matrix, config: RecVaeSettings, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     """Train RecVAE on the rows of `matrix` ((U, I) CSR pattern); see `fit_minibatch`."""
     from recae.training.minibatch.trainer import fit_minibatch
     from recae.training.minibatch.variational import RecVaeNetwork

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recae.models import Model, SigmoidAutoencoder
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
-from recae.training.config import ResolvedConfig, SigmoidConfig, resolve
+from recae.training.config import ResolvedSettings, SigmoidSettings, resolve
 from recae.training.device import GROUP, check_memory
 from recae.training.exact.parameters import start_memory
 from recae.training.exact.per_user import PerUserTrainer
@@ -27,7 +27,7 @@ ADAM_RATE = 1e-3
 
 def make_trainer(
     matrix: sp.csr_matrix,
-    config: SigmoidConfig,
+    config: SigmoidSettings,
     device: str,
     weights: NDArray[np.float32] | None = None,
 ) -> Trainer:
@@ -55,7 +55,7 @@ def make_trainer(
 
 def make_minibatch_trainer(
     matrix: sp.csr_matrix,
-    config: ResolvedConfig,
+    config: ResolvedSettings,
     device: str,
     weights: NDArray[np.float32] | None = None,
 ) -> "MinibatchTrainer":
@@ -102,7 +102,7 @@ class Histories(Protocol):
         """Number of purchases."""
 
 
-def check_fits(config: ResolvedConfig, matrix: Histories, device: str, ranks: Ranks = ALONE) -> None:
+def check_fits(config: ResolvedSettings, matrix: Histories, device: str, ranks: Ranks = ALONE) -> None:
     """Check that this process can hold what it will hold.
 
     Raises:
@@ -121,7 +121,9 @@ def check_fits(config: ResolvedConfig, matrix: Histories, device: str, ranks: Ra
     check_memory(need, device, what)
 
 
-def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactions: int, device: str) -> int:
+def memory_needed(
+    config: ResolvedSettings, n_users: int, n_items: int, interactions: int, device: str
+) -> int:
     """Return the bytes that training takes, about.
 
     They are for encoder and decoder, drawn and used, and the small matrices; on a GPU also for the purchases, those
@@ -145,7 +147,7 @@ def memory_needed(config: ResolvedConfig, n_users: int, n_items: int, interactio
 
 def train_sigmoid(
     matrix: sp.csr_matrix,
-    config: SigmoidConfig | None = None,
+    config: SigmoidSettings | None = None,
     *,
     device: str = "cpu",
     validate: Callable[[SigmoidAutoencoder], float] | None = None,
@@ -170,11 +172,11 @@ def train_sigmoid(
         on_users=on_users,
         on_epoch=on_epoch,
     )
-    return fit_sigmoid(matrix, config or SigmoidConfig(), hooks)
+    return fit_sigmoid(matrix, config or SigmoidSettings(), hooks)
 
 
 def fit_sigmoid(
-    matrix: sp.csr_matrix, config: SigmoidConfig, hooks: Hooks
+    matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Hooks
 ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
     """Fit by `train_sigmoid`, as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
     if hooks.engine is not None:

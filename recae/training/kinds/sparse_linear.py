@@ -18,7 +18,7 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
 from recae.training.kinds.linear import (
-    SparseLinearConfig,
+    SparseLinearSettings,
     item_squares,
     penalties,
     resolve,
@@ -31,14 +31,14 @@ SAMPLE = 32
 
 
 def fit_sparse_linear(
-    matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks
+    matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks
 ) -> tuple[SparseLinear, list[Epoch]]:
     """Fit the sparse linear model to (U, I) purchases; TrainingError as `solve_neighbours`."""
     config = resolve(config, matrix)
     return SparseLinear(solve_neighbours(matrix, config, hooks), config.as_dict()), []
 
 
-def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearConfig, hooks: Hooks) -> sp.csr_matrix:
+def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks) -> sp.csr_matrix:
     """Return B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S, float32 CSR (I, I).
 
     G = XᵀX of the purchases X, the users weighted; X holds the root of the confidence in a

@@ -19,10 +19,10 @@ SAMPLED_BEYOND = 300_000
 """Number of items from which the loss is taken on a sample unless the settings say otherwise."""
 
 LAYERS = "a list of whole numbers from 16384 to 1, each smaller than the one before, such as '600,200'"
-"""What `MultVaeConfig.layers` is."""
+"""What `MultVaeSettings.layers` is."""
 
 
-class VaeConfig(Settings):
+class VaeSettings(Settings):
     """Settings that all variational autoencoders have; None: chosen from the data."""
 
     epochs: int | None = setting(None, "passes over the users", ge=1, le=100_000)
@@ -70,7 +70,7 @@ class VaeConfig(Settings):
     seed: int = setting(0, "of everything random", ge=0, le=LARGEST_SEED)
 
 
-class MultVaeConfig(VaeConfig):
+class MultVaeSettings(VaeSettings):
     """Settings of Mult-VAE (Liang et al., 2018, arXiv:1802.05814); None: chosen by `resolve_multvae`."""
 
     layers: str = setting(
@@ -104,7 +104,7 @@ class MultVaeConfig(VaeConfig):
         return parse_layers(self.layers) or []
 
 
-def resolve_multvae(config: MultVaeConfig, matrix: sp.csr_matrix) -> MultVaeConfig:
+def resolve_multvae(config: MultVaeSettings, matrix: sp.csr_matrix) -> MultVaeSettings:
     """Return `config` with every None filled in from the shape of the data ((U, I) CSR pattern).
 
     The rules fit what was best on validation users of two data sets, 3,500 users × 3,700 items and 30,000 × 41,000:
@@ -116,7 +116,7 @@ def resolve_multvae(config: MultVaeConfig, matrix: sp.csr_matrix) -> MultVaeConf
     return filled_by_data(config, matrix).filled(epochs=epochs, learning_rate=4e-3, beta=beta)
 
 
-_Config = TypeVar("_Config", bound=VaeConfig)
+_Config = TypeVar("_Config", bound=VaeSettings)
 
 
 def filled_by_data(config: _Config, matrix: sp.csr_matrix) -> _Config:
@@ -129,7 +129,7 @@ def filled_by_data(config: _Config, matrix: sp.csr_matrix) -> _Config:
     )
 
 
-def fit_multvae(matrix: sp.csr_matrix, config: MultVaeConfig, hooks: Hooks) -> tuple[Model, list[Epoch]]:
+def fit_multvae(matrix: sp.csr_matrix, config: MultVaeSettings, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     """Train Mult-VAE on the rows of `matrix` ((U, I) CSR pattern); see `fit_minibatch`."""
     from recae.training.minibatch.trainer import fit_minibatch
     from recae.training.minibatch.variational import MultVaeNetwork

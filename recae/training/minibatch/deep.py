@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from recae.models import DeepAutoencoder, Model, SigmoidAutoencoder
 from recae.training.batches import Batch
-from recae.training.config import ResolvedConfig
+from recae.training.config import ResolvedSettings
 from recae.training.minibatch.networks import FirstLayer, Network, Phase, to_numpy
 
 GAIN = {"sigmoid": 4.0, "tanh": 1.0, "relu": 2.0, "selu": 1.0, "silu": 2.0}
@@ -192,7 +192,7 @@ def _drawn(
 class SigmoidNetwork(DeepNetwork):
     """One layer, 2σ(z) − 1, between a history and the output layer."""
 
-    def __init__(self, n_items: int, config: ResolvedConfig, generator: torch.Generator) -> None:
+    def __init__(self, n_items: int, config: ResolvedSettings, generator: torch.Generator) -> None:
         """Draw the first weights of a single layer; arguments as for `DeepNetwork`."""
         super().__init__(
             n_items,
