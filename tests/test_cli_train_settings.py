@@ -133,7 +133,7 @@ def test_repeats_reach_the_training(folder: Path, monkeypatch: pytest.MonkeyPatc
         ("--budget 10m", ("blend has no setting 'budget', which auto has",)),
         ("--kind auto --budget soon", ("budget is a time from 1s to 720h", "'soon'")),
         ("--kind auto --set candidates=eese", ("'eese'", "did you mean 'ease'?")),
-        ("--kind multvae --layers 200,600", ("layers is", "narrow", "'200,600'")),
+        ("--kind multvae --layers 200,600", ("layers is", "smaller towards the code", "'200,600'")),
         ("--kind blend --set sigmoid.factor=3", ("sigmoid has no setting 'factor'; did you mean 'factors'",)),
         ("--kind blend --set sigmiod.factors=3", ("blend has no part 'sigmiod'", "did you mean 'sigmoid'?")),
         ("--kind blend --set sigmoid.factors=0", ("factors is a whole number from 1", "found 0")),

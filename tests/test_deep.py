@@ -305,15 +305,15 @@ def test_other_inputs_of_a_layer_begin_with_little_weight() -> None:
     config = resolve_deep(SMALL.updated(layers="9,6,4", activation="sigmoid"), matrix)
     drawn = MinibatchTrainer(matrix, config, "cpu", make_network).network.state_dict()
     found = make_deep_trainer(matrix, config, "cpu").network.state_dict()
-    for k, (wide, narrow) in enumerate([(9, 6), (6, 4)]):
+    for k, (n_in, n_out) in enumerate([(9, 6), (6, 4)]):
         weight, mirror = 0.1 * drawn[f"weights.{k}"], drawn[f"mirrors.{k}"].clone()
-        for i in range(narrow):
+        for i in range(n_out):
             weight[i, i] = 2
             mirror[:, i] = 0
             mirror[i, i] = 2
         torch.testing.assert_close(found[f"weights.{k}"], weight)
         torch.testing.assert_close(found[f"mirrors.{k}"], mirror)
-        assert weight.shape == (wide, narrow)
+        assert weight.shape == (n_in, n_out)
 
 
 def test_where_it_begins_is_up_to_encoder_start() -> None:

@@ -48,7 +48,7 @@ def test_layers_are_given_by_half_or_whole(layers: str, expected: list[int]) -> 
         (600, False, "found 600"),
     ],
 )
-def test_layers_that_do_not_narrow_or_mirror_are_refused(layers: Any, tied: bool, message: str) -> None:
+def test_layers_that_do_not_get_smaller_or_mirror_are_refused(layers: Any, tied: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DeepSettings(layers=layers, tied=tied)
 
