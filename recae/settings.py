@@ -201,11 +201,11 @@ def in_words(
     """Return a range of numbers in words, such as "a whole number from 1 to 16384"."""
     text = _TYPE_NAMES[int if whole else float]
     if ge is not None or gt is not None:
-        text += f" from {ge:g}" if gt is None else f" above {gt:g}"
+        text += f" from {ge:.15g}" if gt is None else f" above {gt:.15g}"
     if lt is not None:
-        text += f" and below {lt:g}" if ge is not None or gt is not None else f" below {lt:g}"
+        text += f" and below {lt:.15g}" if ge is not None or gt is not None else f" below {lt:.15g}"
     elif le is not None:
-        text += f" to {le:g}" if ge is not None or gt is not None else f" up to {le:g}"
+        text += f" to {le:.15g}" if ge is not None or gt is not None else f" up to {le:.15g}"
     return text
 
 

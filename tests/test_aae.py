@@ -145,7 +145,7 @@ def test_the_code_is_no_larger_than_the_catalogue(purchases: sp.csr_matrix) -> N
     ("values", "sentence"),
     [
         ({"activation": "tanh"}, "activation is one of sigmoid, relu, found 'tanh'"),
-        ({"adversarial_weight": -1.0}, "adversarial_weight is a number from 0 to 1e\\+06, found -1"),
+        ({"adversarial_weight": -1.0}, "adversarial_weight is a number from 0 to 1000000, found -1"),
         ({"prior_deviation": 0.0}, "prior_deviation is a number above 0 .*found 0"),
     ],
 )

@@ -194,7 +194,7 @@ def test_what_people_are_told_comes_from_the_line() -> None:
         ({"le": 2}, "a number up to 2"),
         ({"lt": 2}, "a number below 2"),
         ({"gt": 0, "le": 0.5}, "a number above 0 to 0.5"),
-        ({"ge": 0, "lt": 1e6}, "a number from 0 and below 1e+06"),
+        ({"ge": 0, "lt": 1e6}, "a number from 0 and below 1000000"),
     ],
 )
 def test_ranges_in_words(bounds: dict[str, float], words: str) -> None:
