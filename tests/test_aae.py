@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError
 from recae.models.aae import AdversarialAutoencoder
 from recae.training.callbacks import Hooks
-from recae.training.kinds.aae import CODE, AaeNetwork, AaeSettings, fit_aae
+from recae.training.kinds.aae import CODE, AaeSettings, fit_aae, make_network
 from recae.training.kinds.deep import DeepSettings, fit_deep
+from recae.training.minibatch.adversarial import AaeNetwork
 
 N_ITEMS = 40
 
@@ -33,7 +34,7 @@ def _settings(**values: object) -> AaeSettings:
 
 
 def _network(settings: AaeSettings) -> AaeNetwork:
-    network = AaeNetwork(N_ITEMS, settings, torch.Generator().manual_seed(1))
+    network = make_network(N_ITEMS, settings, torch.Generator().manual_seed(1))
     network.generator = torch.Generator().manual_seed(2)
     return network
 
