@@ -144,7 +144,7 @@ def test_without_validation_users_it_is_the_sigmoid(validation: Any) -> None:
     model, epochs, report = fit_auto(MATRIX, config, validation, Hooks(on_message=said.append), fit=fit_kind)
     assert model.kind == report["auto"]["chosen"] == "sigmoid"
     assert len(epochs) == 2
-    assert "nobody is held out" in report["auto"]["why"]
+    assert "there are no validation users" in report["auto"]["why"]
     assert said[0] == "there are no validation users to compare the kinds on: training sigmoid"
 
 

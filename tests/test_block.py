@@ -6,8 +6,9 @@ import gc
 import tracemalloc
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -287,21 +288,25 @@ def test_the_catalogue_is_made_once_and_goes_with_the_model() -> None:
     assert len(catalogues._known) == before - 1
 
 
-def test_thread_counts_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    take("bfloat16", monkeypatch)
-    rng = np.random.default_rng(9)
-    model = Products(rng.normal(size=(200, 4)), rng.normal(size=(ITEMS, 4)))
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    counts = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-    try:
+def _thread_counts_after_scoring() -> tuple[set[int], int, bool]:
+    """Torch's thread counts of some threads and of this one, of 3 before; whether those of BLAS are as they were."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        take("bfloat16", monkeypatch)
+        rng = np.random.default_rng(9)
+        model = Products(rng.normal(size=(200, 4)), rng.normal(size=(ITEMS, 4)))
+        torch.set_num_threads(3)
+        counts = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: best_items(model, model.histories(), 3, exclude_owned=True), range(8)))
-            assert set(pool.map(lambda _: torch.get_num_threads(), range(8))) == {3}
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-    assert [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"] == counts
+            torch_counts = set(pool.map(lambda _: torch.get_num_threads(), range(8)))
+        after = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+        return torch_counts, torch.get_num_threads(), after == counts
+
+
+def test_thread_counts_are_given_back() -> None:
+    # in a process of its own: the counts are of a whole process, and threads of other tests change them, too
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(_thread_counts_after_scoring).result() == ({3}, 3, True)
 
 
 @pytest.mark.parametrize("options", [{"n": 0}, {"n": -1}, {"threads": 0}, {"block_bytes": 0}])

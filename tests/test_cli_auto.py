@@ -92,7 +92,7 @@ def test_without_users_to_hold_out(folder: Path) -> None:
     assert "there are no validation users to compare the kinds on: training sigmoid" in result.stderr
     shown = recae("inspect")
     assert shown.exit_code == 0
-    assert "auto: nobody is held out" in shown.stderr
+    assert "auto: there are no validation users" in shown.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
