@@ -140,7 +140,7 @@ def test_settings_reach_the_candidates(world: World) -> None:
     }
 
 
-def test_frequency_is_for_those_who_rebuy(world: World) -> None:
+def test_frequency_is_for_repeat_purchases(world: World) -> None:
     _, _, report = world.run(candidates="frequency")
     assert "repeat purchases" in reasons(report)["frequency"]
     report = fit_auto(MATRIX, AutoSettings(), PAIR, Hooks(), exclude_owned=False, fit=world.fit)[2]["auto"]

@@ -229,7 +229,7 @@ def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> No
 def test_settings_of_a_part_that_was_not_chosen_are_refused() -> None:
     with pytest.raises(ConfigError, match="sets nothing"):
         BlendSettings(parts={"popularity.seed": 3})
-    config = BlendSettings(parts={"frequency.decay": 0.5})  # a part where people rebuy
+    config = BlendSettings(parts={"frequency.decay": 0.5})  # a part for repeat purchases
     with pytest.raises(ConfigError, match="sets nothing"):
         put_together(purchases(), config, pair(), Hooks())
 

@@ -254,13 +254,13 @@ def test_describe_does_not_read_weights(tmp_path: Path) -> None:
 WEIGHTS = np.where(HISTORIES > 0, np.arange(1, 21).reshape(4, 5) / 8, 0).astype(np.float32)
 
 
-def rebuying(weights: Any = None) -> Recommender:
+def with_repeats(weights: Any = None) -> Recommender:
     matrix = sp.csr_matrix(WEIGHTS) if weights is None else weights
     return recommender(model=Frequency.fit(matrix), histories=matrix)
 
 
 def test_values_are_kept_where_the_model_reads_them(tmp_path: Path) -> None:
-    data = saved(tmp_path, rebuying())
+    data = saved(tmp_path, with_repeats())
     values = parts(data)[1]["histories.values"]
     assert values.dtype == np.dtype("<f4")
     assert values.tolist() == WEIGHTS[WEIGHTS > 0].tolist()
@@ -269,14 +269,14 @@ def test_values_are_kept_where_the_model_reads_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.histories.toarray(), WEIGHTS)
     assert saved(tmp_path, after) == data
     for user in USERS:
-        assert after.recommend(user, n=9, exclude_owned=False) == rebuying().recommend(
+        assert after.recommend(user, n=9, exclude_owned=False) == with_repeats().recommend(
             user, n=9, exclude_owned=False
         )
 
 
 def test_values_are_left_out_where_no_model_reads_them(tmp_path: Path) -> None:
     assert saved(tmp_path, recommender(histories=sp.csr_matrix(WEIGHTS))) == saved(tmp_path, recommender())
-    assert saved(tmp_path, rebuying(), histories=False)
+    assert saved(tmp_path, with_repeats(), histories=False)
     assert not [name for name in parts((tmp_path / "saved.recae").read_bytes())[1] if "hist" in name]
 
 
@@ -286,7 +286,7 @@ def test_repeated_entries_add_up(tmp_path: Path) -> None:
         (np.repeat(halves.data / 2, 2), np.repeat(halves.indices, 2), halves.indptr * 2), shape=halves.shape
     )
     model = Frequency.fit(halves)
-    assert saved(tmp_path, recommender(model=model, histories=twice)) == saved(tmp_path, rebuying())
+    assert saved(tmp_path, recommender(model=model, histories=twice)) == saved(tmp_path, with_repeats())
 
 
 @pytest.mark.parametrize("value", [0, -1, np.nan, np.inf, 1e39])
@@ -294,7 +294,7 @@ def test_values_that_cannot_be_written(tmp_path: Path, value: float) -> None:
     matrix = sp.csr_matrix(WEIGHTS.astype(np.float64))
     matrix.data[3] = value
     with pytest.raises(DataError, match="finite and above 0"):
-        save(rebuying(matrix), tmp_path / "m.recae")
+        save(with_repeats(matrix), tmp_path / "m.recae")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -313,7 +313,7 @@ def test_values_that_cannot_be_written(tmp_path: Path, value: float) -> None:
     ],
 )
 def test_hostile_values(tmp_path: Path, change: Any, message: str) -> None:
-    metadata, tensors = parts(saved(tmp_path, rebuying()))
+    metadata, tensors = parts(saved(tmp_path, with_repeats()))
     del tensors["histories.values"]
     if change is not None:
         tensors["histories.values"] = np.array(change, np.float32) if isinstance(change, list) else change
@@ -325,7 +325,7 @@ def test_hostile_values(tmp_path: Path, change: Any, message: str) -> None:
 
 def test_values_without_the_rest_or_without_a_reader(tmp_path: Path) -> None:
     path = tmp_path / "hostile.recae"
-    metadata, tensors = parts(saved(tmp_path, rebuying()))
+    metadata, tensors = parts(saved(tmp_path, with_repeats()))
     for missing in (["histories.indptr"], ["histories.indices"], ["histories.indptr", "histories.indices"]):
         left = {name: array for name, array in tensors.items() if name not in missing}
         path.write_bytes(pack(metadata, left))
