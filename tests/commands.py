@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from forking import Forked
 
 from recae.cli import main
 
@@ -32,15 +31,9 @@ def recae(*arguments: str | Path, model: Path | None = None) -> Result:
     return result
 
 
-def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+def start(*arguments: str | Path, **options: Any) -> Forked:
     """Run in a process of its own, with the signals' default handling."""
-    return subprocess.Popen(
-        [*RECAE, *map(str, arguments)],
-        cwd=ROOT,
-        # a runner that was started in the background may have handed on that it ignores Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **options,
-    )
+    return Forked([str(argument) for argument in arguments], **options)
 
 
 def refused(result: Result, *parts: str) -> None:

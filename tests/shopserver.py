@@ -16,6 +16,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from commands import start
 from fastapi import FastAPI
+from forking import Forked
 from starlette.testclient import TestClient
 
 from recae.ids import IdMap
@@ -89,11 +90,11 @@ def client(recommender: Recommender, folder: Path, **settings: Any) -> Iterator[
 
 
 @contextmanager
-def server(path: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server(path: Path, *options: str, first: str = "", **environment: str) -> Iterator[tuple[Forked, str]]:
     """The process of `recae serve` and where it listens; killed at the end, if it still runs."""
     process = start(
         "serve", "--model", path, "--port", "0", *options,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment}, first=first,
     )  # fmt: skip
     try:
         assert process.stderr is not None

@@ -3,38 +3,19 @@
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from commands import PATIENCE
+from commands import PATIENCE, SAMPLE, recae, start
 
-from recae.cli import main
-
-ROOT = Path(__file__).parent.parent
-SAMPLE = ROOT / "data" / "purchases.csv"
-RECAE = [sys.executable, "-c", "from recae.cli import main; main(prog_name='recae')"]
 LONG = ("--factors", "8", "--epochs", "1000", "--patience", "1000", "--seed", "1")
-
-
-def recae(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def stopped(number: int, folder: Path, *options: str) -> tuple[int, str]:
     """Starts a long training and sends it a signal once an epoch has ended; its exit code and stderr."""
-    command = [*RECAE, "train", str(SAMPLE), "--out", str(folder / "m.recae"), *LONG, *options]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    process = start(
+        "train", SAMPLE, "--out", folder / "m.recae", *LONG, *options, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     lines = []

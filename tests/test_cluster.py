@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import sys
 import threading
@@ -11,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from clusters import cluster
 
 from recae.cluster import connected
 from recae.errors import ClusterError
@@ -41,38 +38,6 @@ def failure(address: str | None) -> str:
         pass
     assert not ray.is_initialized()
     return str(caught.value)
-
-
-def test_a_cluster_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
-    with cluster(nodes=1) as made:
-        before = signal.getsignal(signal.SIGTERM)
-        with connected(made.address) as found:
-            assert found is ray
-            assert signal.getsignal(signal.SIGTERM) is before
-            assert ray.cluster_resources()["CPU"] == 1
-            for same in (None, "auto", made.address):
-                with connected(same):
-                    pass
-                assert ray.is_initialized()  # the connection was there before
-            with (
-                pytest.raises(ClusterError, match=r"is connected to the one at .* or leave the address out"),
-                connected("10.1.2.3:6379"),
-            ):
-                pass
-        assert not ray.is_initialized()
-        assert "RAY_BACKEND_LOG_LEVEL" not in os.environ  # as it was
-
-        monkeypatch.setenv("RAY_ADDRESS", made.address)
-        with connected():
-            assert ray.get_runtime_context().gcs_address == made.address
-        monkeypatch.delenv("RAY_ADDRESS")
-
-        monkeypatch.setattr(ray, "__version__", "1.2.3")
-        text = failure(made.address)
-        assert f"runs Ray {sys.modules['ray._version'].version} and Python 3." in text
-        assert "but this process Ray 1.2.3 and Python 3." in text
 
 
 def test_a_cluster_of_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,10 @@ def test_gowalla_is_the_published_one():
     train, test = (sp.csr_matrix(sp.load_npz(folder / f"{part}.npz")) for part in ("train", "test"))
     best = np.argsort(-np.bincount(train.indices, minlength=train.shape[1]), kind="stable").tolist()
     recall, ndcg = [], []
-    for user in range(train.shape[0]):
-        owned, wanted = set(train[user].indices.tolist()), set(test[user].indices.tolist())
+    for histories, held_out in zip(
+        *(np.split(part.indices, part.indptr[1:-1]) for part in (train, test)), strict=True
+    ):
+        owned, wanted = set(histories.tolist()), set(held_out.tolist())
         first = [item for item in best[: len(owned) + 20] if item not in owned][:20]
         gains = [1 / np.log2(place + 2) for place in range(20)]
         recall.append(len(wanted.intersection(first)) / len(wanted))

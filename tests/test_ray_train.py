@@ -1,12 +1,8 @@
-"""`recae train --engine ray`: on a real cluster whose workers and machines die, and the parts against stand-ins."""
+"""`recae train --engine ray`: the parts against stand-ins."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,138 +13,12 @@ import scipy.sparse as sp
 from commands import SAMPLE, recae, refused
 
 from recae.errors import CheckpointError, ClusterError, ConfigError
-from recae.evaluation import evaluate
-from recae.ingest import read_with_report
-from recae.modelfile import load
-from recae.splits.held_out import hold_out
 from recae.training.callbacks import Hooks
-from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.checkpoint import Checkpoints
 from recae.training.config import SigmoidSettings
 from recae.training.distributed.ray import MAX_FAILURES, Mailbox, OnRay, _Relay
-from recae.training.kinds.sigmoid import train_sigmoid
 
 CONFIG = SigmoidSettings(factors=16, batch_size=64, epochs=8, patience=8, encoder_start="random", seed=1)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head node that does no work, and two nodes of one processor."""
-    pytest.importorskip("ray", reason="Ray is not installed")
-    from clusters import cluster as made
-
-    with pytest.MonkeyPatch.context() as patch, made(2) as found:
-        # so that what a node that has just died would have had is not waited for long
-        patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
-        yield found
-
-
-@pytest.fixture(scope="module")
-def shop() -> tuple[sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix]]:
-    """The sample's learners, and the held-out users to choose on."""
-    interactions, _ = read_with_report(SAMPLE)
-    held_out = hold_out(interactions, 5)
-    assert held_out.validation is not None
-    return sp.csr_matrix(interactions.matrix[held_out.learners]), held_out.validation
-
-
-def test_the_command_trains_on_the_cluster_and_writes_the_model(cluster: Any, tmp_path: Path) -> None:
-    options = ("--kind", "sigmoid", "--batch-size", "64", "--factors", "8", "--epochs", "2", "--seed", "1")
-    found = []
-    for name, engine in (
-        ("one.recae", ()),
-        ("two.recae", ("--engine", "ray", "--address", cluster.address, "--workers", "2")),
-    ):
-        result = recae("train", SAMPLE, *options, *engine, "--out", tmp_path / name, "--json")
-        assert result.exit_code == 0, result.stderr
-        found.append(json.loads(result.stdout)["metrics"]["rows"][0])
-        lines = [line.partition(":")[0] for line in result.stderr.splitlines() if line.startswith("epoch ")]
-        assert lines == ["epoch 1/2", "epoch 2/2"]
-    assert "training by 2 workers of 1 processor on a Ray cluster" in result.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.recae", "two.recae"]
-    one, two = (load(tmp_path / name).model.arrays() for name in ("one.recae", "two.recae"))
-    for name, array in one.items():
-        assert np.abs(array - two[name]).max() <= 1e-3 * np.abs(array).max(), name
-    for metric, value in found[0].items():
-        if metric != "model":
-            assert found[1][metric] == pytest.approx(value, abs=0.002)
-
-
-def watched(folder: Path, pair: tuple[sp.csr_matrix, sp.csr_matrix]) -> Callable[[Any], float]:
-    """Recall@20, asked by the worker that leads, which says where it is and waits for its end where one is coming."""
-
-    def recall(model: Any) -> float:
-        import ray
-
-        (folder / "next").write_text(f"{os.getpid()} {ray.get_runtime_context().get_node_id()}")
-        (folder / "next").replace(folder / "leader")
-        while (folder / f"doomed-{os.getpid()}").exists():
-            time.sleep(0.05)
-        return evaluate(model, *pair, (20,)).mean("recall@20")
-
-    return recall
-
-
-@pytest.mark.thorough
-def test_the_death_of_a_worker_and_of_a_node_in_the_middle(cluster: Any, shop: Any, tmp_path: Path) -> None:
-    from recae.cluster import connected
-
-    matrix, pair = shop
-    said: list[str] = []
-    epochs: list[Epoch] = []
-
-    def doom() -> tuple[int, str]:
-        pid, node = (tmp_path / "leader").read_text().split()
-        (tmp_path / f"doomed-{pid}").touch()  # it waits in its next validation, and cannot end before
-        return int(pid), node
-
-    def on_epoch(epoch: Epoch) -> None:
-        epochs.append(epoch)
-        if epoch.epoch == 2:
-            os.kill(doom()[0], signal.SIGKILL)
-        elif epoch.epoch == 5:
-            _, node = doom()
-            (found,) = (n for n in cluster.worker_nodes if n.node_id == node)
-            cluster.remove_node(found, allow_graceful=False)
-
-    checkpoints = Checkpoints(tmp_path / "checkpoint", every=500, identity={"data.fingerprint": "x"})
-    hooks = Hooks(
-        validate=watched(tmp_path, pair),
-        checkpoints=checkpoints,
-        on_epoch=on_epoch,
-        on_message=said.append,
-    )
-    with connected(cluster.address) as ray:
-        engine = OnRay(ray)
-        assert engine.describe() == "2 workers of 1 processor on a Ray cluster"
-        model, history = engine.fit(matrix, CONFIG, hooks)
-
-    assert [epoch.epoch for epoch in history] == list(range(1, 9))
-    assert [epoch.epoch for epoch in epochs] == list(range(1, 9))  # each told once
-    assert "a worker has gone or come: going on with 2" in said
-    assert said[-2:] == [
-        "a worker has gone or come: going on with 1",
-        next(text for text in reversed(said) if text.startswith("going on from epoch ")),
-    ]
-    alone, straight = train_sigmoid(
-        matrix, CONFIG, validate=lambda model: evaluate(model, *pair, (20,)).mean("recall@20")
-    )
-    for one, other in zip(straight, history, strict=True):
-        assert other.loss == pytest.approx(one.loss, rel=1e-4)
-        assert other.recall == pytest.approx(one.recall, abs=0.002)
-    for name, array in alone.arrays().items():
-        assert np.isfinite(model.arrays()[name]).all()
-        assert model.arrays()[name].shape == array.shape
-
-    # what is left is the file that one process goes on from
-    assert checkpoints.saved.startswith("epoch 8 after ")
-    again = Checkpoints(checkpoints.path, resume=True, identity=checkpoints.identity)
-    _, resumed = train_sigmoid(
-        matrix,
-        CONFIG,
-        checkpoints=again,
-        validate=lambda model: evaluate(model, *pair, (20,)).mean("recall@20"),
-    )
-    assert resumed[-1].recall == pytest.approx(history[-1].recall, abs=0.002)
 
 
 # stand-ins

@@ -208,10 +208,7 @@ def test_as_a_program(pair):
     done = program(pair[3], "--kind", "popularity", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["kind"] == "popularity"
-    failed = program(pair[3] / "nowhere.csv", "--split", "last")
-    assert failed.returncode == 2
-    assert failed.stdout == ""
-    assert len(failed.stderr.splitlines()) == 1
+    check_error(run(pair[3] / "nowhere.csv", "--split", "last"))
     assert os.access(SCRIPT, os.X_OK)
     assert SCRIPT.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from killing import Killer
+from commands import start
 from scorejobs import contents
 
 from recae.ids import IdMap
@@ -34,10 +35,14 @@ def kills(request: pytest.FixtureRequest) -> int:
     return 20 if request.config.getoption("--thorough") else 4
 
 
-@pytest.fixture(scope="module")
-def killer() -> Iterator[Killer]:
-    with Killer() as found:
-        yield found
+def run(*arguments: str | Path, kill_after: float | None = None) -> int:
+    """Run recae, and kill it after so many seconds; return its exit code, or -9 if it was killed."""
+    process = start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return process.wait(kill_after)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kill(
-    killer: Killer,
     kills: int,
     seed: int,
     command: Callable[[], list[str | Path]],
@@ -61,12 +65,12 @@ def kill(
     """Run commands until so many of them were killed, at moments up to a little after their end; look after each."""
     rng = random.Random(seed)
     started = time.monotonic()
-    assert killer.run(*command()) == 0
+    assert run(*command()) == 0
     took = time.monotonic() - started
     look(0)
     done = 0
     for _ in range(10 * kills):
-        code = killer.run(*command(), kill_after=rng.uniform(0, 1.1) * took)
+        code = run(*command(), kill_after=rng.uniform(0, 1.1) * took)
         assert code in (0, -9)
         done += code == -9
         look(code)
@@ -75,11 +79,11 @@ def kill(
     assert done == kills
 
 
-def test_one_file(killer: Killer, kills: int, model: Path, tmp_path: Path) -> None:
+def test_one_file(kills: int, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "recs.parquet"
     possible = []
     for n in (9, 10):
-        assert killer.run("score", "--model", model, "--out", out, "-n", str(n)) == 0
+        assert run("score", "--model", model, "--out", out, "-n", str(n)) == 0
         possible.append(out.read_bytes())
     state = {"n": 10}
 
@@ -93,12 +97,12 @@ def test_one_file(killer: Killer, kills: int, model: Path, tmp_path: Path) -> No
         if code == 0:
             assert found == possible[state["n"] - 9]
 
-    kill(killer, kills, 1, command, look)
+    kill(kills, 1, command, look)
 
 
-def test_a_folder(killer: Killer, kills: int, model: Path, tmp_path: Path) -> None:
+def test_a_folder(kills: int, model: Path, tmp_path: Path) -> None:
     options = ["--shard-users", "500", "-n", "10"]
-    assert killer.run("score", "--model", model, "--out", tmp_path / "whole", *options) == 0
+    assert run("score", "--model", model, "--out", tmp_path / "whole", *options) == 0
     whole = contents(tmp_path / "whole")
     assert len(whole) == 9
     state: dict[str, Any] = {"number": 0, "finished": 0}
@@ -118,12 +122,12 @@ def test_a_folder(killer: Killer, kills: int, model: Path, tmp_path: Path) -> No
             assert found == whole
             state["number"] += 1
 
-    kill(killer, kills, 2, command, look)
-    assert killer.run(*command()) == 0
+    kill(kills, 2, command, look)
+    assert run(*command()) == 0
     assert contents(folder()) == whole
 
 
-def test_a_table(killer: Killer, kills: int, model: Path, tmp_path: Path) -> None:
+def test_a_table(kills: int, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
 
     def rows() -> list[Any]:
@@ -138,7 +142,7 @@ def test_a_table(killer: Killer, kills: int, model: Path, tmp_path: Path) -> Non
 
     possible = []
     for n in (2, 3):
-        assert killer.run(*job(n)) == 0
+        assert run(*job(n)) == 0
         possible.append(rows())
         assert possible[-1][0] == [(USERS, len(possible[-1][1]))]
     state = {"n": 3}
@@ -153,8 +157,8 @@ def test_a_table(killer: Killer, kills: int, model: Path, tmp_path: Path) -> Non
         if code == 0:
             assert found == possible[state["n"] - 2]
 
-    kill(killer, kills, 3, command, look)
-    assert killer.run(*job(2)) == 0
+    kill(kills, 3, command, look)
+    assert run(*job(2)) == 0
     with closing(sqlite3.connect(path)) as connection:
         names = {
             name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")

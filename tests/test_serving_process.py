@@ -19,6 +19,20 @@ from shopserver import JSON, server, shop
 from recae.modelfile import save
 from recae.serving.served import load_served
 
+# Looks at the model file five times a second instead of once
+WATCHFUL = """
+from functools import partial
+from recae.serving import served
+served.ModelReloader = partial(served.ModelReloader, seconds=0.2)
+"""
+
+# Gives a body less than the ten seconds of everybody
+IMPATIENT = """
+from functools import partial
+from recae.serving import routes
+routes.ServeSettings = partial(routes.ServeSettings, body_seconds=1.5)
+"""
+
 
 def connect(url: str) -> http.client.HTTPConnection:
     where = urlsplit(url)
@@ -59,7 +73,7 @@ def test_models_are_replaced_under_load_without_a_failure(tmp_path: Path) -> Non
         except Exception as error:
             wrong.append(error)
 
-    with server(path) as (_, url):
+    with server(path, first=WATCHFUL) as (_, url):
         threads = [threading.Thread(target=load, args=(url, n)) for n in range(4)]
         for thread in threads:
             thread.start()
@@ -71,9 +85,9 @@ def test_models_are_replaced_under_load_without_a_failure(tmp_path: Path) -> Non
                 while not seen[version] and time.monotonic() < end and not wrong:
                     time.sleep(0.05)
             path.write_bytes(b"nonsense")
-            time.sleep(2.2)
+            time.sleep(0.8)
             path.unlink()
-            time.sleep(1.2)
+            time.sleep(0.5)
         finally:
             stop.set()
             for thread in threads:
@@ -93,7 +107,7 @@ def test_models_are_replaced_under_load_without_a_failure(tmp_path: Path) -> Non
 def url(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("process") / "m.recae"
     save(shop(), path)
-    with server(path, "--no-reload") as (_, listening):
+    with server(path, "--no-reload", first=IMPATIENT) as (_, listening):
         yield listening
 
 
@@ -139,6 +153,7 @@ def test_a_slow_body_is_given_up(url: str) -> None:
         answer = b"".join(iter(lambda: raw.recv(65_536), b""))  # until the server closes
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"urn:recae:problem:slow-body" in answer
+    assert b"within 1.5 seconds" in answer
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
