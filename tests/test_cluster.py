@@ -40,6 +40,25 @@ def failure(address: str | None) -> str:
     return str(caught.value)
 
 
+def test_without_an_address_a_cluster_of_this_machine_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, object]] = []
+    ended: list[bool] = []
+    monkeypatch.setattr(ray, "init", lambda **options: given.append(options))
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with connected() as found:
+        assert found is ray
+        assert not ended
+    (options,) = given
+    assert (options["address"], options["include_dashboard"], options["log_to_driver"]) == (
+        None,
+        False,
+        False,
+    )
+    assert ended
+
+
+@pytest.mark.thorough
 def test_a_cluster_of_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with connected():

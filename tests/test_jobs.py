@@ -248,7 +248,7 @@ def test_what_nobody_foresaw_is_one_sentence(inputs: Inputs, place: type[InProce
     ("number", "text"),
     [
         (signal.SIGKILL, r"killed \(SIGKILL\), which is what happens when memory runs out"),
-        (signal.SIGABRT, "SIGABRT"),
+        pytest.param(signal.SIGABRT, "SIGABRT", marks=pytest.mark.thorough),
     ],
 )
 def test_a_process_that_is_killed(inputs: Inputs, number: signal.Signals, text: str) -> None:
@@ -334,7 +334,14 @@ def program(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("how", ["a script", "a module", "standard input"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a script",
+        pytest.param("a module", marks=pytest.mark.thorough),
+        pytest.param("standard input", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_program_needs_no_guard(tmp_path: Path, how: str) -> None:
     path = program(tmp_path, UNGUARDED)
     # what lies about there is none of the process's business

@@ -133,7 +133,7 @@ def test_results_are_those_of_one_after_the_other_in_this_process() -> None:
     parts = tasks("k-fold", folds=2)
 
     def runs(place: InProcess | InProcesses) -> list[Any]:
-        return compare(parts, ["blend", "sigmoid"], ["popularity"], trials=2, settings=QUICK, executor=place)
+        return compare(parts, ["sigmoid"], ["popularity"], trials=2, settings=QUICK, executor=place)
 
     for one, other in zip(runs(InProcess()), runs(Several(3)), strict=True):
         assert (one.name, one.config) == (other.name, other.config)
