@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,6 +35,9 @@ _SCORES_PER_THREAD: Final = 2**18
 
 PADDING: Final = -1
 """The item number that fills a list with fewer than k items; its score is -inf."""
+
+Lengths: TypeAlias = int | NDArray[np.integer[Any]]
+"""Length of the lists: one for all, or one for each, (B,)."""
 
 
 class Scorer(Protocol):
@@ -83,28 +86,44 @@ def rows_per_block(n_items: int, block_bytes: int = DEFAULT_BLOCK_BYTES) -> int:
 
 
 def check_ranking(
-    k: int, threads: int | None, candidates: NDArray[np.bool_] | None, n_items: int, name: str = "k"
+    k: Lengths,
+    threads: int | None,
+    candidates: NDArray[np.bool_] | None,
+    shape: tuple[int, int],
+    name: str = "k",
 ) -> None:
-    """Check what is asked of a ranking over `n_items` items; `name` is what the caller calls the length.
+    """Check what is asked of a ranking of `shape`, (B, I); `name` is what the caller calls the length.
 
     Raises:
-        ConfigError: `k` or `threads` is less than 1.
-        DataError: `candidates` is not bool of shape (n_items,).
+        ConfigError: a length or `threads` is less than 1.
+        DataError: the lengths are not whole numbers of shape (B,), or `candidates` is not bool of shape (I,) or (B, I).
     """
-    if k < 1:
-        raise ConfigError(f"{name} must be at least 1, but is {k}; ask for one item or more")
+    if isinstance(k, np.ndarray) and (k.shape != shape[:1] or k.dtype.kind not in "iu"):
+        raise DataError(
+            f"{name} must be a whole number, or whole numbers of shape ({shape[0]},), but is {k.dtype} of shape "
+            f"{k.shape}; give one length for all lists, or one for each"
+        )
+    least = int(k.min(initial=1)) if isinstance(k, np.ndarray) else k
+    if least < 1:
+        raise ConfigError(f"{name} must be at least 1, but is {least}; ask for one item or more")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, but is {threads}; leave it out to use all processors")
-    if candidates is not None and (candidates.shape != (n_items,) or candidates.dtype != np.bool_):
+    if candidates is not None and (
+        candidates.shape not in (shape[1:], shape) or candidates.dtype != np.bool_
+    ):
         raise DataError(
-            f"candidates must be bool of shape ({n_items},), but are {candidates.dtype} of shape "
+            f"candidates must be bool of shape ({shape[1]},) or {shape}, but are {candidates.dtype} of shape "
             f"{candidates.shape}; mark each item True or False"
         )
 
 
+def _longest(k: Lengths) -> int:
+    return int(k.max(initial=1)) if isinstance(k, np.ndarray) else k
+
+
 def top_k(
     scores: NDArray[np.float32],
-    k: int,
+    k: Lengths,
     exclude: sp.csr_matrix | None = None,
     candidates: NDArray[np.bool_] | None = None,
     threads: int | None = None,
@@ -116,18 +135,18 @@ def top_k(
 
     Args:
         scores: float32 (B, I), higher is better; not modified.
-        k: length of the lists, at least 1; may exceed the number of items.
+        k: length of the lists, or of each, (B,): at least 1; may exceed the number of items.
         exclude: csr_matrix (B, I); items stored in row b, whatever their value, never appear in list b.
-        candidates: bool (I,); only items marked True are ranked, for every row.
+        candidates: bool; only items marked True are ranked, for every row (I,) or for each (B, I).
         threads: most threads to use; by default the processors this process may run on. They do not change the
             result.
 
     Returns:
-        The lists, (B, k).
+        The lists, (B, k); of different lengths, all are padded to the greatest.
 
     Raises:
         ConfigError: `k` or `threads` is less than 1.
-        DataError: `scores` is not a float32 matrix, or `exclude` or `candidates` does not fit its shape.
+        DataError: `scores` is not a float32 matrix, or `k`, `exclude` or `candidates` does not fit its shape.
     """
     if scores.ndim != 2 or scores.dtype != np.float32:
         raise DataError(
@@ -135,7 +154,7 @@ def top_k(
             f"of shape {scores.shape}; convert them first"
         )
     n_rows, n_items = scores.shape
-    check_ranking(k, threads, candidates, n_items)
+    check_ranking(k, threads, candidates, (n_rows, n_items))
     if exclude is None:
         indptr, indices = np.zeros(n_rows + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)
     elif exclude.shape != scores.shape:
@@ -145,24 +164,30 @@ def top_k(
         )
     else:
         indptr, indices = exclude.indptr, exclude.indices
-    barred = np.zeros(n_items, dtype=np.bool_) if candidates is None else ~candidates
+    if candidates is None:
+        allowed = np.ones((1, n_items), dtype=np.bool_)
+    else:
+        allowed = np.require(
+            candidates[None] if candidates.ndim == 1 else candidates, np.bool_, ["C", "A", "W"]
+        )
 
-    ranked = Ranked.empty(n_rows, k)
+    ranked = Ranked.empty(n_rows, _longest(k))
     # one type each, read-only arrays among them copied: the kernel is compiled for a single signature
     scores = np.require(scores, np.float32, ["C", "A", "W"])
     indptr, indices = (
         np.require(indptr, np.int64, ["C", "A", "W"]),
         np.require(indices, np.int32, ["C", "A", "W"]),
     )
+    lengths = np.full(n_rows, k, dtype=np.int64)
     workers = min(threads or processors(), n_rows, 1 + scores.size // _SCORES_PER_THREAD)
     if workers <= 1:
-        _top_k_rows(scores, indptr, indices, barred, *ranked, 0, n_rows)
+        _top_k_rows(scores, indptr, indices, allowed, lengths, *ranked, 0, n_rows)
         return ranked
     # more ranges than workers, so that one slow range does not leave the others idle
     bounds = np.linspace(0, n_rows, min(n_rows, 4 * workers) + 1).astype(np.int64)
     with ThreadPoolExecutor(workers) as pool:
         jobs = [
-            pool.submit(_top_k_rows, scores, indptr, indices, barred, *ranked, start, stop)
+            pool.submit(_top_k_rows, scores, indptr, indices, allowed, lengths, *ranked, start, stop)
             for start, stop in pairwise(bounds)
         ]
         for job in jobs:
@@ -173,7 +198,7 @@ def top_k(
 def rank_histories(
     model: Scorer,
     histories: sp.csr_matrix,
-    k: int,
+    k: Lengths,
     *,
     exclude_owned: bool = True,
     exclude: sp.csr_matrix | None = None,
@@ -188,22 +213,22 @@ def rank_histories(
     Args:
         model: scores the items.
         histories: csr_matrix (B, I); rows may be empty.
-        k: length of the lists, at least 1; may exceed the number of items.
+        k: length of the lists, or of each, (B,): at least 1; may exceed the number of items.
         exclude_owned: leave the items of a history out of its list.
         exclude: csr_matrix (B, I), further items that list b leaves out, whatever their value.
-        candidates: bool (I,); only items marked True are ranked, for every history.
+        candidates: bool; only items marked True are ranked, for every history (I,) or for each (B, I).
         block_bytes: bytes of float32 scores held at one time, one row at least.
         threads: most threads for ranking; by default the processors this process may run on.
 
     Returns:
-        The lists, (B, k).
+        The lists, (B, k); of different lengths, all are padded to the greatest.
 
     Raises:
         ConfigError: `k`, `block_bytes` or `threads` is less than 1.
-        DataError: the histories do not have the model's items, or `exclude` or `candidates` does not fit.
+        DataError: the histories do not have the model's items, or `k`, `exclude` or `candidates` does not fit.
     """
-    check_ranking(k, threads, candidates, model.n_items)
     n_users = histories.shape[0]
+    check_ranking(k, threads, candidates, (n_users, model.n_items))
     step = rows_per_block(model.n_items, block_bytes)
     if exclude is not None and exclude.shape != histories.shape:
         raise DataError(
@@ -213,14 +238,19 @@ def rank_histories(
     if n_users <= step:
         left_out = _left_out(histories, exclude, exclude_owned)
         return top_k(model.score(histories), k, left_out, candidates, threads)
-    ranked = Ranked.empty(n_users, k)
+    ranked = Ranked.empty(n_users, _longest(k))
     for start in range(0, n_users, step):
         block = slice(start, start + step)
         history = histories[block]
-        left_out = _left_out(history, None if exclude is None else exclude[block], exclude_owned)
-        ranked.items[block], ranked.scores[block] = top_k(
-            model.score(history), k, left_out, candidates, threads
+        lists = top_k(
+            model.score(history),
+            k[block] if isinstance(k, np.ndarray) else k,
+            _left_out(history, None if exclude is None else exclude[block], exclude_owned),
+            candidates if candidates is None or candidates.ndim == 1 else candidates[block],
+            threads,
         )
+        width = lists.items.shape[1]
+        ranked.items[block, :width], ranked.scores[block, :width] = lists
     return ranked
 
 
@@ -257,7 +287,8 @@ def _top_k_rows(
     scores: NDArray[np.float32],  # (B, I)
     indptr: NDArray[np.int64],  # (B + 1,)
     indices: NDArray[np.int32],  # (nnz,) items excluded, in any order
-    barred: NDArray[np.bool_],  # (I,) items excluded for every row
+    allowed: NDArray[np.bool_],  # (1, I) items that may be ranked in every row, or (B, I) in each
+    lengths: NDArray[np.int64],  # (B,) of each list, at most k
     items: NDArray[np.int32],  # (B, k) written; -1 before
     values: NDArray[np.float32],  # (B, k) written; -inf before
     start: int,
@@ -265,10 +296,15 @@ def _top_k_rows(
 ) -> None:
     """Rank the rows start..stop-1. items[b] and values[b] are the heap: its root is the worst entry so far."""
     n_items = scores.shape[1]
-    k = items.shape[1]
-    skip = barred.copy()  # this range's own: other ranges run at the same time
+    own = allowed.shape[0] > 1
+    skip = np.empty(n_items, dtype=np.bool_)  # this range's own: other ranges run at the same time
     for b in range(start, stop):
-        row, heap_item, heap_value = scores[b], items[b], values[b]
+        row, k = scores[b], lengths[b]
+        heap_item, heap_value = items[b, :k], values[b, :k]
+        may = allowed[b] if own else allowed[0]
+        if own or b == start:
+            for j in range(n_items):
+                skip[j] = not may[j]
         for p in range(indptr[b], indptr[b + 1]):
             skip[indices[p]] = True
 
@@ -297,7 +333,7 @@ def _top_k_rows(
             heap_item[last], heap_value[last] = heap_item[0], heap_value[0]
             heap_sink(heap_item, heap_value, last, item, value)
         for p in range(indptr[b], indptr[b + 1]):
-            skip[indices[p]] = barred[indices[p]]
+            skip[indices[p]] = not may[indices[p]]
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -18,20 +18,25 @@ VALUES = st.sampled_from([0.0, -0.0, 1.0, 1.0, 2.5, -3.0, math.inf, -math.inf, m
 
 def slow_top_k(scores, k, exclude=None, candidates=None):
     """Ranks every row by sorting Python tuples."""
+    n_rows, n_items = scores.shape
+    lengths = [k] * n_rows if isinstance(k, int) else [int(one) for one in k]
+    longest = k if isinstance(k, int) else max(lengths, default=1)
     items, values = [], []
-    for b in range(scores.shape[0]):
+    for b in range(n_rows):
+        may = None if candidates is None else candidates[b] if candidates.ndim == 2 else candidates
         allowed = [
             (-float(scores[b, i]), i)
-            for i in range(scores.shape[1])
+            for i in range(n_items)
             if not math.isnan(scores[b, i])
             and (exclude is None or not exclude[b, i])
-            and (candidates is None or candidates[i])
+            and (may is None or may[i])
         ]
-        best = sorted(allowed)[:k]
-        padding = k - len(best)
+        best = sorted(allowed)[: lengths[b]]
+        padding = longest - len(best)
         items.append([i for _, i in best] + [-1] * padding)
         values.append([-v for v, _ in best] + [-math.inf] * padding)
-    return np.array(items, dtype=np.int32).reshape(-1, k), np.array(values, dtype=np.float32).reshape(-1, k)
+    shape = n_rows, longest
+    return np.array(items, dtype=np.int32).reshape(shape), np.array(values, dtype=np.float32).reshape(shape)
 
 
 @st.composite
@@ -39,8 +44,9 @@ def problems(draw):
     n_rows, n_items = draw(st.integers(0, 4)), draw(st.integers(0, 200))
     scores = draw(hnp.arrays(np.float32, (n_rows, n_items), elements=VALUES, fill=VALUES))
     exclude = draw(st.none() | hnp.arrays(np.bool_, (n_rows, n_items)))
-    candidates = draw(st.none() | hnp.arrays(np.bool_, n_items))
-    return scores, draw(st.integers(1, 12) | st.integers(1, n_items + 5)), exclude, candidates
+    candidates = draw(st.none() | hnp.arrays(np.bool_, n_items) | hnp.arrays(np.bool_, (n_rows, n_items)))
+    k = st.integers(1, 12) | st.integers(1, n_items + 5)
+    return scores, draw(k | hnp.arrays(np.int64, n_rows, elements=k)), exclude, candidates
 
 
 @given(problems())
@@ -55,6 +61,24 @@ def test_agrees_with_sorting(problem):
     assert items.dtype == np.int32
     assert values.dtype == np.float32
     np.testing.assert_array_equal(scores, before)
+
+
+def test_an_empty_block_of_lists_of_their_own_lengths():
+    items, values = top_k(np.zeros((0, 3), dtype=np.float32), np.zeros(0, dtype=np.int64))
+    assert items.shape == values.shape == (0, 1)
+
+
+def test_threads_do_not_change_lists_of_their_own_lengths_and_candidates():
+    rng = np.random.default_rng(3)
+    scores = rng.integers(0, 500, (9, 100_000)).astype(np.float32)  # enough for several threads
+    lengths, candidates = rng.integers(1, 30, 9), rng.random(scores.shape) < 0.5
+    one = top_k(scores, lengths, candidates=candidates, threads=1)
+    several = top_k(scores, lengths, candidates=candidates, threads=3)
+    for b in range(9):
+        alone = top_k(scores[b : b + 1], int(lengths[b]), candidates=candidates[b])
+        for first, second, third in zip(one, several, alone, strict=True):
+            np.testing.assert_array_equal(first[b], second[b])
+            np.testing.assert_array_equal(first[b, : lengths[b]], third[0])
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
@@ -129,6 +153,14 @@ def test_bad_arguments_say_what_was_wanted():
         top_k(scores, 1, sp.csr_matrix((2, 4)))
     with pytest.raises(DataError, match=r"candidates must be bool of shape \(3,\)"):
         top_k(scores, 1, candidates=np.ones(2, dtype=np.bool_))
+    with pytest.raises(
+        DataError, match=r"k must be a whole number, .*shape \(\d,\), but is int64 of shape \(9,\)"
+    ):
+        top_k(scores, np.ones(9, dtype=np.int64))
+    with pytest.raises(DataError, match="but is float64 of shape"):
+        top_k(scores, np.ones(len(scores)))
+    with pytest.raises(ConfigError, match="k must be at least 1, but is 0"):
+        top_k(scores, np.arange(len(scores)))
 
 
 def test_rows_per_block():
@@ -153,30 +185,33 @@ class Looked:
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(0, 9),
-    st.integers(1, 30),
+    st.integers(1, 30) | st.none(),
     st.booleans(),
     st.booleans(),
-    st.booleans(),
+    st.sampled_from(["all", "some", "own"]),
     st.integers(1, 10),
 )
-def test_histories_are_scored_and_ranked_block_by_block(seed, n_users, k, owned, further, some, at_once):
+def test_histories_are_scored_and_ranked_block_by_block(
+    seed, n_users, k, owned, further, candidates, at_once
+):
     rng = np.random.default_rng(seed)
     weights = rng.integers(0, 4, (25, 25)).astype(np.float32)  # ties are the rule
     own, more = rng.random((n_users, 25)) < 0.3, rng.random((n_users, 25)) < 0.3
     histories = sp.csr_matrix(own.astype(np.float32))
-    candidates = rng.random(25) < 0.7 if some else None
+    lengths = rng.integers(1, 31, n_users) if k is None else k
+    marked = {"all": None, "some": rng.random(25) < 0.7, "own": rng.random((n_users, 25)) < 0.7}[candidates]
     model = Looked(weights)
     ranked = rank_histories(
         model,
         histories,
-        k,
+        lengths,
         exclude_owned=owned,
         exclude=sp.csr_matrix(more) if further else None,
-        candidates=candidates,
+        candidates=marked,
         block_bytes=at_once * 25 * 4,
     )
     left_out = (own & owned) | (more & further)
-    wanted = slow_top_k((own @ weights).astype(np.float32), k, left_out, candidates)
+    wanted = slow_top_k((own @ weights).astype(np.float32), lengths, left_out, marked)
     np.testing.assert_array_equal(ranked.items, wanted[0])
     np.testing.assert_array_equal(ranked.scores, wanted[1])
     assert (ranked.items.dtype, ranked.scores.dtype) == (np.int32, np.float32)
@@ -196,4 +231,8 @@ def test_bad_arguments_of_histories_say_what_was_wanted():
         rank_histories(model, histories, 1, exclude=sp.csr_matrix((1, 3)))
     with pytest.raises(DataError, match=r"candidates must be bool of shape \(3,\)"):
         rank_histories(model, histories, 1, candidates=np.ones(2, dtype=np.bool_))
+    with pytest.raises(DataError, match=r"candidates must be bool of shape \(3,\) or \(2, 3\)"):
+        rank_histories(model, histories, 1, candidates=np.ones((3, 3), dtype=np.bool_))
+    with pytest.raises(DataError, match=r"or whole numbers of shape \(2,\), but is int64 of shape \(3,\)"):
+        rank_histories(model, histories, np.ones(3, dtype=np.int64))
     assert model.sizes == []  # nothing was scored for it

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from shopserver import N_ITEMS, application, question, shop, wait
@@ -25,6 +26,7 @@ from recae.serving.answers import RankedList, _rounded, rank, to_json
 from recae.serving.batcher import Batcher, LookupPool
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem, invalid
+from recae.serving.schemas import RecommendRequest
 from recae.serving.served import ItemMap, ServedModel, load_served
 from recae.serving.server import bind, check_installed, serve
 
@@ -219,6 +221,36 @@ def test_an_empty_list_of_questions_and_errors(served: ServedModel) -> None:
     long = rank(served, [question(n=1000)])[0]
     assert isinstance(long, RankedList)
     assert long.items.size == N_ITEMS - long.history.size
+
+
+def test_requests_of_all_lengths_and_filters_are_ranked_together(served: ServedModel) -> None:
+    rng = np.random.default_rng(4)
+    ids = [served.recommender.items.id(at) for at in range(N_ITEMS)]
+    asked: list[dict[str, Any]] = []
+    for at in range(24):
+        who: dict[str, Any] = {"items": ids[at : at + 3]} if at % 4 == 0 else {"user": f"u{at}"}
+        some = {"only": [*rng.choice(ids, 9), "nope"]} if at % 3 == 0 else {}
+        asked.append(
+            {
+                **who,
+                **some,
+                "n": [1, 4, 1000][at % 3],
+                "exclude": list(rng.choice(ids, at % 5)),
+                "exclude_owned": at < 16,
+            }
+        )
+    asked[3]["only"] = []
+    together = rank(served, [RecommendRequest(**one) for one in asked])
+    for one, found in zip(asked, together, strict=True):
+        assert isinstance(found, RankedList)
+        history = np.zeros((1, N_ITEMS), dtype=np.float32)
+        history[0, found.history] = 1
+        scores = served.recommender.model.score(sp.csr_matrix(history))[0]
+        left_out = {*one["exclude"], *([ids[at] for at in found.history] if one["exclude_owned"] else [])}
+        may = [at for at, item in enumerate(ids) if item not in left_out and item in one.get("only", ids)]
+        wanted = sorted(may, key=lambda at: (-scores[at], at))[: one["n"]]
+        assert found.items.tolist() == wanted
+        np.testing.assert_allclose(found.scores, scores[wanted], rtol=1e-5, atol=1e-6)
 
 
 def test_a_busy_lane_still_says_who_is_unknown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def best_items(
         ConfigError: `n`, `threads` or `block_bytes` is less than 1.
         DataError: the histories or `barred` do not have the model's number of items.
     """
-    check_ranking(n, threads, None, model.n_items, "n")
+    check_ranking(n, threads, None, (histories.shape[0], model.n_items), "n")
     check_histories(histories, model.n_items)
     if barred is not None and (barred.shape != (model.n_items,) or barred.dtype != np.bool_):
         raise DataError(

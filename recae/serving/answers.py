@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import shown
-from recae.ranking import top_k
+from recae.ranking import rank_histories
 from recae.serving.problems import Problem
 from recae.serving.schemas import Because, RecommendAnswer, Recommendation, RecommendRequest
 from recae.serving.served import ServedModel
@@ -55,8 +55,8 @@ class RankedList:
 def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[RankedList | Problem]:
     """Rank the items for each request; a request that cannot be answered gets its problem instead.
 
-    All histories are scored at once, (B, I) float32, which reads the model once however many filters the requests have;
-    the caller bounds B. Requests for the same length and the same `only` are ranked at once.
+    All are scored and ranked together, (B, I) float32, whatever their lengths and filters, which reads the model once;
+    the caller bounds B.
 
     Args:
         served: the model.
@@ -79,35 +79,27 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
         histories.append(history)
         unknowns.append(unknown)
     if places:
+        scored = [requests[place] for place in places]
         n_items = len(served.recommender.items)
-        scores = served.recommender.model.score(_matrix(histories, n_items))  # (B, I)
-        groups: dict[tuple[int, tuple[str, ...] | None], list[int]] = {}
-        for at, place in enumerate(places):
-            request = requests[place]
-            only = None if request.only is None else tuple(request.only)
-            groups.setdefault((min(request.n, n_items), only), []).append(at)
-        for (length, only), members in groups.items():
-            excluded = [
-                _History(_excluded(served, requests[places[at]], histories[at].items)) for at in members
-            ]
-            part = scores if len(members) == len(places) else scores[members]
-            items, values = top_k(
-                part,
-                length,
-                exclude=_matrix(excluded, n_items),
-                candidates=None if only is None else _marked(served, only),
-                threads=1,
+        excluded = [
+            _History(_excluded(served, request, history.items))
+            for request, history in zip(scored, histories, strict=True)
+        ]
+        ranked = rank_histories(
+            served.recommender.model,
+            _matrix(histories, n_items),
+            np.minimum([request.n for request in scored], n_items),
+            exclude_owned=False,
+            exclude=_matrix(excluded, n_items),
+            candidates=_candidates(served, scored),
+            block_bytes=4 * n_items * len(places),
+            threads=1,
+        )
+        for place, history, unknown, items, scores in zip(places, histories, unknowns, *ranked, strict=True):
+            size = int(np.count_nonzero(items >= 0))  # -1 pads a list where items run out
+            answers[place] = RankedList(
+                requests[place], history.items, unknown, items[:size], scores[:size], history.values
             )
-            for at, row, value in zip(members, items, values, strict=True):
-                size = int(np.count_nonzero(row >= 0))  # -1 pads a list where items run out
-                answers[places[at]] = RankedList(
-                    requests[places[at]],
-                    histories[at].items,
-                    unknowns[at],
-                    row[:size],
-                    value[:size],
-                    histories[at].values,
-                )
     return [answer for answer in answers if answer is not None]
 
 
@@ -240,11 +232,16 @@ def _excluded(
     return np.concatenate([owned, items[items >= 0]])
 
 
-def _marked(served: ServedModel, only: Sequence[str]) -> NDArray[np.bool_]:
-    """Return a mark for each item, True for those in `only`; shape (I,)."""
-    marks = np.zeros(len(served.recommender.items), dtype=np.bool_)
-    items = served.recommender.items.rows(only)
-    marks[items[items >= 0]] = True
+def _candidates(served: ServedModel, requests: Sequence[RecommendRequest]) -> NDArray[np.bool_] | None:
+    """Return a mark for each request and item, True for those in its `only`; (B, I), None where none asks for it."""
+    if all(request.only is None for request in requests):
+        return None
+    marks = np.ones((len(requests), len(served.recommender.items)), dtype=np.bool_)
+    for own, request in zip(marks, requests, strict=True):
+        if request.only is not None:
+            items = served.recommender.items.rows(request.only)
+            own[:] = False
+            own[items[items >= 0]] = True
     return marks
 
 
