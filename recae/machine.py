@@ -1,4 +1,4 @@
-"""The process on its machine: peak memory, and its number among those that torchrun started."""
+"""The process on its machine: peak memory, threads of BLAS, and its number among those that torchrun started."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 def peak_memory() -> int:
@@ -16,6 +20,17 @@ def peak_memory() -> int:
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
     unit = 1 if sys.platform == "darwin" else 1024
     return found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def blas_libraries() -> ThreadpoolController:
+    """Return the BLAS libraries of this process, of which `limit` bounds the threads for a while.
+
+    OpenMP is not among them. A limit gives back the counts of every library that it knows, and OpenMP counts for each
+    thread of the process: where torch sets a thread's count for the first time below the limit, that would be undone.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def launched() -> tuple[int, int] | None:

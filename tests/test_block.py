@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 import weakref
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from recae.models import Blend, Model
 from recae.models.base import Additive, Factored
 from recae.models.blend import Part
 from recae.scoring import tiles as catalogues
-from recae.scoring.block import best_items, numbers_for
+from recae.scoring.block import best_items, numbers_for, one_torch_thread
 from recae.scoring.tiles import catalogue
 
 USERS, ITEMS = 70, 150
@@ -291,9 +292,9 @@ def test_the_catalogue_is_made_once_and_goes_with_the_model() -> None:
 
 
 def _thread_counts_after_scoring(callers: int) -> tuple[set[int], int, bool]:
-    """Torch's thread counts of some threads and of this one, of 3 before; whether those of BLAS are as they were.
+    """Torch's thread counts of the callers and of this thread, of 3 before; whether those of BLAS are as they were.
 
-    `callers` threads score at a time; with 0 this one does.
+    `callers` new threads score at a time; with 0 this one does.
     """
     with pytest.MonkeyPatch.context() as monkeypatch:
         take("bfloat16", monkeypatch)
@@ -302,24 +303,57 @@ def _thread_counts_after_scoring(callers: int) -> tuple[set[int], int, bool]:
         best_items(model, model.histories(), 3, exclude_owned=True)  # which loads what there is to load
         torch.set_num_threads(3)
         counts = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-        if not callers:
-            best_items(model, model.histories(), 3, exclude_owned=True)
-        with ThreadPoolExecutor(max(1, callers)) as pool:
-            if callers:
-                list(
-                    pool.map(lambda _: best_items(model, model.histories(), 3, exclude_owned=True), range(8))
-                )
-            torch_counts = set(pool.map(lambda _: torch.get_num_threads(), range(8)))
+        together = threading.Barrier(max(1, callers))  # so that each thread scores, and is asked thereafter
+
+        def caller() -> int:
+            for _ in range(2):
+                together.wait(60)
+                best_items(model, model.histories(), 3, exclude_owned=True)
+            together.wait(60)
+            return torch.get_num_threads()
+
+        if callers:
+            with ThreadPoolExecutor(callers) as pool:
+                torch_counts = {job.result() for job in [pool.submit(caller) for _ in range(callers)]}
+        else:
+            torch_counts = {caller()}
         after = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
         return torch_counts, torch.get_num_threads(), after == counts
 
 
-# In threads of their own: on a busy machine one of torch's counts has been seen to come back as 2 instead of 3.
-@pytest.mark.parametrize("callers", [0, pytest.param(4, marks=pytest.mark.thorough)])
-def test_thread_counts_are_given_back(callers: int) -> None:
-    # in a process of its own: the counts are of a whole process, and threads of other tests change them, too
+@pytest.fixture(scope="module")
+def alone() -> Iterator[ProcessPoolExecutor]:
+    """A process of its own: thread counts are of a whole process, and threads of other tests change them, too."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(_thread_counts_after_scoring, callers).result() == ({3}, 3, True)
+        yield pool
+
+
+@pytest.mark.parametrize("callers", [0, 1, 4])
+def test_thread_counts_are_given_back(callers: int, alone: ProcessPoolExecutor) -> None:
+    assert alone.submit(_thread_counts_after_scoring, callers).result() == ({3}, 3, True)
+
+
+def _count_of_a_new_thread_while_another_lifts_its_limit() -> int:
+    torch.set_num_threads(3)
+    inside, lifted, counts = threading.Event(), threading.Event(), []
+
+    def limited() -> None:
+        with one_torch_thread():
+            inside.set()
+            lifted.wait(60)
+            counts.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=limited)
+    with one_torch_thread():
+        thread.start()
+        inside.wait(60)
+    lifted.set()
+    thread.join()
+    return counts[0]
+
+
+def test_a_limit_of_torch_holds_while_another_thread_lifts_its_own(alone: ProcessPoolExecutor) -> None:
+    assert alone.submit(_count_of_a_new_thread_while_another_lifts_its_limit).result() == 1
 
 
 @pytest.mark.parametrize("options", [{"n": 0}, {"n": -1}, {"threads": 0}, {"block_bytes": 0}])

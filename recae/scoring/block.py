@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from recae.errors import DataError
+from recae.machine import blas_libraries
 from recae.models.base import Model, check_histories
 from recae.models.factored import SMALL_BATCH
 from recae.ranking import (
@@ -52,7 +52,7 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        with ThreadpoolController().limit(limits=1, user_api="blas"):
+        with blas_libraries().limit(limits=1):
             yield
     finally:
         _blas_lock.release()
@@ -65,8 +65,11 @@ def one_torch_thread() -> Iterator[None]:
 
     global _torch_inside, _torch_before
     with _torch_lock:
+        # In a new thread this also takes over the count of the process, which torch would else do at its first
+        # product, and which may be that of a thread that has just lifted its limit.
+        own = torch.get_num_threads()
         if _torch_inside == 0:
-            _torch_before = torch.get_num_threads()
+            _torch_before = own
         _torch_inside += 1
         torch.set_num_threads(1)  # of this thread, and of those to come
     try:

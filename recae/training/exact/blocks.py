@@ -10,11 +10,11 @@ import scipy.sparse as sp
 import torch
 from numba import njit
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from recae.compiled import FAST, Floats, Ints, fetch_row
 from recae.errors import CheckpointError
+from recae.machine import blas_libraries
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.sparse import joined_ranges
 from recae.training.config import SigmoidSettings, resolve
@@ -226,7 +226,7 @@ class BlockTrainer(SigmoidTrainer):
         self._since_consolidation, self._shrunk = 0, 0.0
         self._parts = max(1, torch.get_num_threads())
         self._pool = _pool(self._parts)
-        self._blas = ThreadpoolController()
+        self._blas = blas_libraries()
         alpha = np.dtype(config.dtype).type(config.purchase_weight)
         self._alphas = None if confidence is None else alpha * confidence.astype(config.dtype)
 
@@ -325,13 +325,13 @@ class BlockTrainer(SigmoidTrainer):
         shrink = -np.log1p(-config.learning_rate) * len(H)
         self._shrunk += shrink
         if self._since_consolidation * decoder.haste >= config.fold_every:
-            with self._blas.limit(limits=self._parts, user_api="blas"):
+            with self._blas.limit(limits=self._parts):
                 decoder.consolidate()
             for replica in (self.parameters.encoder_bias, self.parameters.bias_norm):
                 self._ranks.agree(replica)  # processors of two makes may have rounded it in two ways
             self._since_consolidation, self._shrunk = 0, shrink
         elif self._shrunk > MAX_SHRINK:
-            with self._blas.limit(limits=self._parts, user_api="blas"):
+            with self._blas.limit(limits=self._parts):
                 decoder.condition()
             self._shrunk = shrink
         self._since_consolidation += len(H)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import TrainingError
+from recae.machine import blas_libraries
 from recae.models import Model
 from recae.models.factorisation import ALS, BPR
 from recae.models.frequency import Frequency
@@ -152,7 +151,9 @@ def fit_als(matrix: sp.csr_matrix, config: AlsSettings, hooks: Hooks) -> tuple[A
 
     config = resolve_als(config, matrix)
     purchases = _purchases(matrix, hooks.weights)
-    with _one_blas_thread():
+    with blas_libraries().limit(
+        limits=1
+    ):  # threads of BLAS below those of implicit make it ten times as slow
         solver = AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
@@ -176,7 +177,7 @@ def fit_bpr(matrix: sp.csr_matrix, config: BprSettings, hooks: Hooks) -> tuple[B
 
     config = resolve_bpr(config, matrix)
     purchases = _purchases(matrix)
-    with _one_blas_thread():
+    with blas_libraries().limit(limits=1):
         trainer = BayesianPersonalizedRanking(
             factors=config.factors,
             learning_rate=config.learning_rate,
@@ -232,18 +233,6 @@ def _fit(trainer: Any, purchases: sp.csr_matrix, advice: str) -> NDArray[np.floa
     if not finite:
         raise TrainingError(f"the items' vectors are no longer finite: {advice}")
     return np.ascontiguousarray(trainer.item_factors, dtype=np.float32)
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread for a while.
-
-    `implicit` brings its own threads, and BLAS's below them make it ten times as slow.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 POPULARITIES = (0.001, 0.5, 1.0, 2.0, 4.0, 8.0)
