@@ -1,7 +1,7 @@
-"""Settings of the kinds of model: their base class, and settings from texts, TOML files and Python values.
+"""Settings of the kinds of model: their base class, and settings from texts and Python values.
 
-A setting is one line of a class: type, default, meaning and range. What `--set`, TOML files, `recae settings` and error
-sentences know of it comes from there:
+A setting is one line of a class: type, default, meaning and range. What `--set`, TOML files (see
+`recae.settings_toml`), `recae settings` and error sentences know of it comes from there:
 
     class SigmoidSettings(Settings):
         factors: int | None = setting(None, "size of the code, d", ge=1, le=16_384)
@@ -12,21 +12,16 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from recae.confidence import Weighting
 from recae.errors import ConfigError
-from recae.filters import Filters
 
 _READ = (int, float, bool, str)  # in the order in which a text is tried
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -293,13 +288,9 @@ def check_option(name: str, value: Any, options: Sequence[Any]) -> None:
 Kinds = Mapping[str, type[Settings]]
 """Kind → class of its settings."""
 
-FILTERS = "filters"
-"""The table of a TOML file that says which purchases count; the fields of `recae.filters.Filters`."""
+NO_KINDS: Kinds = {}
+"""No other kinds: a kind by itself."""
 
-WEIGHTS = "weights"
-"""The table that says how much purchases count; the fields of `recae.confidence.Weighting`."""
-
-_NO_KINDS: Kinds = {}
 _TRUTH = {
     "true": True,
     "yes": True,
@@ -313,7 +304,7 @@ _TRUTH = {
 
 
 def parse_settings(
-    settings_class: type[Settings], kind: str, assignments: Iterable[str], *, kinds: Kinds = _NO_KINDS
+    settings_class: type[Settings], kind: str, assignments: Iterable[str], *, kinds: Kinds = NO_KINDS
 ) -> dict[str, Any]:
     """Return the typed values of texts "key=value", by key.
 
@@ -342,87 +333,8 @@ def parse_settings(
     return values
 
 
-def read_toml(
-    path: Path, kind: str, settings_class: type[Settings], *, kinds: Kinds = _NO_KINDS
-) -> dict[str, Any]:
-    """Return the settings of a kind in a TOML file, by key.
-
-    They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
-    put together from several, and ignored by all others; so are the tables `FILTERS` and `WEIGHTS`, for
-    `toml_filters` and `toml_weights`.
-
-    Raises:
-        ConfigError: a setting is wrong; the message names file and key.
-    """
-    values: dict[str, Any] = {}
-
-    def take(table: Mapping[str, Any], prefix: str) -> None:
-        for name, value in table.items():
-            key = prefix + name
-            if isinstance(value, dict):
-                take(value, f"{key}.")
-                continue
-            key = full_name(settings_class, key, kinds)
-            setting = find_setting(kind, settings_class, key, kinds)
-            if key in values:
-                raise ConfigError(f"the setting '{key}' is given twice; give it once")
-            values[key] = _from_toml(key, setting, value)
-
-    try:
-        for name, value in _document(path).items():
-            if not isinstance(value, dict):
-                take({} if name == "kind" else {name: value}, "")
-            elif name == kind:
-                take(value, "")
-            elif name not in (FILTERS, WEIGHTS) and (name not in kinds or _takes_parts(settings_class)):
-                take(value, f"{name}.")
-        build_settings(kind, settings_class, values, kinds=kinds)  # so that the file is named if it is wrong
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return values
-
-
-def toml_kind(path: Path) -> str | None:
-    """Return the kind of model that a TOML file of settings names; None if it names none.
-
-    Raises:
-        ConfigError: the value is no name.
-    """
-    try:
-        kind = _document(path).get("kind")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if kind is not None and not isinstance(kind, str):
-        raise ConfigError(f'{path}: kind is the name of a kind of model, as in kind = "deep", found {kind!r}')
-    return kind
-
-
-def toml_filters(path: Path) -> Filters:
-    """Return the filters in the table `FILTERS` of a TOML file; none without such a table.
-
-    Raises:
-        ConfigError: a filter is wrong; the message names the file.
-    """
-    try:
-        return Filters.of(_table(path, FILTERS, "min_user_purchases = 5"))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def toml_weights(path: Path) -> Weighting:
-    """Return the weighting in the table `WEIGHTS` of a TOML file; none without such a table.
-
-    Raises:
-        ConfigError: a value is wrong; the message names the file.
-    """
-    try:
-        return Weighting.of(_table(path, WEIGHTS, "half_life = 90"))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
 def build_settings(
-    kind: str, settings_class: type[Settings], values: Mapping[str, Any], *, kinds: Kinds = _NO_KINDS
+    kind: str, settings_class: type[Settings], values: Mapping[str, Any], *, kinds: Kinds = NO_KINDS
 ) -> Any:
     """Return the settings of these values.
 
@@ -435,7 +347,7 @@ def build_settings(
     own: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
     for given, value in values.items():
-        if given == "parts" and _takes_parts(settings_class):
+        if given == "parts" and takes_parts(settings_class):
             own[given] = value
             continue
         key = full_name(settings_class, given, kinds)
@@ -458,23 +370,6 @@ def build_settings(
     return settings_class(**own)
 
 
-def to_toml(kind: str, values: Mapping[str, Any]) -> str:
-    """Return the text of a TOML file that `read_toml` reads back.
-
-    Values are texts, numbers, truth values, None, and tables of these; lists of texts are for `toml_filters`.
-
-    Raises:
-        ConfigError: a value is none of these.
-    """
-    lines, tables = [f"kind = {_toml_value('kind', kind)}"], []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            tables += ["", f"[{name}]", *(f"{key} = {_toml_value(key, v)}" for key, v in value.items())]
-        else:
-            lines.append(f"{name} = {_toml_value(name, value)}")
-    return "\n".join([*lines, *tables]) + "\n"
-
-
 def choose_kind(kind: str, known: Iterable[str]) -> str:
     """Return `kind` if it is a known one; ConfigError with the nearest name if not."""
     names = list(known)
@@ -483,15 +378,15 @@ def choose_kind(kind: str, known: Iterable[str]) -> str:
     return kind
 
 
-def find_setting(kind: str, settings_class: type[Settings], key: str, kinds: Kinds = _NO_KINDS) -> Setting:
+def find_setting(kind: str, settings_class: type[Settings], key: str, kinds: Kinds = NO_KINDS) -> Setting:
     """Return the setting of that name.
 
     Raises:
         ConfigError: the kind has no such setting; the message names the nearest one, or the kinds that have it.
     """
     part, dot, name = key.rpartition(".")
-    if dot and _takes_parts(settings_class):
-        parts = [other for other, cls in kinds.items() if not _takes_parts(cls)]
+    if dot and takes_parts(settings_class):
+        parts = [other for other, cls in kinds.items() if not takes_parts(cls)]
         if part not in parts:
             raise ConfigError(
                 f"{kind} has no part '{part}' that '{key}' could be a setting of; {_nearest(part, parts)}"
@@ -527,33 +422,9 @@ def _main_part(settings_class: type[Settings]) -> str:
     return main
 
 
-def _takes_parts(settings_class: type[Settings]) -> bool:
+def takes_parts(settings_class: type[Settings]) -> bool:
+    """Return whether a kind is put together from several, and takes settings for its parts."""
     return "parts" in settings_class.model_fields
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(
-            f"the settings cannot be read: {error.strerror or error}; give the path of a TOML file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            "this is not UTF-8 text; give a TOML file such as recae inspect --toml prints"
-        ) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(
-            f'this is not TOML ({error}); write lines such as dropout = 0.4 or dtype = "float32"'
-        ) from error
-
-
-def _table(path: Path, name: str, example: str) -> dict[str, Any]:
-    """Return a table of a TOML file, empty without one; ConfigError where the name stands for something else."""
-    table = _document(path).get(name, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{name} is a table with lines such as {example}, found {table!r:.80}")
-    return table
 
 
 def _from_text(key: str, setting: Setting, text: str) -> Any:
@@ -565,40 +436,6 @@ def _from_text(key: str, setting: Setting, text: str) -> Any:
         except (ValueError, KeyError):
             continue
     raise ConfigError(f"{key} is {setting.wanted}, found '{text}': give one")
-
-
-def _from_toml(key: str, setting: Setting, value: Any) -> Any:
-    if setting.optional and value == "none":
-        return None
-    if isinstance(value, list) and str in setting.types and all(type(part) in (int, str) for part in value):
-        return ",".join(map(str, value))
-    if value is None or not _fits(setting, value):
-        raise ConfigError(f"{key} is {setting.wanted}, found {value!r}: give one")
-    return (
-        float(value) if float in setting.types and type(value) is int and int not in setting.types else value
-    )
-
-
-def _fits(setting: Setting, value: Any) -> bool:
-    if value is None:
-        return setting.optional
-    if isinstance(value, bool):
-        return bool in setting.types
-    return isinstance(value, setting.types) or (isinstance(value, int) and float in setting.types)
-
-
-def _toml_value(name: str, value: Any) -> str:
-    if value is None:
-        return '"none"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # nan and inf are TOML's words, too
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return f"[{', '.join(_toml_value(name, part) for part in value)}]"
-    if isinstance(value, str | int | float):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    raise ConfigError(f"the setting '{name}' cannot be written as TOML: it is a {type(value).__name__}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from recae.filters import Filters
 from recae.ingest import read_with_report
 from recae.modelfile import load
 from recae.selection.evaluate import filters_for, read_material
-from recae.settings import toml_filters
+from recae.settings_toml import toml_filters
 from recae.splits.protocols import PROTOCOLS, ProtocolOptions
 
 POPULARITY = ("--kind", "popularity")

@@ -204,7 +204,8 @@ def test_recae_settings() -> None:
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: Path) -> None:
-    from recae.settings import build_settings, read_toml, toml_kind
+    from recae.settings import build_settings
+    from recae.settings_toml import read_toml, toml_kind
 
     Path("s.toml").write_text(recae("settings", kind, "--toml").stdout)
     assert toml_kind(Path("s.toml")) == kind

@@ -19,12 +19,10 @@ from recae.settings import (
     build_settings,
     choose_kind,
     parse_settings,
-    read_toml,
     setting,
     settings_of,
-    to_toml,
-    toml_kind,
 )
+from recae.settings_toml import read_toml, to_toml, toml_kind
 from recae.training.config import SigmoidSettings
 
 

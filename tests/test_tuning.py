@@ -25,7 +25,7 @@ from recae.selection.fit import fit_kind
 from recae.selection.space import TunedTrial, best_of
 from recae.selection.tune import TuningProgress, parse_metric, tune
 from recae.selection.tuning_data import TuningData
-from recae.settings import read_toml, toml_kind
+from recae.settings_toml import read_toml, toml_kind
 
 tuning = sys.modules[tune.__module__]
 

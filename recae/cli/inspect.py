@@ -19,7 +19,8 @@ def settings_toml(
 ) -> str:
     """Return a model's settings as a file for `recae train --config`; filters, weights, a blend's parts are tables."""
     from recae.kinds import SETTINGS
-    from recae.settings import FILTERS, WEIGHTS, settings_of, to_toml
+    from recae.settings import settings_of
+    from recae.settings_toml import FILTERS, WEIGHTS, to_toml
 
     def of(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
         known = settings_of(SETTINGS[kind]) if kind in SETTINGS else {}

@@ -63,7 +63,7 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
 
 def toml_line(name: str, value: Any) -> str:
     """Return the line of a TOML file that sets one value."""
-    from recae.settings import to_toml
+    from recae.settings_toml import to_toml
 
     return to_toml("", {name: value}).splitlines()[1]
 

@@ -93,7 +93,8 @@ def read_settings(
 ) -> tuple[str, dict[str, Any]]:
     """Return the kind and its settings; ConfigError for what the kind does not have or what is no value of it."""
     from recae.kinds import DEFAULT, SETTINGS, find
-    from recae.settings import build_settings, parse_settings, read_toml, toml_kind
+    from recae.settings import build_settings, parse_settings
+    from recae.settings_toml import read_toml, toml_kind
 
     if kind is None and config_path is not None:
         kind = toml_kind(config_path)
@@ -331,7 +332,7 @@ def train(
 
     from recae.modelfile import save
     from recae.pipeline import train as run
-    from recae.settings import toml_filters, toml_weights
+    from recae.settings_toml import toml_filters, toml_weights
     from recae.training.callbacks import Progress
 
     filters = read_filters(options, None if config_path is None else toml_filters(config_path))

@@ -16,7 +16,7 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.kinds import Dimension, Kind, decay_setting, find, parts_of
 from recae.kinds.space import never
-from recae.settings import FILTERS, WEIGHTS, to_toml
+from recae.settings_toml import FILTERS, WEIGHTS, to_toml
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""

@@ -151,9 +151,8 @@ def fit_als(matrix: sp.csr_matrix, config: AlsSettings, hooks: Hooks) -> tuple[A
 
     config = resolve_als(config, matrix)
     purchases = _purchases(matrix, hooks.weights)
-    with blas_libraries().limit(
-        limits=1
-    ):  # threads of BLAS below those of implicit make it ten times as slow
+    # threads of BLAS below those of implicit make it ten times as slow
+    with blas_libraries().limit(limits=1):
         solver = AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
