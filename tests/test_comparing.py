@@ -76,10 +76,9 @@ def test_each_kind_gives_a_run() -> None:
     assert knn.tuned[0]["settings"] == {}  # the defaults first
     best = max(trial["ndcg@20"] for trial in knn.tuned)
     chosen = next(trial for trial in knn.tuned if trial["ndcg@20"] == best)
-    k = chosen["settings"].get("k", knn.config["k"])
-    np.testing.assert_array_equal(
-        knn.ranked, rank_histories(ItemKNN.fit(whole.fit, k=k), whole.histories, length).items
-    )
+    weighting = chosen["settings"].get("weighting", "tfidf")  # with each, k is the best of its own
+    alone = ItemKNN.fit(whole.fit, k=knn.config["k"], weighting=weighting)
+    np.testing.assert_array_equal(knn.ranked, rank_histories(alone, whole.histories, length).items)
     assert all(run.seconds > 0 and run.failed is None for run in runs)
     assert [each.event.number for each in told if isinstance(each.event, JobStarted)] == [1, 2, 3]
     ended = [each.model for each in told if isinstance(each.event, JobDone)]

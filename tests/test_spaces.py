@@ -2,14 +2,20 @@
 
 import itertools
 import math
+from typing import Any
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from recae.errors import ConfigError
+from recae.evaluation import evaluate
 from recae.kinds import SETTINGS
 from recae.kinds.space import DIGITS, REACH, Dimension
-from recae.selection.fit import make_settings
+from recae.models.itemknn import ItemKNN, Neighbours, Weighting
+from recae.selection.fit import fit_kind, make_settings
 from recae.selection.space import space, trials
+from recae.training.kinds.baselines import NEIGHBOURS
 
 SEARCHED = [kind for kind in SETTINGS if kind not in ("auto", "popularity")]
 
@@ -40,6 +46,38 @@ def test_trials_begin_with_the_defaults_and_are_all_different(kind: str) -> None
                 assert value in dimension.choices
             else:
                 assert dimension.low <= value <= dimension.high
+
+
+def test_trials_of_itemknn_compare_the_items_once_a_weighting(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    original = Neighbours.of
+
+    def counted(matrix: sp.csr_matrix, k: int, weighting: Weighting = "tfidf", *rest: Any) -> Neighbours:
+        compared.append(weighting)
+        return original(matrix, k, weighting, *rest)
+
+    monkeypatch.setattr(Neighbours, "of", counted)
+    bought = sp.random(
+        60, 30, density=0.3, format="csr", dtype=np.float32, random_state=np.random.default_rng(1)
+    )
+    held_out = sp.random(
+        60, 30, density=0.1, format="csr", dtype=np.float32, random_state=np.random.default_rng(2)
+    )
+    chosen = [
+        fit_kind("itemknn", settings, bought, (bought, held_out), exclude_owned=False)[0].config()
+        for settings in trials("itemknn", 12)
+    ]
+    assert compared == ["tfidf", "bm25", "cosine"] == [config["weighting"] for config in chosen]
+    for config in chosen:
+        best = max(
+            NEIGHBOURS,
+            key=lambda k: recall(original(bought, k, config["weighting"]).model(k), bought, held_out),
+        )
+        assert config["k"] == best
+
+
+def recall(model: ItemKNN, bought: sp.csr_matrix, held_out: sp.csr_matrix) -> float:
+    return evaluate(model, bought, held_out, (20,), exclude_owned=False).mean("recall@20")
 
 
 def test_another_seed_fills_the_space_elsewhere() -> None:

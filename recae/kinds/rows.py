@@ -253,11 +253,8 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         baseline=True,
         cost=counting,
         space=(whole("k", 5, 200), one_of("weighting", "tfidf", "bm25", "cosine")),
-        presets=(
-            # the defaults choose k by the validation users where there are any, and are 20 where there are none
-            *({"k": k} for k in (50, 100, 10, 200, 5, 20)),
-            *({"weighting": weighting} for weighting in ("bm25", "cosine")),
-        ),
+        # with each weighting the items are compared once, and k is chosen on the validation users; tfidf is the default
+        presets=tuple({"weighting": weighting} for weighting in ("bm25", "cosine")),
         only_presets=True,
         auto=Candidate(always=True),
     ),

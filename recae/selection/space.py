@@ -237,7 +237,7 @@ def trials(kind: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
     The first is {}, the defaults. Then come presets where there are any, and then points that fill the middle of the
     space of the first settings evenly: a Halton sequence (Halton 1960, doi:10.1007/BF01386213) that `seed` shifts. A
     longer list begins with the shorter ones. A kind with a small space has fewer than `n`: popularity one, item-kNN
-    nine.
+    three: one for each weighting, which chooses its number of neighbours by itself.
 
     Raises:
         ConfigError: as `space`.
