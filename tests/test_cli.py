@@ -47,14 +47,37 @@ def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_quick_and_lists_the_commands() -> None:
-    heavy = "{'numpy', 'scipy', 'pandas', 'pyarrow', 'torch', 'numba', 'implicit', 'rich'}"
-    code = f"import sys, recae.cli; print(sorted({heavy} & set(sys.modules)))"
+    heavy = "{'numpy', 'scipy', 'pandas', 'pyarrow', 'torch', 'numba', 'implicit', 'rich', 'csv', 'json'}"
+    code = f"import sys; own = set(sys.modules); import recae.cli; print(sorted({heavy} & set(sys.modules) - own))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     text = recae("--help").stdout
     places = [text.index(f"\n  {name} ") for name in ("train", "recommend", "score", "inspect")]
     assert places == sorted(places)
     assert recae("--version").stdout.startswith("recae ")
+
+
+def test_a_process_that_ends_does_not_look_through_its_imports() -> None:
+    code = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000, file=sys.stderr))\n"
+        "from recae.cli import main\n"
+        "main(['--help'], prog_name='main')"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stderr == "True\n"
+    assert found.stdout.split() == recae("--help").stdout.split()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0x00, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069)])
+def test_no_control_character_reaches_a_terminal(first: int, last: int) -> None:
+    for code in range(first, last + 1):
+        assert (
+            output.clean(f"a{chr(code)}b")
+            == f"a{chr(code).encode('unicode_escape').decode('ascii')}b"
+            != f"a{chr(code)}b"
+        )
+    assert output.clean(f"{chr(last + 1)}") == chr(last + 1)
 
 
 # recommend

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import io
 import signal
 import sys
@@ -73,6 +75,12 @@ class _Lazy(MutableMapping[str, click.Command]):
 
 class _Commands(click.Group):
     """The group of all commands, and the only place where an error becomes a line and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command as the whole of a process."""
+        # A process that ends looks for cycles in all that it has imported: a sixth of the time of `recae --help`.
+        atexit.register(gc.freeze)
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of use, not of the alphabet

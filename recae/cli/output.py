@@ -7,9 +7,7 @@ are what the commands' ``--json`` and ``--csv`` are for.
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import math
 import os
 import re
@@ -23,7 +21,8 @@ from recae.errors import OutputError
 
 _PLAIN_PROGRESS_SECONDS = 10.0  # between two plain lines; a log of an hour has some hundreds of them
 # Control characters, Unicode's two line ends, and the marks that force the direction of writing.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# A text, which is compiled where it is needed: that would take a tenth of what `recae --help` takes beside click.
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 
 
 def message(text: str) -> None:
@@ -44,11 +43,15 @@ def print_gap() -> None:
 
 def print_json(value: object) -> None:
     """Print one JSON value on stdout, in ASCII, so that no locale changes it; NaN and infinities become null."""
+    import json
+
     _write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n", sys.stdout)
 
 
 def print_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV on stdout: a header, minimal quoting, None as an empty field."""
+    import csv
+
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headers)
@@ -175,7 +178,9 @@ def silence(*streams: TextIO | None) -> None:
 
 def clean(text: str) -> str:
     """Return the text with control characters escaped: an item's name must not steer a terminal."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    if text.isprintable():  # which none of these characters is
+        return text
+    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shortest_float32(value: float) -> float:
