@@ -127,7 +127,7 @@ class Weighting:
                 "quantities: name their column with --quantity-column, or leave --quantity-as-confidence out"
             )
 
-    def weights(self, facts: Facts) -> NDArray[np.float32] | None:
+    def confidence(self, facts: Facts) -> NDArray[np.float32] | None:
         """Return the confidence of the pairs that ``facts`` describe, which are those learned from.
 
         Returns:

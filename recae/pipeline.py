@@ -31,7 +31,7 @@ from recae.selection.fit import (
     fit_settings,
     make_settings,
 )
-from recae.splits.held_out import HeldOut, hold_out, hold_out_repeats, weights_of
+from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
 from recae.splits.protocols import reading_options
 from recae.training.callbacks import Engine, Hooks, Progress, check_kind
 from recae.training.checkpoint import Checkpoints
@@ -106,7 +106,7 @@ class _Purchases:
         matrix: (U, I) pattern of the learners.
         histories: (all users, I), for the model file.
         decay: of the histories' values; None where they are a pattern.
-        weights: confidence in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
+        confidence: in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
     """
 
     interactions: Interactions
@@ -115,7 +115,7 @@ class _Purchases:
     matrix: sp.csr_matrix
     histories: sp.csr_matrix
     decay: float | None = None
-    weights: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
 
 
 def train(
@@ -128,7 +128,7 @@ def train(
     filters: Filters | None = None,
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
-    weights: Weighting | None = None,
+    confidence: Weighting | None = None,
     engine: Engine | None = None,
     **settings: Any,
 ) -> Recommender:
@@ -145,7 +145,7 @@ def train(
         checkpoints: where and when to write checkpoints, or to go on from one; the file is the caller's to remove.
         repeats: whether repeat purchases count: the last baskets of the held-out users are to be found, owned items
             included, and the model recommends owned items; `columns` are then those of `recae.ingest.read_events`.
-        weights: confidence of purchases in training, by their age and quantity; None: all alike. The baselines of the
+        confidence: of purchases in training, by their age and quantity; None: all alike. The baselines of the
             table learn from the same confidences, except personal frequency; histories and figures are not weighted.
         engine: several processes that train together, as `recae.training.distributed.torchrun` and `.ray` have them:
             the kind sigmoid with a batch_size of 2 or more; None: this process alone.
@@ -167,7 +167,7 @@ def train(
         TrainingError: training fails.
     """
     progress = progress or Progress()
-    kind, weighting = kind or DEFAULT, weights or Weighting()
+    kind, weighting = kind or DEFAULT, confidence or Weighting()
     config = make_settings(kind, settings)
     check_repeats(kind, repeats, "train another kind")
     check_checkpoints(kind, checkpoints)
@@ -193,7 +193,7 @@ def train(
             **checkpoints.identity,
             "data.fingerprint": purchases.fingerprint,
             "data.held_out": held_out.fingerprint,
-            **weighting.identity(purchases.weights),
+            **weighting.identity(purchases.confidence),
         }
         if asked is not None:
             identity |= asked.identity()
@@ -208,7 +208,7 @@ def train(
         on_users=progress.on_users,
         on_epoch=progress.on_epoch,
         on_message=progress.on_message,
-        weights=purchases.weights,
+        confidence=purchases.confidence,
         engine=engine,
         solved=solved,
         neighbours={},
@@ -269,9 +269,9 @@ def _read(
         progress.on_report(report)
     held_out = hold_out(interactions, config.seed)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
-    weights = weights_of(weighting, interactions, held_out.learners)
+    confidence = confidence_of(weighting, interactions, held_out.learners)
     return _Purchases(
-        interactions, interactions.fingerprint, held_out, matrix, interactions.matrix, weights=weights
+        interactions, interactions.fingerprint, held_out, matrix, interactions.matrix, confidence=confidence
     )
 
 
@@ -296,8 +296,10 @@ def _read_repeats(
     held_out = hold_out_repeats(events, interactions.users, config.seed, decay)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     histories = events.weights(held_out.decay)
-    weights = weights_of(weighting, interactions, held_out.learners)
-    return _Purchases(interactions, events.fingerprint, held_out, matrix, histories, held_out.decay, weights)
+    confidence = confidence_of(weighting, interactions, held_out.learners)
+    return _Purchases(
+        interactions, events.fingerprint, held_out, matrix, histories, held_out.decay, confidence
+    )
 
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:
@@ -310,7 +312,7 @@ def _with_decay(kind: str, config: Any, decay: float) -> Any:
 
 
 def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) -> dict[str, Model]:
-    """Return baselines by name, fitted to the same purchases and weights; validation users choose item-kNN's k.
+    """Return baselines by name, fitted to the same purchases and confidence; validation users choose item-kNN's k.
 
     What the fit with the hooks `trained` has solved already, as parts of a blend, is not fitted and chosen again.
     """
@@ -321,15 +323,15 @@ def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) 
             return 0.0
         return evaluate(model, *validation, (20,), exclude_owned=not repeats).mean("recall@20")
 
-    def fitted(kind: str, weights: NDArray[np.float32] | None, **settings: Any) -> Model:
+    def fitted(kind: str, confidence: NDArray[np.float32] | None, **settings: Any) -> Model:
         config = make_settings(kind, {"seed": seed, **settings})
-        hooks = Hooks(validate=recall, weights=weights, neighbours=trained.neighbours)
+        hooks = Hooks(validate=recall, confidence=confidence, neighbours=trained.neighbours)
         solved = (trained.solved or {}).get((kind, config))
         return solved or fit_settings(kind, config, matrix, None, hooks).model
 
-    knn = fitted("itemknn", purchases.weights)
+    knn = fitted("itemknn", purchases.confidence)
     found = {
-        "popularity": Popularity.fit(matrix, purchases.weights),
+        "popularity": Popularity.fit(matrix, purchases.confidence),
         f"item-kNN (tf-idf, k={knn.config()['k']})": knn,
     }
     if repeats and purchases.decay is not None:

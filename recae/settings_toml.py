@@ -1,6 +1,6 @@
 """TOML files of settings: a kind of model, its settings, filters and weighting, read and written.
 
-The settings stand at the top of a file or in a table of the kind's name, beside the tables `FILTERS` and `WEIGHTS`:
+The settings stand at the top of a file or in a table of the kind's name, beside the tables `FILTERS` and `WEIGHTING`:
 
     kind = "sigmoid"
     factors = 256
@@ -35,7 +35,7 @@ from recae.settings import (
 FILTERS = "filters"
 """The table of a TOML file that says which purchases count; the fields of `recae.filters.Filters`."""
 
-WEIGHTS = "weights"
+WEIGHTING = "weights"
 """The table that says how much purchases count; the fields of `recae.confidence.Weighting`."""
 
 
@@ -45,8 +45,8 @@ def read_toml(
     """Return the settings of a kind in a TOML file, by key.
 
     They stand at its top or in a table of the kind's name. Tables of other kinds are for the parts of a kind that is
-    put together from several, and ignored by all others; so are the tables `FILTERS` and `WEIGHTS`, for
-    `toml_filters` and `toml_weights`.
+    put together from several, and ignored by all others; so are the tables `FILTERS` and `WEIGHTING`, for
+    `toml_filters` and `toml_weighting`.
 
     Raises:
         ConfigError: a setting is wrong; the message names file and key.
@@ -71,7 +71,7 @@ def read_toml(
                 take({} if name == "kind" else {name: value}, "")
             elif name == kind:
                 take(value, "")
-            elif name not in (FILTERS, WEIGHTS) and (name not in kinds or takes_parts(settings_class)):
+            elif name not in (FILTERS, WEIGHTING) and (name not in kinds or takes_parts(settings_class)):
                 take(value, f"{name}.")
         build_settings(kind, settings_class, values, kinds=kinds)  # so that the file is named if it is wrong
     except ConfigError as error:
@@ -106,14 +106,14 @@ def toml_filters(path: Path) -> Filters:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def toml_weights(path: Path) -> Weighting:
-    """Return the weighting in the table `WEIGHTS` of a TOML file; none without such a table.
+def toml_weighting(path: Path) -> Weighting:
+    """Return the weighting in the table `WEIGHTING` of a TOML file; none without such a table.
 
     Raises:
         ConfigError: a value is wrong; the message names the file.
     """
     try:
-        return Weighting.of(_table(path, WEIGHTS, "half_life = 90"))
+        return Weighting.of(_table(path, WEIGHTING, "half_life = 90"))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -103,7 +103,7 @@ def test_a_smaller_k_of_neighbours_found_once_is_that_k_alone(purchases, weighti
     weights = np.tile(np.float32([1, 2, 0.5]), matrix.nnz)[: matrix.nnz] if weighted else None
     once = Neighbours.of(matrix, 60, weighting, weights)
     for k in (1, 2, 3, 7, 20, 59, 60):
-        alone, truncated = ItemKNN.fit(matrix, k=k, weighting=weighting, weights=weights), once.model(k)
+        alone, truncated = ItemKNN.fit(matrix, k=k, weighting=weighting, confidence=weights), once.model(k)
         assert (truncated.k, truncated.weighting) == (k, weighting)
         for name, array in alone.arrays().items():
             assert array.tobytes() == truncated.arrays()[name].tobytes()

@@ -154,7 +154,7 @@ def test_a_checkpoint_of_other_weights_is_not_gone_on_with(shop: Path) -> None:
     with pytest.raises(StopError):
         train(
             "shop.csv", kind="sigmoid", factors=4, epochs=3, checkpoints=Checkpoints(path),
-            weights=Weighting(60), progress=Progress(on_epoch=stop),
+            confidence=Weighting(60), progress=Progress(on_epoch=stop),
         )  # fmt: skip
     again = ("train", "shop.csv", "--kind", "sigmoid", "--factors", "4", "--epochs", "3", "--resume")
     again += ("--checkpoint", str(path))

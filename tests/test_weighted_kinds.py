@@ -45,7 +45,7 @@ def gram(matrix: sp.csr_matrix, weights: np.ndarray, user_power: float) -> np.nd
 def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
     matrix, weights = shop(n_users)
     config = EdlaeSettings(l2=3.0, dropout=0.2, user_power=0.4)
-    model, _ = fit_simple("edlae", matrix, config, Hooks(weights=weights))
+    model, _ = fit_simple("edlae", matrix, config, Hooks(confidence=weights))
     G = gram(matrix, weights, 0.4)
     for j in range(matrix.shape[1]):
         others = np.delete(np.arange(matrix.shape[1]), j)
@@ -58,7 +58,7 @@ def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
 def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) -> None:
     matrix, weights = shop()
     config = SparseLinearSettings(l2=2.0, dropout=0.3, user_power=0.5, neighbours=neighbours)
-    model, _ = fit_simple("sparse-linear", matrix, config, Hooks(weights=weights))
+    model, _ = fit_simple("sparse-linear", matrix, config, Hooks(confidence=weights))
     B, G = model.weights.toarray(), gram(matrix, weights, 0.5)
     penalty = 2.0 + 3 / 7 * np.diag(G)
     for j in range(matrix.shape[1]):
@@ -71,7 +71,7 @@ def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) 
 
 def test_popularity_adds_weights_up() -> None:
     matrix, weights = shop()
-    model, _ = fit_simple("popularity", matrix, PopularitySettings(), Hooks(weights=weights))
+    model, _ = fit_simple("popularity", matrix, PopularitySettings(), Hooks(confidence=weights))
     expected = np.zeros(matrix.shape[1])
     for item, weight in zip(matrix.indices, weights, strict=True):
         expected[item] += weight
@@ -83,11 +83,11 @@ def test_itemknn_compares_columns_of_weights() -> None:
     matrix, weights = shop()
     W = sp.csr_matrix((weights.astype(float), matrix.indices, matrix.indptr), matrix.shape).toarray()
     n = matrix.shape[1]
-    cosine = ItemKNN.fit(matrix, k=n, weighting="cosine", weights=weights).similarity.toarray()
+    cosine = ItemKNN.fit(matrix, k=n, weighting="cosine", confidence=weights).similarity.toarray()
     unit = W / np.linalg.norm(W, axis=0)
     np.testing.assert_allclose(cosine, unit.T @ unit, rtol=1e-4, atol=1e-6)
     config = ItemKNNSettings(k=n, weighting="tfidf")
-    tfidf = fit_simple("itemknn", matrix, config, Hooks(weights=weights))[0].similarity.toarray()
+    tfidf = fit_simple("itemknn", matrix, config, Hooks(confidence=weights))[0].similarity.toarray()
     owners = (W > 0).sum(
         axis=1
     )  # implicit compares rows, so that its documents are items and its terms users
@@ -100,7 +100,7 @@ def test_als_takes_weights_as_confidence() -> None:
     """At the optimum an item's vector solves (YᵀCY + λI) x = YᵀCp, with the confidence α w, and 1 elsewhere."""
     matrix, weights = shop(40, 12)
     config = AlsSettings(factors=3, iterations=300, regularization=0.5, alpha=2.0)
-    model, _ = fit_simple("als", matrix, config, Hooks(weights=weights))
+    model, _ = fit_simple("als", matrix, config, Hooks(confidence=weights))
     dense = sp.csr_matrix(
         (2.0 * weights.astype(float), matrix.indices, matrix.indptr), matrix.shape
     ).toarray()
@@ -135,7 +135,7 @@ def test_every_kind_learns_from_weights(kind: str, settings: dict[str, object]) 
     config = make_settings(kind, settings)
 
     def arrays(each: np.ndarray | None) -> dict[str, np.ndarray]:
-        return dict(fit_settings(kind, config, matrix, hooks=Hooks(weights=each)).model.arrays())
+        return dict(fit_settings(kind, config, matrix, hooks=Hooks(confidence=each)).model.arrays())
 
     plain, found, again = arrays(None), arrays(weights), arrays(weights.copy())
     assert all(np.array_equal(found[name], again[name]) for name in found)
@@ -144,7 +144,7 @@ def test_every_kind_learns_from_weights(kind: str, settings: dict[str, object]) 
 
 def test_who_cannot_weigh_says_so() -> None:
     matrix, weights = shop()
-    hooks = Hooks(weights=weights)
+    hooks = Hooks(confidence=weights)
     for kind in ("bpr", "frequency"):
         assert not weighs(kind)
         with pytest.raises(ConfigError, match=f"{kind} cannot weigh purchases, since .*--half-life"):
@@ -169,10 +169,10 @@ def test_the_step_of_an_exact_output_layer_is_small_enough() -> None:
     with pytest.raises(
         ConfigError, match=rf"emphasis × the largest weight .* 0.1 × 4 × 1 × {re.escape(largest)}"
     ):
-        fit_simple("deep", matrix, make_settings("deep", settings), Hooks(weights=weights))
+        fit_simple("deep", matrix, make_settings("deep", settings), Hooks(confidence=weights))
     fit_simple(
         "deep",
         matrix,
         make_settings("deep", settings | {"output_learning_rate": None}),
-        Hooks(weights=weights),
+        Hooks(confidence=weights),
     )

@@ -79,7 +79,7 @@ def test_weights_are_those_of_the_rows_that_are_learned_from(
             times[row[:2]] = max(row[2], times.get(row[:2], 0))
             amounts[row[:2]] = amounts.get(row[:2], 0) + quantity(row)
     for task, unweighted in zip(tasks, plain, strict=True):
-        assert unweighted.weights is None
+        assert unweighted.confidence is None
         assert (task.fit != unweighted.fit).nnz == 0
         assert task.rule == unweighted.rule
         pairs = []
@@ -88,8 +88,8 @@ def test_weights_are_those_of_the_rows_that_are_learned_from(
         facts = Facts(
             task.fit, np.array([times[pair] for pair in pairs]), np.array([amounts[pair] for pair in pairs])
         )
-        np.testing.assert_allclose(task.weights, BOTH.weights(facts), rtol=1e-5)
-        assert np.ptp(task.weights) > 1
+        np.testing.assert_allclose(task.confidence, BOTH.confidence(facts), rtol=1e-5)
+        assert np.ptp(task.confidence) > 1
 
 
 def test_what_is_held_out_changes_no_weight() -> None:
@@ -106,7 +106,7 @@ def test_what_is_held_out_changes_no_weight() -> None:
         else:
             moved = [(u, i, t + 10**6 * (t >= CUT)) for u, i, t in rows]
         (other,) = make_tasks(weighed(moved), protocol, options, seed=2)
-        np.testing.assert_array_equal(task.weights, other.weights)
+        np.testing.assert_array_equal(task.confidence, other.confidence)
 
 
 def test_times_and_quantities_that_were_not_read_are_named() -> None:
@@ -130,6 +130,6 @@ def test_a_process_is_given_the_weights_and_its_results_are_kept_apart(tmp_path:
         inputs.save(folder)
         found = Inputs.load(folder)
         assert found.fingerprint == inputs.fingerprint
-        np.testing.assert_array_equal(found.weights, task.weights)
+        np.testing.assert_array_equal(found.confidence, task.confidence)
         prints.add(found.fingerprint)
     assert len(prints) == 3

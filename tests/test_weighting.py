@@ -57,7 +57,7 @@ def test_weights_are_those_of_the_plain_formula(
     if quantity:
         plain = [w * (1 + math.log(1 + min(q, 1e4))) for w, (_, q) in zip(plain, rows, strict=True)]
     times = [NO_TIME if day is None else DAY * day for day, _ in rows]
-    found = Weighting(half_life, quantity).weights(facts(times, [q for _, q in rows]))
+    found = Weighting(half_life, quantity).confidence(facts(times, [q for _, q in rows]))
     assert found is not None
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, capped(plain), rtol=1e-5)
@@ -66,19 +66,19 @@ def test_weights_are_those_of_the_plain_formula(
 
 
 def test_a_purchase_weighs_half_when_it_is_a_half_life_older() -> None:
-    found = Weighting(half_life=30).weights(facts([0, 30 * DAY, 60 * DAY]))
+    found = Weighting(half_life=30).confidence(facts([0, 30 * DAY, 60 * DAY]))
     np.testing.assert_allclose(found, np.array([1, 2, 4]) * 3 / 7, rtol=1e-6)
 
 
 def test_one_date_far_in_the_future_leaves_the_others_as_they_are() -> None:
-    found = Weighting(half_life=30).weights(facts([*[0] * 999, 30_000 * DAY]))
+    found = Weighting(half_life=30).confidence(facts([*[0] * 999, 30_000 * DAY]))
     assert found is not None
     assert found[-1] == LARGEST
     np.testing.assert_allclose(found[:-1], (1000 - LARGEST) / 999, rtol=1e-6)
 
 
 def test_nothing_asked_for_is_no_weights() -> None:
-    assert Weighting().weights(facts([1, 2])) is None
+    assert Weighting().confidence(facts([1, 2])) is None
     assert not Weighting()
     assert Weighting().as_dict() == Weighting().identity(None) == {}
     assert Weighting().in_words() == Weighting().options() == ""
@@ -108,9 +108,9 @@ def test_half_lives_out_of_range(days: Any) -> None:
 
 def test_what_was_not_read_is_named() -> None:
     with pytest.raises(ColumnError, match=r"--half-life needs the time .* --time-column"):
-        Weighting(half_life=3).weights(facts(None, [1.0]))
+        Weighting(half_life=3).confidence(facts(None, [1.0]))
     with pytest.raises(ColumnError, match=r"--quantity-as-confidence needs how much .* --quantity-column"):
-        Weighting(quantity_as_confidence=True).weights(facts([1]))
+        Weighting(quantity_as_confidence=True).confidence(facts([1]))
 
 
 def test_facts_of_events_are_the_last_time_and_the_sum() -> None:
@@ -145,7 +145,7 @@ def test_places_of_pairs() -> None:
     assert places_of(matrix, users, items).tolist() == [2, 1, 0]
 
 
-def test_weights_are_of_the_learners_alone_and_the_histories_stay_as_they_are(tmp_path) -> None:
+def test_confidence_is_of_the_learners_alone_and_the_histories_stay_as_they_are(tmp_path) -> None:
     """What held-out users bought, and when, changes nothing; a model scores plain histories."""
     rng = np.random.default_rng(1)
     rows = [(u, i, int(rng.integers(0, 400))) for u in range(40) for i in rng.choice(25, 6, replace=False)]
@@ -156,7 +156,7 @@ def test_weights_are_of_the_learners_alone_and_the_histories_stay_as_they_are(tm
         path.write_text("user,item,date\n" + "\n".join(lines) + "\n")
         return recae.read_interactions(path)
 
-    options = {"kind": "ease", "weights": recae.Weighting(half_life=50)}
+    options = {"kind": "ease", "confidence": recae.Weighting(half_life=50)}
     model = recae.train(shop(rows), **options)
     learners = model.learners
     assert learners is not None

@@ -15,12 +15,15 @@ _IDS = 5  # ids that are shown; --json has them all
 
 
 def settings_toml(
-    kind: str, config: Mapping[str, Any], filters: Mapping[str, Any], weights: Mapping[str, Any]
+    kind: str, config: Mapping[str, Any], filters: Mapping[str, Any], weighting: Mapping[str, Any]
 ) -> str:
-    """Return a model's settings as a file for `recae train --config`; filters, weights, a blend's parts are tables."""
+    """Return a model's settings as a file for `recae train --config`.
+
+    Filters, weighting and the parts of a blend are tables.
+    """
     from recae.kinds import SETTINGS
     from recae.settings import settings_of
-    from recae.settings_toml import FILTERS, WEIGHTS, to_toml
+    from recae.settings_toml import FILTERS, WEIGHTING, to_toml
 
     def of(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
         known = settings_of(SETTINGS[kind]) if kind in SETTINGS else {}
@@ -33,8 +36,8 @@ def settings_toml(
             values[str(part.get("kind"))] = of(str(part.get("kind")), part["config"])
     if filters:
         values[FILTERS] = filters
-    if weights:
-        values[WEIGHTS] = weights
+    if weighting:
+        values[WEIGHTING] = weighting
     return to_toml(kind, values)
 
 

@@ -332,11 +332,11 @@ def train(
 
     from recae.modelfile import save
     from recae.pipeline import train as run
-    from recae.settings_toml import toml_filters, toml_weights
+    from recae.settings_toml import toml_filters, toml_weighting
     from recae.training.callbacks import Progress
 
     filters = read_filters(options, None if config_path is None else toml_filters(config_path))
-    weighting = read_weighting(options, None if config_path is None else toml_weights(config_path))
+    weighting = read_weighting(options, None if config_path is None else toml_weighting(config_path))
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
     started = time.perf_counter()
@@ -353,7 +353,7 @@ def train(
             filters=filters,
             checkpoints=checkpoints,
             repeats=repeats,
-            weights=weighting,
+            confidence=weighting,
             engine=engine,
             progress=Progress(
                 on_report=_print_report,

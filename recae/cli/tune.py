@@ -169,7 +169,7 @@ def tune(
 
     Needs Optuna: pip install 'recae[tune]'. The first trial is the defaults; the others are searched around
     them. All are measured on the users that `recae train` chooses its epochs on; those whose figures it prints
-    in the end are set aside, and the TOML holds the seed, filters and weights by which it finds the same. The
+    in the end are set aside, and the TOML holds the seed, filters and weighting by which it finds the same. The
     search ends with --trials or --budget, whichever comes first. A trial that lags behind the others is pruned;
     one that cannot be fitted counts as failed.
 
@@ -225,7 +225,7 @@ def tune(
             columns=options,  # what is left: how to read the purchases
             filters=filters,
             repeats=repeats,
-            weights=weighting,
+            confidence=weighting,
             study=file,
             resume=resume,
             progress=TuningProgress(

@@ -62,16 +62,16 @@ class Neighbours:
         matrix: sp.csr_matrix,
         k: int,
         weighting: Weighting = "tfidf",
-        weights: NDArray[np.float32] | None = None,
+        confidence: NDArray[np.float32] | None = None,
     ) -> Self:
         """Compare the items of purchases, csr_matrix (users, I), once, for every number of neighbours up to k.
 
         Args:
-            matrix: purchases; all stored ones count alike, unless there are `weights`.
+            matrix: purchases; all stored ones count alike, unless there is `confidence`.
             k: neighbours of each item at most, itself included.
             weighting: "tfidf", "bm25" or "cosine".
-            weights: float32 (nnz,), in the order of the matrix: each stands where `implicit` expects how often an item
-                was bought. tf-idf takes its root, BM25 lets it saturate, cosine takes it as it is.
+            confidence: float32 (nnz,), in the order of the matrix: each stands where `implicit` expects how often an
+                item was bought. tf-idf takes its root, BM25 lets it saturate, cosine takes it as it is.
 
         Raises:
             ConfigError: `k` is less than 1, or `weighting` is unknown.
@@ -81,7 +81,7 @@ class Neighbours:
         if weighting not in get_args(Weighting):
             known = ", ".join(get_args(Weighting))
             raise ConfigError(f"item-kNN has no weighting '{weighting}'; choose one of {known}")
-        by_item = _weighted(matrix, weighting, weights)  # (I, users)
+        by_item = _weighted(matrix, weighting, confidence)  # (I, users)
         by_user = by_item.T.tocsr()
         n_items = by_item.shape[0]
         # an item meets no more items than its users own; memory is taken where neighbours are written, not before
@@ -122,14 +122,14 @@ class Neighbours:
 
 
 def _weighted(
-    matrix: sp.csr_matrix, weighting: Weighting, weights: NDArray[np.float32] | None
+    matrix: sp.csr_matrix, weighting: Weighting, confidence: NDArray[np.float32] | None
 ) -> sp.csr_matrix:
     """Return the purchases of each item, weighted: csr_matrix (I, users) float64."""
     from implicit import nearest_neighbours as nn
 
     by_user = pattern(matrix).astype(np.float64)
-    if weights is not None:
-        by_user.data[:] = weights
+    if confidence is not None:
+        by_user.data[:] = confidence
     purchases = by_user.T
     # tf-idf divides 0 by 0 for an item whose owners own nearly everything; zero similarity is meant
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -178,7 +178,7 @@ class ItemKNN:
         *,
         k: int = 6,
         weighting: Weighting = "tfidf",
-        weights: NDArray[np.float32] | None = None,
+        confidence: NDArray[np.float32] | None = None,
     ) -> ItemKNN:
         """Compare the items of purchases, csr_matrix (users, I), for one k; arguments and errors as `Neighbours.of`.
 
@@ -186,7 +186,7 @@ class ItemKNN:
         validation users of Online Retail (3,665 items). tf-idf also led on Ta-Feng, with k = 10, and on
         Gowalla, where recall still grew at k = 400: no k suits all, so choose it on validation users.
         """
-        return Neighbours.of(matrix, k, weighting, weights).model(k)
+        return Neighbours.of(matrix, k, weighting, confidence).model(k)
 
     @property
     def n_items(self) -> int:

@@ -28,12 +28,12 @@ class Popularity:
     settings: Mapping[str, JSON] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> Self:
+    def fit(cls, matrix: sp.csr_matrix, confidence: NDArray[np.float32] | None = None) -> Self:
         """Count the owners of each item of a csr_matrix of shape (users, I) without duplicate entries.
 
-        `weights` (nnz,) is the confidence in each purchase, in the order of the matrix; None: 1.
+        `confidence` (nnz,) is how much each purchase counts, in the order of the matrix; None: 1.
         """
-        return cls(np.bincount(matrix.indices, weights, matrix.shape[1]).astype(np.float32))
+        return cls(np.bincount(matrix.indices, confidence, matrix.shape[1]).astype(np.float32))
 
     @property
     def n_items(self) -> int:

@@ -248,7 +248,7 @@ class Search:
         self.fit, self.config, self.validation, self.hooks = fit, config, validation, hooks
         shared = {} if hooks.neighbours is None else hooks.neighbours
         self.task = TrialTask(
-            matrix, validation, hooks.weights, exclude_owned, hooks.device, neighbours=shared
+            matrix, validation, hooks.confidence, exclude_owned, hooks.device, neighbours=shared
         )
         self.exclude_owned = exclude_owned
         self.budget = seconds_of(config.budget)

@@ -286,8 +286,8 @@ def fit_blend(
             return _equally_weighted(matrix, kinds, configs, config.seed, hooks, fit)
         learn, validation = parted
         # what is fitted only to choose the weights writes no checkpoint: it is not what a training goes on from
-        of_learn = _weights_of(learn, matrix, hooks)
-        to_choose = replace(hooks, checkpoints=None, solved=None, neighbours=None, weights=of_learn)
+        of_learn = _confidence_of(learn, matrix, hooks)
+        to_choose = replace(hooks, checkpoints=None, solved=None, neighbours=None, confidence=of_learn)
     pair = validation
 
     def quality(model: Model) -> float:
@@ -354,8 +354,8 @@ def _fit_parts(
             models.append(hooks.solved[kind, config])
             continue
         hooks.on_message(f"fitting {kind}")
-        weights = None if find(kind).decay else hooks.weights
-        of_kind = replace(hooks, validate=validate, weights=weights)
+        confidence = None if find(kind).decay else hooks.confidence
+        of_kind = replace(hooks, validate=validate, confidence=confidence)
         model, of_part = fit(kind, config.as_dict(), matrix, None, of_kind)
         if hooks.solved is not None and not model.trained:
             hooks.solved[kind, config] = model
@@ -384,12 +384,12 @@ def _hold_some_out(
     return learn, (history, held)
 
 
-def _weights_of(learn: sp.csr_matrix, matrix: sp.csr_matrix, hooks: Hooks) -> NDArray[np.float32] | None:
+def _confidence_of(learn: sp.csr_matrix, matrix: sp.csr_matrix, hooks: Hooks) -> NDArray[np.float32] | None:
     """Return the confidence in the purchases of a part of the matrix, with the same rows and columns."""
-    if hooks.weights is None:
+    if hooks.confidence is None:
         return None
     users = np.repeat(np.arange(learn.shape[0], dtype=np.int64), np.diff(learn.indptr))
-    return hooks.weights[places_of(matrix, users, learn.indices)]
+    return hooks.confidence[places_of(matrix, users, learn.indices)]
 
 
 def _in_words(report: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def fit_simple(
         ConfigError: for purchases of different confidence where the kind cannot take it.
     """
     hooks = hooks or Hooks()
-    if hooks.weights is not None:
+    if hooks.confidence is not None:
         check_confidence(kind)
     fitted: tuple[Model, list[Epoch]] = find(kind).fit_function()(matrix, config, hooks)
     return fitted

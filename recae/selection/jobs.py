@@ -40,7 +40,7 @@ QUALITY: Final = "ndcg@20"
 LEFT_FOR_RANKING: Final = 0.15
 """Fraction of the time given that is left for ranking and what cannot be foreseen."""
 
-_WEIGHTS = "weights.npy"
+_CONFIDENCE = "confidence.npy"
 _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
 
 
@@ -52,18 +52,18 @@ class Inputs:
         fit: csr (U, I), what is learned from.
         histories: csr (B, I) of the test users.
         validation: Histories and held-out items of the validation users, csr (V, I) each; None without any.
-        weights: The confidence in each entry of `fit`, in its order, float32 (nnz,); None: 1.
+        confidence: That in each entry of `fit`, in its order, float32 (nnz,); None: 1.
     """
 
     fit: sp.csr_matrix
     histories: sp.csr_matrix
     validation: Pair | None
-    weights: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, task: Task) -> Inputs:
         """Return what may be seen of a task."""
-        return cls(task.fit, task.histories, task.validation, task.weights)
+        return cls(task.fit, task.histories, task.validation, task.confidence)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -73,16 +73,16 @@ class Inputs:
             digest.update(f"{name} {matrix.shape} {matrix.nnz}".encode())
             for array, kind in ((matrix.indptr, "<i8"), (matrix.indices, "<i8"), (matrix.data, "<f4")):
                 digest.update(np.ascontiguousarray(array, dtype=kind).data)
-        if self.weights is not None:
-            digest.update(b"weights" + np.ascontiguousarray(self.weights, dtype="<f4").tobytes())
+        if self.confidence is not None:
+            digest.update(b"weights" + np.ascontiguousarray(self.confidence, dtype="<f4").tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write the matrices into a folder, one .npz each, and the confidence as .npy."""
         for name, matrix in self._named().items():
             sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
-        if self.weights is not None:
-            np.save(folder / _WEIGHTS, self.weights, allow_pickle=False)
+        if self.confidence is not None:
+            np.save(folder / _CONFIDENCE, self.confidence, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> Inputs:
@@ -94,12 +94,12 @@ class Inputs:
         }
         histories = found.get("validation_histories")
         pair = None if histories is None else (histories, found["validation_held_out"])
-        weights = folder / _WEIGHTS
+        confidence = folder / _CONFIDENCE
         return cls(
             found["fit"],
             found["histories"],
             pair,
-            np.load(weights, allow_pickle=False) if weights.exists() else None,
+            np.load(confidence, allow_pickle=False) if confidence.exists() else None,
         )
 
     def _named(self) -> dict[str, sp.csr_matrix]:
@@ -224,7 +224,7 @@ def do_job(
     """
     started = time.monotonic()
     deadline = None if seconds is None else started + (1 - LEFT_FOR_RANKING) * seconds
-    task = TrialTask(inputs.fit, inputs.validation, inputs.weights, job.exclude_owned, metric=QUALITY)
+    task = TrialTask(inputs.fit, inputs.validation, inputs.confidence, job.exclude_owned, metric=QUALITY)
     solved: Solved = {}
     qualities: list[float | None] = []
     reasons: list[str] = []

@@ -16,7 +16,7 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.kinds import Dimension, Kind, decay_setting, find, parts_of
 from recae.kinds.space import never
-from recae.settings_toml import FILTERS, WEIGHTS, to_toml
+from recae.settings_toml import FILTERS, WEIGHTING, to_toml
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
@@ -117,7 +117,7 @@ class Tuned:
     def toml(self) -> str:
         """Return the text of a file that `recae train --config` takes, with comments that say where it comes from.
 
-        The same trials give the same text. The seed is among the settings, and filters and weights are tables of
+        The same trials give the same text. The seed is among the settings, and filters and weighting are tables of
         their own, so that training sets the same users aside.
         """
         best, first = self.best, self.trials[0]
@@ -144,7 +144,7 @@ class Tuned:
         if self.filters:
             tables[FILTERS] = self.filters.as_dict()
         if self.weighting:
-            tables[WEIGHTS] = self.weighting.as_dict()
+            tables[WEIGHTING] = self.weighting.as_dict()
         return "\n".join([*lines, to_toml(self.kind, {**values, **tables})])
 
     def as_dict(self) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class _Run:
             on_message=lambda text: self._tell(Message(text)),
             solved=solved,
             neighbours=self.task.neighbours,
-            weights=self.task.confidence if takes_confidence else None,
+            confidence=self.task.confidence if takes_confidence else None,
         )
 
     def quality(self, model: Model) -> NDArray[np.float64] | None:

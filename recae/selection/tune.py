@@ -64,7 +64,7 @@ def tune(
     study: Path | None = None,
     resume: bool = False,
     progress: TuningProgress | None = None,
-    weights: Weighting | None = None,
+    confidence: Weighting | None = None,
     **settings: Any,
 ) -> Tuned:
     """Search the settings of a kind of model that are best on validation users.
@@ -91,7 +91,7 @@ def tune(
         study: file to store the trials in as they end; the caller's to remove. None: they are in memory only.
         resume: go on with the trials that `study` holds.
         progress: callbacks.
-        weights: confidence of purchases in training, as for `train`.
+        confidence: of purchases in training, as for `train`.
         settings: that are not searched: fields of the kind's settings, such as seed or factors.
 
     Raises:
@@ -109,7 +109,7 @@ def tune(
     config = make_settings(kind, settings)
     settings = {full_name(SETTINGS[kind], key, SETTINGS): value for key, value in settings.items()}
     check_repeats(kind, repeats, "tune another kind")
-    weighting = weights or Weighting()
+    weighting = confidence or Weighting()
     check_weighting(kind, config, weighting, repeats)
     _searched(kind, settings)
     check_optuna()
@@ -134,7 +134,7 @@ def tune(
         "data.fingerprint": data.fingerprint,
         "data.held_out": seen.held_out,
         **applied.identity(),
-        **weighting.identity(seen.weights),
+        **weighting.identity(seen.confidence),
         **fixed,
         SEARCHED: ", ".join(dimension.in_words() for dimension in dimensions),
     }
@@ -327,7 +327,7 @@ class Search:
 
         if self._task is None or self._task[0] is not seen:
             own = self.data.events is None
-            task = TrialTask(seen.matrix, seen.validation, seen.weights, own, self.device, self.metric)
+            task = TrialTask(seen.matrix, seen.validation, seen.confidence, own, self.device, self.metric)
             self._task = seen, task
         task = self._task[1]
         return run_trial(self.kind, values, task, self.deadline, on_event, fit=fit_kind), by_epoch

@@ -16,7 +16,7 @@ from recae.errors import ConfigError, DataError
 from recae.filters import Filters
 from recae.ingest import IngestReport, read_events, read_with_report
 from recae.interactions import Events, Interactions
-from recae.splits.held_out import HeldOut, hold_out, hold_out_repeats, weights_of
+from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
 from recae.splits.protocols import reading_options
 
 
@@ -30,7 +30,7 @@ class Seen:
         set_aside: number of test users, of whom nothing else is here.
         held_out: fingerprint of who is held out.
         decay: of the histories' values; None where they are a pattern.
-        weights: confidence in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
+        confidence: in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
     """
 
     matrix: sp.csr_matrix
@@ -38,7 +38,7 @@ class Seen:
     set_aside: int
     held_out: str
     decay: float | None = None
-    weights: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +89,9 @@ class TuningData:
                 f"found fewer among {self.interactions.n_users:,} users: use more purchases, or train with the defaults"
             )
         matrix = sp.csr_matrix(self.interactions.matrix[held_out.learners])
-        weights = weights_of(self.weighting, self.interactions, held_out.learners)
+        confidence = confidence_of(self.weighting, self.interactions, held_out.learners)
         return Seen(
-            matrix, held_out.validation, held_out.test[0].shape[0], held_out.fingerprint, chosen, weights
+            matrix, held_out.validation, held_out.test[0].shape[0], held_out.fingerprint, chosen, confidence
         )
 
 

@@ -279,12 +279,12 @@ def _codes(n_users: int, test: NDArray[np.int64], validation: NDArray[np.int64])
     return codes
 
 
-def weights_of(
+def confidence_of(
     weighting: Weighting, interactions: Interactions, learners: NDArray[np.int64]
 ) -> NDArray[np.float32] | None:
     """Return the confidence of each purchase of the learners, by their purchases alone, (nnz,); None where all count 1.
 
     Raises:
-        ColumnError: as `Weighting.weights`.
+        ColumnError: as `Weighting.confidence`.
     """
-    return weighting.weights(Facts.of(interactions, learners)) if weighting else None
+    return weighting.confidence(Facts.of(interactions, learners)) if weighting else None

@@ -130,7 +130,7 @@ class Task:
         train: csr (T, I), float32 ones: the whole training side, that is `fit` and what `validation` takes away from
             it; for popularity, and for a fit after the settings are chosen.
         decay: of the histories' values; None where they are ones.
-        weights: confidence of each entry of `fit`, in its order, by the purchases of `fit` alone, (nnz,); None: 1.
+        confidence: of each entry of `fit`, in its order, by the purchases of `fit` alone, (nnz,); None: 1.
     """
 
     protocol: str
@@ -146,7 +146,7 @@ class Task:
     fold: int
     train: sp.csr_matrix
     decay: float | None = None
-    weights: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ class Learned:
     users: NDArray[np.int64] | None = None
     events: Events | None = None
 
-    def weights(
+    def confidence(
         self, fit: sp.csr_matrix, known: NDArray[np.int64], interactions: Interactions, weighting: Weighting
     ) -> NDArray[np.float32] | None:
         """Return the confidence of the entries in the rows in use of the matrix, in its columns `known` alone."""
@@ -170,7 +170,7 @@ class Learned:
         facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
         weighting.check(facts)
         rows = np.arange(interactions.n_users) if self.users is None else self.users
-        return weighting.weights(facts.at(take_columns(fit, known), rows, known))
+        return weighting.confidence(facts.at(take_columns(fit, known), rows, known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +234,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
     train = _rows_in_use(take_columns(parts.train, known))
     fit = train if validation is None else _rows_in_use(take_columns(parts.fit, known))
     source, matrix = (parts.train_of, parts.train) if validation is None else (parts.fit_of, parts.fit)
-    weights = source.weights(matrix, known, interactions, options.weighting)
+    confidence = source.confidence(matrix, known, interactions, options.weighting)
     held_out = sp.csr_matrix(found[tested])
     learned = f"the models learn from {counted(fit.nnz, 'interaction')} of {counted(fit.shape[0], 'user')}"
     chosen = "nobody is held out to choose on"
@@ -258,7 +258,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
         fold=parts.fold,
         train=train,
         decay=parts.decay,
-        weights=weights,
+        confidence=confidence,
     )
 
 

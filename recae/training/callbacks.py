@@ -59,7 +59,7 @@ def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -
         )
     if weighted:
         raise ConfigError(
-            "several processes learn from purchases that weigh alike, found weights: leave out --half-life and "
+            "several processes learn from purchases of equal confidence, found unequal ones: leave out --half-life and "
             "--quantity-as-confidence, or train in one process"
         )
     if device == "cuda":
@@ -93,8 +93,8 @@ class Hooks:
         solved: (kind, configuration) → the parts of blends that are not trained in epochs; what is there is not
             fitted again. For several fits to the same matrix and validation users.
         neighbours: weighting → how many neighbours item-kNN has found for each item, and these; likewise, and for the
-            same `weights`.
-        weights: confidence, how much each purchase counts in the loss: float32 (nnz,) in the order of the matrix's
+            same `confidence`.
+        confidence: how much each purchase counts in the loss: float32 (nnz,) in the order of the matrix's
             entries, 1 in the mean (see `recae.confidence`); None: all 1.
     """
 
@@ -108,12 +108,12 @@ class Hooks:
     engine: Engine | None = None
     solved: dict[tuple[str, Any], Model] | None = None
     neighbours: dict[str, tuple[int, Neighbours]] | None = None
-    weights: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
 
     @property
     def largest(self) -> float:
         """Largest confidence of a purchase."""
-        return largest_of(self.weights)
+        return largest_of(self.confidence)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def fit_aae(matrix: sp.csr_matrix, settings: AaeSettings, hooks: Hooks) -> tuple
     """
     settings = settings.filled(layers=str(min(CODE, max(1, matrix.shape[1]))))
     resolved = resolve_deep(settings, matrix, hooks.largest)
-    trainer = make_deep_trainer(matrix, resolved, hooks.device, hooks.weights, network=make_network)
+    trainer = make_deep_trainer(matrix, resolved, hooks.device, hooks.confidence, network=make_network)
     return train(trainer, hooks)
 
 

@@ -107,7 +107,7 @@ def fit_popularity(
     matrix: sp.csr_matrix, config: PopularitySettings, hooks: Hooks
 ) -> tuple[Popularity, list[Epoch]]:
     """Count the owners of each item of (U, I) purchases, or add up the confidences in their purchases."""
-    return replace(Popularity.fit(matrix, hooks.weights), settings=config.as_dict()), []
+    return replace(Popularity.fit(matrix, hooks.confidence), settings=config.as_dict()), []
 
 
 def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNSettings, hooks: Hooks) -> tuple[ItemKNN, list[Epoch]]:
@@ -130,11 +130,11 @@ def _neighbours(matrix: sp.csr_matrix, k: int, weighting: Weighting, hooks: Hook
     """Return the k most similar items to each, or more: those of an earlier fit where there are enough."""
     shared = hooks.neighbours
     if shared is None:
-        return Neighbours.of(matrix, k, weighting, hooks.weights)
+        return Neighbours.of(matrix, k, weighting, hooks.confidence)
     most, found = shared.get(weighting, (0, None))
     if found is None or most < k:
         most = max(k, *NEIGHBOURS)
-        found = Neighbours.of(matrix, most, weighting, hooks.weights)
+        found = Neighbours.of(matrix, most, weighting, hooks.confidence)
         shared[weighting] = most, found
     return found
 
@@ -150,7 +150,7 @@ def fit_als(matrix: sp.csr_matrix, config: AlsSettings, hooks: Hooks) -> tuple[A
     from implicit.cpu.als import AlternatingLeastSquares
 
     config = resolve_als(config, matrix)
-    purchases = _purchases(matrix, hooks.weights)
+    purchases = _purchases(matrix, hooks.confidence)
     # threads of BLAS below those of implicit make it ten times as slow
     with blas_libraries().limit(limits=1):
         solver = AlternatingLeastSquares(
@@ -206,7 +206,7 @@ def sample_by_popularity(matrix: sp.csr_matrix, number: int) -> NDArray[np.int64
     return bought[places].astype(np.int64)
 
 
-def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None) -> sp.csr_matrix:
+def _purchases(matrix: sp.csr_matrix, confidence: NDArray[np.float32] | None = None) -> sp.csr_matrix:
     """Return the pattern, or the confidences, as `implicit` wants it: rows sorted, arrays that may be written to."""
     if not matrix.nnz:
         raise TrainingError(
@@ -214,8 +214,8 @@ def _purchases(matrix: sp.csr_matrix, weights: NDArray[np.float32] | None = None
             "use more data"
         )
     purchases = pattern(matrix)
-    if weights is not None:
-        purchases = with_values(matrix, weights)
+    if confidence is not None:
+        purchases = with_values(matrix, confidence)
     found: sp.csr_matrix = purchases.sorted_indices()  # a copy
     return found
 

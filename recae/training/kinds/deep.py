@@ -213,18 +213,18 @@ def check_output_step(config: Any, largest: float = 1.0) -> None:
 def fit_deep(matrix: sp.csr_matrix, config: DeepSettings, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     """Train the deep autoencoder on the rows of `matrix` ((U, I) CSR, purchases or values in [0, 1]); see `train`."""
     resolved = resolve_deep(config, matrix, hooks.largest)
-    return train(make_deep_trainer(matrix, resolved, hooks.device, hooks.weights), hooks)
+    return train(make_deep_trainer(matrix, resolved, hooks.device, hooks.confidence), hooks)
 
 
 def make_deep_trainer(
     matrix: sp.csr_matrix,
     config: DeepSettings,
     device: str,
-    weights: NDArray[np.float32] | None = None,
+    confidence: NDArray[np.float32] | None = None,
     *,
     network: MakeNetwork | None = None,
 ) -> MinibatchTrainer:
-    """Return the trainer of (U, I) purchases for resolved settings, with confidence `weights` (nnz,) in each.
+    """Return the trainer of (U, I) purchases for resolved settings, with `confidence` (nnz,) in each.
 
     `network` gives the network of a kind that differs in it alone.
 
@@ -236,7 +236,7 @@ def make_deep_trainer(
     from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
 
     settings = MinibatchSettings.of(config, row_learning_rate=config.encoder_learning_rate)
-    trainer = MinibatchTrainer(matrix, config, device, network or make_network, settings, weights)
+    trainer = MinibatchTrainer(matrix, config, device, network or make_network, settings, confidence)
     if config.encoder_start == "svd":
         start = ResolvedSettings(
             factors=config.sizes[0],

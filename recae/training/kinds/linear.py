@@ -146,7 +146,7 @@ def solve(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> NDArray[
     In terms of Z = XΛ^−½, P = Λ^−½ N Λ^−½ with N = (I + ZᵀZ)⁻¹, which by Woodbury's identity is I − Zᵀ(I + ZZᵀ)⁻¹Z:
     the inverse is of items by items or of users by users, whichever is less work and fits.
 
-    X holds the root of the confidence in each purchase (`hooks.weights`), 1 without: an item's diagonal entry of XᵀX
+    X holds the root of the confidence in each purchase (`hooks.confidence`), 1 without: an item's diagonal entry of XᵀX
     is then the sum of the confidences of its purchases, and two items count as bought together by the geometric mean
     of the two confidences. Weights of the single errors would need another inverse for each item.
 
@@ -155,15 +155,15 @@ def solve(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> NDArray[
             positive definite in single precision.
     """
     weights = user_weights(matrix, config.user_power)
-    penalty = penalties(config, item_squares(matrix, weights, hooks.weights))
+    penalty = penalties(config, item_squares(matrix, weights, hooks.confidence))
     buyers = np.flatnonzero(np.diff(matrix.indptr))
     users, items = buyers.size, matrix.shape[1]
     dual, need = plan(users, items, matrix.nnz, memory_left("cpu"))
     Z = sp.csr_matrix(matrix, dtype=np.float64)[buyers]
     Z.data = np.repeat(np.sqrt(weights[buyers]), np.diff(Z.indptr)) / np.sqrt(penalty)[Z.indices]
-    if hooks.weights is not None:
+    if hooks.confidence is not None:
         Z.data *= np.sqrt(
-            hooks.weights.astype(np.float64)
+            hooks.confidence.astype(np.float64)
         )  # users without purchases have none that could be missing
     Z = Z.astype(np.float32)
     _announce(users if dual else items, "users" if dual else "items", items, need, hooks)

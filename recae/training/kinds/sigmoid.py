@@ -29,37 +29,37 @@ def make_trainer(
     matrix: sp.csr_matrix,
     config: SigmoidSettings,
     device: str,
-    weights: NDArray[np.float32] | None = None,
+    confidence: NDArray[np.float32] | None = None,
 ) -> Trainer:
     """Return the trainer for (U, I) purchases on "cpu" or "cuda".
 
-    `weights` (nnz,) is the confidence in each purchase; None: 1.
+    `confidence` (nnz,) is how much each purchase counts; None: 1.
 
     Raises:
         TrainingError: the parameters do not fit in the device's memory; before they are allocated.
     """
-    config = resolve(config, matrix, largest_of(weights))
+    config = resolve(config, matrix, largest_of(confidence))
     if config.by_minibatch:
-        return make_minibatch_trainer(matrix, config, device, weights)
+        return make_minibatch_trainer(matrix, config, device, confidence)
     check_fits(config, matrix, device)
     if device == "cpu" and config.batch_size == 1:
-        return PerUserTrainer(matrix, config, weights)
+        return PerUserTrainer(matrix, config, confidence)
     if device == "cpu":
         from recae.training.exact.blocks import BlockTrainer  # brings torch, which takes a second
 
-        return BlockTrainer(matrix, config, weights)
+        return BlockTrainer(matrix, config, confidence)
     from recae.training.exact.cuda import DeviceBlockTrainer
 
-    return DeviceBlockTrainer(matrix, config, device, weights)
+    return DeviceBlockTrainer(matrix, config, device, confidence)
 
 
 def make_minibatch_trainer(
     matrix: sp.csr_matrix,
     config: ResolvedSettings,
     device: str,
-    weights: NDArray[np.float32] | None = None,
+    confidence: NDArray[np.float32] | None = None,
 ) -> "MinibatchTrainer":
-    """Return the mini-batch trainer for (U, I) purchases, with confidence `weights` (nnz,) in each.
+    """Return the mini-batch trainer for (U, I) purchases, with `confidence` (nnz,) in each.
 
     Raises:
         TrainingError: as `MinibatchTrainer`.
@@ -83,7 +83,7 @@ def make_minibatch_trainer(
         decoder_scale=config.decoder_scale,
         dtype=config.dtype,
     )
-    trainer = MinibatchTrainer(matrix, config, device, SigmoidNetwork, settings, weights)
+    trainer = MinibatchTrainer(matrix, config, device, SigmoidNetwork, settings, confidence)
     if config.encoder_start == "svd":
         network = cast(SigmoidNetwork, trainer.network)
         network.begin_at(first_encoder(matrix, config, np.random.default_rng([config.seed, 0])))
@@ -181,5 +181,5 @@ def fit_sigmoid(
     """Fit by `train_sigmoid`, as the registry of kinds calls it; in several processes where `hooks.engine` has them."""
     if hooks.engine is not None:
         return hooks.engine.fit(matrix, config, hooks)
-    model, history = train(make_trainer(matrix, config, hooks.device, hooks.weights), hooks)
+    model, history = train(make_trainer(matrix, config, hooks.device, hooks.confidence), hooks)
     return cast(SigmoidAutoencoder, model), history

@@ -54,13 +54,13 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     k = max(min(config.neighbours, n_items - 1), 1)
     threads = processors()
     weights = user_weights(matrix, config.user_power)
-    squares = item_squares(matrix, weights, hooks.weights)
+    squares = item_squares(matrix, weights, hooks.confidence)
     penalty = penalties(config, squares)
     scales = score_scales(config, matrix)
     _check_memory(n_users, n_items, matrix.nnz, k, threads)
     roots = of_owners = None
-    if hooks.weights is not None:
-        roots = np.sqrt(hooks.weights.astype(np.float64))
+    if hooks.confidence is not None:
+        roots = np.sqrt(hooks.confidence.astype(np.float64))
         matrix = sp.csr_matrix((roots, matrix.indices, matrix.indptr), shape=matrix.shape)
     owners = matrix.tocsc()
     if roots is not None:

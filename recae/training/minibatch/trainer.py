@@ -70,7 +70,7 @@ class MinibatchTrainer(Trainer):
         device: str,
         make_network: MakeNetwork,
         settings: MinibatchSettings | None = None,
-        weights: NDArray[np.float32] | None = None,
+        confidence: NDArray[np.float32] | None = None,
     ) -> None:
         """Make network, output layer and optimiser.
 
@@ -80,7 +80,7 @@ class MinibatchTrainer(Trainer):
             device: "cpu" or "cuda".
             make_network: makes the network of these settings.
             settings: what it is trained by.
-            weights: confidence in each entry, (nnz,) in the order of the matrix; None: 1.
+            confidence: in each entry, (nnz,) in the order of the matrix; None: 1.
 
         Raises:
             TrainingError: there is nothing to learn from, or the parameters do not fit in the device's memory; before
@@ -88,7 +88,7 @@ class MinibatchTrainer(Trainer):
         """
         super().__init__(matrix, config, config.batch_size)
         self.settings = settings or MinibatchSettings.of(config)
-        self._entry_weights = weights
+        self._entry_weights = confidence
         n_items = matrix.shape[1]
         check_memory(
             self._memory_needed(make_network),
@@ -283,5 +283,5 @@ def fit_minibatch(
         make_network: makes the network of these settings.
         settings: what it is trained by; None: the settings of the kind that have the same names.
     """
-    trainer = MinibatchTrainer(matrix, config, hooks.device, make_network, settings, hooks.weights)
+    trainer = MinibatchTrainer(matrix, config, hooks.device, make_network, settings, hooks.confidence)
     return train(trainer, hooks)
