@@ -169,7 +169,7 @@ METRICS: Final[dict[str, Metric]] = {
         Metric(
             name="recall",
             title="Recall",
-            meaning="The share of a user's held-out items that the first k places hold. Denominator: the number of "
+            meaning="The fraction of a user's held-out items that the first k places hold. Denominator: the number of "
             "items held out for that user, also where that is more than k.",
             formula=lambda h, k: (h.found[:, k - 1], h.n_held),
         ),
@@ -183,14 +183,14 @@ METRICS: Final[dict[str, Metric]] = {
         Metric(
             name="precision",
             title="Precision",
-            meaning="The share of the k places that hold a held-out item. Denominator: k.",
+            meaning="The fraction of the k places that hold a held-out item. Denominator: k.",
             formula=lambda h, k: (h.found[:, k - 1], np.where(h.n_held > 0, k, 0)),
         ),
         Metric(
             name="hit_rate",
             title="Hit rate",
-            meaning="The share of users whose first k places hold at least one held-out item. Denominator: the number "
-            "of users.",
+            meaning="The fraction of users whose first k places hold at least one held-out item. Denominator: the "
+            "number of users.",
             formula=lambda h, k: (np.minimum(h.found[:, k - 1], 1), np.minimum(h.n_held, 1)),
         ),
         Metric(

@@ -46,7 +46,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
         "Users to test, a fraction such as 0.1 or a number.  [default: 0.1, at most 10,000]",
     ),
     "held_out": (
-        "SHARE",
+        "FRACTION",
         "Fraction of each history to be found; with time, of all purchases; with pair, to choose on.  [default: 0.2]",
     ),
     "folds": ("N", "Parts of the users.  [default: 5]"),

@@ -194,7 +194,7 @@ def examples(
     """
     lengths = np.concatenate([np.diff(task.histories.indptr) for task in tasks])
     order = np.argsort(lengths, kind="stable")
-    rows = dict.fromkeys(int(order[int(share * (order.size - 1) + 0.5)]) for share in places)
+    rows = dict.fromkeys(int(order[int(fraction * (order.size - 1) + 0.5)]) for fraction in places)
     starts = np.cumsum([0, *(len(task.test_users) for task in tasks)])
     name_of = names if callable(names) else (names or {}).get
     found = []

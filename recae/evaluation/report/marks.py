@@ -27,7 +27,7 @@ LABEL_LENGTH: Final = 22
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a share of the full width."""
+    """A bar of a fraction of the full width."""
 
     mark: ClassVar = "bar"
     width: str
@@ -86,11 +86,11 @@ class YTick:
 
 @dataclass(frozen=True)
 class XTick:
-    """A number below a chart; `share` is its place from 0 to 1, which the script reads."""
+    """A number below a chart; `fraction` is its place from 0 to 1, which the script reads."""
 
     x: str
     text: str
-    share: str
+    fraction: str
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def bar(share: float | None, classes: str) -> Bar | None:
-    """Make a bar of a share from 0 to 1; None where it is not known."""
-    return None if share is None else Bar(_percent(min(max(share, 0), 1)), f"bar {classes}")
+def bar(fraction: float | None, classes: str) -> Bar | None:
+    """Make a bar of a fraction from 0 to 1; None where it is not known."""
+    return None if fraction is None else Bar(_percent(min(max(fraction, 0), 1)), f"bar {classes}")
 
 
 def interval_mark(
@@ -185,8 +185,8 @@ def interval_mark(
         return None
 
     def across(value: float) -> str:
-        share = (value - axis[0]) / (axis[1] - axis[0])
-        return _percent(min(max(share, 0), 1))
+        fraction = (value - axis[0]) / (axis[1] - axis[0])
+        return _percent(min(max(fraction, 0), 1))
 
     line = None if reference is None else across(reference)
     classes = f"interval {classes}"
@@ -245,8 +245,8 @@ def line_chart(
     )
 
 
-def _percent(share: float) -> str:
-    return f"{round(100 * share, 2):g}%"
+def _percent(fraction: float) -> str:
+    return f"{round(100 * fraction, 2):g}%"
 
 
 def _runs(line: Line) -> list[list[tuple[float, float, Estimate]]]:

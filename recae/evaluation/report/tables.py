@@ -31,7 +31,7 @@ from recae.evaluation.report.verdict import Ranked, Ranking, rank_models
 SLOTS: Final = 8
 """Number of colours: the first is the best model's and the second the best baseline's, whatever their names."""
 NEAR: Final = 0.6
-"""Models with at least this share of the best mean set the scale of the intervals; others lie off it to the left."""
+"""Models with at least this fraction of the best mean set the scale of the intervals; others lie off it to the left."""
 
 _SLICES: Final = {
     "history": ("By how much is known of the user", "Users by the number of items in their history."),
@@ -97,17 +97,17 @@ def standing_cell(context: Context, found: Ranked) -> StandingCell | TextCell:
     return StandingCell(found.standing.value, words.SIGNS[found.standing], words.SIDES[found.standing], to)
 
 
-def mean_cell(found: Estimate, *, best: bool = False, share: Bar | None = None) -> MeanCell:
+def mean_cell(found: Estimate, *, best: bool = False, fraction: Bar | None = None) -> MeanCell:
     """Write a mean and its interval."""
-    return MeanCell(words.score(found.mean), words.bounds(found), None, best, share)
+    return MeanCell(words.score(found.mean), words.bounds(found), None, best, fraction)
 
 
 def bar_cell(text: str, value: float | None, most: float, classes: str) -> BarCell:
-    """Write a figure above a bar of its share of the largest."""
-    return BarCell(text, bar(share_of(value, most), classes))
+    """Write a figure above a bar of its fraction of the largest."""
+    return BarCell(text, bar(fraction_of(value, most), classes))
 
 
-def share_of(value: float | None, most: float) -> float | None:
+def fraction_of(value: float | None, most: float) -> float | None:
     """Divide a value by the largest; None where that says nothing."""
     return value / most if value is not None and most > 0 else None
 
@@ -247,8 +247,8 @@ def _slice(context: Context, kind: str) -> SliceTable:
         part = parts[found].get(name)
         estimate = UNKNOWN if part is None else part.estimate
         first = len(parts) > 1 and estimate.mean is not None and estimate.mean == best[name]
-        share = bar(share_of(estimate.mean, most), context.colour(found))
-        return mean_cell(estimate, best=first, share=share)
+        fraction = bar(fraction_of(estimate.mean, most), context.colour(found))
+        return mean_cell(estimate, best=first, fraction=fraction)
 
     def users(name: str) -> str | None:
         counts = (by_name[name].n_users for by_name in parts.values() if name in by_name)

@@ -136,8 +136,8 @@ def _tiles(context: Context) -> tuple[Tile, ...]:
     if best is not None and best.standing is not None:
         gap = best.model.gap
         base = baseline.mean if baseline is not None else None
-        share = f"{100 * gap.mean / base:+.1f}{words.NBSP}%" if gap.mean is not None and base else None
-        notes = (share and share.replace("-", words.MINUS), _interval(words.signed_bounds(gap)))
+        relative = f"{100 * gap.mean / base:+.1f}{words.NBSP}%" if gap.mean is not None and base else None
+        notes = (relative and relative.replace("-", words.MINUS), _interval(words.signed_bounds(gap)))
         known = tuple(note for note in notes if note)
         tiles.append(Tile("Difference", words.signed(gap.mean), known, best.standing.value))
     users = words.counted(protocol.n_test_users, "user")

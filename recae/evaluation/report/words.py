@@ -36,17 +36,17 @@ _FIGURES: Final = {
     ),
     "coverage": (
         "Coverage",
-        "The share of all items that at least one user is shown in the first k places. Denominator: the number of "
+        "The fraction of all items that at least one user is shown in the first k places. Denominator: the number of "
         "items in the catalogue.",
     ),
     "novelty": (
         "Novelty",
-        "How surprising the items shown are: the mean of −log₂ of the share of users who own an item, in bits. "
+        "How surprising the items shown are: the mean of −log₂ of the fraction of users who own an item, in bits. "
         "Denominator: the number of places filled.",
     ),
     "popularity_bias": (
         "Popularity bias",
-        "How popular the items shown are: the mean share of users who own them. Denominator: the number of places "
+        "How popular the items shown are: the mean fraction of users who own them. Denominator: the number of places "
         "filled.",
     ),
     "diversity": (
@@ -123,13 +123,13 @@ def signed_bounds(found: Estimate) -> str | None:
 
 
 def percent(value: float | None) -> str:
-    """Write a share of 1 as per cent with three significant digits at most."""
+    """Write a fraction of 1 as per cent with three significant digits at most."""
     if value is None:
         return NONE
-    share = 100 * value
-    if share >= 99.95 or share == 0:
-        return f"{share:.0f}{NBSP}%"
-    return f"{share:.1f}{NBSP}%" if share >= 1 else f"{share:.2g}{NBSP}%"
+    percentage = 100 * value
+    if percentage >= 99.95 or percentage == 0:
+        return f"{percentage:.0f}{NBSP}%"
+    return f"{percentage:.1f}{NBSP}%" if percentage >= 1 else f"{percentage:.2g}{NBSP}%"
 
 
 def whole(value: float | None) -> str:

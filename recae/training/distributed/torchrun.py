@@ -111,9 +111,9 @@ def follow(group: Group) -> None:
             return
         if word == "begin":
             config = ResolvedSettings(**values["config"])
-            outline, share = receive(group, values["n_items"])
+            outline, shard = receive(group, values["n_items"])
             check_fits(config, outline, "cpu", group)
-            trainer = BlockTrainer(cast(sp.csr_matrix, outline), config, ranks=group, share=share)
+            trainer = BlockTrainer(cast(sp.csr_matrix, outline), config, ranks=group, shard=shard)
         elif trainer is None:
             raise AssertionError(word)
         else:

@@ -32,10 +32,10 @@ def gather_histories(
     power: float,
     scale: Floats,
 ) -> tuple[Ints, Ints, Ints]:
-    """Return the purchases of `users` (B,) of a `Share` by user: (offsets (B + 1,), items (n,), who (n,)).
+    """Return the purchases of `users` (B,) of a `Shard` by user: (offsets (B + 1,), items (n,), who (n,)).
 
     `lengths` (B,) are those of the whole histories; `visible` says of each of their purchases whether the encoder sees
-    it. Fill `scale` (n,) with the weight of each purchase of the share in the encoder: 1/(q (m/q)^p), with m visible
+    it. Fill `scale` (n,) with the weight of each purchase of the shard in the encoder: 1/(q (m/q)^p), with m visible
     purchases in the whole history and q = 1 − dropout, or 0 where dropout hides it.
     """
     n = len(scale)

@@ -25,7 +25,7 @@ from recae.training.exact.kernels import add_scaled, catch_up, dot
 from recae.training.exact.parameters import first_parameters
 from recae.training.exact.per_user import ADAGRAD_EPSILON
 from recae.training.exact.ranks import ALONE, Ranks
-from recae.training.exact.shards import Share, cut
+from recae.training.exact.shards import Shard, cut
 from recae.training.exact.steps import (
     MAX_SHRINK,
     WEIGHT,
@@ -196,7 +196,7 @@ class BlockTrainer(SigmoidTrainer):
         config: SigmoidSettings,
         confidence: NDArray[np.float32] | None = None,
         ranks: Ranks = ALONE,
-        share: Share | None = None,
+        shard: Shard | None = None,
     ) -> None:
         """Begin with fresh parameters.
 
@@ -205,7 +205,7 @@ class BlockTrainer(SigmoidTrainer):
             config: the settings.
             confidence: (nnz,) how much each purchase counts, in the matrix's order; None: 1.
             ranks: the processes that train together.
-            share: this process's purchases; by default cut from the matrix. A process other than 0 needs it.
+            shard: this process's purchases; by default cut from the matrix. A process other than 0 needs it.
 
         A process other than 0 gets an `Outline` in place of the matrix; several processes take no confidence.
 
@@ -215,7 +215,7 @@ class BlockTrainer(SigmoidTrainer):
         config = resolve(config, matrix, largest_of(confidence))
         super().__init__(matrix, config, config.batch_size)
         self._ranks = ranks
-        self._share = share or cut(matrix, ranks.rank, ranks.size)
+        self._shard = shard or cut(matrix, ranks.rank, ranks.size)
         self.parameters = first_parameters(matrix, config, ranks)
         decoder = self.parameters.decoder
         self._split = Columns(ranks, config.factors + 1) if isinstance(ranks, Group) else WHOLE
@@ -269,11 +269,11 @@ class BlockTrainer(SigmoidTrainer):
         config, parameters, ranks = self.config, self.parameters, self._ranks
         dtype = np.dtype(config.dtype)
         E, d = parameters.encoder, config.factors
-        share, indptr = self._share, self.matrix.indptr
-        scale = np.empty(int((share.indptr[users + 1] - share.indptr[users]).sum()), dtype)
+        shard, indptr = self._shard, self.matrix.indptr
+        scale = np.empty(int((shard.indptr[users + 1] - shard.indptr[users]).sum()), dtype)
         offsets, items, who = kernels.gather_histories(
             *(users, indptr[users + 1] - indptr[users]),
-            *(share.indptr, share.items, share.places),
+            *(shard.indptr, shard.items, shard.places),
             visible,
             1 - config.dropout,
             config.input_power,

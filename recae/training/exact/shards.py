@@ -17,13 +17,13 @@ Numbers = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class Shard:
     """The purchases of the items of one process, by user.
 
     Attributes:
         indptr: (U + 1,) where each user's purchases begin.
         items: (n,) the items, by their number among the process's own.
-        places: (n,) where in the user's whole history each stands; empty where the share is everything.
+        places: (n,) where in the user's whole history each stands; empty where the shard is everything.
     """
 
     indptr: Numbers
@@ -49,31 +49,31 @@ class Outline:
         return int(self.indptr[-1])
 
 
-def whole(matrix: sp.csr_matrix) -> Share:
-    """Return all purchases of the CSR pattern `matrix` (U, I), not copied: the share of a process by itself."""
-    return Share(matrix.indptr, matrix.indices, np.empty(0, np.int32))
+def whole(matrix: sp.csr_matrix) -> Shard:
+    """Return all purchases of the CSR pattern `matrix` (U, I), not copied: the shard of a process by itself."""
+    return Shard(matrix.indptr, matrix.indices, np.empty(0, np.int32))
 
 
-def cut(matrix: sp.csr_matrix, rank: int, size: int) -> Share:
-    """Return the share of process `rank` of `size` in the CSR pattern `matrix` (U, I)."""
+def cut(matrix: sp.csr_matrix, rank: int, size: int) -> Shard:
+    """Return the shard of process `rank` of `size` in the CSR pattern `matrix` (U, I)."""
     if size == 1:
         return whole(matrix)
-    return Share(*_cut(matrix.indptr, matrix.indices, rank, size))
+    return Shard(*_cut(matrix.indptr, matrix.indices, rank, size))
 
 
 def deal(group: Group, matrix: sp.csr_matrix) -> None:
-    """Send, from process 0, each other process the lengths of all histories and its share; `receive` takes them."""
+    """Send, from process 0, each other process the lengths of all histories and its shard; `receive` takes them."""
     for other in range(1, group.size):
-        share = cut(matrix, other, group.size)
-        for array in (matrix.indptr.astype(np.int64), share.indptr, share.items, share.places):
+        shard = cut(matrix, other, group.size)
+        for array in (matrix.indptr.astype(np.int64), shard.indptr, shard.items, shard.places):
             group.hand_over(array, other)
 
 
-def receive(group: Group, n_items: int) -> tuple[Outline, Share]:
+def receive(group: Group, n_items: int) -> tuple[Outline, Shard]:
     """Return what `deal` sends to this process."""
     indptr = group.take_over(np.int64)
-    share = Share(group.take_over(np.int64), group.take_over(np.int32), group.take_over(np.int32))
-    return Outline(indptr, (len(indptr) - 1, n_items)), share
+    shard = Shard(group.take_over(np.int64), group.take_over(np.int32), group.take_over(np.int32))
+    return Outline(indptr, (len(indptr) - 1, n_items)), shard
 
 
 @njit(nogil=True, cache=True)
