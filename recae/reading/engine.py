@@ -1,0 +1,249 @@
+"""`Engine`: a DuckDB connection of one reading, with its memory limit, its folder to spill to, and its doors closed.
+
+DuckDB runs in this process. It takes at most the memory it is told, spills the rest into a folder of its own in
+``$TMPDIR``, and never loads an extension from the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from recae.errors import ConfigError, SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_UNITS: Final = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+}
+_LEAST: Final = 64 * 2**20  # bytes below which DuckDB cannot work
+_CGROUPS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class Engine:
+    """A DuckDB connection in memory, closed with all that it holds at the end of a reading.
+
+    Args:
+        memory_limit: bytes that DuckDB may take; None: half of what is free.
+
+    Attributes:
+        memory_limit: in bytes.
+        folder: for temporary files; gone with the engine.
+        explainers: say what is wrong with a file of theirs that DuckDB stumbles over; None where it is another's.
+    """
+
+    def __init__(self, memory_limit: int | None = None) -> None:
+        """Open the connection."""
+        import duckdb
+
+        self.memory_limit = memory_limit or max(free_memory() // 2, _LEAST)
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="recae-"))
+        except OSError as error:
+            raise SourceError(
+                f"no temporary folder can be made in '{tempfile.gettempdir()}': {error.strerror or error}; "
+                "set TMPDIR to a folder that can be written"
+            ) from error
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": f"{self.memory_limit // 2**10} KiB",
+                "temp_directory": str(self.folder / "spilled"),
+                "threads": processors(),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+            }
+        )
+        self._views = 0
+        self._closed = False
+        self.explainers: list[Callable[[Exception], SourceError | None]] = []
+
+    def __enter__(self) -> Self:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and remove the temporary files; once is enough."""
+        self._connection.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement; nothing comes back.
+
+        Raises:
+            SourceError: the memory or the disk does not suffice.
+        """
+        with self._explained():
+            self._connection.execute(sql, list(parameters))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, which must fit into memory.
+
+        Raises:
+            SourceError: the memory or the disk does not suffice.
+        """
+        with self._explained():
+            return self._connection.execute(sql, list(parameters)).fetchall()
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """Return the only row of a query."""
+        return self.rows(sql, parameters)[0]
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the only value of a query."""
+        return self.row(sql, parameters)[0]
+
+    def arrow(self, sql: str) -> pa.Table:
+        """Return the rows of a query as an Arrow table."""
+        with self._explained():
+            return self._connection.sql(sql).to_arrow_table()
+
+    def batches(self, sql: str, size: int = 1_000_000) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query as record batches of at most `size` rows."""
+        with self._explained():
+            yield from self._connection.sql(sql).to_arrow_reader(size)
+
+    def describe(self, relation: str) -> dict[str, str]:
+        """Return the columns of a relation (a name, or a query in parentheses) with their DuckDB types, in order."""
+        with self._explained():
+            return {str(row[0]): str(row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {relation}")}
+
+    def register(self, data: Any) -> str:
+        """Make an Arrow table, reader or data frame known; returns the name of its view."""
+        name = self.new_name("registered")
+        with self._explained():
+            self._connection.register(name, data)
+        return name
+
+    def new_name(self, what: str) -> str:
+        """Return a name that no view or table has."""
+        self._views += 1
+        return f"{what}_{self._views}"
+
+    def view(self, sql: str, what: str = "view") -> str:
+        """Make a view of a query; returns its name."""
+        name = self.new_name(what)
+        self.run(f"CREATE TEMP VIEW {name} AS {sql}")
+        return name
+
+    def store(self, sql: str, what: str = "table") -> str:
+        """Store the rows of a query in a table of this connection, in their order; returns its name."""
+        name = self.new_name(what)
+        self.run(f"CREATE TEMP TABLE {name} AS {sql}")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a table or view, if it is there."""
+        kind = self.rows("SELECT table_type FROM information_schema.tables WHERE table_name = ?", [name])
+        if kind:
+            self.run(f"DROP {'VIEW' if 'VIEW' in kind[0][0] else 'TABLE'} {quoted(name)}")
+
+    def close_doors(self, files: Sequence[str | Path]) -> None:
+        """Let SQL of the user reach no other file than those named, and change no setting, from now on."""
+        if self._closed:
+            return
+        self._closed = True
+        allowed = ", ".join(text(os.path.abspath(file)) for file in files)  # noqa: PTH100  # links stay as named
+        named = ", ".join(text(str(file)) for file in files)
+        both = ", ".join(filter(None, [allowed, named]))
+        self.run(f"SET allowed_paths = [{both}]")
+        self.run(f"SET allowed_directories = [{text(str(self.folder) + os.sep)}]")
+        self.run("SET enable_external_access = false")
+        self.run("SET lock_configuration = true")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what to do where memory or disk does not suffice."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise SourceError(
+                f"reading needs more than the {self.memory_limit / 2**20:,.0f} MiB that it may take "
+                f"({first_line(error)}); raise --memory-limit, or set TMPDIR to a folder with more room"
+            ) from error
+        except duckdb.Error as error:
+            if "No space left on device" in str(error):
+                raise SourceError(
+                    f"what does not fit into memory cannot be kept in '{self.folder.parent}': No space left on device; "
+                    "set TMPDIR to a folder with more room"
+                ) from error
+            for explain in self.explainers:
+                if (said := explain(error)) is not None:
+                    raise said from error
+            raise
+        except MemoryError as error:
+            raise SourceError(
+                "reading needs more memory than this machine has; leave columns out, or read fewer rows at a time"
+            ) from error
+
+
+def processors() -> int:
+    """Return how many threads this process may use: `OMP_NUM_THREADS` or the processors it may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that are free for this process, those of its control group considered."""
+    free = 2**32
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        line = next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable"))
+        free = int(line.split()[1]) * 1024
+    for path in _CGROUPS:
+        with contextlib.suppress(OSError, ValueError):
+            free = min(free, int(Path(path).read_text()))
+    return free
+
+
+def parse_memory(words: str) -> int:
+    """Return the bytes that a text such as "2GB", "512 MiB" or "1.5g" means.
+
+    Raises:
+        ConfigError: it means none, or less than is needed.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", words.lower())
+    if found is None or found[2] not in _UNITS:
+        raise ConfigError(f"--memory-limit is a size such as 2GB or 512MiB, found '{words}': give one")
+    number = int(float(found[1]) * _UNITS[found[2]])
+    if number < _LEAST:
+        raise ConfigError(f"--memory-limit is {_LEAST >> 20} MiB or more, found '{words}': give more")
+    return number
+
+
+def quoted(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """Return an SQL text literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, short enough for a sentence."""
+    said = str(error).strip() or type(error).__name__
+    return re.sub(r"^[A-Za-z ]+Error: ", "", said.splitlines()[0]).rstrip(".")[:200]
