@@ -1,0 +1,319 @@
+"""Tables that have types of their own: Parquet, Arrow, ORC, data frames, and what iterables and matrices give."""
+
+from __future__ import annotations
+
+import itertools
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from recae.errors import ColumnError, SourceError
+from recae.reading.engine import Engine, first_line, quoted, text
+from recae.reading.said import unique_names
+from recae.reading.table import Note, Table
+from recae.reading.values import texts_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH: Final = 65_536  # rows
+_TUPLE: Final = ("user", "item", "time", "quantity")
+
+
+def open_parquet(engine: Engine, path: Path, name: str) -> Table:
+    """Return the table of a Parquet file; its columns keep their types.
+
+    Raises:
+        SourceError: it is damaged or truncated.
+    """
+    import duckdb
+
+    scan = f"read_parquet({text(str(path))}, hive_partitioning = false)"
+    try:
+        view = engine.view(f"SELECT * FROM {scan}", "parquet")
+        types = engine.describe(view)
+    except duckdb.Error as error:
+        raise _broken(name, "Parquet", error) from error
+    engine.explainers.append(
+        lambda error: _broken(name, "Parquet", error) if str(path) in str(error) else None
+    )
+    return Table(name=name, engine=engine, relation=view, types=types, files=(path,))
+
+
+def _broken(name: str, what: str, error: BaseException) -> SourceError:
+    return SourceError(
+        f"'{name}' is not a valid {what} file ({first_line(error)}); write or download it again"
+    )
+
+
+def open_arrow(engine: Engine, path: Path, name: str, kind: str) -> Table:
+    """Return the table of a Feather, Arrow or ORC file.
+
+    Raises:
+        SourceError: it is damaged or truncated.
+    """
+    import pyarrow as pa
+
+    try:
+        if kind == "orc":
+            from pyarrow import orc
+
+            data: Any = orc.ORCFile(str(path)).read()
+        elif kind == "feather 1":
+            from pyarrow import feather
+
+            data = feather.read_table(str(path))
+        elif kind == "arrow stream":
+            with pa.memory_map(str(path)) as mapped:
+                data = pa.ipc.open_stream(mapped).read_all()
+        else:
+            with pa.memory_map(str(path)) as mapped:
+                data = pa.ipc.open_file(mapped).read_all()
+        data.validate()
+    except (pa.ArrowException, OSError, ImportError) as error:
+        raise _broken(name, {"orc": "ORC"}.get(kind, "Arrow"), error) from error
+    return replace(from_arrow(engine, data, name), files=(path,))
+
+
+def from_arrow(engine: Engine, data: Any, name: str) -> Table:
+    """Return an Arrow table, or what an Arrow reader gives, as a table."""
+    import pyarrow as pa
+
+    names, repeated = unique_names(data.schema.names)
+    if isinstance(data, pa.RecordBatch):
+        data = pa.Table.from_batches([data])
+    if isinstance(data, pa.Table):
+        relation = engine.register(_plain(data.rename_columns(names)))
+    else:  # which can be read once only
+        given = engine.register(data)
+        labels = engine.describe(given)
+        renamed = ", ".join(f"{quoted(old)} AS {quoted(new)}" for old, new in zip(labels, names, strict=True))
+        relation = engine.store(f"SELECT {renamed} FROM {given}", "batches")
+    types = engine.describe(relation)
+    enums = [column for column, kind in types.items() if kind.startswith("ENUM")]
+    if enums:
+        columns = ", ".join(
+            f"{quoted(c)}::VARCHAR AS {quoted(c)}" if c in enums else quoted(c) for c in types
+        )
+        relation = engine.view(f"SELECT {columns} FROM {relation}", "frame")
+        types = engine.describe(relation)
+    return Table(name=name, engine=engine, relation=relation, types=types, notes=tuple(repeated))
+
+
+def _plain(data: pa.Table) -> pa.Table:
+    """Return an Arrow table without the types that DuckDB does not take."""
+    import pyarrow as pa
+
+    for place, field in enumerate(data.schema):
+        if pa.types.is_dictionary(field.type):
+            data = data.set_column(place, field.name, data.column(place).cast(field.type.value_type))
+        elif pa.types.is_null(field.type):
+            data = data.set_column(place, field.name, data.column(place).cast(pa.string()))
+        elif pa.types.is_float16(field.type):
+            data = data.set_column(place, field.name, data.column(place).cast(pa.float32()))
+    return data
+
+
+def from_pandas(engine: Engine, frame: Any) -> Table:
+    """Return a pandas data frame as a table; an index with a name is a column.
+
+    Raises:
+        SourceError: a column holds what has no text.
+    """
+    import pyarrow as pa
+
+    named = [level for level in frame.index.names if level is not None and level not in frame.columns]
+    if named:
+        frame = frame.reset_index(level=named)
+    names, _ = unique_names([_label(label) for label in frame.columns])
+    arrays = []
+    for place, name in enumerate(names):
+        series = frame.iloc[:, place]
+        try:
+            array = pa.Array.from_pandas(series)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            array = _texts(series.tolist(), name, "data frame")
+        arrays.append(array)
+    return from_arrow(engine, pa.table(arrays, names=names) if names else pa.table({}), "data frame")
+
+
+def _label(label: Any) -> str:
+    return ".".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
+def _texts(values: Sequence[Any], column: str, name: str) -> pa.Array:
+    try:
+        return texts_of(values)
+    except ColumnError as error:
+        raise SourceError(
+            f"column {column!r} of the {name} {error}, but text or a number is needed"
+        ) from error
+
+
+def from_rows(engine: Engine, rows: Iterable[Any]) -> Table:
+    """Return tuples (user, item, time, quantity; the last two may be left out) or mappings as a table, all of it text.
+
+    Raises:
+        SourceError: they are of several lengths, or hold what has no text.
+    """
+    import pyarrow as pa
+
+    source = iter(rows)
+    first = next(source, None)
+    name = "rows"
+    if first is None:
+        return from_arrow(
+            engine, pa.table({"user": pa.array([], pa.string()), "item": pa.array([], pa.string())}), name
+        )
+    error: list[Exception] = []
+    if isinstance(first, dict):
+        start = [first, *itertools.islice(source, _BATCH)]
+        labels = list(dict.fromkeys(str(key) for row in start for key in row))
+        names, _ = unique_names(labels)
+        given: Iterator[Any] = (
+            [row.get(label) for label in labels] for row in itertools.chain(start, source)
+        )
+    else:
+        given = itertools.chain([first], source)
+        width = len(first) if isinstance(first, tuple | list) else 0
+        if not 2 <= width <= len(_TUPLE):
+            raise SourceError(
+                "rows are tuples (user, item), (user, item, time) or (user, item, time, quantity), found "
+                f"{_shown(first)}"
+            )
+        names = list(_TUPLE[:width])
+    schema = pa.schema([(label, pa.string()) for label in names])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        done = 0
+        try:
+            while chunk := list(itertools.islice(given, _BATCH)):
+                odd = next((n for n, row in enumerate(chunk) if len(row) != len(names)), None)
+                if odd is not None:
+                    raise SourceError(
+                        f"row {done + odd + 1:,} has {len(chunk[odd])} values where the first has {len(names)}"
+                    )
+                columns = zip(*chunk, strict=True)
+                arrays = [_texts(values, label, name) for values, label in zip(columns, names, strict=True)]
+                yield pa.record_batch(arrays, schema=schema)
+                done += len(chunk)
+        except Exception as problem:
+            error.append(problem)
+            raise
+
+    return Table(
+        name=name,
+        engine=engine,
+        relation=stored(engine, schema, batches(), error),
+        types=dict.fromkeys(names, "VARCHAR"),
+    )
+
+
+def stored(
+    engine: Engine, schema: pa.Schema, batches: Iterator[pa.RecordBatch], error: list[Exception]
+) -> str:
+    """Store record batches in a table.
+
+    Args:
+        engine: that has the table.
+        schema: of the batches.
+        batches: made while they are stored.
+        error: where whoever makes them puts what goes wrong; that is raised then.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    view = engine.register(pa.RecordBatchReader.from_batches(schema, batches))
+    try:
+        return engine.store(f"SELECT * FROM {view}")
+    except (duckdb.Error, SourceError):
+        if error:
+            raise error[0] from None
+        raise
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) < 60 else f"{shown[:57]}..."
+
+
+def from_matrix(engine: Engine, matrix: Any, name: str, first: int = 0) -> Table:
+    """Return a sparse matrix of users × items as a table of (user, item): the numbers of its rows and columns.
+
+    Args:
+        engine: that has the table.
+        matrix: any of scipy's formats, of numbers; each value but 0 is one purchase.
+        name: for messages.
+        first: the number of the first row and column.
+
+    Raises:
+        SourceError: it is no matrix of finite numbers.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import scipy.sparse as sp
+
+    try:
+        if matrix.format in ("lil", "dok"):  # which are made of Python's own objects
+            matrix = matrix.tocoo()
+        if matrix.format not in ("dia", "coo"):  # which are checked when they are made
+            check = getattr(matrix, "check_format", None)
+            if check is not None:
+                check(full_check=True)
+        if matrix.ndim != 2 or matrix.data.dtype.kind not in "biuf":
+            raise ValueError(f"{matrix.ndim} dimensions of {matrix.data.dtype}")
+        if not np.isfinite(matrix.data).all():
+            raise ValueError("it holds values that are not finite")
+        pattern = sp.coo_matrix(matrix)
+        values = pattern.data != 0
+        order = np.lexsort((pattern.col[values], pattern.row[values]))
+        users, items = (
+            places[values][order].astype(np.int64) + first for places in (pattern.row, pattern.col)
+        )
+        binary = bool((pattern.data[values] == 1).all())
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise SourceError(
+            f"'{name}' is not a sparse users × items matrix of numbers ({first_line(error)}); "
+            "write it with scipy.sparse.save_npz"
+        ) from error
+    table = from_arrow(engine, pa.table({"user": users, "item": items}), name)
+    what = f"a matrix of {matrix.shape[0]:,} users × {matrix.shape[1]:,} items"
+    notes = [Note(f"{what}; ids are the numbers of its rows and columns", code="layout")]
+    if not binary:
+        notes.append(Note("its values other than 1 count as 1, one purchase each", code="layout"))
+    return table.with_notes(*notes)
+
+
+def open_matrix(engine: Engine, path: Path, name: str, market: bool) -> Table:
+    """Return the table of a matrix in an ``.npz`` file, or in a Matrix Market file. Nothing is ever unpickled.
+
+    Raises:
+        SourceError: it is damaged, pickled, or no sparse matrix.
+    """
+    import scipy.sparse as sp
+
+    read: Callable[[str], Any]
+    if market:
+        from scipy.io import mmread as read
+    else:
+        read = sp.load_npz
+    try:
+        matrix = read(str(path))
+    except Exception as error:  # a broken archive, member or index raises almost anything
+        if "allow_pickle" in str(error):
+            raise SourceError(
+                f"'{name}' holds pickled objects, which are never loaded since they can run code; "
+                "write it with scipy.sparse.save_npz"
+            ) from error
+        reason = str(error).strip("'\"") or type(error).__name__
+        if isinstance(error, zipfile.BadZipFile):
+            reason = "the archive is damaged"
+        raise SourceError(
+            f"'{name}' is not a sparse users × items matrix of numbers ({reason}); write it with "
+            f"{'scipy.io.mmwrite' if market else 'scipy.sparse.save_npz'}"
+        ) from error
+    if not sp.issparse(matrix):
+        matrix = sp.coo_matrix(matrix)
+    return replace(from_matrix(engine, matrix, name, first=int(market)), files=(path,))
