@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from recae.confidence import Weighting as Weighting
     from recae.errors import RecaeError as RecaeError
     from recae.filters import Filters as Filters
-    from recae.ingest import read_interactions as read_interactions
     from recae.interactions import Interactions as Interactions
     from recae.modelfile import load as load
     from recae.modelfile import save as save
     from recae.pipeline import train as train
+    from recae.reading import ReadOptions as ReadOptions
+    from recae.reading import read as read
+    from recae.reading import read_interactions as read_interactions
     from recae.recommender import Recommendation as Recommendation
     from recae.recommender import Recommender as Recommender
     from recae.scoring import score as score
@@ -24,11 +26,13 @@ _HOMES = {
     "Filters": "recae.filters",
     "Interactions": "recae.interactions",
     "RecaeError": "recae.errors",
+    "ReadOptions": "recae.reading",
     "Recommendation": "recae.recommender",
     "Recommender": "recae.recommender",
     "Weighting": "recae.confidence",
     "load": "recae.modelfile",
-    "read_interactions": "recae.ingest",
+    "read": "recae.reading",
+    "read_interactions": "recae.reading",
     "save": "recae.modelfile",
     "score": "recae.scoring",
     "train": "recae.pipeline",

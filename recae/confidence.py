@@ -25,7 +25,7 @@ HALF_LIVES: Final = 10.0
 QUANTITY: Final = 1e4
 """Quantity of a pair beyond which more says nothing more."""
 
-_DAY: Final = 86_400.0
+_DAY: Final = 86_400e6  # microseconds
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Weighting:
         return " ".join([*days, *["--quantity-as-confidence"][: self.quantity_as_confidence]])
 
     def reading(self) -> dict[str, Any]:
-        """Return what has to be read for it, as arguments of `recae.ingest.read_with_report`."""
+        """Return what has to be read for it, as fields of `recae.reading.ReadOptions`."""
         return {"times": self.half_life is not None, "quantities": self.quantity_as_confidence}
 
     def identity(self, confidence: NDArray[np.float32] | None) -> dict[str, Any]:
@@ -130,16 +130,21 @@ class Weighting:
     def confidence(self, facts: Facts) -> NDArray[np.float32] | None:
         """Return the confidence of the pairs that ``facts`` describe, which are those learned from.
 
+        Where the purchases bring confidences of their own, by their events or a column, these are a third factor.
+
         Returns:
-            float32 of shape (pairs,), 1 in the mean, above 0 to `LARGEST`; None where nothing is asked for.
+            float32 of shape (pairs,), 1 in the mean, above 0 to `LARGEST`; None where nothing is asked for and the
+            purchases bring none.
 
         Raises:
             ColumnError: times or quantities are asked for that were not read.
         """
-        if not self:
+        if not self and facts.confidences is None:
             return None
         self.check(facts)
         found = np.ones(facts.matrix.nnz)
+        if facts.confidences is not None:
+            found *= facts.confidences
         if self.half_life is not None and facts.times is not None:
             found *= _recency(facts.times, float(self.half_life))
         if self.quantity_as_confidence and facts.quantities is not None:
@@ -153,20 +158,22 @@ class Facts:
 
     Attributes:
         matrix: pattern of the pairs, sorted columns, no duplicates; its rows are users.
-        times: int64 of shape (pairs,), seconds of the last purchase, `NO_TIME` where unknown; None: not read.
+        times: int64 of shape (pairs,), microseconds of the last purchase, `NO_TIME` where unknown; None: not read.
         quantities: of shape (pairs,), in all; None: not read.
+        confidences: of shape (pairs,), as `Interactions.confidences`; None: the purchases bring none.
     """
 
     matrix: sp.csr_matrix[Any]
     times: NDArray[np.int64] | None
     quantities: NDArray[np.floating[Any]] | None
+    confidences: NDArray[np.floating[Any]] | None = None
 
     @classmethod
     def of(cls, interactions: Interactions, users: NDArray[np.int64] | None = None) -> Self:
         """Return those of interactions, or of some of their users in this order."""
         if users is not None:
             interactions = interactions.users_subset(users)
-        return cls(interactions.matrix, interactions.times, interactions.quantities)
+        return cls(interactions.matrix, interactions.times, interactions.quantities, interactions.confidences)
 
     @classmethod
     def of_events(cls, events: Events) -> Self:
@@ -201,6 +208,7 @@ class Facts:
             part,
             None if self.times is None else self.times[places],
             None if self.quantities is None else self.quantities[places],
+            None if self.confidences is None else self.confidences[places],
         )
 
 

@@ -19,6 +19,9 @@ from recae.sparse import count_before, entry_rows, joined_ranges
 NO_TIME: Final = int(np.iinfo(np.int64).min)
 """The time of an interaction whose time is not known."""
 
+SECOND: Final = 1_000_000
+"""Times count in microseconds; so many are a second."""
+
 _CHECKED: Final = 1 << 22  # entries looked at together
 
 
@@ -33,13 +36,15 @@ class Interactions:
         users: ids of the rows.
         items: ids of the columns.
         times: int64 of shape (n_interactions,), aligned with ``matrix.indices``: the last purchase of the
-            pair in seconds since 1970-01-01 UTC, `NO_TIME` where unknown; None where the source has no times.
+            pair in microseconds since 1970-01-01 UTC, `NO_TIME` where unknown; None where the source has no times.
         counts: int32 of shape (n_interactions,): how many purchases the pair stands for, 1 at least.
         item_names: text of shape (items,), null where unknown; None where the source has no names.
         filters: those that were applied while the purchases were read, recorded so that a model can tell; None without.
             No part of the fingerprint, which is that of what they left.
         quantities: float32 of shape (n_interactions,): how much of the item the user bought in all, above 0; None where
             that was not asked for.
+        confidences: float32 of shape (n_interactions,): how much the rows of the pair count together, by the events or
+            the column that say so, above 0; None where nothing says so.
 
     Raises:
         DataError: the parts do not fit together.
@@ -53,6 +58,7 @@ class Interactions:
     item_names: pa.LargeStringArray | None = None
     filters: Filters | None = None
     quantities: NDArray[np.float32] | None = None
+    confidences: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Check the arrays against each other, and make them read-only."""
@@ -72,13 +78,14 @@ class Interactions:
             raise DataError(f"counts must be at least 1, but the smallest is {int(self.counts.min())}")
         if self.item_names is not None and len(self.item_names) != len(self.items):
             raise DataError(f"there are {len(self.item_names)} item names for {len(self.items)} items")
-        if self.quantities is not None:
-            _check_aligned("quantities", self.quantities, np.float32, matrix.nnz)
-            if not (self.quantities > 0).all() or not np.isfinite(self.quantities).all():
-                raise DataError(
-                    "quantities must be finite numbers above 0; leave the purchases of others out"
-                )
-            object.__setattr__(self, "quantities", _read_only(self.quantities))
+        for name in ("quantities", "confidences"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            _check_aligned(name, values, np.float32, matrix.nnz)
+            if not (values > 0).all() or not np.isfinite(values).all():
+                raise DataError(f"{name} must be finite numbers above 0; leave the purchases of others out")
+            object.__setattr__(self, name, _read_only(values))
         # Views are frozen, not the caller's arrays.
         arrays = (_read_only(matrix.data), _read_only(matrix.indices), _read_only(matrix.indptr))
         frozen = sp.csr_matrix(arrays, shape=matrix.shape, copy=False)
@@ -113,9 +120,11 @@ class Interactions:
             parts += [(data, "u1"), (offsets, "<i8")]
         parts.append((self.counts, "<i8"))
         if self.times is not None:
-            parts.append((self.times, "<i8"))
+            parts += _times_in_parts(self.times)
         if self.quantities is not None:
             parts.append((self.quantities, "<f4"))
+        if self.confidences is not None:
+            parts.append((self.confidences, "<f4"))
         for array, kind in parts:
             # The length first, so that the end of one part cannot pass for the beginning of the next.
             digest.update(array.size.to_bytes(8, "little"))
@@ -147,6 +156,7 @@ class Interactions:
         )
         times = None if self.times is None else self.times[entries]
         quantities = None if self.quantities is None else self.quantities[entries]
+        confidences = None if self.confidences is None else self.confidences[entries]
         return Interactions(
             matrix,
             users,
@@ -156,6 +166,7 @@ class Interactions:
             self.item_names,
             self.filters,
             quantities,
+            confidences,
         )
 
     def subset(self, users: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]) -> Interactions:
@@ -190,7 +201,16 @@ class Interactions:
             counts=self.counts[taken],
             item_names=None if self.item_names is None else self.item_names.take(pa.array(items)),
             quantities=None if self.quantities is None else self.quantities[taken],
+            confidences=None if self.confidences is None else self.confidences[taken],
         )
+
+
+def _times_in_parts(times: NDArray[np.int64]) -> list[tuple[NDArray[Any], str]]:
+    """Return what the fingerprint covers of times: whole seconds, and the rest where there is one."""
+    seconds, rest = np.divmod(times, SECOND)
+    seconds[times == NO_TIME] = NO_TIME
+    rest[times == NO_TIME] = 0
+    return [(seconds, "<i8"), *([(rest, "<i4")] if rest.any() else [])]
 
 
 def _check_pattern(matrix: sp.csr_matrix[Any]) -> None:
@@ -241,7 +261,7 @@ class Events:
         item: int32 of shape (n_events,), rising within a basket.
         basket: int32 of shape (n_events,): the place of the basket among the user's own, oldest first, from 0
             without gaps.
-        time: int64 of shape (n_events,): when it was bought, in seconds since 1970-01-01 UTC; None where only
+        time: int64 of shape (n_events,): when it was bought, in microseconds since 1970-01-01 UTC; None where only
             the order of the baskets is known.
         n_users, n_items: size of the matrix that the events belong to.
         quantity: float32 of shape (n_events,): how much of the item the basket holds; None where that was not asked
@@ -325,7 +345,7 @@ class Events:
                 An item that a basket holds several times counts once.
             n_users: number of rows of the matrix.
             n_items: number of its columns.
-            times: seconds since 1970-01-01 UTC of each row, if known.
+            times: microseconds since 1970-01-01 UTC of each row, if known.
             quantities: how much was bought in each row, above 0, if known; those of an item in one basket are added up.
 
         Raises:

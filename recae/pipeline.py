@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,25 +13,27 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.confidence import Weighting
+from recae.doctor import examine, spoken
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
 from recae.files import check_writable
 from recae.filters import Filters
-from recae.ingest import read_events, read_with_report
-from recae.interactions import Interactions
+from recae.interactions import Events, Interactions
 from recae.kinds import DEFAULT, decay_setting, find
 from recae.models import ItemKNN, Model, Popularity
+from recae.reading import Reading, ReadOptions
 from recae.recommender import Recommender
 from recae.selection.fit import (
     batch_size_of,
     check_checkpoints,
+    check_confidences,
     check_repeats,
     check_weighting,
     fit_settings,
     make_settings,
 )
 from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
-from recae.splits.protocols import reading_options
+from recae.splits.protocols import check_baskets, reading_options
 from recae.training.callbacks import Engine, Hooks, Progress, check_kind
 from recae.training.checkpoint import Checkpoints
 from recae.training.device import choose_device, device_name
@@ -107,6 +108,7 @@ class _Purchases:
         histories: (all users, I), for the model file.
         decay: of the histories' values; None where they are a pattern.
         confidence: in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
+        counting: which rows of the table were chosen, as JSON values.
     """
 
     interactions: Interactions
@@ -116,15 +118,16 @@ class _Purchases:
     histories: sp.csr_matrix
     decay: float | None = None
     confidence: NDArray[np.float32] | None = None
+    counting: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
-    source: Interactions | str | Path,
+    source: Any,
     *,
     kind: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-    columns: dict[str, Any] | None = None,
+    reading: ReadOptions | None = None,
     filters: Filters | None = None,
     checkpoints: Checkpoints | None = None,
     repeats: bool = False,
@@ -135,16 +138,16 @@ def train(
     """Train a model on purchases and measure it on users it has not seen, beside popularity and item-kNN.
 
     Args:
-        source: Interactions, or a table of purchases as `recae.sources.open_source` takes it: a path, a folder, a
-            pattern, "-", or the URL of a database.
+        source: Interactions, or a table of purchases as `recae.reading.read` takes it: a path, a folder, a pattern,
+            "-", the URL of a database, a data frame, an Arrow table, tuples, or a scipy matrix.
         progress: told of messages and of the training.
-        columns: options of `recae.ingest.read_with_report`: names of columns, and what to read of a database.
-        filters: which of the purchases of a table count, as `read_with_report` applies them; None: all.
+        reading: how to read the table; None: by its names and values.
+        filters: which of the purchases of a table count; None: those of `reading`.
         kind: name of the model, one of `recae.kinds.known`; None: `recae.kinds.DEFAULT`.
         device: "auto", "cpu" or "cuda".
         checkpoints: where and when to write checkpoints, or to go on from one; the file is the caller's to remove.
         repeats: whether repeat purchases count: the last baskets of the held-out users are to be found, owned items
-            included, and the model recommends owned items; `columns` are then those of `recae.ingest.read_events`.
+            included, and the model recommends owned items.
         confidence: of purchases in training, by their age and quantity; None: all alike. The baselines of the
             table learn from the same confidences, except personal frequency; histories and figures are not weighted.
         engine: several processes that train together, as `recae.training.distributed.torchrun` and `.ray` have them:
@@ -178,9 +181,8 @@ def train(
     chosen = choose_device(device, batch_size_of(config))
     if checkpoints is not None:
         check_writable(checkpoints.path)  # before the training, not in the middle of it
-    reader = _read_repeats if repeats else _read
-    options = reading_options(source, columns, filters)
-    purchases = reader(source, options, kind, config, weighting, progress)
+    options = reading_options(source, reading, filters)
+    purchases = _read(source, options, kind, config, weighting, progress, repeats)
     asked = purchases.interactions.filters
     if purchases.decay is not None:
         config = _with_decay(kind, config, purchases.decay)
@@ -197,6 +199,7 @@ def train(
         }
         if asked is not None:
             identity |= asked.identity()
+        identity |= {f"reading.{name}": value for name, value in purchases.counting.items()}
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
     where = f"training on {device_name(chosen)}"
     progress.on_message(where if engine is None else f"training by {engine.describe()}")
@@ -233,6 +236,7 @@ def train(
         metadata={
             "fingerprint": purchases.fingerprint,
             **({} if asked is None else {"filters": asked.as_dict()}),
+            **({"reading": dict(purchases.counting)} if purchases.counting else {}),
             "held_out": {"seed": config.seed},
             "metrics": metrics,
             "history": [
@@ -249,57 +253,52 @@ def train(
 
 
 def _read(
-    source: Interactions | str | Path,
-    columns: Mapping[str, Any],
+    source: Any,
+    options: ReadOptions,
     kind: str,
     config: Any,
     weighting: Weighting,
     progress: Progress,
+    repeats: bool,
 ) -> _Purchases:
-    """Read purchases and hold out items of some users."""
-    columns = dict(columns)
-    if columns.pop("basket_column", None):
-        raise ConfigError(
-            "baskets are told apart only for repeat purchases: add --repeats, or leave out --basket-column"
-        )
+    """Read purchases and hold out items of some users, or their last baskets with repeats."""
+    check_baskets(source, options, repeats)
     if isinstance(source, Interactions):
-        interactions = source
+        interactions, events = source, None
+        counting: dict[str, Any] = {}
     else:
-        interactions, report = read_with_report(source, **columns, **weighting.reading())
-        progress.on_report(report)
-    held_out = hold_out(interactions, config.seed)
-    matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
-    confidence = confidence_of(weighting, interactions, held_out.learners)
-    return _Purchases(
-        interactions, interactions.fingerprint, held_out, matrix, interactions.matrix, confidence=confidence
-    )
-
-
-def _read_repeats(
-    source: Interactions | str | Path,
-    columns: Mapping[str, Any],
-    kind: str,
-    config: Any,
-    weighting: Weighting,
-    progress: Progress,
-) -> _Purchases:
-    """Read purchases with their baskets and hold out the last baskets of some users."""
-    if isinstance(source, Interactions):
-        raise ConfigError(
-            "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
+        interactions, events, counting = _read_table(
+            source, options.updated(baskets=repeats, **weighting.reading()), progress
         )
-    interactions, events, report = read_events(source, **columns, **weighting.reading())
-    progress.on_report(report)
-    decay = None
-    if setting := decay_setting(kind):
-        decay = config.parts.get(setting) if find(kind).parts else getattr(config, setting)
-    held_out = hold_out_repeats(events, interactions.users, config.seed, decay)
+    if events is None:
+        held_out, fingerprint, histories = (
+            hold_out(interactions, config.seed),
+            interactions.fingerprint,
+            interactions.matrix,
+        )
+        decay = None
+    else:
+        decay = None
+        if setting := decay_setting(kind):
+            decay = config.parts.get(setting) if find(kind).parts else getattr(config, setting)
+        held_out = hold_out_repeats(events, interactions.users, config.seed, decay)
+        decay, fingerprint, histories = held_out.decay, events.fingerprint, events.weights(held_out.decay)
+    check_confidences(kind, config, interactions, repeats)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
-    histories = events.weights(held_out.decay)
     confidence = confidence_of(weighting, interactions, held_out.learners)
-    return _Purchases(
-        interactions, events.fingerprint, held_out, matrix, histories, held_out.decay, confidence
-    )
+    return _Purchases(interactions, fingerprint, held_out, matrix, histories, decay, confidence, counting)
+
+
+def _read_table(
+    source: Any, options: ReadOptions, progress: Progress
+) -> tuple[Interactions, Events | None, dict[str, Any]]:
+    """Read a table, and say what the doctor finds in it that spoils a model or may do so."""
+    with Reading(source, options) as reading:
+        found = reading.purchases()
+        progress.on_report(found.report)
+        for line in spoken(examine(reading, found)):
+            progress.on_message(line)
+    return found.interactions, found.events, dict(found.report.counting)
 
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
-from recae.ingest import read_with_report
-from recae.sources.matrix import read_matrix as read_npz
+from recae.reading import ReadOptions, read
+from recae.reading.matrix import read_matrix as read_npz
 from recae.splits.parts import fold_in_split, leave_last_out, split_by_time
 
 FRACTION = 0.2  # of the users or of a user's items, held out for testing
@@ -77,7 +77,7 @@ def read_pair(train: Path, test: Path | None, need_test: bool) -> Task:
 
 
 def read_matrix(path: Path) -> sp.csr_matrix:
-    """The pattern of an .npz matrix, as `recae.sources.matrix.read_matrix`; says where values are not 1."""
+    """The pattern of an .npz matrix, as `recae.reading.matrix.read_matrix`; says where values are not 1."""
     matrix, binary = read_npz(path)
     if not binary:
         say(f"note: '{path}' holds values other than 1; each that is not 0 is taken as one interaction")
@@ -102,8 +102,9 @@ def read_table(
         raise ConfigError(f"--test-fraction does not go with --split {split}; leave it out")
     fraction = FRACTION if test_fraction is None else test_fraction
     moment = None if cut is None else seconds_of(cut)
-    interactions, report = read_with_report(path, name_column="", **columns)
-    for line in report.lines():
+    found = read(path, ReadOptions(name_column="", **columns))
+    interactions = found.interactions
+    for line in found.report.lines():
         say(line)
     matrix = interactions.matrix
     if split == "users":

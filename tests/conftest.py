@@ -8,8 +8,8 @@ from typing import Any
 import hypothesis
 import pytest
 from commands import table
+from readings import read_with_report
 
-from recae.ingest import read_with_report
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender

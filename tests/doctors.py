@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from recae.doctor import Examination, Finding, examine
+from recae.doctor import Examination, Finding, examine_source
+from recae.reading import ReadOptions
 
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()
 Row = dict[str, Any]
@@ -50,7 +51,7 @@ def write(path: Path, rows: list[Row]) -> Path:
 
 
 def examined(folder: Path, rows: list[Row], **options: Any) -> Examination:
-    return examine(write(folder / "purchases.csv", rows), now=NOW, **options)
+    return examine_source(write(folder / "purchases.csv", rows), ReadOptions.of(options), NOW)
 
 
 def found(folder: Path, rows: list[Row], **options: Any) -> dict[str, Finding]:

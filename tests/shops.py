@@ -6,13 +6,19 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.ids import IdMap
-from recae.interactions import NO_TIME, Events, Interactions
+from recae.interactions import NO_TIME, SECOND, Events, Interactions
 from recae.splits.protocols import Purchases
 
 Row = tuple[str, str, int]
 START = 1_300_000_000  # seconds: March 2011
+
+
+def in_microseconds(seconds: Iterable[int]) -> NDArray[np.int64]:
+    """Times as purchases have them."""
+    return np.array([t if t == NO_TIME else t * SECOND for t in seconds], np.int64)
 
 
 def purchases_of(rows: list[Row], timed: bool = True, test: list[Row] | None = None) -> Purchases:
@@ -31,11 +37,11 @@ def purchases_of(rows: list[Row], timed: bool = True, test: list[Row] | None = N
         matrix,
         IdMap(users),
         IdMap(items),
-        np.array([last[pair] for pair in pairs], np.int64) if timed else None,
+        in_microseconds(last[pair] for pair in pairs) if timed else None,
         np.ones(len(pairs), np.int32),
         pa.array([f"name of {i}" for i in items], pa.large_string()),
     )
-    times = np.array([t for _, _, t in rows], np.int64)
+    times = in_microseconds(t for _, _, t in rows)
     where = (np.array([row[u] for u, _, _ in rows]), np.array([column[i] for _, i, _ in rows]))
     events = Events.of(*where, times, len(users), len(items), times if timed else None)
     given = None if test is None else purchases_of(test).interactions

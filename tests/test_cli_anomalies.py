@@ -16,10 +16,10 @@ import pytest
 import scipy.sparse as sp
 from commands import names, recae, refused, trained
 from modelfiles import popular, recommender, saved
+from readings import read_with_report
 
 from recae.errors import DataError
 from recae.ids import IdMap
-from recae.ingest import read_with_report
 from recae.insight.anomalies import purchase_anomalies, purchase_batches, user_anomalies, user_batches
 from recae.modelfile import load, save
 from recae.models import Popularity

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import TINY, names, recae, refused
+from readings import read_with_report
 
 import recae as package
 from recae.cli.inspect import with_shortened_ids
 from recae.errors import ConfigError
 from recae.filters import Filters
-from recae.ingest import read_with_report
 from recae.modelfile import load
 from recae.selection.evaluate import filters_for, read_material
 from recae.settings_toml import toml_filters
@@ -247,7 +247,7 @@ def test_filters_of_what_is_parted_already(shop: Path) -> None:
 
 def test_both_parts_of_a_pair_are_filtered_by_row(shop: Path) -> None:
     filters = Filters(exclude_items=["i3"])
-    found = read_material("shop.csv", test="shop.csv", protocol="pair", columns={}, filters=filters).purchases
+    found = read_material("shop.csv", test="shop.csv", protocol="pair", filters=filters).purchases
     assert found.test is not None
     for part in (found.interactions, found.test):
         assert "i3" not in part.items
@@ -289,7 +289,7 @@ def test_filters_from_python(shop: Path) -> None:
     read_before = package.train(purchases, kind="popularity")
     assert by_path.metadata == read_before.metadata
     assert by_path.metadata["filters"] == FILTERS
-    with pytest.raises(ConfigError, match=r"apply while a table is read, .* give them to read_interactions"):
+    with pytest.raises(ConfigError, match=r"apply while a table is read, .* give them to recae\.read, or"):
         package.train(purchases, kind="popularity", filters=filters)
     repeats = package.train("shop.csv", kind="popularity", filters=filters, repeats=True)
     assert repeats.metadata["filters"] == FILTERS

@@ -15,8 +15,8 @@ import pytest
 from commands import SAMPLE, names, recae, refused, trained
 from modelfiles import recommender
 
-from recae.ingest import read_interactions
 from recae.modelfile import load, save
+from recae.reading import read_interactions
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import PATIENCE, ROOT, recae, refused, start
+from readings import read_with_report
 
-from recae.ingest import read_with_report
 from recae.insight.neighbours import METRIC_ITEMS, METRIC_USERS, BoughtTogether, similar_items, similar_users
 from recae.modelfile import save
 from recae.recommender import Recommender

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from commands import TINY, names, recae, refused, table, trained
+from readings import pairs, read_with_report
 
 from recae.modelfile import load
+
+
+def pair_of(line: str) -> tuple[str, str]:
+    user, item = line.split(",")
+    return user, item
+
 
 GOOD = table().encode()
 PACKED = gzip.compress(table(2000, 300, 40).encode())
@@ -22,28 +31,61 @@ BAD_SOURCES: dict[str, tuple[bytes | None, tuple[str, ...]]] = {
     "header.csv": (b"user_id,item_id\n", ("a header but no rows",)),
     "names.csv": (b"foo,bar\n1,2\n", ("--user-column and --item-column", "'foo', 'bar'")),
     "one-column.csv": (b"user_id\nu\nv\n", ("--item-column", "'user_id'")),
-    "twice.csv": (b"user_id,item_id,user_id\na,b,c\n", ("'user_id' occurs 2 times",)),
     "truncated.csv.gz": (PACKED[: len(PACKED) // 2], ("a truncated gzip archive",)),
     "damaged.csv.gz": (PACKED[:99] + b"\xff" * 50 + PACKED[149:], ("not a valid gzip archive",)),
-    "plain.csv.gz": (GOOD, ("not a valid gzip archive", "drop '.gz'")),
-    "latin.csv": (GOOD + b"u1,caf\xe9\nu2,x\n", ("line 362", "not UTF-8", "iconv")),
-    "latin-header.csv": (b"user_id,item_id,caf\xe9\na,b,c\n", ("line 1", "not UTF-8")),
-    "utf16.csv": (GOOD.decode().encode("utf-16"), ("UTF-16",)),
+    "mixed.csv": (
+        GOOD + "u1,café\n".encode() * 3 + b"u2,caf\xe9\nu3,x\n",
+        ("line 365", "is not UTF-8", "--encoding", "--bad-lines skip"),
+    ),
+    "zeros.csv": (GOOD + b"u1,i\x001\n", ("holds zero bytes", "export the table as CSV in UTF-8")),
     "long.csv": (GOOD + b"u1,i1,oops\n", ("line 362", "3 fields", "2")),
     "short.csv": (GOOD + b"u1\nu1,i1\n", ("line 362", "1 field", "2")),
-    "quote.csv": (GOOD + b'u1,"i1\nu2,i2\n', ("line 362", "never closed")),
+    "quote.csv": (
+        GOOD + b'u1,"i1, red"\n' * 3 + b'u1,"i1\nu2,i2\n',
+        ("line 365", "never closed", "--bad-lines skip"),
+    ),
+    "stray.csv": (GOOD + b'u1,"i1"\n' * 9 + b'u1,"i1" x\n', ("line 371", "text after a closing quote")),
     "one-user.csv": (b"user,item\nu,a\nu,b\n", ("one user only, 'u'",)),
     "one-item.csv": (b"user,item\nu,a\nv,a\n", ("one item only, 'a'",)),
     "returns.csv": (b"user,item,quantity\nu,a,-1\nv,b,0\n", ("no purchase is left", "2 dropped: quantity")),
-    "sheet.csv": (b"PK\x03\x04" + bytes(60), ("Excel",)),
-    "text.parquet": (GOOD, ("not a valid Parquet file",)),
+    "sheet.csv": (b"PK\x03\x04" + bytes(60), ("a damaged or truncated ZIP archive", "download it again")),
+    "bytes.parquet": (b"PAR1" + bytes(60) + b"PAR1", ("not a valid Parquet file",)),
     "cut.jsonl": (
         b'{"user_id": "u1", "item_id": "i1"}\n{"user_id": "u2", "it',
         ("line 2", "middle of an object"),
     ),
-    "array.json": (b'[{"user_id": "u1"}]', ("a JSON array", "jq -c '.[]'")),
-    "purchases": (GOOD, ("ending", ".parquet")),
+    "array.json": (b'[{"user_id": "u1"}]', ("--item-column", "found: 'user_id'")),
 }
+UNDERSTOOD: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "plain.csv.gz": (GOOD, ()),
+    "text.parquet": (GOOD, ()),
+    "purchases": (GOOD, ()),
+    "packed": (gzip.compress(GOOD), ()),
+    "utf16.csv": (GOOD.decode().encode("utf-16"), ("its text is taken for UTF-16",)),
+    "latin.csv": (
+        GOOD + "u1,café\nu2,crème\n".encode("latin-1"),
+        ("its text is taken for Windows-1252", "--encoding says otherwise"),
+    ),
+    "latin-header.csv": (
+        b"user_id,item_id,caf\xe9" + GOOD.replace(b"\n", b",1\n")[GOOD.index(b"\n") + 2 :],
+        ("its text is taken for Windows-1252",),
+    ),
+    "twice.csv": (
+        b"user_id,item_id,user_id\n" + GOOD.replace(b"\n", b",c\n")[GOOD.index(b"\n") + 3 :],
+        ("several columns are called 'user_id': column 3 is called 'user_id_2'",),
+    ),
+    "quote.csv": (
+        GOOD + b'u1,"i1\nu2,i2\n',
+        ("quotes are plain text", "the one on line 362 is never closed"),
+    ),
+    "array.json": (
+        json.dumps(
+            [{"user_id": u, "item_id": i} for u, i in map(pair_of, GOOD.decode().split()[1:])]
+        ).encode(),
+        (),
+    ),
+}
+MORE = {"latin.csv": [("u1", "café"), ("u2", "crème")], "quote.csv": [("u1", '"i1'), ("u2", "i2")]}
 
 
 @pytest.mark.parametrize("name", BAD_SOURCES)
@@ -54,6 +96,18 @@ def test_sources_refused(folder: Path, name: str) -> None:
     result = recae("train", name, *TINY)
     refused(result, name, *parts)
     assert names(folder) == ([] if content is None else [name])
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_sources_understood_by_what_they_hold(folder: Path, name: str) -> None:
+    content, said = UNDERSTOOD[name]
+    Path(name).write_bytes(content)
+    result = recae("train", name, *TINY)
+    assert result.exit_code == 0, result.stderr
+    for part in said:
+        assert part in result.stderr
+    expected = Counter([*map(pair_of, GOOD.decode().split()[1:]), *MORE.get(name, [])])
+    assert pairs(read_with_report(name)[0]) == expected
 
 
 def test_sources_that_are_no_files(folder: Path) -> None:

@@ -14,7 +14,8 @@ import click
 import pytest
 
 from recae.cli import main
-from recae.ingest import KNOWN_NAMES
+from recae.reading import KNOWN_NAMES
+from recae.reading.names import Name
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -135,9 +136,22 @@ def test_the_table_of_column_names() -> None:
     for role, option, names in rows:
         assert option == role
         listed = names.split(", ")
+        fits = {name: {other: Name(name).preference(other) for other in KNOWN_NAMES} for name in listed}
+        for name, preferences in fits.items():
+            rank = preferences.pop(role)
+            assert rank is not None, name
+            assert all(other is None or other > rank for other in preferences.values()), (name, preferences)
         # the order of preference is a promise, too
-        assert listed == [name for name in KNOWN_NAMES[role] if name in listed]
+        known = [name for name in listed if name in KNOWN_NAMES[role]]
+        assert known == [name for name in KNOWN_NAMES[role] if name in listed] == listed[: len(known)]
         assert listed[0] == KNOWN_NAMES[role][0]
+    others = re.findall(r"^\| ([\w, ]+) \| `--rating-column`, … \| (.+) \|$", README, re.MULTILINE)
+    ((roles, names),) = others
+    groups = dict(zip(roles.split(", "), (part.split(", ") for part in names.split("; ")), strict=True))
+    assert list(groups) == ["rating", "event", "status"]
+    for role, listed in groups.items():
+        assert [name for name in listed if Name(name).preference(role) is None] == []
+        assert f"--{role}-column" in main.commands["train"].get_help(click.Context(main.commands["train"]))
 
 
 def test_paths_that_the_documents_name_exist() -> None:

@@ -23,7 +23,8 @@ from recae.splits.parts import number_held_out
 
 
 def row(user: str, item: str, time: str = "2022-04-01 12:00:00") -> Row:
-    return {"user_id": user, "item_id": item, "timestamp": time, "quantity": "1", "title": f"Product {item}"}
+    title = f"Product {int(item[1:]) if item[1:].isdigit() else item}"
+    return {"user_id": user, "item_id": item, "timestamp": time, "quantity": "1", "title": title}
 
 
 # Figures, against plain loops

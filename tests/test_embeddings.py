@@ -16,10 +16,10 @@ import pytest
 import scipy.sparse as sp
 from modelfiles import HISTORIES, ITEMS, NAMES, USERS, popular, recommender
 from numpy.typing import NDArray
+from readings import read_with_report
 
 from recae.errors import ConfigError, DataError, OutputError
 from recae.ids import IdMap
-from recae.ingest import read_with_report
 from recae.insight.embeddings import (
     What,
     embedding_schema,

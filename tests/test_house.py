@@ -35,13 +35,10 @@ INSTEAD = {
 }
 """Words with no meaning of their own in the field, and what the field says."""
 
-READING = ("ingest", "sources")
-"""Rooms whose words are older than the glossary, and which are to be replaced as a whole."""
-
 LIBRARIES = ("Choice",)
 """Names that are not ours: click's."""
 
-FILES = [p for p in sorted(ROOT.rglob("*.py")) if p.relative_to(ROOT).parts[0] not in READING]
+FILES = sorted(ROOT.rglob("*.py"))
 
 _WORDS = re.compile(rf"(?<![a-z])({'|'.join(INSTEAD)})(?![a-z])", re.IGNORECASE)
 

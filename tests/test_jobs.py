@@ -389,7 +389,7 @@ from pathlib import Path
 for kind in ("popularity", "itemknn", "sigmoid"):
     settings = {"factors": 4, "epochs": 1} if kind == "sigmoid" else {}
     do_job(Job(kind, (settings,), True, 10), Inputs.load(Path(sys.argv[1])))
-heavy = [name for name in ("pandas", "recae.ingest", "recae.sources", "recae.pipeline") if name in sys.modules]
+heavy = [name for name in ("pandas", "duckdb", "recae.reading.purchases", "recae.pipeline") if name in sys.modules]
 print(light, heavy)
 """
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from recae import pipeline
 from recae.errors import ColumnError, ConfigError, SourceError
 from recae.ids import IdMap
-from recae.ingest import read_interactions
 from recae.interactions import Interactions
 from recae.modelfile import load, save
 from recae.models.itemknn import Neighbours
 from recae.pipeline import measure, train
+from recae.reading import ReadOptions, read_interactions
 from recae.recommender import LEARNED, TEST, VALIDATION, Recommender
 from recae.selection.fit import make_settings
 from recae.splits import parts
@@ -324,7 +324,7 @@ def test_a_configuration_is_checked_before_anything_is_read() -> None:
     with pytest.raises(SourceError, match="there is no file"):
         train("missing.csv")
     with pytest.raises(ColumnError, match="'buyer'"):
-        train(SAMPLE, columns={"user_column": "buyer"})
+        train(SAMPLE, reading=ReadOptions(user_column="buyer"))
 
 
 # planted tastes

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from readings import read_events
 from shops import START, Row, purchases_of, random_shop
 
 from recae.errors import ConfigError, DataError
 from recae.filters import Filters
-from recae.ingest import read_events
 from recae.interactions import NO_TIME
 from recae.splits.protocols import ProtocolOptions, Purchases, Task, make_tasks, pair_of_matrices
 

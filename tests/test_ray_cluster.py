@@ -23,13 +23,13 @@ import pytest
 import scipy.sparse as sp
 from clusters import add_node, cluster
 from commands import PATIENCE, SAMPLE, recae, start
+from readings import read_with_report
 from scorejobs import contents, read_folder, run, work_of
 
 from recae.cluster import connected
 from recae.errors import ClusterError, ConfigError, OutputError, RecaeError
 from recae.evaluation import evaluate
 from recae.ids import IdMap
-from recae.ingest import read_with_report
 from recae.modelfile import load, save
 from recae.models import Popularity
 from recae.recommender import Recommender

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import sqlite3
 import subprocess
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from commands import RECAE, ROOT, SAMPLE, TINY, names, recae, refused, table
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from readings import read_events, read_with_report
 
-from recae.errors import ColumnError, DataError, OutputError
-from recae.ingest import read_events, read_with_report
-from recae.ingest.report import REASONS
-from recae.ingest.watching import USED, fate_of, reason_of
+from recae.errors import ColumnError, DataError, SourceError
+from recae.reading import ReadOptions, read
+from recae.reading.engine import Engine
 
 ROWS = [
     ("user_id", "item_id", "quantity", "timestamp", "title"),
@@ -131,7 +131,7 @@ def test_parquet_in_and_out(tmp_path: Path) -> None:
             "reason": "no user",
             "user": None,
             "item": "y",
-            "time": "1970-01-01 00:00:01.000",
+            "time": "1970-01-01 00:00:01",
             "qty": "1",
         },
         {
@@ -139,7 +139,7 @@ def test_parquet_in_and_out(tmp_path: Path) -> None:
             "reason": "duplicate",
             "user": "2",
             "item": "z",
-            "time": "1970-01-01 00:00:02.000",
+            "time": "1970-01-01 00:00:02",
             "qty": "1",
         },
     ]
@@ -190,9 +190,12 @@ def test_where_nothing_is_left_the_rejects_say_why(tmp_path: Path) -> None:
 
 
 def test_a_header_alone_has_no_rejects(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("user,item,qty\n")
+    (tmp_path / "p.csv").write_text("user,item,qty\n")  # without a value nothing is a quantity
     with pytest.raises(DataError, match="no rows"):
         read_with_report(tmp_path / "p.csv", rejects=tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text() == "row,reason,user,item\n"
+    with pytest.raises(DataError, match="no rows"):
+        read_with_report(tmp_path / "p.csv", quantity_column="qty", rejects=tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == "row,reason,user,item,qty\n"
 
 
@@ -206,16 +209,25 @@ def test_a_reading_that_breaks_leaves_the_file_as_it_was(tmp_path: Path) -> None
 
 
 def test_a_full_temporary_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_csv(tmp_path / "p.csv")
-    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "wb", 0))
-    with pytest.raises(OutputError, match=r"cannot be kept in .* No space left on device; set TMPDIR"):
+    path = tmp_path / "p.csv.gz"
+    path.write_bytes(gzip.compress(write_csv(tmp_path / "p.csv").read_bytes()))
+    full = tmp_path / "full"
+
+    def made(**options: str) -> str:
+        full.mkdir()
+        for number in range(9):
+            (full / f"unpacked_{number}").symlink_to("/dev/full")
+        return str(full)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made)
+    with pytest.raises(SourceError, match=r"cannot be kept in .* No space left on device; set TMPDIR"):
         read_with_report(path, rejects=tmp_path / "r.csv")
-    assert names(tmp_path) == ["p.csv"]
+    assert names(tmp_path) == ["p.csv", "p.csv.gz"]  # the temporary folder is gone, and there are no rejects
 
 
-def test_fates_and_reasons_belong_together() -> None:
-    assert [reason_of(fate_of(reason)) for reason in REASONS] == list(REASONS)
-    assert USED not in [fate_of(reason) for reason in REASONS]
+def test_a_full_disk_below_a_query_is_said(tmp_path: Path) -> None:
+    with Engine() as engine, pytest.raises(SourceError, match="No space left on device; set TMPDIR"):
+        engine.run("COPY (SELECT 1) TO '/dev/full' (FORMAT csv)")
 
 
 VALUES = st.tuples(
@@ -267,7 +279,7 @@ def test_strict_refuses_dropped_rows_with_their_counts(tmp_path: Path) -> None:
 
 
 def test_strict_refuses_what_is_in_doubt(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("user,item\n1.0,NA\n2.0,y\n")
+    (tmp_path / "p.csv").write_text("user,item,date\n1.0,x,01/02/2020\n2.0,y,03/04/2020\n")
     with pytest.raises(DataError, match=r"in doubt: user: every value looks like 1\.0.* and 1 more; correct"):
         read_with_report(tmp_path / "p.csv", strict=True)
 
@@ -287,8 +299,8 @@ def test_strict_takes_what_can_mean_one_thing_only(
 ) -> None:
     first, second = times
     (tmp_path / "p.csv").write_text(f"{header}\na,x{first}\na,x{second}\nb,y{first}\n")
-    _, report = read_with_report(tmp_path / "p.csv", strict=True)
-    assert [note in text for text in report.notes] == [True]
+    report = read(tmp_path / "p.csv", ReadOptions(strict=True)).report
+    assert [note in str(text) for text in report.notes] == [True]
     assert report.doubts() == []
 
 

@@ -22,6 +22,7 @@ from recae.interactions import Interactions
 from recae.modelfile import save
 from recae.models import Frequency, Popularity
 from recae.models.blend import Blend, Part
+from recae.reading import ReadOptions
 from recae.scoring.audience import (
     NO_ITEM,
     NO_KNOWN_ITEM,
@@ -164,7 +165,7 @@ def test_new_histories_are_folded_in(tmp_path: Path) -> None:
 
 def test_one_user_is_enough(tmp_path: Path) -> None:
     (tmp_path / "h.csv").write_text("who,what\nme,i1\n")
-    audience = new_histories(shop(), tmp_path / "h.csv", user_column="who", item_column="what")
+    audience = new_histories(shop(), tmp_path / "h.csv", ReadOptions(user_column="who", item_column="what"))
     assert owned(audience, shop()) == {"me": {"i1": 1}}
     with pytest.raises(ColumnError, match=r"h\.csv"):
         new_histories(shop(), tmp_path / "h.csv")
@@ -333,7 +334,9 @@ def test_what_score_refuses() -> None:
         recae.score(recommender, n=0)
     with pytest.raises(DataError, match="without histories"):
         recae.score(shop(histories=None))
-    with pytest.raises(ColumnError, match="the table"):
+    with pytest.raises(
+        ColumnError, match=r"'Arrow table': no column is recognised as the user \(who bought\) and the item"
+    ):
         recae.score(recommender, pa.table({"a": [1], "b": [2]}))
     with pytest.raises(ConfigError, match="leave none"):
         recae.score(recommender, only_items=[])

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recae.errors import DataError
-from recae.interactions import NO_TIME
+from recae.interactions import NO_TIME, SECOND
 from recae.splits.time import check_times, check_units, cut_for, shown_time
 
-SPRING = 1_300_000_000  # seconds: March 2011
+SPRING = 1_300_000_000 * SECOND  # March 2011
+DAY = 86_400 * SECOND
 
 
 @given(
@@ -25,7 +26,7 @@ def test_the_cut(times: list[int], fraction: float) -> None:
 
 def test_times_in_words() -> None:
     assert shown_time(SPRING) == "2011-03-13 07:06:40"
-    assert shown_time(86_400) == "1970-01-02"
+    assert shown_time(86_400 * SECOND) == "1970-01-02"
     assert shown_time(-1) == "1969-12-31 23:59:59"
 
 
@@ -35,12 +36,17 @@ def test_which_times_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "factor"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)]
+    ("unit", "factor", "mostly"),
+    [
+        ("milliseconds", 10**3, "seconds"),  # of smaller units the numbers are too large for any time
+        ("milliseconds", 10**3, "the other"),
+        ("microseconds", 10**6, "the other"),
+        ("nanoseconds", 10**9, "the other"),
+    ],
 )
-@pytest.mark.parametrize("mostly", ["seconds", "the other"])
 def test_mixed_units(unit: str, factor: int, mostly: str) -> None:
     """As reading leaves them: the unit of most was told, and all were divided by it."""
-    seconds = SPRING + 86_400 * np.arange(300, dtype=np.int64)
+    seconds = SPRING + DAY * np.arange(300, dtype=np.int64)
     times = seconds.copy()
     if mostly == "seconds":
         times[::100] *= factor
@@ -57,13 +63,13 @@ def test_mixed_units(unit: str, factor: int, mostly: str) -> None:
 @pytest.mark.parametrize(
     "times",
     [
-        SPRING + 86_400 * np.arange(300),
+        SPRING + DAY * np.arange(300),
         np.arange(1_000),  # days, or the number of a week, counted from a beginning
         np.array([1, 500, 1_000, 500_000, 10**7]),
-        np.array([0, -5, SPRING, SPRING + 1]),
-        np.array([NO_TIME, SPRING, SPRING + 1]),
-        np.array([86_400 * 365, SPRING]),  # an order of 1971
-        np.array([100, SPRING, SPRING * 2]),  # too far off for any unit
+        np.array([0, -5, SPRING, SPRING + SECOND]),
+        np.array([NO_TIME, SPRING, SPRING + SECOND]),
+        np.array([DAY * 365, SPRING]),  # an order of 1971
+        np.array([100 * SECOND, SPRING, SPRING * 2]),  # too far off for any unit
         np.array([SPRING]),
         np.array([], dtype=np.int64),
     ],

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from shops import in_microseconds
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
@@ -29,7 +30,7 @@ def bought(
         matrix,
         IdMap(f"u{u}" for u in range(shape[0])),
         IdMap(f"i{i}" for i in range(shape[1])),
-        np.array([pairs[key] for key in keys], dtype=np.int64) if pairs and timed else None,
+        in_microseconds(pairs[key] for key in keys) if pairs and timed else None,
         np.ones(len(keys), dtype=np.int32),
     )
 

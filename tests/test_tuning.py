@@ -21,6 +21,7 @@ from recae.ids import IdMap
 from recae.interactions import Interactions
 from recae.kinds import SETTINGS
 from recae.pipeline import train
+from recae.reading import ReadOptions
 from recae.selection.fit import fit_kind
 from recae.selection.space import TunedTrial, best_of
 from recae.selection.tune import TuningProgress, parse_metric, tune
@@ -344,7 +345,7 @@ def test_it_finds_what_the_data_ask_for() -> None:
         ({"kind": "ease", "metric": "ndcg@0"}, ConfigError, "such as ndcg@20, found 'ndcg@0'"),
         ({"kind": "ease", "metric": "nscg@20"}, ConfigError, "nscg"),
         ({"kind": "ease", "repeats": True}, ConfigError, "Interactions do not hold"),
-        ({"kind": "ease", "columns": {"basket_column": "b"}}, ConfigError, "add --repeats"),
+        ({"kind": "ease", "reading": ReadOptions(basket_column="b")}, ConfigError, "add --repeats"),
         ({"kind": "ease", "resume": True, "study": Path("nowhere.study")}, CheckpointError, "nowhere.study"),
     ],
 )  # fmt: skip

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shops import START, Row, owner, purchases_of, random_shop, rows_of
+from shops import START, Row, in_microseconds, owner, purchases_of, random_shop, rows_of
 
 from recae.confidence import Facts, Weighting
 from recae.errors import ColumnError
-from recae.interactions import Events
+from recae.interactions import SECOND, Events
 from recae.selection.jobs import Inputs
 from recae.splits.held_out import VALIDATION_FRACTION
 from recae.splits.protocols import ProtocolOptions, Purchases, make_tasks
@@ -29,7 +29,7 @@ def weighed(rows: list[Row]) -> Purchases:
     own = found.interactions
     user, item = own.users.rows([u for u, _, _ in rows]), own.items.rows([i for _, i, _ in rows])
     amounts = np.array([quantity(row) for row in rows])
-    time = np.array([t for _, _, t in rows])
+    time = in_microseconds(t for _, _, t in rows)
     events = Events.of(user, item, time, own.n_users, own.n_items, time, amounts)
     totals = np.zeros((own.n_users, own.n_items))
     np.add.at(totals, (user, item), amounts)
@@ -70,8 +70,8 @@ def test_weights_are_those_of_the_rows_that_are_learned_from(
     tasks = make_tasks(purchases, protocol, replace(options, weighting=BOTH), seed=2)
     bound = max(t for _, _, t in rows) + 1
     if protocol == "time":
-        before = np.array([t for _, _, t in rows if t < CUT])
-        bound = CUT if options.validation_users == 0 else cut_for(before, VALIDATION_FRACTION)
+        before = in_microseconds(t for _, _, t in rows if t < CUT)
+        bound = CUT if options.validation_users == 0 else cut_for(before, VALIDATION_FRACTION) // SECOND
     times: dict[tuple[str, str], int] = {}
     amounts: dict[tuple[str, str], float] = {}
     for row in rows:
@@ -86,7 +86,9 @@ def test_weights_are_those_of_the_rows_that_are_learned_from(
         for row, held in zip(task.fit, rows_of(task.fit, task.items), strict=True):
             pairs += [(owner(held), task.items.id(int(item))) for item in row.indices]
         facts = Facts(
-            task.fit, np.array([times[pair] for pair in pairs]), np.array([amounts[pair] for pair in pairs])
+            task.fit,
+            in_microseconds(times[pair] for pair in pairs),
+            np.array([amounts[pair] for pair in pairs]),
         )
         np.testing.assert_allclose(task.confidence, BOTH.confidence(facts), rtol=1e-5)
         assert np.ptp(task.confidence) > 1

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import recae
 from recae.confidence import LARGEST, Facts, Weighting, places_of
 from recae.errors import ColumnError, ConfigError
-from recae.interactions import NO_TIME, Events
+from recae.interactions import NO_TIME, SECOND, Events
 
-DAY = 86_400
+DAY = 86_400 * SECOND
 
 
 def facts(times: list[int] | None = None, quantities: list[float] | None = None) -> Facts:

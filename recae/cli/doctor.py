@@ -5,20 +5,27 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recae.cli.options import (
     check_outputs,
-    column_options,
     files_of_filters,
     filter_options,
+    output_path,
     read_filters,
+)
+from recae.cli.output import clean, is_terminal, message, print_gap, print_json, print_table, print_text
+from recae.cli.purchases import (
+    column_options,
+    files_of_reading,
+    read_options,
     reading_options,
     source_argument,
 )
-from recae.cli.output import clean, is_terminal, message, print_gap, print_json, print_table, print_text
+from recae.errors import OutputError
 
 if TYPE_CHECKING:
     from recae.doctor import Examination, Finding
@@ -60,6 +67,9 @@ def _properties(found: Examination) -> list[list[str]]:
         ),
     ]
     figures, report = found.figures, found.report
+    if report is not None:
+        rows += [[f"left out: {reason}", f"{count:,}"] for reason, count in report.left_out.items()]
+        rows += [["skipped lines", f"{report.skipped:,}"]] if report.skipped else []
     if figures is None or report is None:
         return rows
     purchases = figures.interactions + figures.repeats
@@ -82,7 +92,7 @@ def _properties(found: Examination) -> list[list[str]]:
     times = [day(time) for time in found.period if time is not None]
     if times:
         rows.append(["period", " to ".join(times)])
-    return [*rows, *(["understood", note] for note in report.notes)]
+    return [*rows, *(["understood", str(note)] for note in report.notes)]
 
 
 def _print_paragraphs(finding: Finding) -> None:
@@ -133,13 +143,46 @@ def _verdict(found: Examination) -> str:
     return f"found: {listed}" if listed else "found: nothing to remark"
 
 
+def _exclusions(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """Return the path of a text file, which --exclude-items reads an id a line of."""
+    if value is None:
+        return None
+    path = output_path(ctx, parameter, value)
+    if path.suffix.lower() not in ("", ".txt"):
+        raise OutputError(f"cannot write '{path}': it holds an id a line; give a name that ends in .txt")
+    return path
+
+
+def _write_exclusions(path: Path, found: Examination) -> None:
+    """Write the ids of the items that look like no products, one a line."""
+    from recae.files import atomic_path
+
+    ids = [item.id for item in found.no_products if not set(item.id) & {"\n", "\r"} and item.id.strip()]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{item}\n" for item in ids), encoding="utf-8", newline="")
+    message(f"wrote {len(ids):,} ids of items that look like no products to {path}; --exclude-items takes it")
+
+
 @click.command()
 @source_argument
 @column_options
 @filter_options
 @reading_options
+@click.option(
+    "--write-exclusions",
+    metavar="PATH",
+    callback=_exclusions,
+    help="Write the ids of items that look like no products, one a line (.txt), for --exclude-items.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
+def doctor(
+    source: str,
+    strict: bool,
+    rejects: Path | None,
+    write_exclusions: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Check PURCHASES before a model is trained on them, and say what to do about what is found.
 
     \b
@@ -148,11 +191,15 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
       recae doctor postgresql://me@host/shop --table purchases
       recae doctor purchases.csv && recae train purchases.csv
       recae doctor purchases.csv --json > checks.json
+      recae doctor purchases.csv --write-exclusions exclusions.txt
+      recae train purchases.csv --exclude-items exclusions.txt
 
     PURCHASES is what `recae train` takes, read once in the same way: columns used, rows dropped and why, duplicates
-    and repeats, ids that look damaged (lost zeros, .0, 1.2E+11, upper and lower case, dates), times that are mixed,
-    missing, in the future or have gaps, users with one purchase, popularity, users like bots, and what a model can
-    be expected to learn.
+    and repeats, rows that do not count by their event, status or rating, ids that look damaged (lost zeros, .0,
+    1.2E+11, upper and lower case, dates), items that are lines of an order, names that are a person's, times that are
+    missing, in the future or have gaps, users with one purchase, popularity, users like bots, items that are no
+    products (postage, fees, discounts, bags), and what a model can be expected to learn. `recae train` says the
+    problems and warnings, too.
 
     \b
     Each finding has a severity, a code that stays the same, and what to do next:
@@ -162,19 +209,20 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
 
     \b
     Exit codes, for pipelines:
-      0   nothing worse than notes
-      1   warnings
+      0   no problem
+      1   with --strict: warnings, or what `recae train --strict` refuses: a dropped row, a value in doubt
       2   problems; or the purchases cannot be read (one sentence says why)
 
-    With --strict, 2 for warnings too, and for every dropped row or doubt that `recae train --strict` refuses. With
-    --basket-column, orders are read as `recae train --repeats` reads them. With filters, --since and the others, rows
-    are checked all the same; users, items and what to expect are those of the purchases that are left.
+    With --basket-column, orders are read as `recae train --repeats` reads them. With filters, --since and the others,
+    rows are checked all the same; users, items and what to expect are those of the purchases that are left.
 
     \b
     --json prints one object:
-      {"format_version": 1, "source": "purchases.csv",
+      {"format_version": 2, "source": "purchases.csv",
        "columns": {"user": "user_id", "item": "item_id", "time": null, …},
        "unused": ["price"], "rows": 51234, "dropped": {"quantity is zero or less": 560},
+       "left_out": {…}, "skipped": 0,         rows that do not count by --where, event, status or rating; lines skipped
+       "counting": {…},                         how such rows were chosen
        "filters": {…}, "filtered": {…},       what was asked for, and purchases left out by reason; or empty
        "duplicate_share": 0.0,                of the rows
        "repeat_share": 0.34,                  of the purchases used: of an item that the user has already
@@ -188,21 +236,27 @@ def doctor(source: str, strict: bool, as_json: bool, **options: Any) -> None:
                    "owned_by_five": 600},     items of five users or more
        "outlook": {"word": "much",            or "some" or "little"
                    "held_out": 200, "sentences": ["…"]},
+       "no_products": [{"id": "POST", "name": "POSTAGE", "users": 331, "why": ["…"]}],
        "findings": [{"severity": "warning", "code": "users-like-bots", "column": "user_id", "rows": null,
                      "text": "…", "advice": "…", "examples": ["…"]}]}
     Where nothing can be learned, the finding cannot-train says why, and the two objects are null.
     """
     # before the reading, not after it
-    check_outputs([source, *files_of_filters(options)], {"--rejects": options["rejects"]})
+    sources = [source, *files_of_filters(options), *files_of_reading(options)]
+    check_outputs(sources, {"--rejects": rejects, "--write-exclusions": write_exclusions})
     filters = read_filters(options)
+    baskets = options.get("basket_column") is not None
+    reading = read_options({**options, "rejects": rejects}, filters).updated(baskets=baskets)
 
-    from recae.doctor import examine
+    from recae.doctor import examine_source
 
-    found = examine(source, filters=filters, **options)
+    found = examine_source(source, reading)
     if as_json:
         print_json(found.as_dict())
     else:
         print_examination(found)
-    if options["rejects"] is not None:
-        message(f"wrote the {sum(found.dropped.values()):,} dropped rows to {options['rejects']}")
+    if rejects is not None:
+        message(f"wrote the {sum(found.dropped.values()):,} dropped rows to {rejects}")
+    if write_exclusions is not None:
+        _write_exclusions(write_exclusions, found)
     click.get_current_context().exit(found.exit_code(strict))

@@ -17,22 +17,26 @@ from recae.cli.evaluate_display import EvaluationDisplay, print_report
 from recae.cli.options import (
     KindsCommand,
     check_outputs,
-    column_options,
     files_of_filters,
     filter_options,
     output_path,
     read_filters,
     read_weighting,
-    reading_options,
-    source_argument,
     weighting_options,
 )
 from recae.cli.output import message, print_json
+from recae.cli.purchases import (
+    column_options,
+    files_of_reading,
+    read_options,
+    reading_options,
+    source_argument,
+)
 from recae.errors import ConfigError, OutputError
 from recae.splits.rows import PROTOCOLS, in_words, listed, taking
 
 if TYPE_CHECKING:
-    from recae.ingest import IngestReport
+    from recae.reading import ReadReport
     from recae.selection.cache import ResultCache
     from recae.selection.evaluate import Evaluated
     from recae.splits.protocols import ProtocolOptions
@@ -318,17 +322,23 @@ def evaluate(
         from recae.selection.evaluate import rejects_of_test
 
         paths["the rejects of the test part"] = rejects_of_test(rejects)
-    sources = [source, *([] if test is None else [str(test)]), *files_of_filters(options)]
+    sources = [
+        source,
+        *([] if test is None else [str(test)]),
+        *files_of_filters(options),
+        *files_of_reading(options),
+    ]
     _check_outputs(sources, paths, plots)
     protocol_of = replace(read_protocol_options(protocol, options), weighting=read_weighting(options))
     filters = read_filters(options)
+    reading = read_options(options)
 
     from recae.kinds import baselines as known_baselines
     from recae.kinds import evaluated as evaluated_kinds
+    from recae.reading import hide_password
     from recae.selection.baselines import parse_assignments
     from recae.selection.evaluate import EvaluationProgress, evaluate_purchases
     from recae.selection.executor import Executor
-    from recae.sources import hide_password
 
     named = known_baselines() if baselines is None else [name.strip() for name in baselines.split(",")]
     settings = parse_assignments(assignments, [*(kinds or evaluated_kinds()), *named])
@@ -345,7 +355,7 @@ def evaluate(
             ks=ks,
             metric=metric,
             seed=seed,
-            columns=options,  # what is left: how to read the purchases
+            reading=reading,
             filters=filters,
             keep=_result_cache(keep, fresh),
             threads=threads,
@@ -422,6 +432,6 @@ def _write(evaluated: Evaluated, paths: dict[str, Path | None], plots: Path | No
         message(f"drew {', '.join(path.name for path in drawn) or 'nothing'} into {plots}")
 
 
-def _print_report(report: IngestReport) -> None:
+def _print_report(report: ReadReport) -> None:
     for line in report.lines():
         message(line)

@@ -135,6 +135,8 @@ def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -
        "fingerprint": "...",       SHA-256 of the purchases it was trained on
        "filters": {...},           which of the purchases counted: "since", "until", "min_user_purchases",
                                    "min_item_purchases", "exclude_items"; only what was set
+       "reading": {...},           which rows of the table counted, by --where, events, statuses, ratings or a column
+                                   of confidence; only where some did not count alike
        "metrics": {...},           null where nothing was measured, else
                                    {"n_users", "validation_users", "ks", "rows": [{"model", "recall@10", ...}]}
        "held_out": {...},          {"seed", "validation_users", "test_users"}: how many users were held out to choose
@@ -230,10 +232,23 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         ["file size", human_bytes(summary["bytes"])],
         *_entries("held_out", summary["held_out"]),
         *_entries("filters", with_shortened_ids(summary["filters"])),
+        *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
         *_entries("weights", summary.get("weights")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]
+
+
+def _rows_chosen(reading: object) -> list[str]:
+    """Return which rows of the table counted, in words; a file may hold anything."""
+    if not isinstance(reading, Mapping) or not reading:
+        return []
+    from recae.reading.counting import chosen_words
+
+    try:
+        return chosen_words(reading)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return [str(dict(reading))]
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from recae import kinds
-from recae.cli.output import message
 from recae.errors import ConfigError, OutputError, SourceError
 
 if TYPE_CHECKING:
@@ -131,16 +130,6 @@ def owned_option(function: _Function) -> _Function:
     )(function)
 
 
-_COLUMNS = {
-    "user": "The column of users.  [default: by its name]",
-    "item": "The column of items.  [default: by its name]",
-    "time": "The column of times, '' for none.  [default: by its name]",
-    "quantity": "The column of quantities, '' for none.  [default: by its name]",
-    "name": "The column of item names, '' for none.  [default: by its name]",
-    "basket": "With --repeats: the column that numbers the orders.  [default: by its name, where there is no time]",
-}
-
-
 def weighting_options(function: _Function) -> _Function:
     """Add --half-life and --quantity-as-confidence; `read_weighting` takes them."""
     function = click.option(
@@ -179,13 +168,6 @@ def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> We
     asked = {"half_life": days, "quantity_as_confidence": quantity or None}
     given = {name: value for name, value in asked.items() if value is not None}
     return Weighting.of({**({} if base is None else base.as_dict()), **given})
-
-
-def column_options(function: _Function) -> _Function:
-    """Add --user-column and the others, as `user_column` and so on: what `recae.ingest.read_events` takes."""
-    for role, text in reversed(_COLUMNS.items()):
-        function = click.option(f"--{role}-column", metavar="NAME", help=text)(function)
-    return function
 
 
 _NAMES = ("since", "until", "min_user_purchases", "min_item_purchases", "exclude_items")
@@ -252,31 +234,6 @@ def files_of_filters(options: dict[str, Any]) -> list[str]:
     return [value for value in options["exclude_items"] if os.path.isfile(value)]  # noqa: PTH113  # never raises
 
 
-def source_argument(function: _Function) -> _Function:
-    """Add PURCHASES as `source`, a text, and --query and --table: what `recae.ingest.read_events` takes."""
-    for name, metavar, text in (
-        ("--table", "NAME", "The table or view of a database to read, such as purchases or shop.purchases."),
-        ("--query", "SQL", "A SELECT to read from a database instead of a table."),
-    ):
-        function = click.option(name, metavar=metavar, help=text)(function)
-    return click.argument("source", metavar="PURCHASES", callback=_checked)(function)
-
-
-def reading_options(function: _Function) -> _Function:
-    """Add --strict and --rejects, as `strict` and `rejects` (a path or None): what `recae.ingest.read_events` takes."""
-    function = click.option(
-        "--rejects",
-        metavar="PATH",
-        callback=_rejects,
-        help="Keep every dropped row, with its number and the reason: .csv, .parquet or .pq.",
-    )(function)
-    return click.option(
-        "--strict",
-        is_flag=True,
-        help="Refuse purchases of which a row is dropped or a value is in doubt.",
-    )(function)
-
-
 def check_outputs(sources: Sequence[str], paths: Mapping[str, Path | None]) -> None:
     """Raise OutputError, before any work, for what cannot be written and for two results in one file.
 
@@ -298,40 +255,13 @@ def check_outputs(sources: Sequence[str], paths: Mapping[str, Path | None]) -> N
 def check_not_read(path: Path, source: str) -> None:
     """Raise OutputError where a result would replace a file that is read, and as `recae.files.check_writable`."""
     from recae.files import check_writable
-    from recae.sources import local_files
+    from recae.reading import local_files
 
     check_writable(path)
     if path.exists():
         for file in filter(os.path.exists, local_files(source)):  # which, unlike Path's, never raises
             if path.samefile(file):
                 check_writable(path, file)
-
-
-def _rejects(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
-    """Return the path of a table that can be written."""
-    if value is None:
-        return None
-    from recae.tables import check_output
-
-    path = output_path(ctx, parameter, value)
-    check_output(path)
-    return path
-
-
-def warn_of_password(text: str) -> None:
-    """Warn where a password stands on the command line."""
-    from recae.sources import shows_password
-
-    if shows_password(text):
-        message(
-            "everybody on this machine can see the password in the command line; put the URL into an environment "
-            "variable and give env:NAME, or use PGPASSWORD or ~/.pgpass for PostgreSQL"
-        )
-
-
-def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    warn_of_password(value)
-    return value
 
 
 ENGINE = ("engine", "address", "workers", "cpus_per_worker")
@@ -445,8 +375,8 @@ def item_ids(option: str, values: Sequence[str]) -> Any:
         SourceError, ColumnError: a file cannot be used; so, too, where what is named as files are is not there.
         ConfigError: ids are not CSV.
     """
+    from recae.reading import is_file_name
     from recae.scoring.audience import read_ids
-    from recae.sources import is_file_name
 
     ids: list[str] = []
     for value in values:

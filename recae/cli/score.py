@@ -20,9 +20,9 @@ from recae.cli.options import (
     owned_option,
     scoring_cluster,
     split,
-    warn_of_password,
 )
 from recae.cli.output import human_bytes, message, progress
+from recae.cli.purchases import warn_of_password
 from recae.errors import ConfigError, DataError, ModelFileError, OutputError
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def destination(
         OutputError: --out is empty, or the database cannot be used.
         SourceError: --out is env:NAME, and there is no such variable.
     """
+    from recae.reading import is_url, resolved
     from recae.scoring.folder import Folder, OneFile
-    from recae.sources import is_url, resolved
     from recae.tables import ENDINGS
 
     place = resolved(out)
@@ -375,14 +375,12 @@ def _audience(
         return some_users(recommender, users, user_column)
     if histories is None:
         return every_user(recommender)
-    return new_histories(
-        recommender,
-        histories,
-        query=histories_query,
-        table=histories_table,
-        user_column=user_column,
-        item_column=item_column,
+    from recae.reading import ReadOptions
+
+    options = ReadOptions(
+        query=histories_query, table=histories_table, user_column=user_column, item_column=item_column
     )
+    return new_histories(recommender, histories, options)
 
 
 def _report(rejected: pa.Table, unknown: list[str], path: Path | None) -> None:
@@ -406,6 +404,6 @@ def _report(rejected: pa.Table, unknown: list[str], path: Path | None) -> None:
 
 
 def _shown(out: str) -> str:
-    from recae.sources import hide_password
+    from recae.reading import hide_password
 
     return hide_password(out)

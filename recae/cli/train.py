@@ -19,24 +19,28 @@ from recae.cli.options import (
     check_engine,
     check_not_read,
     check_outputs,
-    column_options,
     engine_options,
     files_of_filters,
     filter_options,
     output_path,
     read_filters,
     read_weighting,
-    reading_options,
-    source_argument,
     training_engine,
     weighting_options,
 )
 from recae.cli.output import clean, is_terminal, message, print_json, print_metrics, silence
+from recae.cli.purchases import (
+    column_options,
+    files_of_reading,
+    read_options,
+    reading_options,
+    source_argument,
+)
 from recae.errors import ConfigError, OutputError
 from recae.machine import launched, restarts
 
 if TYPE_CHECKING:
-    from recae.ingest import IngestReport
+    from recae.reading import ReadReport
     from recae.training.checkpoint import Checkpoints, Epoch
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -253,8 +257,8 @@ def train(
 ) -> None:
     """Train a model on PURCHASES.
 
-    PURCHASES is a table: CSV or JSON Lines (also .gz, .zst, .bz2), Parquet, a folder of such files, a pattern, the
-    standard input (-), or the URL of a database.
+    PURCHASES is a table: CSV, JSON, Parquet, Feather, ORC, Excel, .npz, Matrix Market, SQLite or DuckDB, also packed; a
+    folder of such files, a pattern, the standard input (-), or the URL of a database.
 
     \b
       recae train purchases.csv
@@ -263,6 +267,10 @@ def train(
       recae train postgresql://me@host/shop --table purchases
       SHOP_URL=postgresql://me:secret@host/shop recae train env:SHOP_URL --query "select …"
       recae train orders.parquet --user-column buyer --item-column sku --out orders.recae
+      recae train lines.csv --orders orders.csv
+      recae train . --query "select * from 'orders.csv' join 'lines.csv' using (order_id)"
+      recae train events.csv --where "event = 'transaction' and price > 0"
+      recae train ratings.dat --min-rating 4
       recae train purchases.csv --kind auto --budget 10m
       recae train purchases.csv --kind deep --layers 600,200 --set dropout=0.5
       recae train purchases.csv --config settings.toml
@@ -274,7 +282,7 @@ def train(
       torchrun --nproc-per-node 2 -m recae train purchases.csv --kind sigmoid --batch-size 256
       recae train purchases.csv --kind sigmoid --batch-size 256 --engine ray --address 10.0.0.1:6379
 
-    Needs no option: columns are recognised by their names, settings that are not given suit the size of the
+    Needs no option: columns are recognised by their names and values, settings that are not given suit the size of the
     data. A tenth of the users choose when to stop; the table at the end is measured on another tenth, for
     the model, for popularity and for item-kNN. Ctrl-C leaves no partial file.
 
@@ -319,7 +327,7 @@ def train(
         )
     rejects = options["rejects"]
     # before the training, not after it
-    sources = [source, *files_of_filters(options)]
+    sources = [source, *files_of_filters(options), *files_of_reading(options)]
     check_outputs(sources, {"--out": out, "--rejects": rejects})
     if config_path is not None:
         check_writable(out, config_path)
@@ -338,6 +346,7 @@ def train(
     filters = read_filters(options, None if config_path is None else toml_filters(config_path))
     weighting = read_weighting(options, None if config_path is None else toml_weighting(config_path))
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
+    reading = read_options(options)
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
     started = time.perf_counter()
     with (
@@ -349,7 +358,7 @@ def train(
             source,
             kind=kind,
             device=device,
-            columns=options,  # what is left: how to read the purchases
+            reading=reading,
             filters=filters,
             checkpoints=checkpoints,
             repeats=repeats,
@@ -417,6 +426,6 @@ def _telling_how_to_go_on(checkpoints: Checkpoints | None) -> Iterator[None]:
         raise
 
 
-def _print_report(report: IngestReport) -> None:
+def _print_report(report: ReadReport) -> None:
     for line in report.lines():
         message(line)

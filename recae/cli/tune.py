@@ -11,21 +11,25 @@ import click
 from recae.cli.options import (
     KindsCommand,
     check_outputs,
-    column_options,
     files_of_filters,
     filter_options,
     output_path,
     read_filters,
     read_weighting,
-    reading_options,
-    source_argument,
     weighting_options,
 )
 from recae.cli.output import clean, is_terminal, message, print_json, print_table
+from recae.cli.purchases import (
+    column_options,
+    files_of_reading,
+    read_options,
+    reading_options,
+    source_argument,
+)
 from recae.cli.settings import text_of
 
 if TYPE_CHECKING:
-    from recae.ingest import IngestReport
+    from recae.reading import ReadReport
     from recae.selection.space import Tuned, TunedTrial
     from recae.training.checkpoint import Epoch
 
@@ -211,9 +215,10 @@ def tune(
 
         check_plot(plot)
     written = {"--out": out, "--plot": plot, "--study": file, "--rejects": options["rejects"]}
-    check_outputs([source, *files_of_filters(options)], written)
+    check_outputs([source, *files_of_filters(options), *files_of_reading(options)], written)
     check_study(file, resume)
     filters, weighting = read_filters(options), read_weighting(options)
+    reading = read_options(options)
     with TuneDisplay(metric) as display:
         tuned = run(
             source,
@@ -222,7 +227,7 @@ def tune(
             budget=budget,
             metric=metric,
             device=device,
-            columns=options,  # what is left: how to read the purchases
+            reading=reading,
             filters=filters,
             repeats=repeats,
             confidence=weighting,
@@ -293,6 +298,6 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _print_report(report: IngestReport) -> None:
+def _print_report(report: ReadReport) -> None:
     for line in report.lines():
         message(line)

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from recae.doctor.columns import check_columns
 from recae.doctor.expectation import Expectation, expectation_of
 from recae.doctor.findings import Finding, Severity, by_severity
 from recae.doctor.ids import check_ids
-from recae.doctor.rows import check_dropped, check_values
-from recae.doctor.times import WRONG_UNITS, check_times
+from recae.doctor.products import NoProduct, check_products, no_products
+from recae.doctor.rows import check_dropped, check_quantities
+from recae.doctor.seen import Seen
+from recae.doctor.times import check_times
 from recae.doctor.users import Figures, check_users, figures_of
-from recae.doctor.watch import Seen, Watch
 from recae.errors import ColumnError, DataError, SourceError
-from recae.filters import Filters
-from recae.ingest import (
-    BASKET_NAMES,
-    Columns,
-    IngestReport,
-    choose_columns,
-    read_events,
-    read_with_report,
-)
-from recae.ingest.report import DUPLICATE
-from recae.interactions import Interactions
-from recae.sources import Source, open_source
+from recae.reading import Columns, Purchases, Reading, ReadOptions, ReadReport
+from recae.reading.report import DUPLICATE
+from recae.reading.table import Note
 
-__all__ = ["Examination", "Finding", "Severity", "examine"]
+__all__ = ["Examination", "Finding", "Severity", "examine", "examine_source", "spoken"]
+
+_OF_NOTES: Final = {
+    "items-one-row-each": "item-one-a-row",
+    "items-restart": "item-one-a-row",
+    "names-not-of-items": "name-not-of-item",
+}
+"""Codes of notes that a check says with more certainty."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Examination:
         report: what reading reported; None where nothing could be made of the rows.
         figures: of the users and items that the filters leave; None likewise.
         expectation: what a model can be expected to learn from these; None likewise.
+        no_products: items that look like no products.
         findings: the worst first.
     """
 
@@ -54,24 +56,20 @@ class Examination:
     rows: int
     dropped: dict[str, int]
     period: tuple[int | None, int | None]
-    report: IngestReport | None
+    report: ReadReport | None
     figures: Figures | None
     expectation: Expectation | None
+    no_products: tuple[NoProduct, ...]
     findings: tuple[Finding, ...]
 
     def exit_code(self, strict: bool = False) -> int:
-        """Return 2 where there is a problem, 1 where there is a warning, else 0.
-
-        Args:
-            strict: 2 for warnings as well, and for all that `recae train --strict` refuses.
-        """
+        """Return 2 for problems, else 0; with `strict` 1 for warnings and for what `recae train --strict` refuses."""
         found = {finding.severity for finding in self.findings}
         if Severity.PROBLEM in found:
             return 2
-        refused = self.report is not None and bool(self.report.dropped or self.report.doubts())
-        if strict:
-            return 2 if refused or Severity.WARNING in found else 0
-        return 1 if Severity.WARNING in found else 0
+        report = self.report
+        refused = report is not None and bool(report.dropped or report.skipped or report.doubts())
+        return int(strict and (refused or Severity.WARNING in found))
 
     @property
     def duplicate_share(self) -> float:
@@ -89,126 +87,127 @@ class Examination:
         """Return everything for JSON; the help of `recae doctor` documents it."""
         report = self.report
         return {
-            "format_version": 1,
+            "format_version": 2,
             "source": self.source,
             "columns": asdict(self.columns),
             "unused": list(self.unused),
             "rows": self.rows,
             "dropped": self.dropped,
+            "left_out": {} if report is None else report.left_out,
+            "skipped": 0 if report is None else report.skipped,
+            "counting": {} if report is None else dict(report.counting),
             "filters": {} if report is None or report.filters is None else report.filters.as_dict(),
             "filtered": {} if report is None else report.filtered,
             "duplicate_share": self.duplicate_share,
             "repeat_share": self.repeat_share,
             "first_time": self.period[0],
             "last_time": self.period[1],
-            "notes": [] if report is None else list(report.notes),
+            "notes": [] if report is None else list(map(str, report.notes)),
             "figures": None if self.figures is None else asdict(self.figures),
             "outlook": None if self.expectation is None else self.expectation.as_dict(),
+            "no_products": [asdict(item) for item in self.no_products],
             "findings": [finding.as_dict() for finding in self.findings],
         }
 
 
-def examine(
-    source: str | Path | Source,
-    *,
-    query: str | None = None,
-    table: str | None = None,
-    basket_column: str | None = None,
-    filters: Filters | None = None,
-    rejects: str | Path | None = None,
-    now: float | None = None,
-    **columns: Any,
-) -> Examination:
+def examine_source(source: Any, options: ReadOptions | None = None, now: float | None = None) -> Examination:
     """Read a table of purchases once, as training does, and check it.
 
-    Rows and their values are checked whether filters leave them out or not; users, items and what a model can be
-    expected to learn are those of the purchases that are left. Beside what reading takes, this holds 24 bytes for each
-    row, and some 16 more while it counts.
-
     Args:
-        source: as for `recae.ingest.read_with_report`, like all that is not named otherwise.
-        query: of a database.
-        table: of a database.
-        basket_column: as for `recae.ingest.read_events`; None to look at pairs alone.
-        filters: which purchases count.
-        rejects: where to write dropped rows.
+        source: as for `recae.reading.read`.
+        options: likewise.
         now: the present in seconds since 1970-01-01 UTC; by default the clock's.
-        **columns: names of columns, and how to read them.
 
     Raises:
-        SourceError, ConfigError, ColumnError, OutputError: as `read_with_report`. Purchases that nothing could be
+        SourceError, ConfigError, ColumnError, OutputError: as `recae.reading.read`. Purchases that nothing could be
             learned from are a finding and no error.
     """
-    opened = open_source(source, query=query, table=table)
-    given = {name.removesuffix("_column"): value for name, value in columns.items()}
-    try:
-        chosen = choose_columns(opened.column_names, given)
-    except ColumnError as error:
-        raise ColumnError(f"'{opened.name}': {error}") from error
-    watch = Watch(chosen)
-    found: list[Finding] = []
-    shop: Interactions | None = None
-    report: IngestReport | None = None
-    try:
-        if basket_column is None:
-            shop, report = read_with_report(
-                opened, filters=filters, rejects=rejects, watchers=[watch], **columns
-            )
-        else:
-            shop, _, report = read_events(
-                opened,
-                filters=filters,
-                rejects=rejects,
-                watchers=[watch],
-                basket_column=basket_column,
-                **columns,
-            )
-    except (SourceError, ColumnError):
-        raise
-    except DataError as error:
+    with Reading(source, options) as reading:
+        try:
+            purchases = reading.purchases()
+        except (SourceError, ColumnError):
+            raise
+        except DataError as error:
+            return examine(reading, None, error, now)
+        return examine(reading, purchases, None, now)
+
+
+def examine(
+    reading: Reading, purchases: Purchases | None, error: DataError | None = None, now: float | None = None
+) -> Examination:
+    """Check a table from the rows that its reading has stored.
+
+    Rows and their values are checked whether filters leave them out or not; users, items and what a model can be
+    expected to learn are those of the purchases that are left.
+
+    Args:
+        reading: not closed yet.
+        purchases: what it made of the rows; None where nothing could be.
+        error: why not.
+        now: the present in seconds since 1970-01-01 UTC; by default the clock's.
+    """
+    table, columns = reading.table, reading.columns
+    shop, report = (None, None) if purchases is None else (purchases.interactions, purchases.report)
+    seen = Seen.of(reading, report)
+    chosen = {value for value in asdict(columns).values() if value is not None}
+    unused = tuple(name for name in table.columns if name not in chosen)
+    found = [*check_dropped(seen), *check_ids(seen), *check_columns(seen, shop, unused)]
+    found += [*check_times(seen, time.time() if now is None else now), *check_quantities(seen)]
+    if error is not None:
         found.append(
             Finding(Severity.PROBLEM, "cannot-train", None, str(error), "see the other findings for why")
         )
-    seen = watch.finish(with_duplicates=report is None or DUPLICATE in report.dropped)
-    unused = tuple(name for name in opened.column_names if name not in chosen.used())
-    found += check_dropped(seen)
-    found += check_ids(seen)
-    found += _no_times(seen, unused)
-    found += check_times(seen, time.time() if now is None else now)
-    found += check_values(seen, shop)
+    found += _of_notes(
+        (*reading.notes, *seen.stored.notes) if report is None else report.notes, found, seen.mixed
+    )
     figures = expectation = None
     period: tuple[int | None, int | None] = (None, None)
+    others: list[NoProduct] = []
     if shop is not None and report is not None:
         figures = figures_of(shop)
-        if not any(finding.code in WRONG_UNITS for finding in found):
+        if not seen.mixed:
             period = (report.first_time, report.last_time)
         expectation = expectation_of(figures, *period)
         found += check_users(seen, shop, figures)
+        others = no_products(reading, shop)
+        found += check_products(others, shop, shlex.quote(table.name), columns.item)
     return Examination(
-        opened.name,
-        chosen if report is None else report.columns,
+        table.name,
+        columns,
         unused,
-        seen.rows,
+        seen.stored.n_rows,
         seen.dropped,
         period,
         report,
         figures,
         expectation,
+        tuple(others),
         tuple(by_severity(found)),
     )
 
 
-def _no_times(seen: Seen, unused: tuple[str, ...]) -> list[Finding]:
-    """Return the finding that there is no column of times, with the columns that may serve."""
-    if seen.columns.time is not None:
-        return []
-    plain = {name: name.casefold().replace(" ", "_") for name in unused}
-    dated = [name for name in unused if any(word in plain[name] for word in ("date", "time", "day"))]
-    baskets = [name for name in unused if plain[name] in BASKET_NAMES]
-    advice = "name it with --time-column, if there is one"
-    if dated:
-        advice = f"see whether it is {' or '.join(map(repr, dated[:3]))}: --time-column names it"
-    if baskets:
-        advice += f"; with --repeats, {baskets[0]!r} tells the baskets apart and orders them"
-    text = "no column of times: duplicates cannot be told from repeat purchases, nor what was bought last"
-    return [Finding(Severity.NOTE, "times-none", None, text, advice)]
+def spoken(examination: Examination) -> list[str]:
+    """Return the problems and warnings as lines for a training, without what the notes of its report say."""
+    report = examination.report
+    said = set() if report is None else {note.text.removeprefix(f"{note.column}: ") for note in report.notes}
+    return [
+        f"{finding.severity.value}: {f'{finding.column}: ' if finding.column else ''}{finding.text}; {finding.advice}"
+        for finding in examination.findings
+        if finding.severity is not Severity.NOTE
+        and (finding.severity is Severity.PROBLEM or finding.text not in said)
+    ]
+
+
+def _of_notes(notes: Sequence[Note], found: Sequence[Finding], mixed: bool) -> list[Finding]:
+    """Return the findings on how the table was understood, those aside that the checks have made already."""
+    known = {(_OF_NOTES.get(finding.code, finding.code), finding.column) for finding in found}
+    more = []
+    for note in notes:
+        if note.code and not known & {(note.code, note.column), (note.code, None)}:
+            severity = Severity.WARNING if note.doubt else Severity.NOTE
+            if note.code == "times-mixed-units" and mixed:
+                severity = Severity.PROBLEM
+            text = note.text.removeprefix(f"{note.column}: ")
+            advice = note.advice or "nothing to do where that is right"
+            more.append(Finding(severity, note.code, note.column, text, advice, rows=note.rows))
+    return more

@@ -1,18 +1,13 @@
-"""Checks of rows: dropped ones, empty columns, and extreme quantities."""
+"""Checks of rows: dropped ones, and extreme quantities."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-import numpy as np
-import pyarrow.compute as pc
-
 from recae.doctor.findings import EXAMPLES, Finding, Severity, percent
-from recae.doctor.watch import Seen
-from recae.ids import shown
-from recae.ingest.report import DUPLICATE, NO_ITEM, NO_USER, NOT_A_NUMBER, REASONS, RETURNED
-from recae.interactions import Interactions
+from recae.doctor.seen import Seen
+from recae.reading.report import DUPLICATE, NO_ITEM, NO_USER, NOT_A_NUMBER, REASONS, RETURNED
 
 _MANY: Final = 0.05
 _MOST: Final = 0.5
@@ -55,66 +50,52 @@ def check_dropped(seen: Seen) -> Iterator[Finding]:
             continue
         code, what, advice, serious = _DROPPED[reason]
         severity = Severity.NOTE
-        if count > _MOST * seen.rows:
+        if count > _MOST * seen.stored.n_rows:
             severity = Severity.PROBLEM
-        elif serious and count >= _MANY * seen.rows:
+        elif serious and count >= _MANY * seen.stored.n_rows:
             severity = Severity.WARNING
         yield Finding(
             severity,
             code,
             None,
-            f"{count:,} of {seen.rows:,} rows dropped ({percent(count, seen.rows)}): {what}",
+            f"{count:,} of {seen.stored.n_rows:,} rows dropped ({percent(count, seen.stored.n_rows)}): {what}",
             f"{advice} (--rejects PATH keeps all of them)" if count > EXAMPLES else advice,
-            tuple(seen.examples[reason]),
+            seen.examples(reason),
             count,
         )
 
 
-def check_values(seen: Seen, shop: Interactions | None) -> Iterator[Finding]:
-    """Check the quantities and the names of the items.
-
-    Args:
-        seen: what was seen of the table.
-        shop: what was read; None where nothing could be.
-    """
-    column, quantities = seen.columns.quantity, seen.keys.quantities
-    if column is not None and quantities is not None and quantities.size > 1:
-        if (quantities == quantities[0]).all():
-            yield Finding(
-                Severity.NOTE,
-                "column-constant",
-                column,
-                f"every quantity is {quantities[0]:g}, so the column tells nothing",
-                "nothing to do, unless it should; --quantity-column names another",
-            )
-        else:
-            yield from _large(seen, column)
-    if seen.columns.name is not None and shop is not None and shop.item_names is not None:
-        named = shop.item_names.drop_null()
-        if len(named) > 1 and pc.count_distinct(named).as_py() == 1:
-            yield Finding(
-                Severity.NOTE,
-                "column-constant",
-                seen.columns.name,
-                f"every item is named {shown(named[0].as_py())}, so the column tells nothing",
-                "name another with --name-column, or give --name-column ''",
-            )
-
-
-def _large(seen: Seen, column: str) -> Iterator[Finding]:
-    quantities = seen.keys.quantities
-    assert quantities is not None  # noqa: S101  # the caller has looked
-    usual = float(np.quantile(quantities, 0.99))
-    large = np.flatnonzero(quantities > 100 * usual)
-    if large.size:
-        most = large[np.argsort(-quantities[large], kind="stable")][:EXAMPLES].tolist()
+def check_quantities(seen: Seen) -> Iterator[Finding]:
+    """Check the quantities of the rows that are used."""
+    column, engine = seen.columns.quantity, seen.engine
+    if column is None or "quantity" not in seen.stored.columns or seen.used < 2:
+        return
+    used = f"{seen.stored.purchases} WHERE fate = 0"
+    low, high = engine.row(f"SELECT min(quantity), max(quantity) FROM {used}")
+    if low == high:
+        yield Finding(
+            Severity.NOTE,
+            "column-constant",
+            column,
+            f"every quantity is {low:g}, so the column tells nothing",
+            "nothing to do, unless it should; --quantity-column names another",
+        )
+        return
+    usual = engine.value(
+        "SELECT min(quantity) FROM (SELECT quantity, sum(n) OVER (ORDER BY quantity) AS until, sum(n) OVER () AS total "
+        f"FROM (SELECT quantity, count(*) AS n FROM {used} GROUP BY 1)) WHERE until >= .99 * total"
+    )
+    large = f"{used} AND quantity > {100 * usual!r}"
+    count = int(engine.value(f"SELECT count(*) FROM {large}"))
+    if count:
+        most = engine.rows(f"SELECT row, quantity FROM {large} ORDER BY quantity DESC, row LIMIT {EXAMPLES}")
         yield Finding(
             Severity.NOTE,
             "quantities-large",
             column,
-            f"{large.size:,} {'purchase has' if large.size == 1 else 'purchases have'} more than a hundred times the "
+            f"{count:,} {'purchase has' if count == 1 else 'purchases have'} more than a hundred times the "
             f"quantity that 99 % stay within ({usual:g})",
             "check for typing errors; the quantity itself does not count, only whether it is above zero",
-            tuple(f"row {seen.row(place):,}: {quantities[place]:g}" for place in most),
-            int(large.size),
+            tuple(f"row {row:,}: {quantity:g}" for row, quantity in most),
+            count,
         )

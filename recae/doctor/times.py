@@ -1,8 +1,8 @@
-"""Checks of times: impossible ones, units, gaps and the period."""
+"""Checks of times: missing and impossible ones, gaps and the period."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,56 +10,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recae.doctor.findings import EXAMPLES, Finding, Severity, counted, percent
-from recae.doctor.watch import Seen
+from recae.doctor.seen import Seen
 from recae.ids import shown
-from recae.ingest.datetexts import AMBIGUOUS
-from recae.interactions import NO_TIME
 
 DAY: Final = 86_400
+_SECOND: Final = 1_000_000  # microseconds
 _YEAR_1990: Final = 631_152_000
-WRONG_UNITS: Final = ("times-mixed-units", "times-excel-days")
-"""Codes of findings that say that times were read in the wrong unit."""
-_EXCEL: Final = "days since 1900, as Excel counts"
-
-
-def known_times(seen: Seen) -> NDArray[np.int64]:
-    """Return the times that are known, in the order of the rows."""
-    times = seen.keys.times
-    return np.zeros(0, np.int64) if times is None else times[times != NO_TIME]
+_EXCEL: Final = "days since 1900, as Excel counts"  # one of `recae.reading.units.UNITS`
 
 
 def check_times(seen: Seen, now: float) -> Iterator[Finding]:
-    """Check the times of the rows that were read.
+    """Check the times of the rows that are used.
 
     Args:
-        seen: what was seen of the table.
+        seen: the stored rows.
         now: the present, in seconds since 1970-01-01 UTC.
     """
-    keys, column = seen.keys, seen.columns.time
-    if column is None or keys.times is None or not keys.times.size:
+    column, settled = seen.columns.time, seen.stored.times
+    if column is None or not seen.used:
         return
-    yield from _unknown(seen, column)
-    times = known_times(seen)
-    if not times.size:
+    if settled is None:
+        yield from _unreadable(seen, column, seen.used, _texts(seen))
         return
-    units = list(_units(seen, column))
-    yield from units
-    if any(AMBIGUOUS in note for note in keys.notes):
+    yield from _unreadable(seen, column, settled.unreadable, settled.unreadable_texts)
+    missing = int(settled.missing)
+    if missing:
         yield Finding(
-            Severity.WARNING,
-            "times-day-or-month",
+            Severity.WARNING if missing >= 0.05 * seen.used else Severity.NOTE,
+            "times-missing",
             column,
-            "dates are read as day/month/year, but no number exceeds 12: they may be month/day/year",
-            "write them as year-month-day, such as 2024-03-01",
+            f"{missing:,} purchases ({percent(missing, seen.used)}) have no time",
+            "nothing to do, unless they should have one; a split by time leaves them to the training part",
+            rows=missing,
         )
-    if not units:  # else the rest would only say the same once more
-        yield from _impossible(seen, column, now)
-        yield from _span(times, column)
-        yield from _gaps(times, column)
+    first, last, clock = seen.engine.row(
+        f"SELECT min(time), max(time), bool_or(time % {DAY * _SECOND} <> 0) FROM {seen.timed}"
+    )
+    if list(settled.units) == [_EXCEL]:
+        yield Finding(
+            Severity.NOTE,
+            "times-excel-days",
+            column,
+            "times are the days since 1900 that Excel counts, and read as such",
+            "nothing to do",
+            rows=settled.units[_EXCEL],
+        )
+    if first is None or seen.mixed:  # the rest would only say the same once more
+        return
+    yield from _impossible(seen, column, now)
+    yield from _span(first // _SECOND, last // _SECOND, clock, column)
+    days = seen.engine.arrow(
+        f"SELECT DISTINCT floor(time / {DAY * _SECOND})::BIGINT AS day FROM {seen.timed} ORDER BY 1"
+    )
+    yield from _gaps(days.column(0).to_numpy(), column)
 
 
-def _span(times: NDArray[np.int64], column: str) -> Iterator[Finding]:
-    first, last = int(times.min()), int(times.max())
+def _texts(seen: Seen) -> list[str]:
+    """Return the first different texts of a column of which nothing can be read."""
+    if seen.engine.describe(seen.stored.rows).get("time_text") != "VARCHAR":
+        return []
+    found = seen.engine.rows(
+        f"SELECT time_text FROM {seen.stored.rows} WHERE time_text IS NOT NULL GROUP BY 1 ORDER BY min(rowid) "
+        f"LIMIT {EXAMPLES}"
+    )
+    return [str(text) for (text,) in found]
+
+
+def _unreadable(seen: Seen, column: str, number: int, texts: Sequence[str]) -> Iterator[Finding]:
+    if number:
+        yield Finding(
+            Severity.PROBLEM if number > seen.used // 2 else Severity.WARNING,
+            "times-unreadable",
+            column,
+            f"{number:,} times ({percent(number, seen.used)}) cannot be read; those purchases count without a time",
+            "write times as 2024-03-01 or 2024-03-01 12:30:00; --time-column names another column",
+            tuple(shown(text) for text in texts[:EXAMPLES]),
+            number,
+        )
+
+
+def _span(first: int, last: int, clock: bool, column: str) -> Iterator[Finding]:
     if first == last:
         yield Finding(
             Severity.WARNING,
@@ -76,7 +106,7 @@ def _span(times: NDArray[np.int64], column: str) -> Iterator[Finding]:
             f"all purchases are of one day, {day(first)}",
             "for a split by time, take purchases of several weeks",
         )
-    elif not (times % DAY).any():
+    elif not clock:
         yield Finding(
             Severity.NOTE,
             "times-without-clock",
@@ -105,91 +135,38 @@ def day(seconds: int) -> str:
         return f"{seconds:,} s"
 
 
-def _unknown(seen: Seen, column: str) -> Iterator[Finding]:
-    keys = seen.keys
-    times = keys.times
-    assert times is not None  # noqa: S101  # the caller has looked
-    missing = int((times == NO_TIME).sum()) - keys.unreadable
-    if keys.unreadable:
-        most = keys.unreadable > times.size // 2
-        yield Finding(
-            Severity.PROBLEM if most else Severity.WARNING,
-            "times-unreadable",
-            column,
-            f"{keys.unreadable:,} times ({percent(keys.unreadable, times.size)}) cannot be read; those purchases count "
-            "without a time",
-            "write times as 2024-03-01 or 2024-03-01 12:30:00; --time-column names another column",
-            tuple(map(shown, keys.unreadable_texts)),
-            keys.unreadable,
-        )
-    if missing:
-        yield Finding(
-            Severity.WARNING if missing >= 0.05 * times.size else Severity.NOTE,
-            "times-missing",
-            column,
-            f"{missing:,} purchases ({percent(missing, times.size)}) have no time",
-            "nothing to do, unless they should have one; a split by time leaves them to the training part",
-            rows=missing,
-        )
-
-
-def _units(seen: Seen, column: str) -> Iterator[Finding]:
-    found = seen.units
-    if len(found) > 1:
-        most = max(found, key=lambda unit: found[unit])
-        listed = ", ".join(f"{unit} in {count:,} rows" for unit, count in found.items())
-        yield Finding(
-            Severity.PROBLEM,
-            "times-mixed-units",
-            column,
-            f"times are written in several ways: {listed}; one way is taken for all numbers, so some dates are wrong",
-            f"write all of them as {most}, or as 2024-03-01 12:30:00",
-            rows=sum(found.values()) - found[most],
-        )
-    elif _EXCEL in found:
-        yield Finding(
-            Severity.PROBLEM,
-            "times-excel-days",
-            column,
-            "times look like the days since 1900 that Excel counts; read as seconds they lie in January 1970",
-            "format the column as a date in the spreadsheet, such as 2024-03-01, and export it again",
-            rows=found[_EXCEL],
-        )
-
-
 def _impossible(seen: Seen, column: str, now: float) -> Iterator[Finding]:
-    times = seen.keys.times
-    assert times is not None  # noqa: S101  # the caller has looked
     for code, wrong, what, advice in (
         (
             "times-future",
-            times > now + DAY,
+            f"time > {int((now + DAY) * _SECOND)}",
             "lie in the future",
             "correct them, or leave them out: a split by time would hold out nothing else",
         ),
         (
             "times-before-1990",
-            (times < _YEAR_1990) & (times != NO_TIME),
+            f"time < {_YEAR_1990 * _SECOND}",
             "lie before 1990; programs write such dates where they know none",
             "empty the value where the time is not known",
         ),
     ):
-        number = int(wrong.sum())
+        number = int(seen.engine.value(f"SELECT count(*) FROM {seen.timed} WHERE {wrong}"))
         if number:
-            places = np.flatnonzero(wrong)[:EXAMPLES].tolist()
+            found = seen.engine.rows(
+                f"SELECT row, time FROM {seen.timed} WHERE {wrong} ORDER BY 1 LIMIT {EXAMPLES}"
+            )
             yield Finding(
-                Severity.PROBLEM if number >= 0.1 * times.size else Severity.WARNING,
+                Severity.PROBLEM if number >= 0.1 * seen.used else Severity.WARNING,
                 code,
                 column,
-                f"{number:,} purchases ({percent(number, times.size)}) {what}",
+                f"{number:,} purchases ({percent(number, seen.used)}) {what}",
                 advice,
-                tuple(f"row {seen.row(place):,}: {moment(int(times[place]))}" for place in places),
+                tuple(f"row {row:,}: {moment(time // _SECOND)}" for row, time in found),
                 number,
             )
 
 
-def _gaps(times: NDArray[np.int64], column: str) -> Iterator[Finding]:
-    days = np.unique(times // DAY)
+def _gaps(days: NDArray[np.int64], column: str) -> Iterator[Finding]:
     if days.size < 30:
         return
     steps = np.diff(days)

@@ -10,19 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recae.doctor.findings import EXAMPLES, Finding, Severity, counted, percent
+from recae.doctor.seen import Seen
 from recae.doctor.times import DAY
-from recae.doctor.watch import Seen
 from recae.ids import shown
-from recae.ingest.codes import without_point_zero
-from recae.interactions import NO_TIME, Interactions
+from recae.interactions import Interactions
 
 _MIN_USERS: Final = 50
 _MIN_ITEMS: Final = 20
 _BUSY: Final = 50  # a user with fewer baskets is no bot
 _FAR: Final = 5.0  # robust standard deviations of the logarithm
 _LEAST_SPREAD: Final = 0.25  # of the logarithm; where nearly all have the same number, one more is nothing
-_TIME_BITS: Final = 33
-_LAST_TIME: Final = 2**_TIME_BITS - 1
+_SECOND: Final = 1_000_000  # microseconds
+# a user's baskets: distinct seconds of purchases, in all and on the busiest day
+_BASKETS: Final = f"""
+    SELECT user, sum(n)::BIGINT AS n, max(n)::BIGINT AS most
+    FROM (
+        SELECT user, count(*) AS n
+        FROM (SELECT DISTINCT user, floor(time / {_SECOND})::BIGINT AS second FROM {{timed}})
+        GROUP BY user, floor(second / {DAY})
+    )
+    GROUP BY user
+    ORDER BY user
+"""
 
 
 @dataclass(frozen=True)
@@ -160,22 +169,26 @@ def _heavy(seen: Seen, shop: Interactions) -> Iterator[Finding]:
 
 
 def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
-    keys = seen.keys
-    per_day = np.zeros(len(keys.user_texts), np.int64)
-    if keys.times is not None and (keys.times != NO_TIME).any():
-        baskets, per_day = _baskets(keys.users, keys.times, len(keys.user_texts))
-        what = "basket"
-        whole = without_point_zero(keys.user_texts)  # as they are known after a training
-        ids, texts = baskets, keys.user_texts if whole is None else whole
+    """Yield a finding on users of far more baskets than others, or of many on a day; without times, of more items."""
+    what = "basket"
+    found = seen.engine.arrow(_BASKETS.format(timed=seen.timed)) if seen.stored.timed else None
+    if found is not None and found.num_rows:
+        codes, number, per_day = (found.column(name).to_numpy() for name in ("user", "n", "most"))
     else:
-        ids, texts, what = _lengths(shop), shop.users.ids(np.arange(shop.n_users)), "item"
-        per_day = np.zeros(ids.size, np.int64)
-    marked = _far_above(ids) | ((per_day >= 8) & (per_day > 4 * np.quantile(per_day, 0.99)))
+        what, number = "item", _lengths(shop)
+        codes, per_day = np.arange(number.size), np.zeros(number.size, np.int64)
+    marked = _far_above(number) | ((per_day >= 8) & (per_day > 4 * np.quantile(per_day, 0.99)))
     if not marked.any():
         return
     places = np.flatnonzero(marked)
-    places = places[np.argsort(-ids[places], kind="stable")]
-    usual = float(np.median(ids))
+    places = places[np.lexsort((codes[places], -number[places]))]
+    usual = float(np.median(number))
+
+    def name(code: int) -> str:
+        if what == "item":
+            return shop.users.id(code)
+        return str(seen.engine.value(f"SELECT id FROM {seen.stored.users.table} WHERE code = {code}"))
+
     yield Finding(
         Severity.WARNING,
         "users-like-bots",
@@ -185,25 +198,11 @@ def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
         "see who they are; `recae anomalies` shows after a training whether their purchases fit together; leave out "
         "bots, tills and resellers",
         tuple(
-            f"{shown(texts[place].as_py())}: {counted(int(ids[place]), what)}"
+            f"{shown(name(int(codes[place])))}: {counted(int(number[place]), what)}"
             + (f", up to {per_day[place]:,} on one day" if per_day[place] > 1 else "")
             for place in places[:EXAMPLES].tolist()
         ),
     )
-
-
-def _baskets(
-    codes: NDArray[np.int32], times: NDArray[np.int64], n_users: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the number of each user's distinct purchase times, in all and on the busiest day, (n_users,) each."""
-    known = times != NO_TIME
-    # one number for both, which sorts many times as fast as two; times outside 1970 to 2242 may coincide
-    stamps = np.unique((codes[known].astype(np.int64) << _TIME_BITS) | np.clip(times[known], 0, _LAST_TIME))
-    users, days = stamps >> _TIME_BITS, (stamps & _LAST_TIME) // DAY
-    starts = np.flatnonzero(np.append(True, (users[1:] != users[:-1]) | (days[1:] != days[:-1])))
-    per_day = np.zeros(n_users, np.int64)
-    np.maximum.at(per_day, users[starts], np.diff(np.append(starts, users.size)))
-    return np.bincount(users, minlength=n_users), per_day
 
 
 def _far_above(counts: NDArray[np.int64]) -> NDArray[np.bool_]:

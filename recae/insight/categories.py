@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 
 from recae.errors import DataError
 from recae.ids import IdMap
-from recae.ingest import KNOWN_NAMES
-from recae.ingest.codes import Codes, as_text, without_point_zero
-from recae.ingest.columns import choose_column
-from recae.sources import open_source
+from recae.reading.lists import read_categories_of
 
 _KNOWN: Final = ("category", "category_name", "item_category", "product_category", "department", "genre")
 
@@ -59,9 +56,9 @@ def read_categories(
     Items that ``items`` lacks and rows without an item or a category are passed over.
 
     Args:
-        path: a CSV, TSV or Parquet file as in `recae.sources.open_source`; the purchases themselves will do.
+        path: a CSV, TSV or Parquet file as in `recae.reading.read`; the purchases themselves will do.
         items: the model's item ids.
-        item_column: the exact name of the column of ids; by default recognised as in `recae.ingest.KNOWN_NAMES`.
+        item_column: the exact name of the column of ids; by default recognised as in `recae.reading.KNOWN_NAMES`.
         category_column: the exact name of the column of categories; by default "category" or one of its like.
 
     Raises:
@@ -69,37 +66,25 @@ def read_categories(
         ColumnError: a column is not there, or occurs twice, or cannot be told.
         DataError: no item of the model has a category in the table.
     """
-    table = open_source(path)
-    names = table.column_names
-    item = choose_column(names, item_column, "item", KNOWN_NAMES["item"], table.name)
-    category = choose_column(names, category_column, "category", _KNOWN, table.name)
-    item_texts, category_texts = Codes(), Codes()
-    for batch in table.batches(list(dict.fromkeys((item, category)))):
-        item_texts.add(as_text(batch.column(item), item))
-        texts = pc.utf8_trim_whitespace(as_text(batch.column(category), category))
-        category_texts.add(pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.large_string()), texts))
-    item_codes, ids = item_texts.finish()
-    category_codes, kinds = category_texts.finish()
-    whole = without_point_zero(ids)
+    counted, name, item, category = read_categories_of(path, item_column, category_column, _KNOWN)
     rows = items.rows(
-        ids if whole is None else whole
-    )  # row of each distinct id, −1 for those not in the model
-    order = pc.sort_indices(kinds).to_numpy()
-    rank = np.empty(order.size, np.int32)
-    rank[order] = np.arange(order.size, dtype=np.int32)
-    both = (item_codes >= 0) & (category_codes >= 0)
-    rows_of, kinds_of = rows[item_codes[both]], rank[category_codes[both]]
-    known = rows_of >= 0
+        counted.column("id").combine_chunks().cast(pa.large_string())
+    )  # −1 for those not in the model
+    known = rows >= 0
     if not known.any():
         raise DataError(
-            f"no item of the model has a category in '{table.name}' (items from column {item!r}, categories "
+            f"no item of the model has a category in '{name}' (items from column {item!r}, categories "
             f"from {category!r}); check that the file belongs to the model, or name the columns"
         )
+    texts = counted.column("category").combine_chunks()
+    kinds = pc.unique(texts)
+    kinds = kinds.take(pc.sort_indices(kinds))
+    kinds_of = pc.index_in(texts, value_set=kinds).to_numpy(zero_copy_only=False)
+    numbers = counted.column("n").to_numpy().astype(np.int64)
     shape = (len(items), len(kinds))
-    ones = np.ones(int(known.sum()), np.int64)
-    counts = sp.coo_matrix((ones, (rows_of[known], kinds_of[known])), shape=shape)
+    counts = sp.coo_matrix((numbers[known], (rows[known], kinds_of[known])), shape=shape)
     counts.sum_duplicates()
-    return Categories(kinds.take(pa.array(order)).to_pylist(), _most_frequent(counts, len(items)))
+    return Categories(kinds.to_pylist(), _most_frequent(counts, len(items)))
 
 
 def _most_frequent(counts: sp.coo_matrix, n_rows: int) -> NDArray[np.int32]:

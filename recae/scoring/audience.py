@@ -10,18 +10,17 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError, SourceError
 from recae.ids import IdMap
-from recae.ingest import read_histories
-from recae.ingest.codes import Codes, as_text, not_blank, without_point_zero
-from recae.ingest.columns import KNOWN_NAMES, choose_column
 from recae.models import JSON
 from recae.models.base import reads_values
+from recae.reading import Reading, ReadOptions
+from recae.reading.lists import read_id_list
 from recae.recommender import Recommender
-from recae.sources import Source, open_source
 
 
 def read_ids(source: str | Path, role: str, column: str | None = None) -> pa.LargeStringArray:
@@ -29,26 +28,17 @@ def read_ids(source: str | Path, role: str, column: str | None = None) -> pa.Lar
 
     Args:
         source: a text file (``.txt``, or without an ending) with one id a line, blank lines aside; or a table, as in
-            `recae.sources.open_source`.
+            `recae.reading.read`.
         role: ``"user"`` or ``"item"``, whose column is looked for in a table.
-        column: its exact name; by default recognised as in `recae.ingest.KNOWN_NAMES`.
+        column: its exact name; by default recognised as in `recae.reading.KNOWN_NAMES`.
 
     Raises:
         SourceError: the file cannot be read, or a line is not UTF-8.
         ColumnError: the table has no such column.
     """
-    ids = Codes()
     if Path(source).suffix.lower() in ("", ".txt") and os.path.isfile(source) and column is None:  # noqa: PTH113
-        ids.add(_lines(Path(source)))
-        return ids.finish()[1]
-    table = open_source(source)
-    chosen = choose_column(table.column_names, column, role, KNOWN_NAMES[role], table.name)
-    for batch in table.batches([chosen]):
-        texts = as_text(batch.column(0), chosen)
-        ids.add(texts.filter(pa.array(not_blank(texts))))
-    found = ids.finish()[1]
-    whole = without_point_zero(found)
-    return found if whole is None else whole
+        return pc.unique(_lines(Path(source)))
+    return read_id_list(source, role, column)
 
 
 def _lines(path: Path) -> pa.LargeStringArray:
@@ -152,41 +142,35 @@ def some_users(recommender: Recommender, source: str | Path, user_column: str | 
 
 def new_histories(
     recommender: Recommender,
-    source: str | Path | Source,
-    *,
-    query: str | None = None,
-    table: str | None = None,
-    user_column: str | None = None,
-    item_column: str | None = None,
+    source: Any,
+    options: ReadOptions | None = None,
 ) -> Audience:
     """Return the users of a table of purchases with the histories that they have there, to be folded in.
 
-    What `recae.ingest` drops from purchases is dropped here, too. Users come in the order of their ids' text. Where
+    What `recae.reading` drops from purchases is dropped here, too. Users come in the order of their ids' text. Where
     the model reads how often and how lately items were bought, and the table has times, histories are weighted as in
     training; without times they hold the number of purchases.
 
     Args:
         recommender: whose items the histories are over.
-        source: as for `recae.ingest.read_with_report`, like the rest.
-        query: of a database.
-        table: of a database.
-        user_column: exact name; by default recognised.
-        item_column: exact name; by default recognised.
+        source: as for `recae.reading.read`.
+        options: likewise; one user is enough.
 
     Raises:
         SourceError, ColumnError: the source cannot be read.
         ConfigError: a query or table is given for something else than a database, or both.
         DataError: no purchase is left.
     """
-    opened = open_source(source, query=query, table=table)
     weighted = reads_values(recommender.model)
     decay = _decay(recommender.model.config())
-    interactions, events = read_histories(
-        opened,
-        user_column=user_column,
-        item_column=item_column,
-        weighted=weighted and decay is not None,
-    )
+    by_basket = weighted and decay is not None
+    options = (options or ReadOptions()).updated(fewest=1, name_column="", baskets=by_basket)
+    if not by_basket:
+        options = options.updated(time_column="")
+    with Reading(source, options) as reading:
+        ordered = reading.columns.time is not None or reading.columns.basket is not None
+        found = reading.purchases(baskets=by_basket and ordered)
+    interactions, events = found.interactions, found.events
     matrix = interactions.matrix
     if events is not None and decay is not None:
         matrix = events.weights(decay)

@@ -21,10 +21,10 @@ import pyarrow as pa
 from recae.errors import ConfigError, OutputError, SourceError
 from recae.files import check_writable
 from recae.models import JSON
+from recae.reading.databases import Database
 from recae.scoring.folder import GROUP_ROWS
 from recae.scoring.manifest import run_of
 from recae.scoring.work import SCHEMA, Work
-from recae.sources.databases import Database
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table

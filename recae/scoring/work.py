@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,6 @@ from recae.recommender import Recommender
 from recae.scoring.audience import Audience, every_user, fold_in, new_histories, rejects
 from recae.scoring.block import best_items, numbers_for
 from recae.scoring.rules import barred_items
-from recae.sources import Source
-from recae.sources.base import Table
 
 SCHEMA: Final = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())]
@@ -132,29 +130,9 @@ def make_work(
     return Work(recommender, audience, length, recommender.excludes_owned(exclude_owned), barred, rows)
 
 
-class ArrowSource(Table):
-    """A table of purchases that is in memory already."""
-
-    def __init__(self, table: pa.Table) -> None:
-        """Wrap a table."""
-        self.name = "the table"
-        self.schema = table.schema
-        self._table = table
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the named columns; ColumnError if there is no such column."""
-        yield from self._table.select(self.positions(columns)).to_batches(max_chunksize=65_536)
-
-
 def score(
     model: Recommender | Path | str,
-    histories: Interactions
-    | tuple[sp.csr_matrix, Sequence[str]]
-    | pa.Table
-    | Source
-    | Path
-    | str
-    | None = None,
+    histories: Any = None,
     n: int = 20,
     *,
     exclude_owned: bool | None = None,
@@ -168,8 +146,8 @@ def score(
         histories: whom to score; one of
 
             - None: every user of the model, in its order;
-            - `Interactions`, or anything that `recae.read_interactions` reads, or an Arrow table with a user and an
-              item column: these histories are folded in, in the order of their ids' text; items that the model does not
+            - `Interactions`, or anything that `recae.read` reads, such as a path, a data frame or an Arrow table:
+              these histories are folded in, in the order of their ids' text; items that the model does not
               know are left out, and users of whom it knows no item get no rows;
             - a csr_matrix of shape (users, items), whose columns are the model's items, and its users' ids.
         n: how many items a user; a user with fewer items left gets fewer rows.
@@ -198,15 +176,13 @@ def score(
 
 def _audience(
     model: Recommender,
-    histories: Interactions | tuple[sp.csr_matrix, Sequence[str]] | pa.Table | Source | Path | str | None,
+    histories: Any,
 ) -> Audience:
     if histories is None:
         return every_user(model)
     if isinstance(histories, Interactions):
         return fold_in(model, histories.matrix, histories.users, histories.items)
-    if isinstance(histories, pa.Table):
-        return new_histories(model, ArrowSource(histories))
-    if not isinstance(histories, tuple):
+    if not (isinstance(histories, tuple) and len(histories) == 2 and sp.issparse(histories[0])):
         return new_histories(model, histories)
     matrix, ids = histories
     users = IdMap(ids)

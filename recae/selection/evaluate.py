@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from recae.confidence import Weighting
-from recae.errors import ColumnError, ConfigError
+from recae.errors import ConfigError
 from recae.evaluation.comparison import Comparison, Run, compare_runs, split_metric
 from recae.evaluation.report.build import build_report
 from recae.evaluation.report.schema import Budget, Data, Report
 from recae.filters import Filters
-from recae.ingest import IngestReport, choose_columns, read_events, read_with_report
 from recae.interactions import Interactions
 from recae.kinds import baselines as known_baselines
 from recae.kinds import evaluated, find, title
+from recae.reading import Reading, ReadOptions, ReadReport, read
+from recae.reading.matrix import read_matrix
 from recae.selection.auto import seconds_of
 from recae.selection.baselines import Given, check_baselines, choose_baselines, choose_kinds
 from recae.selection.cache import ResultCache
@@ -27,9 +28,6 @@ from recae.selection.compare import TRIALS, JobCut, Tell, Told, compare
 from recae.selection.executor import Executor
 from recae.selection.fit import check_weighting, make_settings, weighs
 from recae.settings import check_range
-from recae.sources import Source as Opened
-from recae.sources import open_source
-from recae.sources.matrix import read_matrix
 from recae.splits.protocols import (
     ProtocolOptions,
     Purchases,
@@ -43,10 +41,8 @@ from recae.splits.rows import PROTOCOLS, in_words, taking
 from recae.splits.tasks import counted
 from recae.splits.time import check_times
 
-_OF_DATABASES = ("query", "table")
-
-Source = Purchases | Interactions | str | Path
-Columns = Mapping[str, Any]
+Source = Any
+"""Purchases, Interactions, or whatever `recae.reading.read` takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +162,9 @@ def read_material(
     *,
     test: str | Path | None,
     protocol: str,
-    columns: Columns,
+    reading: ReadOptions | None = None,
     filters: Filters | None = None,
-    on_report: Callable[[IngestReport], None] = lambda report: None,
+    on_report: Callable[[ReadReport], None] = lambda report: None,
     on_message: Callable[[str], None] = lambda text: None,
     weighting: Weighting | None = None,
 ) -> Material:
@@ -183,69 +179,53 @@ def read_material(
         return Material(source, "purchases")
     if isinstance(source, Interactions):
         return Material(Purchases(source), "interactions")
-    named = [name for name, value in columns.items() if value]
-    if is_matrix(Path(source)):
+    options = reading or ReadOptions()
+    if isinstance(source, str | Path) and is_matrix(Path(source)):
         if weighting:
             raise ConfigError(
                 f"{weighting.options()} needs times or quantities, which matrices do not hold; leave it out, or give "
                 "tables of purchases"
             )
-        if named:
+        if named := options.names_given():
             raise ConfigError(
                 f"--{named[0].replace('_', '-')} is for tables of purchases, but matrices are given; leave it out"
             )
         return _read_matrices(Path(source), test, on_message)
     row = PROTOCOLS[protocol]
-    if not row.by_basket and columns.get("basket_column"):
+    if not row.by_basket and options.basket_column:
         known = in_words([other.name for other in PROTOCOLS.values() if other.by_basket])
         raise ConfigError(
             f"baskets are told apart with the {known}, but the protocol is {protocol}; leave --basket-column out"
         )
     lines: list[str] = []
-    plain = {name: value for name, value in columns.items() if name not in ("basket_column", *_OF_DATABASES)}
-    plain = reading_options(source, plain, filters)
-    test_columns = dict(plain)
-    plain |= (weighting or Weighting()).reading()
-    opened = open_source(source, **{name: columns.get(name) for name in _OF_DATABASES})
-    name = Path(opened.name).name or opened.name
+    options = reading_options(source, options, filters)
 
-    def report(found: IngestReport) -> None:
+    def report(found: ReadReport) -> None:
         lines.extend(found.lines())
         on_report(found)
 
-    if row.by_basket:
-        if row.timed:
-            _check_time_column(opened, plain)
-        interactions, events, found = read_events(opened, **plain, basket_column=columns.get("basket_column"))
-        report(found)
-        return Material(Purchases(interactions, events), name, lines)
-    interactions, found = read_with_report(opened, **plain)
-    report(found)
+    needed = (weighting or Weighting()).reading()
+    with Reading(source, options.updated(**needed, baskets=row.by_basket)) as opened:
+        if row.timed and opened.columns.time is None:
+            check_times(None)
+        found = opened.purchases()
+    name = Path(opened.table.name).name or opened.table.name
+    report(found.report)
     if test is None:
-        return Material(Purchases(interactions), name, lines)
-    if rejects := plain.get("rejects"):
-        test_columns["rejects"] = rejects_of_test(Path(rejects))
-    other, found = read_with_report(test, **test_columns)
-    report(found)
-    return Material(Purchases(interactions, None, other), f"{name}, {Path(test).name}", lines)
+        return Material(Purchases(found.interactions, found.events), name, lines)
+    of_test = options.updated(query=None, table=None)
+    if options.rejects is not None:
+        of_test = of_test.updated(rejects=rejects_of_test(Path(options.rejects)))
+    other = read(test, of_test)
+    report(other.report)
+    return Material(
+        Purchases(found.interactions, None, other.interactions), f"{name}, {Path(test).name}", lines
+    )
 
 
 def rejects_of_test(path: Path) -> Path:
     """Return the path for dropped rows of the test part, beside those of the training part."""
     return path.with_name(f"{path.stem}.test{path.suffix}")
-
-
-def _check_time_column(table: Opened, columns: Columns) -> None:
-    """Raise DataError where a table has no column of times; reading it would ask for one of baskets, too."""
-    given = {
-        name.removesuffix("_column"): value for name, value in columns.items() if name.endswith("_column")
-    }
-    try:
-        found = choose_columns(table.column_names, given)
-    except ColumnError as error:
-        raise ColumnError(f"'{table.name}': {error}") from error
-    if found.time is None:
-        check_times(None)
 
 
 def _read_matrices(source: Path, test: str | Path | None, on_message: Callable[[str], None]) -> Material:
@@ -282,7 +262,7 @@ class EvaluationProgress:
         tell: called with the events of each model.
     """
 
-    on_report: Callable[[IngestReport], None] = lambda report: None
+    on_report: Callable[[ReadReport], None] = lambda report: None
     on_message: Callable[[str], None] = lambda text: None
     tell: Tell = lambda told: None
 
@@ -310,7 +290,7 @@ def evaluate_purchases(
     ks: Sequence[int] = (10, 20, 50),
     metric: str | None = None,
     seed: int = 0,
-    columns: Columns | None = None,
+    reading: ReadOptions | None = None,
     filters: Filters | None = None,
     keep: Path | ResultCache | None = None,
     threads: int | None = None,
@@ -322,7 +302,7 @@ def evaluate_purchases(
     """Compare kinds of model with tuned baselines on held-out purchases, as `recae evaluate` does.
 
     Args:
-        source: a table of purchases as `recae.sources.open_source` takes it; for the protocol "pair" its training
+        source: a table of purchases as `recae.reading.read` takes it; for the protocol "pair" its training
             part, the path of a matrix (users, items) in an .npz file, or of a folder with train.npz and test.npz. Or
             purchases that were read already.
         test: the test part of the protocol "pair".
@@ -336,7 +316,7 @@ def evaluate_purchases(
         metric: by which models are compared, a name of `METRICS` and one of `ks`; None: ndcg@20, or ndcg at the first
             of `ks`.
         seed: of who is held out, of the settings tried, of every model and of the bootstrap.
-        columns: options of `recae.ingest.read_events`: names of columns, and what to read of a database.
+        reading: how to read the table; None: by its names and values.
         filters: which of the purchases of a table count. With the protocol "time" the minimums apply to what was
             bought before the cut; with the others, but not with "pair", to all purchases, before anything is held
             out.
@@ -374,7 +354,7 @@ def evaluate_purchases(
         source,
         test=test,
         protocol=protocol,
-        columns=columns or {},
+        reading=reading,
         filters=of_rows,
         on_report=progress.on_report,
         on_message=progress.on_message,

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
+from recae.interactions import Interactions
 from recae.kinds import SETTINGS, find, is_simple, parts_of, title
 from recae.models import Model
 from recae.settings import build_settings
@@ -132,6 +133,16 @@ def check_checkpoints(kind: str, checkpoints: Checkpoints | None) -> None:
             f"a checkpoint holds one training, and {kind} tries several: train it without checkpoints, or train "
             "one kind"
         )
+
+
+def check_confidences(kind: str, config: Any, interactions: Interactions, repeats: bool = False) -> None:
+    """Check that a kind can take the confidences that purchases bring.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if interactions.confidences is not None:
+        check_weighting(kind, config, Weighting(quantity_as_confidence=True), repeats)
 
 
 def check_weighting(kind: str, config: Any, weighting: Weighting, repeats: bool = False) -> None:

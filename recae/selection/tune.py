@@ -18,6 +18,7 @@ from recae.filters import Filters
 from recae.interactions import Interactions
 from recae.kinds import DEFAULT, SETTINGS, Dimension, decay_setting, find, parts_of
 from recae.metrics import METRICS, check_metrics
+from recae.reading import ReadOptions, hide_password
 from recae.selection.auto import seconds_of
 from recae.selection.fit import batch_size_of, check_repeats, check_weighting, fit_kind, make_settings
 from recae.selection.space import State, Tuned, TunedTrial, best_of, space
@@ -34,7 +35,6 @@ from recae.selection.trial import (
 )
 from recae.selection.tuning_data import Seen, TuningData, read_tuning_data
 from recae.settings import check_range, full_name
-from recae.sources import hide_password
 from recae.training.callbacks import Progress
 from recae.training.device import choose_device, device_name
 
@@ -58,7 +58,7 @@ def tune(
     budget: float | str = "20m",
     metric: str = "ndcg@20",
     device: str = "auto",
-    columns: Mapping[str, Any] | None = None,
+    reading: ReadOptions | None = None,
     filters: Filters | None = None,
     repeats: bool = False,
     study: Path | None = None,
@@ -85,7 +85,7 @@ def tune(
         budget: time for all of them, likewise: seconds, or such as 90s, 20m, 1h.
         metric: to maximise: a name of `recae.metrics.METRICS` and a list length, such as "ndcg@20".
         device: as for `train`.
-        columns: as for `train`.
+        reading: as for `train`.
         filters: as for `train`.
         repeats: whether repeat purchases count; as for `train`.
         study: file to store the trials in as they end; the caller's to remove. None: they are in memory only.
@@ -116,9 +116,7 @@ def tune(
     if study is not None:
         check_study(study, resume)
     chosen = choose_device(device, batch_size_of(config))
-    data = read_tuning_data(
-        source, columns or {}, config.seed, repeats, progress.on_report, filters, weighting
-    )
+    data = read_tuning_data(source, reading, config.seed, repeats, progress.on_report, filters, weighting)
     applied = data.interactions.filters or Filters()
     fixed: dict[str, Any] = {"seed": config.seed, **settings}
     named = find(kind).parts

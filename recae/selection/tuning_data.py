@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.confidence import Weighting
-from recae.errors import ConfigError, DataError
+from recae.errors import DataError
 from recae.filters import Filters
-from recae.ingest import IngestReport, read_events, read_with_report
 from recae.interactions import Events, Interactions
+from recae.reading import ReadOptions, ReadReport, read
 from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
-from recae.splits.protocols import reading_options
+from recae.splits.protocols import check_baskets, reading_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +95,11 @@ class TuningData:
 
 
 def read_tuning_data(
-    source: Interactions | str | Path,
-    columns: Mapping[str, Any],
+    source: Any,
+    reading: ReadOptions | None,
     seed: int,
     repeats: bool,
-    on_report: Callable[[IngestReport], None],
+    on_report: Callable[[ReadReport], None],
     filters: Filters | None = None,
     weighting: Weighting | None = None,
 ) -> TuningData:
@@ -111,22 +110,10 @@ def read_tuning_data(
         ConfigError: there are repeats without baskets, baskets without repeats, or filters of Interactions.
     """
     weighting = weighting or Weighting()
-    columns = reading_options(source, columns, filters)
-    columns["quantities"] = weighting.quantity_as_confidence
-    if repeats:
-        if isinstance(source, Interactions):
-            raise ConfigError(
-                "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
-            )
-        interactions, events, report = read_events(source, **columns)
-        on_report(report)
-        return TuningData(interactions, events, seed, weighting)
-    if columns.pop("basket_column", None):
-        raise ConfigError(
-            "baskets are told apart only for repeat purchases: add --repeats, or leave out --basket-column"
-        )
+    options = reading_options(source, reading, filters)
+    check_baskets(source, options, repeats)
     if isinstance(source, Interactions):
         return TuningData(source, None, seed, weighting)
-    interactions, report = read_with_report(source, **columns)
-    on_report(report)
-    return TuningData(interactions, None, seed, weighting)
+    found = read(source, options.updated(baskets=repeats, quantities=weighting.quantity_as_confidence))
+    on_report(found.report)
+    return TuningData(found.interactions, found.events, seed, weighting)

@@ -287,4 +287,6 @@ def confidence_of(
     Raises:
         ColumnError: as `Weighting.confidence`.
     """
-    return weighting.confidence(Facts.of(interactions, learners)) if weighting else None
+    if not weighting and interactions.confidences is None:
+        return None
+    return weighting.confidence(Facts.of(interactions, learners))

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
-from recae.interactions import NO_TIME, Events, Interactions
+from recae.interactions import NO_TIME, SECOND, Events, Interactions
 from recae.sparse import entry_rows, row_lengths, take_entries
 
 HELD_OUT_FRACTION = 0.1
@@ -99,7 +99,7 @@ def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.b
 
     Args:
         matrix: csr_matrix (B, I).
-        times: int64 (nnz,), the last purchase of each entry in seconds, `NO_TIME` where unknown.
+        times: int64 (nnz,), the last purchase of each entry in microseconds, `NO_TIME` where unknown.
     """
     users = entry_rows(matrix)
     by_time = np.lexsort((matrix.indices, times, users))  # by user, then time, then item
@@ -147,10 +147,10 @@ def split_by_time(interactions: Interactions, cut: int) -> tuple[sp.csr_matrix, 
         DataError: the interactions carry no times, or all of them lie on one side of `cut`.
     """
     times = _times(interactions)
-    held = times >= cut  # NO_TIME is below every cut
+    held = times >= cut * SECOND  # NO_TIME is below every cut
     if held.all() or not held.any():
         known = times[times != NO_TIME]
-        span = f"from {known.min()} to {known.max()}" if known.size else "all unknown"
+        span = f"from {known.min() // SECOND} to {known.max() // SECOND}" if known.size else "all unknown"
         raise DataError(
             f"splitting at time {cut} leaves one side empty: the times are {span} (seconds since 1970); "
             "choose a cut inside"

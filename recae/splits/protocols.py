@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.interactions import Interactions
+from recae.reading.options import ReadOptions
 from recae.settings import check_range
 from recae.splits.items import pair_of_matrices
 from recae.splits.rows import PROTOCOLS, in_words, taking
@@ -92,19 +92,30 @@ def check_protocol(
 
 
 def reading_options(
-    source: object, columns: Mapping[str, Any] | None, filters: Filters | None
-) -> dict[str, Any]:
-    """Return the options of `recae.ingest.read_with_report`, the filters among them where any are asked for.
+    source: object, reading: ReadOptions | None, filters: Filters | None = None
+) -> ReadOptions:
+    """Return how to read a table, the filters among it where any are asked for.
 
     Raises:
         ConfigError: purchases that were read already are to be filtered.
     """
-    options = dict(columns or {})
-    if not filters:
-        return options
-    if isinstance(source, Interactions | Purchases):
+    options = reading or ReadOptions()
+    asked = filters or options.filters
+    if asked and isinstance(source, Interactions | Purchases):
         raise ConfigError(
-            f"filters ({filters}) apply while a table is read, but what is given was read already: give them to "
-            "read_interactions, or give the path of the table"
+            f"filters ({asked}) apply while a table is read, but what is given was read already: give them to "
+            "recae.read, or give the path of the table"
         )
-    return {**options, "filters": filters}
+    return options.updated(filters=asked or None)
+
+
+def check_baskets(source: object, options: ReadOptions, repeats: bool) -> None:
+    """Raise ConfigError where baskets and repeat purchases do not go together."""
+    if repeats and isinstance(source, Interactions):
+        raise ConfigError(
+            "repeats need to know the baskets, which Interactions do not hold: give the path of a table"
+        )
+    if not repeats and options.basket_column:
+        raise ConfigError(
+            "baskets are told apart only for repeat purchases: add --repeats, or leave out --basket-column"
+        )

@@ -165,7 +165,7 @@ class Learned:
         self, fit: sp.csr_matrix, known: NDArray[np.int64], interactions: Interactions, weighting: Weighting
     ) -> NDArray[np.float32] | None:
         """Return the confidence of the entries in the rows in use of the matrix, in its columns `known` alone."""
-        if not weighting:
+        if not weighting and interactions.confidences is None:
             return None
         facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
         weighting.check(facts)

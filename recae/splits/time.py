@@ -7,20 +7,20 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
-from recae.interactions import NO_TIME, Events
+from recae.interactions import NO_TIME, SECOND, Events
 from recae.kcore import core_of
 from recae.sparse import pattern
 from recae.splits.held_out import DECAY, VALIDATION_FRACTION, choose_decay
 from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 
 _UNITS = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
-_EPOCH_SIZED = 10**8  # seconds, the year 1973: counts from another beginning stay below
+_EPOCH_SIZED = 10**8 * SECOND  # the year 1973: counts from another beginning stay below
 _FAR_APART = 100  # between two units lie three digits; no shop's purchases of one unit leave such a gap
 
 
-def shown_time(seconds: int) -> str:
-    """Return seconds since 1970 as text in UTC, such as 2011-12-09 12:50:00; the day alone at midnight."""
-    day, _, time = str(np.datetime64(int(seconds), "s")).partition("T")
+def shown_time(moment: int) -> str:
+    """Return microseconds since 1970 as text in UTC, such as 2011-12-09 12:50:00; the day alone at midnight."""
+    day, _, time = str(np.datetime64(int(moment) // SECOND, "s")).partition("T")
     return day if time == "00:00:00" else f"{day} {time}"
 
 
@@ -28,7 +28,7 @@ def check_times(times: NDArray[np.int64] | None) -> NDArray[np.bool_]:
     """Return which times are known, (n,).
 
     Args:
-        times: int64 (n,), seconds since 1970 UTC, `NO_TIME` where unknown; None where there is no time column.
+        times: int64 (n,), microseconds since 1970 UTC, `NO_TIME` where unknown; None where there is no time column.
 
     Raises:
         DataError: no time is known, all known ones are the same moment, or they mix units; the message names
@@ -81,7 +81,8 @@ def check_units(times: NDArray[np.int64]) -> None:
             above = int((times > low[-1]).sum())
             raise DataError(
                 f"a split by time needs times of one unit, but they mix seconds and {name}: {below:,} lie near "
-                f"{shown_time(low[0])} ({low[0]:,} s), {above:,} near {shown_time(high[0])} ({high[0]:,} s), which is "
+                f"{shown_time(low[0])} ({low[0] // SECOND:,} s), {above:,} near {shown_time(high[0])} "
+                f"({high[0] // SECOND:,} s), which is "
                 f"about {factor:,} times as much; write all of them in one unit"
             )
 
@@ -121,7 +122,7 @@ def global_time(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         )
     known = check_times(events.time)
     times = events.time
-    cut = cut_for(times[known], options.held_out) if options.cut is None else options.cut
+    cut = cut_for(times[known], options.held_out) if options.cut is None else options.cut * SECOND
     before, after = events.where(known & (times < cut)), events.where(known & (times >= cut))
     if not before.n_events or not after.n_events:
         raise DataError(

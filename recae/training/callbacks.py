@@ -19,7 +19,7 @@ from recae.training.config import SigmoidSettings
 from recae.training.trainer import largest_of
 
 if TYPE_CHECKING:
-    from recae.ingest import IngestReport
+    from recae.reading import ReadReport
 
 
 class Engine(Protocol):
@@ -120,7 +120,7 @@ class Hooks:
 class Progress:
     """Callbacks that follow a training; each defaults to none."""
 
-    on_report: Callable[[IngestReport], None] = lambda report: None
+    on_report: Callable[[ReadReport], None] = lambda report: None
     on_start: Callable[[int, int], None] = lambda epochs, users: None
     on_users: Callable[[int], None] = lambda done: None
     on_epoch: Callable[[Epoch], None] = lambda epoch: None

@@ -187,7 +187,7 @@ if __name__ == "__main__":
         if what == "pandas":
             import pandas as pd
         else:
-            from recae.ingest import read_interactions
+            from recae.reading import read_interactions
         child(what, path, dump)
     else:
         main()

@@ -4,17 +4,11 @@ import datetime as dt
 import decimal
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from readings import from_csv, from_table, seconds, times
 
 from recae.errors import ColumnError
-from recae.ingest.datetexts import read_date_texts
-from recae.ingest.times import Times
-from recae.interactions import NO_TIME
 
 DAY = 86_400
 
@@ -52,45 +46,6 @@ def test_times_as_people_and_programs_write_them(
         assert report.notes == ()
     else:
         assert note in report.notes[0]
-
-
-@given(st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))
-def test_iso_texts_agree_with_the_standard_library(moment: dt.datetime, zone: int) -> None:
-    aware = moment.replace(tzinfo=dt.timezone(dt.timedelta(minutes=zone)))
-    expected = (aware.replace(microsecond=0) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(
-        seconds=1
-    )
-    for text in (aware.isoformat(), aware.isoformat(" "), f"{aware:%d %B} {aware.year} {aware:%H:%M:%S%z}"):
-        found, notes = read_date_texts(pa.array([text], pa.large_string()), "t")
-        assert (found.tolist(), notes) == ([expected], [])
-
-
-def test_batches_of_several_kinds_are_read_together() -> None:
-    column = Times("when")
-    batches = (
-        ["2010-12-01 08:26:00", None],
-        ["1291191960123", "1291191961123"],
-        ["13/01/2010", "5000", "soon", None],  # 5 s: the milliseconds of the other batch hold here too
-        [None, None],
-        ["02/01/2010", "2010-12-01T08:26:00Z"],  # the day comes first, as the batch before it shows
-        [],
-        ["20101201082600"],
-    )
-    parts = [column.add(pa.array(texts, pa.string())) for texts in batches]
-    kinds, tokens = (np.concatenate(arrays).astype(np.int64) for arrays in zip(*parts, strict=True))
-    column.settle(lambda: iter([(kinds, tokens, np.ones_like(kinds))]))
-    found = column.seconds(kinds, tokens)
-    expected = ["2010-12-01 08:26:00", None, "2010-12-01 08:26:00", "2010-12-01 08:26:01", "2010-01-13",
-                "1970-01-01 00:00:05", None, None, None, None, "2010-01-02", "2010-12-01 08:26:00",
-                "2010-12-01 08:26:00"]  # fmt: skip
-    assert found.tolist() == [NO_TIME if text is None else seconds(text) for text in expected]
-    assert (column.unreadable, column.missing) == (1, 4)
-    assert (column.first, column.last) == (5, seconds("2010-12-01 08:26:01"))
-    assert [("day/month" in note, "milliseconds" in note, "'soon'" in note) for note in column.notes] == [
-        (True, False, False),
-        (False, True, False),
-        (False, False, True),
-    ]
 
 
 def test_times_that_do_not_exist_are_counted(tmp_path: Path) -> None:

@@ -1,61 +1,21 @@
 """Quantities as people write them, and how much of an item a user bought in all, against plain loops over the rows."""
 
-import datetime as dt
-import decimal
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from readings import read_events
 
 from recae.confidence import Facts
 from recae.errors import ColumnError, DataError
-from recae.ingest import read_events, read_interactions
-from recae.ingest.quantities import from_tokens, quantity_tokens, read_quantities
 from recae.interactions import Interactions
+from recae.reading import read_interactions
 
 QUANTITIES = {"1": 1.0, "2": 2.0, "2.0": 2.0, '"1,5"': 1.5, "0.1": 0.1, "": 1.0, "80995": 80995.0, "3": 3.0}
 TIMES = ["2011-03-01", "2011-03-02", "2011-03-03", ""]
 
 
 # Of a row
-
-
-def test_quantities_as_people_write_them() -> None:
-    expected = {
-        "2": 2, "2.0": 2, " 3 ": 3, "1,5": 1.5, "0,0": 0, "1,200": 1200, "1,200.5": 1200.5, "1.200,5": 1200.5,
-        "-1,5": -1.5, "−2": -2, "+4": 4, ".5": 0.5, "1e3": 1000, "1 000": 1000, " ": 1, "0.5": 0.5,
-    }  # fmt: skip
-    assert read_quantities(pa.array(list(expected)), "q").tolist() == [float(v) for v in expected.values()]
-    bad = ["two", "nan", "inf", "1e999", "1_000", "5-", "--1", "1.2.3", "0x1", "²"]
-    assert np.isnan(read_quantities(pa.array(bad), "q")).all()
-
-
-@pytest.mark.parametrize(
-    ("column", "expected"),
-    [
-        (pa.array([2, None, -1], pa.int8()), [2, 1, -1]),
-        (pa.array([2.5, None, float("nan"), float("inf")]), [2.5, 1, 1, np.nan]),
-        (pa.array([decimal.Decimal("0.5"), None]), [0.5, 1]),
-        (pa.array(["2", None]).dictionary_encode(), [2, 1]),
-        (pa.nulls(2), [1, 1]),
-    ],
-)
-def test_quantities_of_every_type(column: pa.Array, expected: list[float]) -> None:
-    np.testing.assert_array_equal(read_quantities(column, "q"), expected)
-
-
-def test_a_quantity_that_is_a_date_is_refused() -> None:
-    with pytest.raises(ColumnError, match="--quantity-column"):
-        read_quantities(pa.array([dt.date(2020, 1, 1)]), "q")
-
-
-@given(st.lists(st.floats(min_value=2.0**-1000, exclude_min=True, allow_infinity=False), min_size=1))
-def test_tokens_of_quantities_are_read_back(values: list[float]) -> None:
-    found = from_tokens(quantity_tokens(np.array(values)))
-    np.testing.assert_array_equal(found, values)
 
 
 # Of a user and an item in all

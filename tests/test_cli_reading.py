@@ -204,15 +204,19 @@ def test_a_password_on_the_command_line_is_pointed_out(folder: Path, postgres: P
 
 def test_a_database_refuses(folder: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_URL", postgres.shop_url)
+    only = recae("train", "env:SHOP_URL", "--kind", "popularity", "--out", "../m.recae")
+    assert "table purchases" in only.stderr  # there is no other
+    postgres.execute("create table customers (id int); grant select on customers to shop")
     for options, parts in (
         (("--table", "purchase"), ("no table 'purchase'; did you mean 'purchases'?",)),
-        ((), ("name a table with --table, or give a --query; found: 'purchases'",)),
+        ((), ("name a table with --table, or give a --query; found: 'customers', 'purchases'",)),
         (("--query", "select nope from purchases"), ('column "nope" does not exist',)),
         (("--query", "select item_id from purchases"), ("recognised as the user", "found: 'item_id'")),
         (("--query", "select * from purchases where 1 = 0"), ("a header but no rows",)),
         (("--query", "select 1", "--table", "purchases"), ("both given",)),
     ):
         refused(recae("train", "env:SHOP_URL", *options, *KIND), *parts)
+    postgres.execute("drop table customers")
     refused(recae("train", "env:NOT_SET", "--table", "purchases"), "NOT_SET")
     refused(recae("train", "../purchases.csv", "--table", "purchases"), "--table is for a database")
     assert names(folder) == []
@@ -254,9 +258,9 @@ def test_a_connection_lost_in_the_middle_leaves_no_model(
 def test_sources_refused_by_the_name_of_a_file(folder: Path) -> None:
     for number in range(3):
         shutil.copy("../purchases.csv", f"part-{number}.csv")
-    Path("part-3.csv").write_text("user_id,item_id\nu1,i1,oops\n")
-    refused(recae("train", ".", *KIND, "--out", "../m.recae"), "line 2 of 'part-3.csv'")
-    refused(recae("train", "part-*.csv", *KIND), "line 2 of 'part-3.csv'")
+    Path("part-3.csv").write_text("user_id,item_id\nu1,i1\nu2,i2\nu1,i1,oops\nu3,i3\n")
+    refused(recae("train", ".", *KIND, "--out", "../m.recae"), "line 4 of 'part-3.csv'")
+    refused(recae("train", "part-*.csv", *KIND), "line 4 of 'part-3.csv'")
     refused(recae("train", "nothing-*.csv", *KIND), "no file fits 'nothing-*.csv'")
     assert names(folder) == [f"part-{number}.csv" for number in range(4)]
 

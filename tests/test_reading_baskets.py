@@ -6,19 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from readings import read_events, read_with_report
 
 from recae.errors import ColumnError
-from recae.ingest import (
-    BASKET_NAMES,
-    KNOWN_NAMES,
-    IngestReport,
-    choose_columns,
-    read_events,
-    read_with_report,
-)
 from recae.interactions import Events, Interactions
+from recae.reading import BASKET_NAMES, KNOWN_NAMES, ReadReport
 
-Read = tuple[Interactions, Events, IngestReport]
+Read = tuple[Interactions, Events, ReadReport]
 
 
 def from_csv(folder: Path, text: str, **options: Any) -> Read:
@@ -144,12 +138,5 @@ def test_an_unknown_keyword_is_refused(tmp_path: Path) -> None:
         from_csv(tmp_path, BY_NUMBER, basket_colum="basket")
 
 
-def test_columns_are_recognised_only_when_asked_for() -> None:
-    names = ["user", "item", "basket", "Order Number", "invoice"]
-    assert choose_columns(names, {}).basket is None
-    assert choose_columns(names, {"basket": None}).basket == "Order Number"
-    assert choose_columns([*names, "date"], {"basket": None}).basket is None
-    assert choose_columns([*names, "date"], {"basket": "invoice"}).basket == "invoice"
-    assert choose_columns(names, {"basket": None, "item": "Order Number"}).basket == "basket"
-    # no name stands for two roles
+def test_no_name_stands_for_two_roles() -> None:
     assert not set(BASKET_NAMES) & {name for known in KNOWN_NAMES.values() for name in known}

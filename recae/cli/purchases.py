@@ -1,0 +1,200 @@
+"""PURCHASES and the options that say how to read them, shared by the commands that read a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from recae.cli.options import output_path, split
+from recae.cli.output import message
+from recae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recae.filters import Filters
+    from recae.reading import ReadOptions
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_FOUND: Final = "[default: by its name and values]"
+_COLUMNS: Final = {
+    "user": f"The column of users.  {_FOUND}",
+    "item": f"The column of items.  {_FOUND}",
+    "time": f"The column of times, '' for none.  {_FOUND}",
+    "quantity": f"The column of quantities, '' for none.  {_FOUND}",
+    "name": f"The column of item names, '' for none.  {_FOUND}",
+    "basket": "With --repeats: the column that numbers the orders.  [default: by its name, where there is no time]",
+    "rating": f"The column of ratings, for --min-rating, '' for none.  {_FOUND}",
+    "event": f"The column that says what was done, such as view or purchase, '' for none.  {_FOUND}",
+    "status": f"The column that says what became of the order, '' for none.  {_FOUND}",
+    "confidence": "A column that says how much each row counts in training.  [default: all alike]",
+}
+
+_COUNTING: Final = (
+    ("--where", "SQL", "Count only rows that meet this condition, such as \"event = 'transaction' and price > 0\"; "
+     "true: all rows."),
+    ("--min-rating", "X", "Count only rows with this rating or a higher one."),
+    ("--event-weights", "EVENT=X,…", "How much each event counts in training, such as view=.1,cart=.5,transaction=1; "
+     "others do not."),
+)  # fmt: skip
+
+_FORM: Final = (
+    ("--columns", "NAME,…", "What the columns hold, in their order, where there is no header: user, item, time, "
+     "quantity, name, rating, event, or - for nothing."),
+    ("--delimiter", "TEXT", "What stands between the fields of a line, such as ';' or '\\t'.  [default: found]"),
+    ("--encoding", "NAME", "Encoding of text files, such as cp1252.  [default: found]"),
+    ("--layout", "NAME", "rows, baskets (a basket a line or cell), lists (a user and its items a line) or matrix (a "
+     "column an item).  [default: found]"),
+    ("--orders", "TABLE", "A table of orders that says who bought, joined by the column that both share."),
+    ("--items", "TABLE", "A table of items, to take their names from."),
+    ("--memory-limit", "SIZE", "Memory that reading may take, such as 2GB; the rest goes to $TMPDIR.  [default: half "
+     "of what is free]"),
+)  # fmt: skip
+
+
+def source_argument(function: _Function) -> _Function:
+    """Add PURCHASES as `source`, a text, and --query and --table."""
+    for name, metavar, text in (
+        ("--table", "NAME", "The table of a database, or the sheet of a workbook, to read: purchases, shop.purchases."),
+        ("--query", "SQL", "A SELECT over a database or over files, such as \"select * from 'orders.csv' join "
+         "'lines.csv' using (order_id)\", instead of a table."),
+    ):  # fmt: skip
+        function = click.option(name, metavar=metavar, help=text)(function)
+    return click.argument("source", metavar="PURCHASES", callback=_checked)(function)
+
+
+def column_options(function: _Function) -> _Function:
+    """Add --user-column and the others, and what says which rows count and how the table is laid out."""
+    for name, metavar, text in reversed((*_COUNTING, *_FORM)):
+        function = click.option(name, metavar=metavar, help=text)(function)
+    function = click.option(
+        "--header/--no-header",
+        default=None,
+        help="Whether the first line names the columns.  [default: told by the values]",
+    )(function)
+    for role, text in reversed(_COLUMNS.items()):
+        function = click.option(f"--{role}-column", metavar="NAME", help=text)(function)
+    return function
+
+
+def reading_options(function: _Function) -> _Function:
+    """Add --strict, --rejects and --bad-lines."""
+    function = click.option(
+        "--bad-lines",
+        type=click.Choice(["stop", "skip"]),
+        default="stop",
+        show_default=True,
+        help="Stop at a line that cannot be read, or skip and count it.",
+    )(function)
+    function = click.option(
+        "--rejects",
+        metavar="PATH",
+        callback=_rejects,
+        help="Keep every dropped row and skipped line, with its number and the reason: .csv, .parquet or .pq.",
+    )(function)
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse purchases of which a row is dropped or a value is in doubt.",
+    )(function)
+
+
+_NAMES: Final = (
+    *(f"{role}_column" for role in _COLUMNS),
+    "query", "table", "where", "columns", "header", "delimiter", "encoding", "layout", "orders", "items", "bad_lines",
+    "strict", "rejects",
+)  # fmt: skip
+
+
+def read_options(options: dict[str, Any], filters: Filters | None = None) -> ReadOptions:
+    """Return how to read the purchases; take what the functions above added out of `options`.
+
+    Args:
+        options: of the command, changed in place.
+        filters: which purchases count.
+
+    Raises:
+        ConfigError: a value is none, or two do not go together.
+    """
+    from recae.reading import ReadOptions
+    from recae.reading.engine import parse_memory
+
+    given = {name: options.pop(name) for name in _NAMES if name in options}
+    if given.get("columns") is not None:
+        given["columns"] = tuple(part.strip() for part in given["columns"].split(","))
+    if given.get("delimiter") is not None:
+        given["delimiter"] = _delimiter(given["delimiter"])
+    rating, events, memory = (
+        options.pop(name, None) for name in ("min_rating", "event_weights", "memory_limit")
+    )
+    if rating is not None:
+        given["min_rating"] = _number("--min-rating", rating, "4")
+    if events is not None:
+        given["event_weights"] = _event_weights(events)
+    if memory is not None:
+        given["memory_limit"] = parse_memory(memory)
+    return ReadOptions(**given, filters=filters or None)
+
+
+def files_of_reading(options: dict[str, Any]) -> list[str]:
+    """Return the further tables that the options name, which no result may replace."""
+    return [options[name] for name in ("orders", "items") if options.get(name)]
+
+
+def warn_of_password(text: str) -> None:
+    """Warn where a password stands on the command line."""
+    from recae.reading import shows_password
+
+    if shows_password(text):
+        message(
+            "everybody on this machine can see the password in the command line; put the URL into an environment "
+            "variable and give env:NAME, or use PGPASSWORD or ~/.pgpass for PostgreSQL"
+        )
+
+
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    warn_of_password(value)
+    return value
+
+
+def _rejects(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """Return the path of a table that can be written."""
+    if value is None:
+        return None
+    from recae.tables import check_output
+
+    path = output_path(ctx, parameter, value)
+    check_output(path)
+    return path
+
+
+def _delimiter(text: str) -> str:
+    found = text.replace("\\t", "\t").replace("\\x01", "\x01")
+    if not 1 <= len(found.encode()) <= 4:
+        raise ConfigError(f"--delimiter is one to four characters such as ';', found {text!r}: give them")
+    return found
+
+
+def _number(option: str, text: str, example: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if number != number or abs(number) == float("inf"):
+        raise ConfigError(f"{option} is a number such as {example}, found '{text}': give one")
+    return number
+
+
+def _event_weights(text: str) -> tuple[tuple[str, float], ...]:
+    found = {}
+    for part in split("--event-weights", [text]):
+        event, equals, value = part.rpartition("=")
+        if not equals or not event.strip():
+            raise ConfigError(
+                f"--event-weights is EVENT=NUMBER,… such as view=.1,cart=.5,transaction=1, found '{part}': give an "
+                "event and a number"
+            )
+        found[event.strip()] = _number(f"--event-weights {event.strip()}", value, f"{event.strip()}=0.5")
+    return tuple(found.items())
