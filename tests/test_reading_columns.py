@@ -719,16 +719,16 @@ def test_two_columns_that_mean_different_models_stop(
         # a household of two customers
         (
             {"customer_id": user, "household_id": lambda x: x.user // 2, "item": item},
-            "customer_id", "user-rival", "user 'customer_id'; 'household_id' would fit as well; --user-column hous",
+            "customer_id", "user-alternative", "user 'customer_id'; 'household_id' would fit as well; --user-column hous",
         ),
         # a product in three sizes
         (
             {"customer_id": user, "product_id": lambda x: x.item // 3, "sku": sku},
-            "product_id", "item-rival", "item 'product_id'; 'sku' would fit as well; --item-column sku takes it",
+            "product_id", "item-alternative", "item 'product_id'; 'sku' would fit as well; --item-column sku takes it",
         ),
         (
             {"user": user, "item": item, "order_date": iso, "purchase_date": lambda x: x.later(x.seed % 40)[:10]},
-            "order_date", "time-rival", "'purchase_date' would fit as well; --time-column purchase_date takes it",
+            "order_date", "time-alternative", "'purchase_date' would fit as well; --time-column purchase_date takes it",
         ),
         # the review's title; the customer's name
         (
@@ -761,7 +761,7 @@ def test_two_columns_that_mean_different_models_stop(
         ),
         (
             {"customer": user, "sku": lambda x: x.sku if x.seed % 5 else None, "product_name": product},
-            "sku", "item-rival", "item 'sku' is empty in 2",
+            "sku", "item-alternative", "item 'sku' is empty in 2",
         ),
     ],
 )  # fmt: skip

@@ -125,7 +125,7 @@ class Candidates:
             ):
                 doubt = not strong and max(there, back) < 0.8
                 self.note(
-                    f"{role} {column!r}; {other!r} would fit as well", f"{role}-rival", other,
+                    f"{role} {column!r}; {other!r} would fit as well", f"{role}-alternative", other,
                     f"{option} {shlex.quote(other)} takes it", doubt=doubt,
                 )  # fmt: skip
 

@@ -49,7 +49,7 @@ def choose_item(table: Candidates) -> None:
         reason = table.refused.get(better[0]) or "is mostly empty"
         table.note(
             f"item {item!r}, as {better[0]!r} {reason}",
-            "item-rival", better[0], f"--item-column {shlex.quote(better[0])} takes it all the same",
+            "item-alternative", better[0], f"--item-column {shlex.quote(better[0])} takes it all the same",
         )  # fmt: skip
     elif preference >= 4:
         _note_makeshift(table, item, left_over=5 <= preference < 6)
@@ -61,7 +61,7 @@ def choose_item(table: Candidates) -> None:
     if flaw < _USELESS and filled[item] < 0.95 and fuller:
         table.note(
             f"item {item!r} is empty in {1 - filled[item]:.0%} of the rows, {fuller[0]!r} in fewer",
-            "item-rival", fuller[0], f"--item-column {shlex.quote(fuller[0])} takes it", doubt=True,
+            "item-alternative", fuller[0], f"--item-column {shlex.quote(fuller[0])} takes it", doubt=True,
         )  # fmt: skip
 
 

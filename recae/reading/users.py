@@ -53,7 +53,7 @@ def choose_user(table: Candidates) -> None:
     elif first != user and flaw(first) == 1:
         table.note(
             f"user {user!r}, as {first!r} is empty or a guest's in {1 - _present(table, first):.0%} of the rows",
-            "user-rival", first, f"--user-column {shlex.quote(first)} takes it all the same", doubt=True,
+            "user-alternative", first, f"--user-column {shlex.quote(first)} takes it all the same", doubt=True,
         )  # fmt: skip
     elif preference >= 5:
         table.note(
@@ -74,7 +74,7 @@ def _note_orders(table: Candidates, user: str) -> None:
     present, whole = _present(table, user), profile.facts(order).share_filled
     if present < _FILLED * whole:
         table.note(
-            f"user {user!r} is missing in {1 - present:.0%} of the rows", "user-rival", order,
+            f"user {user!r} is missing in {1 - present:.0%} of the rows", "user-alternative", order,
             f"--user-column {shlex.quote(order)} lets each of its values stand for a user", doubt=True,
         )  # fmt: skip
     elif profile.facts(user).distinct >= _OWN * profile.facts(order).distinct >= MANY:

@@ -52,7 +52,7 @@ def choose_time(table: Candidates) -> None:
         ]
         if others:
             table.note(
-                f"time {time!r}; {others[0]!r} would fit as well", "time-rival", others[0],
+                f"time {time!r}; {others[0]!r} would fit as well", "time-alternative", others[0],
                 f"--time-column {shlex.quote(others[0])} takes it",
             )  # fmt: skip
     elif unread and table.profile.rows >= MANY:
