@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -253,31 +252,12 @@ def from_matrix(engine: Engine, matrix: Any, name: str, first: int = 0) -> Table
     """
     import numpy as np
     import pyarrow as pa
-    import scipy.sparse as sp
 
-    try:
-        if matrix.format in ("lil", "dok"):  # which are made of Python's own objects
-            matrix = matrix.tocoo()
-        if matrix.format not in ("dia", "coo"):  # which are checked when they are made
-            check = getattr(matrix, "check_format", None)
-            if check is not None:
-                check(full_check=True)
-        if matrix.ndim != 2 or matrix.data.dtype.kind not in "biuf":
-            raise ValueError(f"{matrix.ndim} dimensions of {matrix.data.dtype}")
-        if not np.isfinite(matrix.data).all():
-            raise ValueError("it holds values that are not finite")
-        pattern = sp.coo_matrix(matrix)
-        values = pattern.data != 0
-        order = np.lexsort((pattern.col[values], pattern.row[values]))
-        users, items = (
-            places[values][order].astype(np.int64) + first for places in (pattern.row, pattern.col)
-        )
-        binary = bool((pattern.data[values] == 1).all())
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
-        raise SourceError(
-            f"'{name}' is not a sparse users × items matrix of numbers ({first_line(error)}); "
-            "write it with scipy.sparse.save_npz"
-        ) from error
+    from recae.reading.matrix import pattern_of
+    from recae.sparse import entry_rows
+
+    pattern, binary = pattern_of(matrix, name)
+    users, items = entry_rows(pattern) + first, pattern.indices.astype(np.int64) + first
     table = from_arrow(engine, pa.table({"user": users, "item": items}), name)
     what = f"a matrix of {matrix.shape[0]:,} users × {matrix.shape[1]:,} items"
     notes = [Note(f"{what}; ids are the numbers of its rows and columns", code="layout")]
@@ -292,28 +272,8 @@ def open_matrix(engine: Engine, path: Path, name: str, market: bool) -> Table:
     Raises:
         SourceError: it is damaged, pickled, or no sparse matrix.
     """
-    import scipy.sparse as sp
+    from recae.reading.matrix import load_matrix
 
-    read: Callable[[str], Any]
-    if market:
-        from scipy.io import mmread as read
-    else:
-        read = sp.load_npz
-    try:
-        matrix = read(str(path))
-    except Exception as error:  # a broken archive, member or index raises almost anything
-        if "allow_pickle" in str(error):
-            raise SourceError(
-                f"'{name}' holds pickled objects, which are never loaded since they can run code; "
-                "write it with scipy.sparse.save_npz"
-            ) from error
-        reason = str(error).strip("'\"") or type(error).__name__
-        if isinstance(error, zipfile.BadZipFile):
-            reason = "the archive is damaged"
-        raise SourceError(
-            f"'{name}' is not a sparse users × items matrix of numbers ({reason}); write it with "
-            f"{'scipy.io.mmwrite' if market else 'scipy.sparse.save_npz'}"
-        ) from error
-    if not sp.issparse(matrix):
-        matrix = sp.coo_matrix(matrix)
-    return replace(from_matrix(engine, matrix, name, first=int(market)), files=(path,))
+    return replace(
+        from_matrix(engine, load_matrix(path, name, market), name, first=int(market)), files=(path,)
+    )

@@ -1,4 +1,4 @@
-"""A sparse matrix of users × items in an .npz file, as scipy.sparse.save_npz writes it."""
+"""Sparse matrices of users × items: the files that hold them, and the pattern of their values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from recae.errors import SourceError
 
 
 def read_matrix(path: Path) -> tuple[sp.csr_matrix, bool]:
-    """The pattern of an .npz matrix: float32 ones, sorted indices, no duplicates. Never unpickles anything.
+    """Return the pattern of a matrix in an ``.npz`` file, as `pattern_of` does.
 
-    Returns the matrix (U, I), and whether all its values were 1; where they were not, each but 0 is one interaction.
-    Raises SourceError for a file that is missing, cut short, pickled, or no matrix of finite numbers.
+    Raises:
+        SourceError: the file is missing, cut short, pickled, or no matrix of finite numbers.
     """
     if not path.is_file():
         raise SourceError(
@@ -24,30 +24,73 @@ def read_matrix(path: Path) -> tuple[sp.csr_matrix, bool]:
         )
     if not zipfile.is_zipfile(path):
         raise SourceError(f"'{path}' is not an npz file, or cut short; write it with scipy.sparse.save_npz")
+    return pattern_of(load_matrix(path, str(path)), str(path))
+
+
+def load_matrix(path: Path, name: str, market: bool = False) -> Any:
+    """Return the matrix in an ``.npz`` file, or in a Matrix Market file. Nothing is ever unpickled.
+
+    Args:
+        path: of the file.
+        name: what to call it in messages.
+        market: whether it is Matrix Market.
+
+    Raises:
+        SourceError: it is damaged, pickled, or no matrix.
+    """
     try:
-        matrix: Any = sp.load_npz(path)  # any of five formats; allow_pickle stays False
-        if matrix.format != "dia" and matrix.format != "coo":  # those two are checked when they are made
-            matrix.check_format(full_check=True)
+        if market:
+            from scipy.io import mmread
+
+            return mmread(str(path))
+        return sp.load_npz(path)  # any of five formats; allow_pickle stays False
+    except Exception as error:  # a broken archive, member or index raises almost anything
+        if "allow_pickle" in str(error):
+            raise SourceError(
+                f"'{name}' holds pickled objects, which are never loaded since they can run code; "
+                "write it with scipy.sparse.save_npz"
+            ) from error
+        raise _no_matrix(name, error, "scipy.io.mmwrite" if market else "scipy.sparse.save_npz") from error
+
+
+def pattern_of(matrix: Any, name: str) -> tuple[sp.csr_matrix, bool]:
+    """Return the pattern of a matrix: float32 ones, sorted indices, no duplicates.
+
+    Args:
+        matrix: (U, I), any of scipy's sparse formats, or dense.
+        name: what to call it in messages.
+
+    Returns:
+        the pattern (U, I), and whether all values were 1; where they were not, each but 0 is one interaction.
+
+    Raises:
+        SourceError: it is no matrix of finite numbers.
+    """
+    try:
+        if getattr(matrix, "format", None) in (None, "lil", "dok"):  # without one array of values
+            matrix = sp.coo_matrix(matrix)
+        if matrix.format != "dia" and matrix.format != "coo" and hasattr(matrix, "check_format"):
+            matrix.check_format(full_check=True)  # the other two are checked when they are made
         if matrix.ndim != 2 or matrix.data.dtype.kind not in "biuf":
             raise ValueError(f"{matrix.ndim} dimensions of {matrix.data.dtype}")
         if not np.isfinite(matrix.data).all():
             raise ValueError("it holds values that are not finite")
         binary = bool((matrix.data == 1).all())
+        matrix = matrix.copy()
         matrix.data = (matrix.data != 0).astype(np.float32)  # before duplicates are added up and might cancel
         pattern = sp.csr_matrix(matrix)
-    except Exception as error:  # a broken archive, member or index raises almost anything
-        if "allow_pickle" in str(error):
-            raise SourceError(
-                f"'{path}' holds pickled objects, which are never loaded since they can run code; "
-                "write it with scipy.sparse.save_npz"
-            ) from error
-        reason = str(error).strip("'\"") or type(error).__name__
-        raise SourceError(
-            f"'{path}' is not a sparse users × items matrix of numbers ({reason}); "
-            "write it with scipy.sparse.save_npz"
-        ) from error
+    except Exception as error:  # broken indices raise almost anything
+        raise _no_matrix(name, error, "scipy.sparse.save_npz") from error
     pattern.sum_duplicates()
     pattern.eliminate_zeros()
     pattern.sort_indices()
     pattern.data[:] = 1
     return pattern, binary
+
+
+def _no_matrix(name: str, error: Exception, writer: str) -> SourceError:
+    reason = "the archive is damaged" if isinstance(error, zipfile.BadZipFile) else str(error).strip("'\"")
+    return SourceError(
+        f"'{name}' is not a sparse users × items matrix of numbers ({reason or type(error).__name__}); "
+        f"write it with {writer}"
+    )
