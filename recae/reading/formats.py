@@ -116,7 +116,7 @@ def check_file(path: Path) -> int:
         raise SourceError(f"the name of {str(path)!r} is not UTF-8; rename the file") from error
     try:
         if not path.exists():
-            raise SourceError(f"there is no file '{path}'; check the path of the purchases")
+            raise SourceError(f"there is no file '{path}'; check the path")
         if not path.is_file():
             raise SourceError(
                 f"'{path}' is a device or a pipe; give - for the purchases and direct it to the standard input"
