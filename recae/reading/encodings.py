@@ -26,7 +26,6 @@ _NAMES: Final = {
     "cp1252": "Windows-1252", "cp932": "Shift JIS", "gb18030": "GB 18030", "big5": "Big5", "cp949": "Korean",
     "euc_jp": "EUC-JP", "cp1251": "Windows-1251", "cp1250": "Windows-1250", "latin-1": "Latin-1", "koi8_r": "KOI8-R",
 }  # fmt: skip
-_LONGEST_MISS: Final = 0.05  # share of lines that may be damaged in a text that is UTF-8 otherwise
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 from recae.errors import SourceError
 from recae.reading.engine import Engine, first_line
@@ -271,9 +271,3 @@ def _member(archive: zipfile.ZipFile, names: list[str], name: str, member: str |
             f"folder: it holds {listed}"
         )
     return archive.getinfo(tables[0])
-
-
-def size_of(stream: IO[bytes] | Any) -> int:
-    """Return how many bytes a seekable stream has."""
-    stream.seek(0, os.SEEK_END)
-    return int(stream.tell())
