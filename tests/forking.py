@@ -202,7 +202,7 @@ def _run(order: dict[str, Any], streams: list[int]) -> None:
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["-c", *order["arguments"]]
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  # it stays open as long as the process
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(
             open(stream, "wb", closefd=False),  # noqa: SIM115

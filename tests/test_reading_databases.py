@@ -15,7 +15,7 @@ from opening import opened, put, refused, sqlite_shop, values
 from sqlalchemy.exc import OperationalError
 
 from recae.errors import ConfigError, SourceError
-from recae.reading import sql
+from recae.reading import frames
 from recae.reading.databases import Database, hide_password, shows_password
 from recae.reading.open import local_files
 
@@ -353,7 +353,7 @@ def test_postgresql_tables_views_and_schemas(postgres: Postgres) -> None:
 def test_postgresql_streams_one_state(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that others write during the reading are not in it, and the server holds the rest of the rows."""
     batches: list[int] = []
-    texts_of = sql.texts_of
+    texts_of = frames.texts_of
 
     def watched(column: list[object]) -> object:
         if not batches:
@@ -361,7 +361,7 @@ def test_postgresql_streams_one_state(postgres: Postgres, monkeypatch: pytest.Mo
         batches.append(len(column))
         return texts_of(column)
 
-    monkeypatch.setattr(sql, "texts_of", watched)
+    monkeypatch.setattr(frames, "texts_of", watched)
     for what in ({"table": "events"}, {"query": "select * from events"}):
         batches.clear()
         postgres.execute(
@@ -375,7 +375,7 @@ def test_postgresql_streams_one_state(postgres: Postgres, monkeypatch: pytest.Mo
 
 
 def test_a_lost_connection_is_said(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts_of = sql.texts_of
+    texts_of = frames.texts_of
     ended: list[object] = []
 
     def ending(column: list[object]) -> object:
@@ -386,7 +386,7 @@ def test_a_lost_connection_is_said(postgres: Postgres, monkeypatch: pytest.Monke
             ended.extend(postgres.execute(running))
         return texts_of(column)
 
-    monkeypatch.setattr(sql, "texts_of", ending)
+    monkeypatch.setattr(frames, "texts_of", ending)
     query = "select g as user_id from generate_series(1, 500000) as g"
     refused(postgres.url, "failed after 32,768 rows: ", "terminat", "can be run again", query=query)
     assert ended == [(True,)]

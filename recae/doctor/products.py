@@ -24,16 +24,16 @@ _ENDINGS: Final = frozenset(
     rounding versand versandkosten porto portokosten fracht frachtkosten lieferkosten gebuhr gebuhren rabatt
     gutschein gutschrift pfand leergut trinkgeld spende rundung mwst tragetasche einkaufstasche plastiktute
     papiertute livraison frais consigne pourboire envio descuento propina frete desconto spedizione sconto
-    mancia verzending verzendkosten korting statiegeld""".split()  # noqa: SIM905
+    mancia verzending verzendkosten korting statiegeld""".split()  # noqa: SIM905  # words read better than a list of texts
 )
 """The last word of such a name, of three at most; or any word where the others are of `_FILLERS`."""
 _FILLERS: Final = frozenset(
     """and of the a de des du di und der die das fur bank dotcom standard express next day free post port
     caisse cost costs international national kosten gastos service handling packing packaging verpackung
-    adjust bad""".split()  # noqa: SIM905
+    adjust bad""".split()  # noqa: SIM905  # words read better than a list of texts
 )
 _ALONE: Final = frozenset(
-    "manual post misc miscellaneous sample samples test dummy tip tips diverses sonstiges".split()  # noqa: SIM905
+    "manual post misc miscellaneous sample samples test dummy tip tips diverses sonstiges".split()  # noqa: SIM905  # words read better than a list of texts
 )
 _BAGS: Final = ("carrier bag", "plastic bag", "paper bag", "poly bag", "gift card", "sac de caisse")
 _PRICES: Final = re.compile(

@@ -11,11 +11,6 @@ from recae.reading.names import Name
 from recae.reading.profile import MANY, Profile
 from recae.reading.table import Note, Table
 
-ROLES: Final = (
-    "user", "item", "time", "clock", "quantity", "name", "basket", "rating", "event", "status", "confidence",
-)  # fmt: skip
-"""The roles that a column may have."""
-
 LOOKED_AT: Final = 60
 """Columns whose values are looked at whatever their names."""
 

@@ -14,14 +14,14 @@ from typing import Final
 
 from recae.errors import ColumnError
 from recae.reading.advice import no_item, no_purchases, no_user
-from recae.reading.candidates import ROLES, Candidates, listed, plain_columns
+from recae.reading.candidates import Candidates, listed, plain_columns
 from recae.reading.engine import quoted
 from recae.reading.items import check_given_item, choose_item, choose_name
 from recae.reading.measures import choose_event, choose_quantity, choose_rating, choose_status
 from recae.reading.names import BASKET_NAMES, KNOWN_NAMES, Name, plain
 from recae.reading.options import ReadOptions
 from recae.reading.positions import choose_by_position
-from recae.reading.roles import Columns
+from recae.reading.roles import ROLES, Columns
 from recae.reading.table import Note, Table
 from recae.reading.users import choose_user
 from recae.reading.when import choose_clock, choose_time, reads_as_time
@@ -69,14 +69,16 @@ def choose_columns(table: Table, options: ReadOptions) -> tuple[Columns, tuple[N
         check_given_item(found)
     if found.chosen.get("user") is None and found.chosen.get("item") is not None:
         _take_baskets_for_users(found)
-    if found.chosen.get("user") is None or found.chosen.get("item") is None:
+    user, item = (found.chosen.get(role) for role in ROLES[:2])
+    if user is None or item is None:
         raise _lacking(found)
     for role, choose in _OTHERS.items():
         if role not in found.chosen:
             choose(found)
     if "basket" not in found.chosen and options.baskets and found.chosen.get("time") is None:
         found.chosen["basket"] = next((column for _, column in found.fitting("basket")), None)
-    return Columns(**{role: found.chosen.get(role) for role in ROLES}), tuple(found.notes)  # type: ignore[arg-type]
+    others = {role: found.chosen.get(role) for role in ROLES[2:]}
+    return Columns(user, item, **others), tuple(found.notes)
 
 
 def choose_column(

@@ -133,22 +133,13 @@ def from_pandas(engine: Engine, frame: Any) -> Table:
         try:
             array = pa.Array.from_pandas(series)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            array = _texts(series.tolist(), name, "data frame")
+            array = _texts(name, series.tolist(), "the data frame")
         arrays.append(array)
     return from_arrow(engine, pa.table(arrays, names=names) if names else pa.table({}), "data frame")
 
 
 def _label(label: Any) -> str:
     return ".".join(map(str, label)) if isinstance(label, tuple) else str(label)
-
-
-def _texts(values: Sequence[Any], column: str, name: str) -> pa.Array:
-    try:
-        return texts_of(values)
-    except ColumnError as error:
-        raise SourceError(
-            f"column {column!r} of the {name} {error}, but text or a number is needed"
-        ) from error
 
 
 def from_rows(engine: Engine, rows: Iterable[Any]) -> Table:
@@ -166,7 +157,6 @@ def from_rows(engine: Engine, rows: Iterable[Any]) -> Table:
         return from_arrow(
             engine, pa.table({"user": pa.array([], pa.string()), "item": pa.array([], pa.string())}), name
         )
-    error: list[Exception] = []
     if isinstance(first, dict):
         start = [first, *itertools.islice(source, _BATCH)]
         labels = list(dict.fromkeys(str(key) for row in start for key in row))
@@ -183,31 +173,66 @@ def from_rows(engine: Engine, rows: Iterable[Any]) -> Table:
                 f"{_shown(first)}"
             )
         names = list(_TUPLE[:width])
-    schema = pa.schema([(label, pa.string()) for label in names])
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def chunks() -> Iterator[Sequence[Any]]:
         done = 0
-        try:
-            while chunk := list(itertools.islice(given, _BATCH)):
-                odd = next((n for n, row in enumerate(chunk) if len(row) != len(names)), None)
-                if odd is not None:
-                    raise SourceError(
-                        f"row {done + odd + 1:,} has {len(chunk[odd])} values where the first has {len(names)}"
-                    )
-                columns = zip(*chunk, strict=True)
-                arrays = [_texts(values, label, name) for values, label in zip(columns, names, strict=True)]
-                yield pa.record_batch(arrays, schema=schema)
-                done += len(chunk)
-        except Exception as problem:
-            error.append(problem)
-            raise
+        while chunk := list(itertools.islice(given, _BATCH)):
+            odd = next((n for n, row in enumerate(chunk) if len(row) != len(names)), None)
+            if odd is not None:
+                raise SourceError(
+                    f"row {done + odd + 1:,} has {len(chunk[odd])} values where the first has {len(names)}"
+                )
+            yield chunk
+            done += len(chunk)
 
     return Table(
         name=name,
         engine=engine,
-        relation=stored(engine, schema, batches(), error),
+        relation=store_texts(engine, names, chunks(), "the rows"),
         types=dict.fromkeys(names, "VARCHAR"),
     )
+
+
+def _texts(column: str, values: Sequence[Any], place: str, advice: str = "") -> pa.Array:
+    try:
+        return texts_of(values)
+    except ColumnError as error:
+        raise SourceError(
+            f"column {column!r} of {place} {error}, but text or a number is needed{advice}"
+        ) from error
+
+
+def store_texts(
+    engine: Engine, names: Sequence[str], chunks: Iterator[Sequence[Any]], place: str, advice: str = ""
+) -> str:
+    """Store rows of Python values as text; returns the table.
+
+    Args:
+        engine: that has the table.
+        names: of the columns, each once.
+        chunks: sequences of rows, each with a value a column; what they raise is passed on.
+        place: what to call the rows in messages.
+        advice: what to do about a value that has no text.
+
+    Raises:
+        SourceError: a value is a list, an object, or not UTF-8.
+    """
+    import pyarrow as pa
+
+    schema = pa.schema([(column, pa.string()) for column in names])
+    error: list[Exception] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for rows in chunks:
+                columns = zip(names, zip(*rows, strict=True), strict=True)
+                arrays = [_texts(label, values, place, advice) for label, values in columns]
+                yield pa.record_batch(arrays, schema=schema)
+        except Exception as problem:
+            error.append(problem)
+            raise
+
+    return stored(engine, schema, batches(), error)
 
 
 def stored(

@@ -15,23 +15,12 @@ from recae.reading import cells, crosstab, hints, nested
 from recae.reading.engine import quoted, text
 from recae.reading.options import ReadOptions
 from recae.reading.ragged import open_lines, ragged_layout
+from recae.reading.roles import ROLES
 from recae.reading.table import Note, Table
 
 __all__ = ["open_lines", "ragged_layout", "unfold"]
 
 _SAMPLE: Final = 20_000
-_ROLES: Final = (
-    "user",
-    "item",
-    "time",
-    "quantity",
-    "name",
-    "basket",
-    "rating",
-    "event",
-    "status",
-    "confidence",
-)
 _ROWS_ADVICE: Final = "--layout rows takes the table as it is"
 _MARKS: Final = 20  # more different values than these are no marks or counts
 _MOST_COLUMNS: Final = 300  # columns of which each may hold lists
@@ -508,9 +497,9 @@ def _may_be_user(table: Table, column: str) -> bool:
 
 def _given(table: Table, options: ReadOptions) -> dict[str, str]:
     """Return the columns of the table that the options give, by role."""
-    found = {role: getattr(options, f"{role}_column") for role in _ROLES}
+    found = {role: getattr(options, f"{role}_column") for role in ROLES if role != "clock"}
     for place, role in enumerate(options.columns or ()):
-        if role in _ROLES and place < len(table.columns):
+        if role in ROLES and place < len(table.columns):
             found[role] = table.columns[place]
     return {role: column for role, column in found.items() if column and column in table.types}
 

@@ -1,8 +1,14 @@
-"""`Columns`: which column of a table plays which role, and the names by which each role is recognised."""
+"""`Columns`: which column of a table plays which role."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+ROLES: Final = (
+    "user", "item", "time", "clock", "quantity", "name", "basket", "rating", "event", "status", "confidence",
+)  # fmt: skip
+"""The roles that a column may have, in the order in which they are said."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +46,5 @@ class Columns:
 
     def __str__(self) -> str:
         """Return the roles with their columns, in words."""
-        roles = (
-            "user",
-            "item",
-            "time",
-            "clock",
-            "quantity",
-            "name",
-            "basket",
-            "rating",
-            "event",
-            "status",
-            "confidence",
-        )
-        chosen = {role: getattr(self, role) for role in roles}
+        chosen = {role: getattr(self, role) for role in ROLES}
         return ", ".join(f"{role} {column!r}" for role, column in chosen.items() if column is not None)

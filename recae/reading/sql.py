@@ -14,17 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recae.errors import ColumnError, SourceError
+from recae.errors import SourceError
 from recae.reading.databases import read_alone
 from recae.reading.engine import Engine, first_line, quoted
-from recae.reading.frames import stored
+from recae.reading.frames import store_texts
 from recae.reading.options import ReadOptions
 from recae.reading.said import unique_names
 from recae.reading.table import Table
-from recae.reading.values import texts_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from sqlalchemy import Connection, CursorResult, Inspector
 
     from recae.reading.databases import Database
@@ -93,38 +91,14 @@ def _failed(database: Database, name: str, error: Exception, done: int) -> Sourc
 
 def _stored(engine: Engine, name: str, labels: Sequence[str], partitions: Iterator[Sequence[Any]]) -> Table:
     """Store rows as text."""
-    import pyarrow as pa
-
     names, repeated = unique_names(labels)
-    schema = pa.schema([(column, pa.string()) for column in names])
-    error: list[Exception] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            for rows in partitions:
-                columns = zip(*rows, strict=True)
-                arrays = [_texts(name, column, values) for column, values in zip(names, columns, strict=True)]
-                yield pa.record_batch(arrays, schema=schema)
-        except Exception as problem:
-            error.append(problem)
-            raise
-
     return Table(
         name=name,
         engine=engine,
-        relation=stored(engine, schema, batches(), error),
+        relation=store_texts(engine, names, partitions, f"'{name}'", "; cast it in a --query"),
         types=dict.fromkeys(names, "VARCHAR"),
         notes=tuple(repeated),
     )
-
-
-def _texts(name: str, column: str, values: Sequence[Any]) -> pa.Array:
-    try:
-        return texts_of(values)
-    except ColumnError as error:
-        raise SourceError(
-            f"column {column!r} of '{name}' {error}, but text or a number is needed; cast it in a --query"
-        ) from error
 
 
 @dataclass(frozen=True)
