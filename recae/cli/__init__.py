@@ -15,7 +15,9 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
+from recae.cli.help import help_of, usage_sentence
 from recae.cli.output import message, silence
 from recae.errors import RecaeError
 
@@ -27,23 +29,33 @@ class _Terminated(BaseException):
     """SIGTERM arrived; raised in the main thread, so that temporary files are removed as for Ctrl-C."""
 
 
-_SHORT = {
-    "doctor": "Check purchases before a model is trained on them.",
-    "train": "Train a model on a table of purchases.",
-    "tune": "Search the settings of a model that suit the purchases best.",
-    "evaluate": "Say whether a model is worth it, beside tuned baselines.",
-    "settings": "List the kinds of model, or the settings of one.",
-    "recommend": "Recommend items to one user, or for a basket.",
-    "score": "Write recommendations for many users.",
-    "inspect": "Say what is in a model file.",
-    "explain": "Say how much each owned item contributes to a score.",
-    "similar": "Find items like an item, or users like a user.",
-    "embed": "Write the codes of all users, or the vectors of all items.",
-    "serve": "Serve a model over HTTP: a JSON API and a page.",
-    "map": "Draw a map of the products or customers.",
-    "anomalies": "Find customers or purchases that the model cannot explain.",
+_HEADINGS = {
+    "Purchases": {
+        "doctor": "Check purchases before a model is trained on them.",
+    },
+    "Models": {
+        "train": "Train a model on a table of purchases.",
+        "tune": "Search the settings of a model that suit the purchases best.",
+        "evaluate": "Compare models with tuned baselines on held-out purchases.",
+        "settings": "List the kinds of model, or the settings of one.",
+    },
+    "Recommendations": {
+        "recommend": "Recommend items to one user, or for a basket.",
+        "score": "Write recommendations for many users.",
+        "serve": "Serve a model over HTTP: a JSON API and a page.",
+    },
+    "Insight": {
+        "inspect": "Say what is in a model file.",
+        "explain": "Say how much each owned item contributes to a score.",
+        "similar": "Find items like an item, or users like a user.",
+        "anomalies": "Find users or purchases that the model cannot explain.",
+        "embed": "Write the codes of all users, or the vectors of all items.",
+        "map": "Draw a map of the items or users.",
+    },
 }
-"""Command → what `recae --help` says of it, in the order of use; its module is imported when it is asked for."""
+"""Heading → command → what `recae --help` says of it; its module is imported when it is asked for."""
+
+_SHORT = {name: text for commands in _HEADINGS.values() for name, text in commands.items()}
 
 
 class _Lazy(MutableMapping[str, click.Command]):
@@ -85,10 +97,28 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of use, not of the alphabet
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what each command does, without importing it."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_SHORT.items()))
+    def get_help(self, ctx: click.Context) -> str:
+        return help_of(self, ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, without importing it, and then the options."""
+        widest = max(len(name) for name in _SHORT)
+        for heading, commands in _HEADINGS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<{widest}}", text) for name, text in commands.items()])
+        records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+        with formatter.section("Options"):
+            formatter.write_dl([(f"{record[0]:<{widest}}", record[1]) for record in records if record])
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the options before the command; what is wrong with them is a sentence, too."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            if isinstance(error, NoArgsIsHelpError):
+                raise
+            message(f"error: {usage_sentence(error)}")
+            raise click.exceptions.Exit(error.exit_code) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(
@@ -101,6 +131,8 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except RecaeError as error:
             code, line = error.exit_code, f"error: {error}"
+        except click.UsageError as error:
+            code, line = error.exit_code, f"error: {usage_sentence(error)}"
         except KeyboardInterrupt as error:
             code, line = _INTERRUPTED, f"interrupted: {_left_by(error)}"
         except _Terminated as error:
@@ -167,6 +199,7 @@ def main() -> None:
     \b
       recae train purchases.csv
       recae recommend --user 42
+      recae COMMAND --help
 
     Results go to stdout, progress and messages to stderr. The exit code is 0 on success, 2 when something is
     wrong with what was given (one sentence on stderr says what), 130 after Ctrl-C, 141 when the reader of a

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recae.cli.options import model_option, output_path
+from recae.cli.help import Command, under
+from recae.cli.options import model_option, output_path, top_option
 from recae.cli.output import is_terminal, message, print_csv, print_json, print_table, progress
 from recae.errors import ConfigError
 
@@ -23,20 +24,21 @@ def _out_path(ctx: click.Context, parameter: click.Parameter, value: str | None)
     return None if value is None else output_path(ctx, parameter, value)
 
 
-@click.command()
-@click.option(
-    "--users/--purchases", "of_users", default=True, help="Judge users, or each of their purchases."
-)
-@click.option(
-    "-n",
-    "n",
-    type=click.IntRange(min=1),
-    help=f"How many, the most anomalous first.  [default: {_SHOWN}; all with --out]",
+@click.command(cls=Command)
+@under(
+    "What",
+    click.option(
+        "--users/--purchases", "of_users", default=True, help="Judge users, or each of their purchases."
+    ),
+    top_option(f"How many, the most anomalous first.  [default: {_SHOWN}; all with --out]", None),
 )
 @model_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV (below).")
-@click.option("--out", metavar="PATH", callback=_out_path, help="Write .parquet, .pq or .csv instead.")
+@under(
+    "Output",
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with the columns named above."),
+    click.option("--out", metavar="PATH", callback=_out_path, help="Write .parquet, .pq or .csv instead."),
+)
 def anomalies(
     of_users: bool, n: int | None, model_path: Path, as_json: bool, as_csv: bool, out: Path | None
 ) -> None:
@@ -56,24 +58,6 @@ def anomalies(
 
     An anomaly is what the model does not explain: an automated buyer, a reseller, several users of one
     account, or an unusual taste. Users of fewer than 2 items cannot be judged; stderr counts them.
-
-    \b
-    --json prints one object:
-      {"of": "users", "judged": 2000, "too_short": 0,
-       "anomalies": [
-         {"rank": 1, "user_id": "42", "n_items": 28,
-          "score": 3.1, "tail_probability": 0.00097,
-          "worst": [{"item_id": "P017",   up to 3, the most surprising first
-                     "name": "Tea Pot",   null where the item has no name
-                     "score": 2.9}]}]}    the purchase's score
-    and with --purchases:
-      {"of": "purchases", "judged": 33525, "too_short": 0,   too_short: users
-       "anomalies": [
-         {"rank": 1, "user_id": "42", "item_id": "P017", "name": "Tea Pot",
-          "owners": 80,
-          "above": 0.97,                  fraction of the items not owned that
-                                          the model places above this one
-          "score": 3.4, "tail_probability": 0.0003}]}
 
     \b
     --csv prints, and --out writes, one table:

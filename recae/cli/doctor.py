@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recae.cli.help import Command, under
 from recae.cli.options import (
     check_outputs,
     files_of_filters,
@@ -163,18 +164,21 @@ def _write_exclusions(path: Path, found: Examination) -> None:
     message(f"wrote {len(ids):,} ids of items that look like no products to {path}; --exclude-items takes it")
 
 
-@click.command()
+@click.command(cls=Command)
 @source_argument
 @column_options
 @filter_options
 @reading_options
-@click.option(
-    "--write-exclusions",
-    metavar="PATH",
-    callback=_exclusions,
-    help="Write the ids of items that look like no products, one a line (.txt), for --exclude-items.",
+@under(
+    "Output",
+    click.option(
+        "--write-exclusions",
+        metavar="PATH",
+        callback=_exclusions,
+        help="Write the ids of items that look like no products, one a line (.txt), for --exclude-items.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
 def doctor(
     source: str,
     strict: bool,
@@ -215,31 +219,6 @@ def doctor(
 
     With --basket-column, orders are read as `recae train --repeats` reads them. With filters, --since and the others,
     rows are checked all the same; users, items and what to expect are those of the purchases that are left.
-
-    \b
-    --json prints one object:
-      {"format_version": 2, "source": "purchases.csv",
-       "columns": {"user": "user_id", "item": "item_id", "time": null, …},
-       "unused": ["price"], "rows": 51234, "dropped": {"quantity is zero or less": 560},
-       "left_out": {…}, "skipped": 0,         rows that do not count by --where, event, status or rating; lines skipped
-       "counting": {…},                         how such rows were chosen
-       "filters": {…}, "filtered": {…},       what was asked for, and purchases left out by reason; or empty
-       "duplicate_share": 0.0,                of the rows
-       "repeat_share": 0.34,                  of the purchases used: of an item that the user has already
-       "first_time": 1672552814, "last_time": 1735685786,    seconds since 1970 UTC; or null, also
-                                                             where they are misread
-       "notes": [],                           on how values were understood
-       "figures": {"users": 2000, "items": 600, "interactions": 33525, "repeats": 17149, "density": …,
-                   "history_median": 11.0, "history_90": 33.0, "history_most": 186,     items a user
-                   "top_share": …,            of the purchases, of the most popular 1 % of the items
-                   "gini": …, "divisible": 2000,    users with two items or more
-                   "owned_by_five": 600},     items of five users or more
-       "outlook": {"word": "much",            or "some" or "little"
-                   "held_out": 200, "sentences": ["…"]},
-       "no_products": [{"id": "POST", "name": "POSTAGE", "users": 331, "why": ["…"]}],
-       "findings": [{"severity": "warning", "code": "users-like-bots", "column": "user_id", "rows": null,
-                     "text": "…", "advice": "…", "examples": ["…"]}]}
-    Where nothing can be learned, the finding cannot-train says why, and the two objects are null.
     """
     # before the reading, not after it
     sources = [source, *files_of_filters(options), *files_of_reading(options)]

@@ -6,22 +6,29 @@ from pathlib import Path
 
 import click
 
+from recae.cli.help import Command, under
 from recae.cli.options import model_option, output_path
 from recae.cli.output import message, progress
 from recae.errors import ConfigError
 
 
-@click.command()
-@click.option("--users", "users", is_flag=True, help="Write the users' codes.")
-@click.option("--items", "items", is_flag=True, help="Write the items' vectors.")
-@click.option(
-    "--out",
-    metavar="PATH",
-    callback=output_path,
-    required=True,
-    help="The file to write; its ending says the format: .parquet or .pq, .csv, .jsonl or .ndjson.",
+@click.command(cls=Command)
+@under(
+    "What",
+    click.option("--users", "users", is_flag=True, help="Write the users' codes."),
+    click.option("--items", "items", is_flag=True, help="Write the items' vectors."),
 )
 @model_option
+@under(
+    "Output",
+    click.option(
+        "--out",
+        metavar="PATH",
+        callback=output_path,
+        required=True,
+        help="The file to write; its ending says the format: .parquet or .pq, .csv, .jsonl or .ndjson.",
+    ),
+)
 def embed(users: bool, items: bool, out: Path, model_path: Path) -> None:
     """Write the codes of all users or the vectors of all items to one file, as features for other programs.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from recae.cli.evaluate_display import EvaluationDisplay, print_report
+from recae.cli.help import under
 from recae.cli.options import (
     KindsCommand,
     check_outputs,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from recae.splits.protocols import ProtocolOptions
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_PROTOCOL = "Protocol"
 
 _OPTIONS: dict[str, tuple[str, str]] = {
     # name: what stands for the value, and the help
@@ -73,14 +76,13 @@ _OPTIONS: dict[str, tuple[str, str]] = {
 
 def protocol_options(function: _Function) -> _Function:
     """Add an option for each of the fields of `ProtocolOptions`, as texts; and --repeats."""
-    function = click.option(
+    repeats = click.option(
         "--repeats",
         is_flag=True,
         help=f"With {' or '.join(taking('repeats'))}: repeat purchases; owned items stay in the lists and count.",
-    )(function)
-    for name, (metavar, text) in reversed(_OPTIONS.items()):
-        function = click.option(_flag(name), name, metavar=metavar, help=text)(function)
-    return function
+    )
+    options = (click.option(_flag(name), name, metavar=m, help=text) for name, (m, text) in _OPTIONS.items())
+    return under(_PROTOCOL, *options, repeats)(function)
 
 
 def read_protocol_options(protocol: str, texts: dict[str, Any]) -> ProtocolOptions:
@@ -171,86 +173,105 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 @click.command(cls=_Recorded)
 @source_argument
-@click.option(
-    "--protocol", default="strong", show_default=True, metavar="NAME", help="How they are parted, see below."
-)
-@click.option(
-    "--test",
-    metavar="PATH",
-    type=click.Path(path_type=Path),
-    help="With the protocol pair: the test part; PURCHASES is the training part then.",
+@under(
+    _PROTOCOL,
+    click.option(
+        "--protocol",
+        default="strong",
+        show_default=True,
+        metavar="NAME",
+        help="How purchases are divided, see above.",
+    ),
+    click.option(
+        "--test",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help="With the protocol pair: the test part; PURCHASES is the training part then.",
+    ),
 )
 @protocol_options
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    metavar="NAME",
-    help="A model; repeatable.  [default: {evaluated}]",
+@under(
+    "Models",
+    click.option(
+        "--kind",
+        "kinds",
+        multiple=True,
+        metavar="NAME",
+        help="A model.  [repeatable; default: {evaluated}]",
+    ),
+    click.option(
+        "--baselines",
+        metavar="NAME,…",
+        help="Of {baselines}; or none.  [default: all that suit and fit]",
+    ),
+    click.option(
+        "--set",
+        "assignments",
+        metavar="KIND.KEY=VALUE",
+        multiple=True,
+        help="A setting that is not tuned; `recae settings KIND` lists them.  [repeatable]",
+    ),
+    click.option(
+        "--trials",
+        type=int,
+        default=5,
+        show_default=True,
+        metavar="N",
+        help="Settings that each model and each baseline tries, the defaults first.",
+    ),
+    click.option("--budget", metavar="TIME", help="Time for everything: 90s, 10m, 1h.  [default: no limit]"),
+    click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of everything random."),
+    click.option("--threads", type=int, metavar="N", help="Processors used, at most.  [default: all]"),
 )
-@click.option(
-    "--baselines",
-    metavar="NAME,…",
-    help="Of {baselines}; or none.  [default: all that suit and fit]",
+@under(
+    "Metrics",
+    click.option(
+        "-k",
+        "ks",
+        default="10,20,50",
+        show_default=True,
+        metavar="N,…",
+        callback=read_lengths,
+        help="List lengths that are measured.",
+    ),
+    click.option(
+        "--metric",
+        metavar="NAME@K",
+        help="What is judged by, such as recall@10.  [default: ndcg@20, else at the first of -k]",
+    ),
 )
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KIND.KEY=VALUE",
-    multiple=True,
-    help="A setting that is not tuned; repeatable. `recae settings KIND` lists them.",
-)
-@click.option(
-    "--trials",
-    type=int,
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Settings that each model and each baseline tries, the defaults first.",
-)
-@click.option("--budget", metavar="TIME", help="Time for everything: 90s, 10m, 1h.  [default: no limit]")
-@click.option(
-    "-k",
-    "ks",
-    default="10,20,50",
-    show_default=True,
-    metavar="N,…",
-    callback=read_lengths,
-    help="List lengths that are measured.",
-)
-@click.option(
-    "--metric",
-    metavar="NAME@K",
-    help="What is judged by, such as recall@10.  [default: ndcg@20, else at the first of -k]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of everything random.")
-@click.option("--threads", type=int, metavar="N", help="Processors used, at most.  [default: all]")
 @column_options
 @filter_options
 @reading_options
 @weighting_options
-@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON (below).")
-@click.option("--csv", "csv_path", metavar="PATH", callback=_file, help="Write every figure to a CSV file.")
-@click.option(
-    "--users-out",
-    metavar="PATH",
-    callback=_file,
-    help="Write the figures of each test user: .parquet, .pq or .csv.",
+@under(
+    "Output",
+    click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON."),
+    click.option(
+        "--csv", "csv_path", metavar="PATH", callback=_file, help="Write every figure to a CSV file."
+    ),
+    click.option(
+        "--users-out",
+        metavar="PATH",
+        callback=_file,
+        help="Write the figures of each test user: .parquet, .pq or .csv.",
+    ),
+    click.option("--report", metavar="PATH", callback=_file, help="Write the report as one HTML file."),
+    click.option(
+        "--plots",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
+        help="Draw PNG files into a folder (recae[plot]).",
+    ),
+    click.option(
+        "--keep",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
+        help="Where results of finished models are stored.  [default: recae/evaluate in the user's cache, for 30 "
+        "days]",
+    ),
+    click.option("--fresh", is_flag=True, help="Do everything anew, whatever is stored."),
 )
-@click.option("--report", metavar="PATH", callback=_file, help="Write the report as one HTML file.")
-@click.option(
-    "--plots",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Draw PNG files into a folder (recae[plot]).",
-)
-@click.option(
-    "--keep",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Where results of finished models are stored.  [default: recae/evaluate in the user's cache, for 30 days]",
-)
-@click.option("--fresh", is_flag=True, help="Do everything anew, whatever is stored.")
 def evaluate(
     source: str,
     protocol: str,
@@ -301,19 +322,6 @@ def evaluate(
 
     Finished models are stored: after Ctrl-C the same command goes on where it was. A model that fails has a line
     with the reason, the others go on, and the exit code is 2.
-
-    \b
-    --json prints one object:
-      {"format_version": 1, "command": "…", "versions": {…}, "data": {…}, "protocol": {…}, "budget": {…},
-       "ks": [10, 20, 50], "metric": "ndcg@20",
-       "models": [{"name": "EASE", "kind": "ease", "baseline": true, "config": {…}, "tuned": […],
-                   "seconds": 3.1, "peak_bytes": 497000000,
-                   "metrics": {"recall@20": {"mean": …, "low": …, "high": …}, …},
-                   "sets": {"coverage@20": …, …},       of the lists together
-                   "difference": {"to": …, "metric": …, "mean": …, "low": …, "high": …,
-                                  "p": …, "p_corrected": …},   null for the best baseline
-                   "verdict": "…", "curve": {…}, "slices": {…}, "epochs": […], "failed": null}, …],
-       "examples": […], "verdict": "…"}
     """
     ctx = click.get_current_context()
     rejects = options["rejects"]

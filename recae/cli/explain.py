@@ -7,25 +7,22 @@ from pathlib import Path
 
 import click
 
-from recae.cli.options import basket_option, model_option
+from recae.cli.help import Command, under
+from recae.cli.options import basket_option, model_option, top_option
 from recae.cli.output import aligned, is_terminal, message, print_json, print_table, shortest_float32
 from recae.errors import ConfigError
 
 
-@click.command()
-@click.option("--user", metavar="ID", help="A user of the model, by the exact id in the purchases.")
-@basket_option
-@click.option("--item", metavar="ID", required=True, help="The item whose score is to be explained.")
-@click.option(
-    "-n",
-    "n",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="How many contributions to show; the others are summed.",
+@click.command(cls=Command)
+@under(
+    "What",
+    click.option("--user", metavar="ID", help="A user of the model, by the exact id in the purchases."),
+    basket_option,
+    click.option("--item", metavar="ID", required=True, help="The item whose score is to be explained."),
+    top_option("How many contributions to show; the others are summed."),
 )
 @model_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
+@under("Output", click.option("--json", "as_json", is_flag=True, help="Print JSON."))
 def explain(
     user: str | None, items: list[str] | None, item: str, n: int, model_path: Path, as_json: bool
 ) -> None:
@@ -39,22 +36,6 @@ def explain(
     same history without that item; the largest come first, whatever their sign. What remains is joint: only
     several owned items together explain it, since one that is left out is partly replaced by the others. The last line,
     on stderr, checks the sum against the score that `recae recommend` states. --items is read as there.
-
-    \b
-    --json prints one object:
-      {"user": "42",               the id asked for, null for a basket
-       "items": null,              the basket's ids, null for a user
-       "unknown_items": [],        those of the basket that the model does not know
-       "item_id": "P017",
-       "name": "Tea Pot",          null where the item has no name
-       "owned": false,             whether it is in the history itself
-       "score": 0.75,              as recommend states it
-       "base": 0.125,
-       "contributions": [          the n largest
-         {"item_id": "P203", "name": "Mug", "contribution": 0.25}],
-       "others": {"items": 3, "contribution": 0.3125},
-       "joint": 0.0625,
-       "difference": 0.0}          base + contributions + others + joint - score: rounding
 
     In a pipe, plain output is tab-separated lines below a header: part, item_id, name, value. The parts are
     base, owned (a line each), others, joint and score.

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from recae.cli.options import DEFAULT_MODEL, output_path
+from recae.cli.help import Command, under
+from recae.cli.options import model_option, output_path
 from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table
+from recae.errors import ConfigError
 
 _IDS = 5  # ids that are shown; --json has them all
 
@@ -102,54 +105,41 @@ def plot_path(ctx: click.Context, parameter: click.Parameter, value: str | None)
     return None if value is None else output_path(ctx, parameter, value)
 
 
-@click.command()
-@click.argument(
-    "model_path",
-    metavar="[MODEL]",
-    type=click.Path(path_type=Path),
-    envvar="RECAE_MODEL",
-    default=DEFAULT_MODEL,
+@click.command(cls=Command)
+@click.argument("positional", metavar="[MODEL]", type=click.Path(path_type=Path), required=False)
+@model_option
+@under(
+    "Output",
+    click.option(
+        "--plot",
+        metavar="PATH",
+        callback=plot_path,
+        help="Draw loss and validation recall@20 of each epoch: .png, .svg or .pdf; needs pip install 'recae[plot]'.",
+    ),
+    click.option(
+        "--toml", "as_toml", is_flag=True, help="Print the settings as a file for `recae train --config`."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
-@click.option(
-    "--plot",
-    metavar="PATH",
-    callback=plot_path,
-    help="Draw loss and validation recall@20 of each epoch: .png, .svg or .pdf; needs pip install 'recae[plot]'.",
-)
-@click.option(
-    "--toml", "as_toml", is_flag=True, help="Print the settings as a file for `recae train --config`."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-def inspect(model_path: Path, plot: Path | None, as_toml: bool, as_json: bool) -> None:
+def inspect(
+    positional: Path | None, model_path: Path, plot: Path | None, as_toml: bool, as_json: bool
+) -> None:
     """Say what is in a model file, without loading its weights.
 
-    MODEL is the model file; without it, $RECAE_MODEL, else model.recae.
-
     \b
-    --json prints one object:
-      {"path": "model.recae", "bytes": 123456, "format_version": 2,
-       "kind": "sigmoid", "config": {...},
-       "n_users": 2000,            null where the model was saved without histories
-       "n_items": 600,
-       "n_interactions": 40000,    pairs in the histories, or null likewise
-       "fingerprint": "...",       SHA-256 of the purchases it was trained on
-       "filters": {...},           which of the purchases counted: "since", "until", "min_user_purchases",
-                                   "min_item_purchases", "exclude_items"; only what was set
-       "reading": {...},           which rows of the table counted, by --where, events, statuses, ratings or a column
-                                   of confidence; only where some did not count alike
-       "metrics": {...},           null where nothing was measured, else
-                                   {"n_users", "validation_users", "ks", "rows": [{"model", "recall@10", ...}]}
-       "held_out": {...},          {"seed", "validation_users", "test_users"}: how many users were held out to choose
-                                   on and to measure on; the numbers only where the file says who it was
-       "history": [...],           an object an epoch
-       "auto": {...},              with --kind auto: {"tried": [{"kind", "settings", "ndcg@20", "interval", ...}],
-                                   "skipped": [{"kind", "reason"}], "chosen", "why", "n_users", "budget"}
-       "weights": {...},           with --half-life or --quantity-as-confidence: {"half_life": 90.0,
-                                   "quantity_as_confidence": true}, what is given of them
-       "versions": {...},          of recae and what it was trained with
-       "tensors": [{"name": "items.data", "dtype": "U8", "shape": [2400], "bytes": 2400}]}
-    and whatever else the file's metadata holds.
+      recae inspect
+      recae inspect --model orders.recae
+      recae inspect --toml > settings.toml
+
+    MODEL is another way to give --model.
     """
+    if positional is not None:
+        source = click.get_current_context().get_parameter_source("model_path")
+        if source is ParameterSource.COMMANDLINE and positional != model_path:
+            raise ConfigError(
+                f"the model is '{positional}' and, by --model, '{model_path}'; leave one of them out"
+            )
+        model_path = positional
     if plot is not None:
         from recae.files import check_writable
         from recae.plots import check_plot

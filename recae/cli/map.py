@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recae.cli.help import Command, under
 from recae.cli.options import model_option, output_path
 from recae.cli.output import message, print_json, progress
 from recae.errors import ConfigError, OutputError
@@ -15,35 +16,57 @@ if TYPE_CHECKING:
     from recae.insight.map import Points
 
 
-@click.command("map")
-@click.option(
-    "--out", metavar="PATH", callback=output_path, required=True, help="The page to write: .html or .htm."
+@click.command("map", cls=Command)
+@under(
+    "What",
+    click.option("--items/--users", "show_items", default=True, help="What to show.  [default: --items]"),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=50_000,
+        show_default=True,
+        metavar="N",
+        help="How many, most owned first.",
+    ),
 )
-@click.option("--items/--users", "show_items", default=True, help="What to show.  [default: --items]")
-@click.option(
-    "--categories",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Colour by category: a CSV, TSV or Parquet file with an item and a category column; the purchases will do.",
+@under(
+    "Colours",
+    click.option(
+        "--categories",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Colour by category: a table with an item and a category column, such as the purchases.",
+    ),
+    click.option(
+        "--item-column", metavar="NAME", help="The item column of --categories.  [default: recognised]"
+    ),
+    click.option("--category-column", metavar="NAME", help="Its category column.  [default: category]"),
 )
-@click.option("--item-column", metavar="NAME", help="The item column of --categories.  [default: recognised]")
-@click.option("--category-column", metavar="NAME", help="Its category column.  [default: category]")
-@click.option(
-    "--method",
-    type=click.Choice(["tsne", "pca"]),
-    help="tsne shows clusters and needs pip install 'recae[map]'; pca is rougher and takes no time."
-    "  [default: tsne where installed]",
+@under(
+    "Layout",
+    click.option(
+        "--method",
+        type=click.Choice(["tsne", "pca"]),
+        help="tsne shows clusters and needs pip install 'recae[map]'; pca is rougher and takes no time."
+        "  [default: tsne where installed]",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Of everything random in t-SNE.",
+    ),
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=50_000,
-    show_default=True,
-    help="How many, most owned first.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="For t-SNE.")
 @model_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
+@under(
+    "Output",
+    click.option(
+        "--out", metavar="PATH", callback=output_path, required=True, help="The page to write: .html or .htm."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
 def map_command(
     out: Path,
     show_items: bool,
@@ -65,14 +88,6 @@ def map_command(
     The page is one file that loads nothing else: it can be mailed and opens without a network. It zooms, finds
     by name or id, and shows what a dot is. Each item gets the category of most of its rows in FILE, each
     customer that of most of the items owned. Items that nobody owns are left out.
-
-    \b
-    --json prints one object:
-      {"path": "map.html", "kind": "items",   or "users"
-       "method": "tsne", "seed": 0,
-       "points": 600,                         drawn
-       "left_out": 0,                         owned by nobody, or beyond --limit
-       "categories": 12}                      of the points, null without FILE
 
     Without --json nothing is printed on stdout.
     """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from recae import kinds
+from recae.cli.help import Command, under
 from recae.errors import ConfigError, OutputError, SourceError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 DEFAULT_MODEL = "model.recae"
 
 
-class KindsCommand(click.Command):
+class KindsCommand(Command):
     """A command whose help lists the kinds of model, those of plugins included.
 
     A name in braces in a help text, such as {baselines}, stands for the kinds that `kinds_in_words` gives. With an
@@ -100,23 +101,40 @@ def basket_option(function: _Function) -> _Function:
     """Add ``--items``: a basket, as a list of ids, or None where it is not given."""
     return click.option(
         "--items",
-        metavar="ID,ID,...",
+        metavar="ID,ID,…",
         multiple=True,
         callback=read_basket,
         help="A basket instead of a user: item ids separated by commas, without spaces.  [repeatable]",
     )(function)
 
 
+def top_option(what: str, default: int | None = 10) -> Callable[[_Function], _Function]:
+    """Return a decorator that adds ``-n`` and ``--top``; `what` says what they count."""
+    return click.option(
+        "-n",
+        "--top",
+        "n",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=default,
+        show_default=default is not None,
+        help=what,
+    )
+
+
 def model_option(function: _Function) -> _Function:
     """Add ``--model``, which falls back on $RECAE_MODEL and then on model.recae in the working folder."""
-    return click.option(
-        "--model",
-        "model_path",
-        metavar="PATH",
-        type=click.Path(path_type=Path),
-        envvar="RECAE_MODEL",
-        default=DEFAULT_MODEL,
-        help=f"The model file.  [default: $RECAE_MODEL, else {DEFAULT_MODEL}]",
+    return under(
+        "Model",
+        click.option(
+            "--model",
+            "model_path",
+            metavar="PATH",
+            type=click.Path(path_type=Path),
+            envvar="RECAE_MODEL",
+            default=DEFAULT_MODEL,
+            help=f"The model file.  [default: $RECAE_MODEL, else {DEFAULT_MODEL}]",
+        ),
     )(function)
 
 
@@ -132,15 +150,18 @@ def owned_option(function: _Function) -> _Function:
 
 def weighting_options(function: _Function) -> _Function:
     """Add --half-life and --quantity-as-confidence; `read_weighting` takes them."""
-    function = click.option(
-        "--quantity-as-confidence",
-        is_flag=True,
-        help="Purchases weigh more in training the more of an item was bought: 1 + log(1 + quantity).",
-    )(function)
-    return click.option(
-        "--half-life",
-        metavar="DAYS",
-        help="Purchases weigh half in training when they are so many days older.  [default: age does not matter]",
+    return under(
+        "Confidence",
+        click.option(
+            "--half-life",
+            metavar="DAYS",
+            help="Purchases count half in training when they are so many days older.  [default: age does not matter]",
+        ),
+        click.option(
+            "--quantity-as-confidence",
+            is_flag=True,
+            help="Purchases count more in training the more of an item was bought: 1 + log(1 + quantity).",
+        ),
     )(function)
 
 
@@ -175,18 +196,18 @@ _NAMES = ("since", "until", "min_user_purchases", "min_item_purchases", "exclude
 
 def filter_options(function: _Function) -> _Function:
     """Add --since and the others, each as the text, number or tuple of texts that `read_filters` takes."""
-    for option in (
+    return under(
+        "Filters",
         click.option(
-            "--exclude-items",
-            metavar="ITEMS",
-            multiple=True,
-            help="Leave out these items: a file as for recae score, or ids separated by commas.  [repeatable]",
+            "--since",
+            metavar="DATE",
+            help="Leave out purchases before this time, such as 2010-12-01 or 2010-12-01T12:00; UTC unless it "
+            "says otherwise.",
         ),
         click.option(
-            "--min-item-purchases",
-            type=int,
-            metavar="N",
-            help="Leave out items of fewer users, again and again with the users, until none is left out.",
+            "--until",
+            metavar="DATE",
+            help="Leave out purchases from this time on: 2011-12-01 leaves out that day, too.",
         ),
         click.option(
             "--min-user-purchases",
@@ -195,19 +216,18 @@ def filter_options(function: _Function) -> _Function:
             help="Leave out users of fewer items; repeat purchases of an item count once.",
         ),
         click.option(
-            "--until",
-            metavar="DATE",
-            help="Leave out purchases from this moment on: 2011-12-01 leaves out that day, too.",
+            "--min-item-purchases",
+            type=int,
+            metavar="N",
+            help="Leave out items of fewer users, again and again with the users, until none is left out.",
         ),
         click.option(
-            "--since",
-            metavar="DATE",
-            help="Leave out purchases before this moment, such as 2010-12-01 or 2010-12-01T12:00; UTC unless it "
-            "says otherwise.",
+            "--exclude-items",
+            metavar="ITEMS",
+            multiple=True,
+            help="Leave out these items: a file as for recae score, or ids separated by commas.  [repeatable]",
         ),
-    ):
-        function = option(function)
-    return function
+    )(function)
 
 
 def read_filters(options: dict[str, Any], base: Filters | None = None) -> Filters:
@@ -270,38 +290,33 @@ ENGINE = ("engine", "address", "workers", "cpus_per_worker")
 
 def engine_options(needs: str = "") -> Callable[[_Function], _Function]:
     """Add --engine and what goes with it; `needs` says what else has to be given with ray."""
-
-    def add(function: _Function) -> _Function:
-        for option in (
-            click.option(
-                "--cpus-per-worker",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="With ray: processors, and threads, of each worker.  [default: 1]",
-            ),
-            click.option(
-                "--workers",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="With ray: workers at most.  [default: as many as the cluster has processors for]",
-            ),
-            click.option(
-                "--address",
-                metavar="HOST:PORT",
-                help="With ray: the cluster's head node, or auto.  [default: RAY_ADDRESS, else this machine alone]",
-            ),
-            click.option(
-                "--engine",
-                type=click.Choice(["local", "ray"]),
-                default="local",
-                show_default=True,
-                help=f"Compute in this process, or on a Ray cluster{needs}.",
-            ),
-        ):
-            function = option(function)
-        return function
-
-    return add
+    return under(
+        "Computing",
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help=f"Compute in this process, or on a Ray cluster{needs}.",
+        ),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="With ray: the cluster's head node, or auto.  [default: RAY_ADDRESS, else this machine alone]",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="With ray: workers at most.  [default: as many as the cluster has processors for]",
+        ),
+        click.option(
+            "--cpus-per-worker",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="With ray: processors, and threads, of each worker.  [default: 1]",
+        ),
+    )
 
 
 def check_engine(engine: str, address: str | None, workers: int | None, cpus_per_worker: int | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from recae.cli.help import under
 from recae.cli.options import output_path, split
 from recae.cli.output import message
 from recae.errors import ConfigError
@@ -31,6 +32,14 @@ _COLUMNS: Final = {
     "status": f"The column that says what became of the order, '' for none.  {_FOUND}",
     "confidence": "A column that says how much each row counts in training.  [default: all alike]",
 }
+
+_SOURCE: Final = (
+    ("--query", "SQL", "A SELECT over a database or over files, such as \"select * from 'orders.csv' join "
+     "'lines.csv' using (order_id)\", instead of a table."),
+    ("--table", "NAME", "The table of a database, or the sheet of a workbook, to read: purchases, shop.purchases."),
+)  # fmt: skip
+
+ROWS: Final = "Rows that count"
 
 _COUNTING: Final = (
     ("--where", "SQL", "Count only rows that meet this condition, such as \"event = 'transaction' and price > 0\"; "
@@ -56,48 +65,53 @@ _FORM: Final = (
 
 def source_argument(function: _Function) -> _Function:
     """Add PURCHASES as `source`, a text, and --query and --table."""
-    for name, metavar, text in (
-        ("--table", "NAME", "The table of a database, or the sheet of a workbook, to read: purchases, shop.purchases."),
-        ("--query", "SQL", "A SELECT over a database or over files, such as \"select * from 'orders.csv' join "
-         "'lines.csv' using (order_id)\", instead of a table."),
-    ):  # fmt: skip
-        function = click.option(name, metavar=metavar, help=text)(function)
+    function = under("Source", *(click.option(name, metavar=m, help=text) for name, m, text in _SOURCE))(
+        function
+    )
     return click.argument("source", metavar="PURCHASES", callback=_checked)(function)
 
 
 def column_options(function: _Function) -> _Function:
     """Add --user-column and the others, and what says which rows count and how the table is laid out."""
-    for name, metavar, text in reversed((*_COUNTING, *_FORM)):
-        function = click.option(name, metavar=metavar, help=text)(function)
-    function = click.option(
+    header = click.option(
         "--header/--no-header",
         default=None,
         help="Whether the first line names the columns.  [default: told by the values]",
-    )(function)
-    for role, text in reversed(_COLUMNS.items()):
-        function = click.option(f"--{role}-column", metavar="NAME", help=text)(function)
+    )
+    for heading, options in (
+        ("Format of the table", [header, *(click.option(n, metavar=m, help=text) for n, m, text in _FORM)]),
+        (ROWS, [click.option(n, metavar=m, help=text) for n, m, text in _COUNTING]),
+        (
+            "Columns",
+            [click.option(f"--{n}-column", metavar="NAME", help=text) for n, text in _COLUMNS.items()],
+        ),
+    ):
+        function = under(heading, *options)(function)
     return function
 
 
 def reading_options(function: _Function) -> _Function:
     """Add --strict, --rejects and --bad-lines."""
-    function = click.option(
-        "--bad-lines",
-        type=click.Choice(["stop", "skip"]),
-        default="stop",
-        show_default=True,
-        help="Stop at a line that cannot be read, or skip and count it.",
-    )(function)
-    function = click.option(
-        "--rejects",
-        metavar="PATH",
-        callback=_rejects,
-        help="Keep every dropped row and skipped line, with its number and the reason: .csv, .parquet or .pq.",
-    )(function)
-    return click.option(
-        "--strict",
-        is_flag=True,
-        help="Refuse purchases of which a row is dropped or a value is in doubt.",
+    return under(
+        ROWS,
+        click.option(
+            "--strict",
+            is_flag=True,
+            help="Refuse purchases of which a row is dropped or a value is in doubt.",
+        ),
+        click.option(
+            "--rejects",
+            metavar="PATH",
+            callback=_rejects,
+            help="Keep every dropped row and skipped line, with its number and the reason: .csv, .parquet or .pq.",
+        ),
+        click.option(
+            "--bad-lines",
+            type=click.Choice(["stop", "skip"]),
+            default="stop",
+            show_default=True,
+            help="Stop at a line that cannot be read, or skip and count it.",
+        ),
     )(function)
 
 

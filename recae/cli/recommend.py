@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recae.cli.options import basket_option, model_option, owned_option
+from recae.cli.help import Command, under
+from recae.cli.options import basket_option, model_option, owned_option, top_option
 from recae.cli.output import (
     aligned,
     is_terminal,
@@ -31,18 +32,31 @@ _REASONS, _REASONS_ON_TERMINAL = 5, 3
 _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are explained
 
 
-@click.command()
-@click.option("--user", metavar="ID", help="A user of the model, by the exact id in the purchases.")
-@basket_option
-@click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
-@owned_option
-@click.option("--explain", "explained", is_flag=True, help="Say which owned items speak for each (below).")
+@click.command(cls=Command)
+@under(
+    "For whom",
+    click.option("--user", metavar="ID", help="A user of the model, by the exact id in the purchases."),
+    basket_option,
+    click.option(
+        "--item",
+        "single_items",
+        metavar="ID",
+        multiple=True,
+        help="An item of a basket, by its exact id.  [repeatable]",
+    ),
+)
+@under("What", top_option("How many items."), owned_option)
 @model_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: rank,item_id,name,score.")
+@under(
+    "Output",
+    click.option("--explain", "explained", is_flag=True, help="Say which owned items raise each score most."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--csv", "as_csv", is_flag=True, help="Print CSV: rank,item_id,name,score."),
+)
 def recommend(
     user: str | None,
     items: list[str] | None,
+    single_items: tuple[str, ...],
     n: int,
     exclude_owned: bool | None,
     explained: bool,
@@ -56,30 +70,14 @@ def recommend(
       recae recommend --user 42
       recae recommend --user 42 --explain
       recae recommend --items P017,P230 -n 5
+      recae recommend --item P017 --item "P,230"
 
-    The text of --items is read as CSV: an id that contains a comma or begins with a quotation mark stands
-    between quotation marks, as in --items '"A,1",B'. Line breaks separate ids like commas do, and --items
-    may be given several times. Items that the model does not know are named on stderr and left out.
+    A basket is given by --items, --item or both. The text of --items is read as CSV: an id that contains a comma
+    or begins with a quotation mark stands between quotation marks, as in --items '"A,1",B'. Line breaks separate
+    ids as commas do. Items that the model does not know are named on stderr and left out.
 
     --explain adds to each recommendation the owned items that raise its score most: a contribution is the
     score minus the score of the same history without that item. `recae explain` shows all of them.
-
-    \b
-    --json prints one object:
-      {"user": "42",               the id asked for, null for a basket
-       "items": null,              the basket's ids, null for a user
-       "unknown_items": [],        those of the basket that the model does not know
-       "recommendations": [
-         {"rank": 1,               1 is best
-          "item_id": "P017",
-          "name": "Tea Pot",       null where the item has no name
-          "score": 0.75}]}         higher is better, comparable for this user or basket only
-    and with --explain, in each recommendation:
-          "because": [             the 5 largest positive contributions, largest first
-            {"item_id": "P203", "name": "Mug", "contribution": 0.25}],
-          "base": 0.125,           the score without any history
-          "joint": 0.0625          score - base - all contributions: what only
-                                   several owned items together explain
 
     In a pipe, plain output is tab-separated lines below a header: rank, item_id, name, score. With --explain
     it has, as --csv has, a line for each recommendation and reason: rank, item_id, name, score, base, joint,
@@ -87,6 +85,8 @@ def recommend(
     """
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other; give one of them")
+    if single_items:
+        items = [*(items or ()), *single_items]
     if (user is None) == (items is None):
         raise ConfigError("recommend needs either --user ID or --items ID,ID,...; give exactly one of them")
 

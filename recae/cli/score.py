@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from recae.cli.help import Command, under
 from recae.cli.options import (
     ENGINE,
     check_not_read,
@@ -20,6 +21,7 @@ from recae.cli.options import (
     owned_option,
     scoring_cluster,
     split,
+    top_option,
 )
 from recae.cli.output import human_bytes, message, progress
 from recae.cli.purchases import warn_of_password
@@ -64,26 +66,23 @@ _REPEATABLE = ("exclude_items", "only_items", "exclude_categories", "only_catego
 
 def who_options(function: _Function) -> _Function:
     """Add --users, --histories and what goes with them, as texts or None."""
-    return _options(function, WHO)
+    return under("For whom", *_options(WHO))(function)
 
 
 def rules_options(function: _Function) -> _Function:
     """Add --exclude-items and the other rules, as texts, tuples of them or None."""
-    return _options(function, RULES)
+    return under("Rules", *_options(RULES))(function)
 
 
 def where_options(function: _Function) -> _Function:
     """Add --out and what goes with it: what `destination` takes."""
-    for option in (
+    return under(
+        "Output",
         click.option(
-            "--resume", is_flag=True, help="With a folder: go on with this run where a killed job stopped."
-        ),
-        click.option(
-            "--run-id", metavar="ID", help="With a database: do nothing where the table holds this run."
-        ),
-        click.option("--table", metavar="NAME", help="With a database: the table to write, or to replace."),
-        click.option(
-            "--shard-users", type=click.IntRange(min=1), metavar="N", help="With a folder: users a file."
+            "--out",
+            metavar="PATH",
+            required=True,
+            help="A file, a folder or the URL of a database (see above).",
         ),
         click.option(
             "--format",
@@ -92,11 +91,16 @@ def where_options(function: _Function) -> _Function:
             help="With a folder: the format of its files.  [default: parquet]",
         ),
         click.option(
-            "--out", metavar="PATH", required=True, help="A file, a folder or the URL of a database (below)."
+            "--shard-users", type=click.IntRange(min=1), metavar="N", help="With a folder: users a file."
         ),
-    ):
-        function = option(function)
-    return function
+        click.option("--table", metavar="NAME", help="With a database: the table to write, or to replace."),
+        click.option(
+            "--run-id", metavar="ID", help="With a database: do nothing where the table holds this run."
+        ),
+        click.option(
+            "--resume", is_flag=True, help="With a folder: go on with this run where a killed job stopped."
+        ),
+    )(function)
 
 
 def destination(
@@ -167,16 +171,15 @@ def barred(
     )
 
 
-def _options(function: _Function, options: dict[str, tuple[str, str]]) -> _Function:
-    for name, (metavar, text) in reversed(options.items()):
+def _options(options: dict[str, tuple[str, str]]) -> Iterator[Callable[[Any], Any]]:
+    for name, (metavar, text) in options.items():
         repeatable = name in _REPEATABLE
-        function = click.option(
+        yield click.option(
             f"--{name.replace('_', '-')}",
             metavar=metavar,
             multiple=repeatable,
             help=text + ("  [repeatable]" if repeatable else ""),
-        )(function)
-    return function
+        )
 
 
 def _none_of(options: Mapping[str, object], what: str) -> None:
@@ -188,22 +191,22 @@ def _none_of(options: Mapping[str, object], what: str) -> None:
 _NAMED = 3  # ids that a message spells out
 
 
-@click.command()
+@click.command(cls=Command)
+@model_option
 @where_options
-@click.option(
-    "-n", "n", type=click.IntRange(min=1), default=20, show_default=True, help="How many items a user."
+@under(
+    "Output",
+    click.option(
+        "--rejects",
+        metavar="FILE",
+        callback=lambda ctx, parameter, value: value and output_path(ctx, parameter, value),
+        help="Write unknown ids to this table: id, reason (.csv, .parquet, .jsonl).",
+    ),
 )
 @who_options
-@click.option(
-    "--rejects",
-    metavar="FILE",
-    callback=lambda ctx, parameter, value: value and output_path(ctx, parameter, value),
-    help="Write unknown ids to this table: id, reason (.csv, .parquet, .jsonl).",
-)
-@owned_option
+@under("Rules", top_option("How many items a user.", 20), owned_option)
 @rules_options
 @engine_options()
-@model_option
 def score(
     out: str,
     form: str | None,

@@ -8,54 +8,73 @@ from pathlib import Path
 
 import click
 
+from recae.cli.help import Command, under
 from recae.cli.options import model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
 
 
-@click.command()
+@click.command(cls=Command)
 @model_option
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is every one."
+@under(
+    "Connections",
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        help="The address to listen on; 0.0.0.0 is every one.",
+    ),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        default=8000,
+        show_default=True,
+        metavar="N",
+        help="The port; 0 takes a free one, which is printed.",
+    ),
+    click.option(
+        "--token",
+        metavar="TEXT",
+        help="Ask every request for it; better given as $RECAE_TOKEN, since others see a command's options.",
+    ),
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=8000,
-    show_default=True,
-    help="The port; 0 takes a free one, which is printed.",
+@under(
+    "Limits",
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Threads of the linear algebra.",
+    ),
+    click.option(
+        "--queue",
+        type=click.IntRange(min=1),
+        default=512,
+        show_default=True,
+        metavar="N",
+        help="Requests that may wait; others are refused with 503.",
+    ),
+    click.option(
+        "--max-body",
+        type=click.IntRange(min=1),
+        default=2**20,
+        show_default=True,
+        metavar="BYTES",
+        help="The largest body of a request.",
+    ),
 )
-@click.option(
-    "--token",
-    metavar="TEXT",
-    help="Ask every request for it; better given as $RECAE_TOKEN, since others see a command's options.",
+@under(
+    "Running",
+    click.option(
+        "--reload/--no-reload",
+        default=True,
+        show_default=True,
+        help="Load the model file anew when it changes.",
+    ),
+    click.option("--access-log", is_flag=True, help="Log every request on stderr; paths hold ids of users."),
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Threads of the linear algebra.",
-)
-@click.option(
-    "--queue",
-    type=click.IntRange(min=1),
-    default=512,
-    show_default=True,
-    help="Requests that may wait; others are refused with 503.",
-)
-@click.option(
-    "--max-body",
-    type=click.IntRange(min=1),
-    default=2**20,
-    show_default=True,
-    metavar="BYTES",
-    help="The largest body of a request.",
-)
-@click.option(
-    "--reload/--no-reload", default=True, show_default=True, help="Load the model file anew when it changes."
-)
-@click.option("--access-log", is_flag=True, help="Log every request on stderr; paths hold ids of users.")
 def serve(
     model_path: Path,
     host: str,

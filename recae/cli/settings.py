@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from recae.cli.help import under
 from recae.cli.options import KindsCommand
 from recae.cli.output import print_json, print_table
 from recae.errors import ConfigError
@@ -14,9 +15,12 @@ from recae.kinds import find, known
 
 @click.command(cls=KindsCommand)
 @click.argument("kind", metavar="[KIND]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-@click.option(
-    "--toml", "as_toml", is_flag=True, help="Print a file for `recae train --config`, to be edited."
+@under(
+    "Output",
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option(
+        "--toml", "as_toml", is_flag=True, help="Print a file for `recae train --config`, to be edited."
+    ),
 )
 def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
     """List the settings of a KIND of model; without one, the kinds.
@@ -28,10 +32,6 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
 
     A default of `none` is chosen from the data. `recae train --kind KIND --set key=value` takes each of them; kinds
     that are put together from others ({put_together}) take theirs as `--set sigmoid.factors=256`, too.
-
-    \b
-    --json prints a list: [{"kind": "deep", "about": "…"}, …], or with a KIND
-      [{"name": "factors", "default": null, "value": "a whole number from 1 to 16384 or 'none'", "meaning": "…"}, …]
     """
     if kind is None:
         if as_toml:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recae.cli.options import model_option
+from recae.cli.help import Command, under
+from recae.cli.options import model_option, top_option
 from recae.cli.output import is_terminal, message, print_csv, print_gap, print_json, print_table
 from recae.errors import ConfigError
 
@@ -22,15 +23,19 @@ _USERS = ["rank", "user_id", "n_items", "shared", "similarity"]
 _CSV = ["relation", "rank", "item_id", "name", "similarity", "users", "lift"]
 
 
-@click.command()
-@click.option("--item", metavar="ID", help="An item of the model, by the exact id in the purchases.")
-@click.option("--user", metavar="ID", help="A user of the model, likewise.")
-@click.option(
-    "-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="How many of each list."
+@click.command(cls=Command)
+@under(
+    "What",
+    click.option("--item", metavar="ID", help="An item of the model, by the exact id in the purchases."),
+    click.option("--user", metavar="ID", help="A user of the model, likewise."),
+    top_option("How many of each list."),
 )
 @model_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (below).")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV (below).")
+@under(
+    "Output",
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with the columns named above."),
+)
 def similar(
     item: str | None, user: str | None, n: int, model_path: Path, as_json: bool, as_csv: bool
 ) -> None:
@@ -44,22 +49,6 @@ def similar(
     decoder vectors, from -1 to 1. Beside it stands what the purchases themselves say: the items that most
     owners of the item own too, and lift, how many times more often both are owned than chance would have it
     (1 is chance). Users are similar by the cosine of their codes; "shared" is how many items both own.
-
-    \b
-    --json prints one object, for an item:
-      {"item_id": "P017",
-       "name": "Tea Pot",           null where the item has no name
-       "owners": 80,                null where the model has no histories
-       "metric": "cosine of ...",
-       "similar": [{"rank": 1, "item_id": "P018", "name": "Mug",
-                    "similarity": 0.75}],
-       "bought_together": [         null where the model has no histories
-         {"rank": 1, "item_id": "P018", "name": "Mug",
-          "users": 12, "lift": 3.5}]}
-    and for a user:
-      {"user_id": "42", "n_items": 20, "metric": "cosine of ...",
-       "similar": [{"rank": 1, "user_id": "7", "n_items": 11,
-                    "shared": 4, "similarity": 0.75}]}
 
     \b
     --csv prints one table:

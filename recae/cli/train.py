@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from recae.cli.help import under
 from recae.cli.options import (
     DEFAULT_MODEL,
     ENGINE,
@@ -68,25 +69,29 @@ SHORTCUTS = {
 
 def settings_options(function: _Function) -> _Function:
     """Add an option for each of `SHORTCUTS`, and --kind, --set and --config."""
-    for name, (metavar, text) in reversed(SHORTCUTS.items()):
-        function = click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=text)(function)
-    function = click.option(
-        "--config",
-        "config_path",
-        metavar="PATH",
-        type=click.Path(path_type=Path),
-        help='TOML file: kind = "deep" and settings; options win over it.',
-    )(function)
-    function = click.option(
-        "--set",
-        "assignments",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="Any setting of the kind; repeatable. `recae settings KIND` lists them.",
-    )(function)
-    return click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]")(
-        function
+    shortcuts = (
+        click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=text)
+        for name, (metavar, text) in SHORTCUTS.items()
     )
+    function = under("Settings", *shortcuts)(function)
+    return under(
+        "Model",
+        click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]"),
+        click.option(
+            "--set",
+            "assignments",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Any setting of the kind; `recae settings KIND` lists them.  [repeatable]",
+        ),
+        click.option(
+            "--config",
+            "config_path",
+            metavar="PATH",
+            type=click.Path(path_type=Path),
+            help='TOML file: kind = "deep" and settings; options win over it.',
+        ),
+    )(function)
 
 
 def read_settings(
@@ -208,38 +213,54 @@ class _Train(KindsCommand):
 
 @click.command(cls=_Train)
 @source_argument
-@click.option(
-    "--out",
-    metavar="PATH",
-    callback=output_path,
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help="The model file to write.",
+@settings_options
+@under(
+    "Model",
+    click.option(
+        "--repeats",
+        is_flag=True,
+        help="Repeat purchases: owned items stay recommendable and are measured, too.",
+    ),
 )
 @column_options
 @filter_options
 @reading_options
 @weighting_options
-@settings_options
-@click.option(
-    "--repeats", is_flag=True, help="Repeat purchases: owned items stay recommendable and are measured, too."
+@under(
+    "Checkpoints",
+    click.option(
+        "--checkpoint-every",
+        type=int,
+        metavar="USERS",
+        help="Write a checkpoint after so many users, at each epoch's end, and on Ctrl-C or SIGTERM.",
+    ),
+    click.option(
+        "--checkpoint",
+        metavar="PATH",
+        help="The checkpoint; alone: at each epoch's end and on Ctrl-C or SIGTERM.  [default: <out>.checkpoint]",
+    ),
+    click.option(
+        "--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as uninterrupted."
+    ),
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--checkpoint-every",
-    type=int,
-    metavar="USERS",
-    help="Write a checkpoint after so many users, at each epoch's end, and on Ctrl-C or SIGTERM.",
+@under(
+    "Computing",
+    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
 )
-@click.option(
-    "--checkpoint",
-    metavar="PATH",
-    help="The checkpoint; alone: at each epoch's end and on Ctrl-C or SIGTERM.  [default: <out>.checkpoint]",
-)
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as uninterrupted.")
 @engine_options(", with --kind sigmoid and a --batch-size of 2 or more")
-@click.option("--no-histories", is_flag=True, help="Leave users and their histories out of the file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@under(
+    "Output",
+    click.option(
+        "--out",
+        metavar="PATH",
+        callback=output_path,
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="The model file to write.",
+    ),
+    click.option("--no-histories", is_flag=True, help="Leave users and their histories out of the file."),
+    click.option("--json", "as_json", is_flag=True, help="Print the table as JSON."),
+)
 def train(
     source: str,
     out: Path,
@@ -301,15 +322,6 @@ def train(
     With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second
     Ctrl-C does not wait for it. --resume goes on with the same data and settings, and is refused with the list
     of what differs. The checkpoint is removed once the model is written.
-
-    \b
-    --json prints one object:
-      {"model": "model.recae", "fingerprint": "…", "n_users": 2000, "n_items": 600,
-       "kind": "sigmoid",                                  the one chosen, with --kind auto
-       "seconds": 12.3,                                    from reading to writing
-       "metrics": {"n_users": 200, "validation_users": 200, "ks": [10, 20, 50],
-                   "rows": [{"model": "sigmoid", "recall@10": …, "recall@20": …, "recall@50": …,
-                             "ndcg@20": …}, …]}}           metrics is null if nobody could be held out
     """
     from recae.files import check_writable
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recae.cli.help import under
 from recae.cli.options import (
     KindsCommand,
     check_outputs,
@@ -103,48 +104,61 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 @click.command(cls=KindsCommand)
 @source_argument
-@click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]")
-@click.option(
-    "--trials", type=int, default=30, show_default=True, metavar="N", help="Settings to try, at most."
+@under(
+    "Search",
+    click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]"),
+    click.option(
+        "--trials", type=int, default=30, show_default=True, metavar="N", help="Settings to try, at most."
+    ),
+    click.option(
+        "--budget",
+        default="20m",
+        show_default=True,
+        metavar="TIME",
+        help="Time for them, at most: 90s, 20m, 1h.",
+    ),
+    click.option(
+        "--metric",
+        default="ndcg@20",
+        show_default=True,
+        metavar="NAME@K",
+        help="What to raise, such as recall@10.",
+    ),
+    click.option(
+        "--set",
+        "assignments",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="A setting that is not searched; `recae settings KIND` lists them.  [repeatable]",
+    ),
+    click.option(
+        "--seed", metavar="N", help="Of who is held out, of the search and of training.  [default: 0]"
+    ),
+    click.option("--repeats", is_flag=True, help="Repeat purchases: as for `recae train`."),
+    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
 )
-@click.option(
-    "--budget", default="20m", show_default=True, metavar="TIME", help="Time for them, at most: 90s, 20m, 1h."
-)
-@click.option(
-    "--metric",
-    default="ndcg@20",
-    show_default=True,
-    metavar="NAME@K",
-    help="What to raise, such as recall@10.",
-)
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="A setting that is not searched; repeatable. `recae settings KIND` lists them.",
-)
-@click.option("--seed", metavar="N", help="Of who is held out, of the search and of training.  [default: 0]")
 @column_options
 @filter_options
 @reading_options
 @weighting_options
-@click.option("--repeats", is_flag=True, help="Repeat purchases: as for `recae train`.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--out", metavar="PATH", callback=_path, help="Where to write the TOML; stdout gets a table then."
+@under(
+    "Output",
+    click.option(
+        "--out", metavar="PATH", callback=_path, help="Where to write the TOML; stdout gets a table then."
+    ),
+    click.option(
+        "--study",
+        metavar="PATH",
+        callback=_path,
+        help="Where trials are stored as they end.  [default: <out>.study, else tune.<kind>.study; removed at the "
+        "end]",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the trials of the study."),
+    click.option(
+        "--plot", metavar="PATH", callback=_path, help="Draw the trials: .png, .svg or .pdf (recae[plot])."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print all trials as JSON."),
 )
-@click.option(
-    "--study",
-    metavar="PATH",
-    callback=_path,
-    help="Where trials are stored as they end.  [default: <out>.study, else tune.<kind>.study; removed at the end]",
-)
-@click.option("--resume", is_flag=True, help="Go on with the trials of the study.")
-@click.option(
-    "--plot", metavar="PATH", callback=_path, help="Draw the trials: .png, .svg or .pdf (recae[plot])."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print all trials as JSON (below).")
 def tune(
     source: str,
     kind: str | None,
@@ -183,22 +197,6 @@ def tune(
     An interrupted tuning leaves its study; the same command with --resume goes on, to the same result, and may
     be given more --trials or another --budget. It is refused, with the list of what differs, for other data or
     settings. The study is removed once the result is written, unless --study names it.
-
-    \b
-    --json prints one object:
-      {"kind": "sigmoid", "metric": "ndcg@20", "value": 0.24,  of the best trial
-       "config": {"seed": 0, "factors": 512, …},               all that the TOML holds
-       "fixed": {"seed": 0}, "best": {…},                      what was not searched; the best of the trials:
-       "trials": [{"trial": 1, "state": "complete",            or "pruned" or "failed"
-                   "value": 0.23, "settings": {…}, "epochs": 16, "seconds": 1.2,
-                   "reason": null}, …],                        why it failed
-       "importance": {"factors": 0.7, …},                      empty with too little data
-       "ended": "trials",                                      or "budget"
-       "fingerprint": "…", "n_users": 2000, "n_items": 600, "validation_users": 200, "test_users": 200,
-       "repeats": false, "filters": {"since": "2010-12-01", …},  only what is set
-       "weights": null,                                        or {"half_life": 90.0, "quantity_as_confidence": true}
-       "seconds": 34.5,                                        of all trials, all sessions
-       "out": "best.toml", "study": null}                      null for what is not there
     """
     from recae.kinds import DEFAULT, SETTINGS, find
     from recae.selection.study import check_study
