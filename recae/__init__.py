@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from recae.recommender import Recommendation as Recommendation
     from recae.recommender import Recommender as Recommender
     from recae.scoring import score as score
+    from recae.selection.progress import Progress as Progress
 
 _HOMES = {
     "Filters": "recae.filters",
     "Interactions": "recae.interactions",
     "RecaeError": "recae.errors",
+    "Progress": "recae.selection.progress",
     "ReadOptions": "recae.reading",
     "Recommendation": "recae.recommender",
     "Recommender": "recae.recommender",

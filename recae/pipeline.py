@@ -20,9 +20,11 @@ from recae.files import check_writable
 from recae.filters import Filters
 from recae.interactions import Events, Interactions
 from recae.kinds import DEFAULT, decay_setting, find
+from recae.messages import timed
 from recae.models import ItemKNN, Model, Popularity
 from recae.reading import Reading, ReadOptions
 from recae.recommender import Recommender
+from recae.selection.displays import TrainingDisplay
 from recae.selection.fit import (
     batch_size_of,
     check_checkpoints,
@@ -32,9 +34,10 @@ from recae.selection.fit import (
     fit_settings,
     make_settings,
 )
+from recae.selection.progress import Progress, followed, told_by
 from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
 from recae.splits.protocols import check_baskets, reading_options
-from recae.training.callbacks import Engine, Hooks, Progress, check_kind
+from recae.training.callbacks import Engine, Hooks, check_kind
 from recae.training.checkpoint import Checkpoints
 from recae.training.device import choose_device, device_name
 
@@ -121,12 +124,13 @@ class _Purchases:
     counting: Mapping[str, Any] = field(default_factory=dict)
 
 
+@followed(TrainingDisplay)
 def train(
     source: Any,
     *,
     kind: str | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     reading: ReadOptions | None = None,
     filters: Filters | None = None,
     checkpoints: Checkpoints | None = None,
@@ -140,7 +144,8 @@ def train(
     Args:
         source: Interactions, or a table of purchases as `recae.reading.read` takes it: a path, a folder, a pattern,
             "-", the URL of a database, a data frame, an Arrow table, tuples, or a scipy matrix.
-        progress: told of messages and of the training.
+        progress: whether to show the training: True, False, or None for in a notebook and on a terminal; or
+            callbacks that follow it.
         reading: how to read the table; None: by its names and values.
         filters: which of the purchases of a table count; None: those of `reading`.
         kind: name of the model, one of `recae.kinds.known`; None: `recae.kinds.DEFAULT`.
@@ -169,7 +174,7 @@ def train(
         DataError: the purchases cannot be used.
         TrainingError: training fails.
     """
-    progress = progress or Progress()
+    progress = told_by(progress)
     kind, weighting = kind or DEFAULT, confidence or Weighting()
     config = make_settings(kind, settings)
     check_repeats(kind, repeats, "train another kind")
@@ -182,7 +187,8 @@ def train(
     if checkpoints is not None:
         check_writable(checkpoints.path)  # before the training, not in the middle of it
     options = reading_options(source, reading, filters)
-    purchases = _read(source, options, kind, config, weighting, progress, repeats)
+    with timed("reading"):
+        purchases = _read(source, options, kind, config, weighting, progress, repeats)
     asked = purchases.interactions.filters
     if purchases.decay is not None:
         config = _with_decay(kind, config, purchases.decay)
@@ -216,7 +222,8 @@ def train(
         solved=solved,
         neighbours={},
     )
-    fitted = fit_settings(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
+    with timed("training"):
+        fitted = fit_settings(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
     if kind == ItemKNN.kind:
         solved[kind, config] = fitted.model
     metrics = None
@@ -224,9 +231,10 @@ def train(
         n_users = held_out.test[0].shape[0]
         names = "popularity, item-kNN and frequency" if repeats else "popularity and item-kNN"
         progress.on_message(f"measuring it beside {names} on {n_users:,} held-out users")
-        baselines = _baselines(purchases, repeats, config.seed, hooks)
-        compared = {fitted.model.kind: fitted.model, **baselines}
-        metrics = (measure_repeats if repeats else measure)(compared, held_out)
+        with timed("measuring"):
+            baselines = _baselines(purchases, repeats, config.seed, hooks)
+            compared = {fitted.model.kind: fitted.model, **baselines}
+            metrics = (measure_repeats if repeats else measure)(compared, held_out)
     return Recommender(
         model=fitted.model,
         users=purchases.interactions.users,

@@ -1,5 +1,6 @@
 """How all tests are run, and what several test files share: one model fitted on the sample, as an object and a file."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -35,6 +36,10 @@ if sys.gettrace() is not None:  # coverage of branches, which numba's own would 
 # processes that it starts. The tests of interruptions need the handling of a program in the foreground. This file is
 # imported by pytest and by each of its workers before any test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Messages as on a terminal, without the time, in this process and in all that it starts: tests read them. What a pipe
+# gets by default, and the other forms, tests/test_logs.py looks at.
+os.environ["RECAE_LOG_FORMAT"] = "plain"
 
 # No deadlines and no complaints of slow examples: how long one takes depends on what else the machine does.
 for _name, _examples in (("quick", 25), ("thorough", 400)):

@@ -21,7 +21,7 @@ from recae.files import atomic_path, write_tensors
 from recae.modelfile import save
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.pipeline import train
-from recae.training.callbacks import Progress
+from recae.selection.progress import Progress
 from recae.training.checkpoint import KEY, Checkpoints, Epoch
 from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid

@@ -23,6 +23,7 @@ import scipy.sparse as sp
 from commands import PATIENCE, ROOT, recae, refused, start
 
 from recae.cli import output
+from recae.cli.logs import listening
 from recae.ids import IdMap
 from recae.modelfile import save
 from recae.models import Popularity
@@ -382,7 +383,7 @@ def test_a_closed_pipe_is_no_news(model_path: Path) -> None:
 def test_progress_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    with output.progress("scoring users", 2_000) as tell:
+    with listening(), output.progress("scoring users", 2_000) as tell:
         for now in (1.0, 9.0, 10.0, 12.0, 20.0):
             tell(int(now * 100))
     captured = capsys.readouterr()

@@ -18,6 +18,7 @@ import pytest
 from commands import PATIENCE, SAMPLE, names, recae, start
 
 from recae.cli.inspect import print_auto, settings_toml, with_parts
+from recae.cli.logs import listening
 from recae.modelfile import describe, load
 
 QUICK = ("--kind", "auto", "--set", "sigmoid.factors=4", "--set", "sigmoid.epochs=2", "--seed", "1")
@@ -168,7 +169,8 @@ def test_odd_reports_are_shown_as_far_as_they_go(capsys: pytest.CaptureFixture[s
         "b\t-\t-\ttried\t",
         "-\t-\t-\tleft out\t",
     ]
-    print_auto({})
+    with listening():
+        print_auto({})
     assert "auto: None" in capsys.readouterr().err
 
 

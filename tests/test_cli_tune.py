@@ -15,11 +15,13 @@ from click.testing import Result
 from commands import PATIENCE, ROOT, names, recae, refused, start
 from jobs import interactions
 
-from recae.cli import tune as tune_display
-from recae.cli.tune import TuneDisplay, trial_line
+from recae.display import Surface
 from recae.modelfile import describe
 from recae.plots import plot_trials
+from recae.selection.displays import TuningDisplay
 from recae.selection.space import TunedTrial
+from recae.selection.tune import trial_line
+from recae.training.checkpoint import Epoch
 
 CHEAP = ("--kind", "edlae", "--trials", "4")
 LONG = ("--kind", "sigmoid", "--set", "factors=4", "--set", "epochs=100000", "--set", "patience=100000")
@@ -119,10 +121,10 @@ def test_ctrl_c_leaves_a_study_to_go_on_with(shop: Path) -> None:
 def test_interrupted_between_trials_it_goes_on(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tuned(*CHEAP)
 
-    def interrupt(self: TuneDisplay, ended: TunedTrial, best: TunedTrial | None, trials: int) -> None:
+    def interrupt(self: TuningDisplay, ended: TunedTrial, best: TunedTrial | None, trials: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TuneDisplay, "trial", interrupt)
+    monkeypatch.setattr(TuningDisplay, "trial", interrupt)
     cut = recae("tune", "shop.csv", *CHEAP)
     monkeypatch.undo()
     monkeypatch.chdir(shop)
@@ -215,20 +217,24 @@ def test_a_line_a_trial() -> None:
     assert trial_line(three, None, 9, "ndcg@20") == "trial 3/9: failed in 0.5 s; the defaults: not finite"
 
 
-def test_on_a_terminal_the_epoch_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from recae.training.checkpoint import Epoch
+def test_the_epoch_is_shown() -> None:
+    shown: list[tuple[str, float, float | None]] = []
 
-    monkeypatch.setattr(tune_display, "is_terminal", lambda stream: True)
+    class Recorded(Surface):
+        def show(self, text: str, done: float = 0, total: float | None = None) -> None:
+            shown.append((text, done, total))
+
     one = TunedTrial(1, "complete", 0.25, {"factors": 64}, 4, 1.0)
-    with TuneDisplay("ndcg@20") as display:
-        display.start(9, 100)
-        display.start(9, 100)
-        display.epoch(Epoch(epoch=2, loss=1.0, recall=0.125, seconds=0.1, users_per_second=9.0))
-        assert "epoch 2/9, recall@20 0.1250" in str(display._status.status)
-        display.trial(one, one, 3)
-        display.epoch(Epoch(epoch=1, loss=1.0, recall=None, seconds=0.1, users_per_second=9.0))
-        assert "trial 2, epoch 1/9" in str(display._status.status)
-    assert "trial 1/3: ndcg@20 0.2500" in capsys.readouterr().err
+    display = TuningDisplay(Recorded())
+    display.start(9, 100)
+    display.epoch(Epoch(epoch=2, loss=1.0, recall=0.125, seconds=0.1, users_per_second=9.0))
+    display.trial(one, one, 3)
+    display.epoch(Epoch(epoch=1, loss=1.0, recall=None, seconds=0.1, users_per_second=9.0))
+    assert shown == [
+        ("trial 1", 0, None),
+        ("trial 1, epoch 2/9: loss 1.00, recall@20 0.1250", 0, None),
+        ("trial 2/3, epoch 1/9: loss 1.00", 1, 3),
+    ]
 
 
 # the picture

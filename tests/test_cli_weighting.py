@@ -141,7 +141,7 @@ def test_what_is_asked_for_is_checked_before_or_while_reading(shop: Path) -> Non
 def test_a_checkpoint_of_other_weights_is_not_gone_on_with(shop: Path) -> None:
     from recae.confidence import Weighting
     from recae.pipeline import train
-    from recae.training.callbacks import Progress
+    from recae.selection.progress import Progress
     from recae.training.checkpoint import Checkpoints
 
     class StopError(Exception):

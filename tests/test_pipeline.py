@@ -27,9 +27,9 @@ from recae.pipeline import measure, train
 from recae.reading import ReadOptions, read_interactions
 from recae.recommender import LEARNED, TEST, VALIDATION, Recommender
 from recae.selection.fit import make_settings
+from recae.selection.progress import Progress
 from recae.splits import parts
 from recae.splits.held_out import HeldOut, hold_out
-from recae.training.callbacks import Progress
 from recae.training.kinds import sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent

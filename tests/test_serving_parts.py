@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import sys
 import threading
@@ -267,11 +266,6 @@ def test_a_busy_lane_still_says_who_is_unknown(path: Path, monkeypatch: pytest.M
 
 
 def test_serving_ends_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("recae.serving", "uvicorn.error", "uvicorn.access"):  # to be as they were after the test
-        for attribute in ("handlers", "propagate", "level"):
-            monkeypatch.setattr(
-                logging.getLogger(name), attribute, getattr(logging.getLogger(name), attribute)
-            )
     told: list[str] = []
 
     def started(what: str) -> None:

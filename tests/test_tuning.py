@@ -23,8 +23,9 @@ from recae.kinds import SETTINGS
 from recae.pipeline import train
 from recae.reading import ReadOptions
 from recae.selection.fit import fit_kind
+from recae.selection.progress import Progress
 from recae.selection.space import TunedTrial, best_of
-from recae.selection.tune import TuningProgress, parse_metric, tune
+from recae.selection.tune import parse_metric, tune
 from recae.selection.tuning_data import TuningData
 from recae.settings_toml import read_toml, toml_kind
 
@@ -147,7 +148,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_result(tmp_path: Path) -> N
         with pytest.raises(KeyboardInterrupt) as caught:
             tune(
                 interactions(), kind="edlae", trials=11, study=study, resume=resume,
-                progress=TuningProgress(on_trial=interrupt),
+                progress=Progress(on_trial=interrupt),
             )  # fmt: skip
         (note,) = caught.value.__notes__
         assert "best of" in note
@@ -170,7 +171,7 @@ def test_an_interruption_within_a_trial_costs_that_trial_only(tmp_path: Path) ->
 
     settings: dict[str, Any] = {"kind": "sigmoid", "factors": 4, "epochs": 3, "study": study}
     with pytest.raises(KeyboardInterrupt):
-        tune(interactions(), trials=4, progress=TuningProgress(on_epoch=interrupt), **settings)
+        tune(interactions(), trials=4, progress=Progress(on_epoch=interrupt), **settings)
     tuned = tune(interactions(), trials=4, resume=True, **settings)
     settings["study"] = None
     assert plain(tuned) == plain(tune(interactions(), trials=4, **settings))
@@ -178,7 +179,7 @@ def test_an_interruption_within_a_trial_costs_that_trial_only(tmp_path: Path) ->
 
 def test_a_budget_ends_it() -> None:
     done: list[TunedTrial] = []
-    progress = TuningProgress(on_trial=lambda ended, best, trials: done.append(ended))
+    progress = Progress(on_trial=lambda ended, best, trials: done.append(ended))
     tune(interactions(), kind="sigmoid", trials=1, factors=4, epochs=2)  # its loops may have to be compiled
     tuned = tune(
         interactions(), kind="sigmoid", trials=100_000, budget=3.0, factors=4, epochs=2, progress=progress

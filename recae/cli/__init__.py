@@ -18,6 +18,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from recae.cli.help import help_of, usage_sentence
+from recae.cli.logs import listening, log_options, trace
 from recae.cli.output import message, silence
 from recae.errors import RecaeError
 
@@ -69,7 +70,10 @@ class _Lazy(MutableMapping[str, click.Command]):
             if name not in _SHORT:
                 raise KeyError(name)
             module = import_module(f"recae.cli.{name}")
-            self._added[name] = getattr(module, f"{name}_command" if name == "map" else name)
+            command = getattr(module, f"{name}_command" if name == "map" else name)
+            if not any("--log-format" in option.opts for option in command.params):
+                command.params += log_options()
+            self._added[name] = command
         return self._added[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:
@@ -117,20 +121,28 @@ class _Commands(click.Group):
         except click.UsageError as error:
             if isinstance(error, NoArgsIsHelpError):
                 raise
-            message(f"error: {usage_sentence(error)}")
+            with listening():
+                message(f"error: {usage_sentence(error)}")
             raise click.exceptions.Exit(error.exit_code) from error
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what it says, and how it ends, goes to stderr."""
+        with listening(ctx):
+            return self._run(ctx)
+
+    def _run(self, ctx: click.Context) -> Any:
         if isinstance(
             sys.stdout, io.TextIOWrapper
         ):  # a name that the locale cannot write is no reason to stop
             sys.stdout.reconfigure(errors="backslashreplace")
-        line = None
+        line: str | None = None
+        refused: RecaeError | None = None
         try:
             with _termination_raises():
                 return super().invoke(ctx)
         except RecaeError as error:
             code, line = error.exit_code, f"error: {error}"
+            refused = error
         except click.UsageError as error:
             code, line = error.exit_code, f"error: {usage_sentence(error)}"
         except KeyboardInterrupt as error:
@@ -142,6 +154,8 @@ class _Commands(click.Group):
         try:
             if line is not None:
                 message(line)
+            if refused is not None:
+                trace(refused)
         except BrokenPipeError:
             code = _BROKEN_PIPE
         if code == _BROKEN_PIPE:
@@ -204,4 +218,9 @@ def main() -> None:
     Results go to stdout, progress and messages to stderr. The exit code is 0 on success, 2 when something is
     wrong with what was given (one sentence on stderr says what), 130 after Ctrl-C, 141 when the reader of a
     pipe has gone.
+
+    -v, -q and --log-format go with every command. Where stderr is no terminal, each message begins with the time.
     """
+
+
+main.params += log_options(environment=True)

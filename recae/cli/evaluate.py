@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recae.cli.evaluate_display import EvaluationDisplay, print_report
+from recae.cli.evaluate_display import print_report
 from recae.cli.help import under
 from recae.cli.options import (
     KindsCommand,
@@ -37,7 +37,6 @@ from recae.errors import ConfigError, OutputError
 from recae.splits.rows import PROTOCOLS, in_words, listed, taking
 
 if TYPE_CHECKING:
-    from recae.reading import ReadReport
     from recae.selection.cache import ResultCache
     from recae.selection.evaluate import Evaluated
     from recae.splits.protocols import ProtocolOptions
@@ -345,35 +344,31 @@ def evaluate(
     from recae.kinds import evaluated as evaluated_kinds
     from recae.reading import hide_password
     from recae.selection.baselines import parse_assignments
-    from recae.selection.evaluate import EvaluationProgress, evaluate_purchases
+    from recae.selection.evaluate import evaluate_purchases
     from recae.selection.executor import Executor
 
     named = known_baselines() if baselines is None else [name.strip() for name in baselines.split(",")]
     settings = parse_assignments(assignments, [*(kinds or evaluated_kinds()), *named])
-    with EvaluationDisplay() as display:
-        evaluated = evaluate_purchases(
-            source,
-            test=test,
-            protocol=protocol,
-            options=protocol_of,
-            kinds=kinds,
-            baselines=baselines,
-            settings=settings,
-            trials=trials,
-            ks=ks,
-            metric=metric,
-            seed=seed,
-            reading=reading,
-            filters=filters,
-            keep=_result_cache(keep, fresh),
-            threads=threads,
-            budget=budget,
-            command=shlex.join(["recae", "evaluate", *map(hide_password, ctx.meta[_GIVEN])]),
-            progress=EvaluationProgress(_print_report, display.say, display.tell),
-            executor=ctx.obj
-            if isinstance(ctx.obj, Executor)
-            else None,  # of a program that calls this command
-        )
+    evaluated = evaluate_purchases(
+        source,
+        test=test,
+        protocol=protocol,
+        options=protocol_of,
+        kinds=kinds,
+        baselines=baselines,
+        settings=settings,
+        trials=trials,
+        ks=ks,
+        metric=metric,
+        seed=seed,
+        reading=reading,
+        filters=filters,
+        keep=_result_cache(keep, fresh),
+        threads=threads,
+        budget=budget,
+        command=shlex.join(["recae", "evaluate", *map(hide_password, ctx.meta[_GIVEN])]),
+        executor=ctx.obj if isinstance(ctx.obj, Executor) else None,  # of a program that calls this command
+    )
     _write(evaluated, paths, plots)
     if as_json:
         print_json(evaluated.report.to_json())
@@ -438,8 +433,3 @@ def _write(evaluated: Evaluated, paths: dict[str, Path | None], plots: Path | No
 
         drawn = write_plots(evaluated.report, plots)
         message(f"drew {', '.join(path.name for path in drawn) or 'nothing'} into {plots}")
-
-
-def _print_report(report: ReadReport) -> None:
-    for line in report.lines():
-        message(line)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from recae.cli.output import clean, human_bytes, is_terminal, message, print_gap, print_table, print_text
+from recae.cli.output import clean, is_terminal, print_gap, print_table, print_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
     from recae.evaluation.report.schema import Estimate, Report
     from recae.evaluation.report.verdict import Ranked, Ranking
-    from recae.selection.compare import JobDone, JobFailed, JobReused, JobStarted, Told
-    from recae.selection.jobs import TrialDone
-    from recae.selection.trial import EpochDone
 
 
 def print_report(report: Report) -> None:
@@ -181,130 +177,3 @@ def _cells(ranking: Ranking, found: Ranked) -> list[Text]:
         cells.append(Text(short(p_value(model.p_corrected)).replace("< 0.", "< .")))
     cells.append(two(seconds(model.seconds), size(model.peak_bytes)))
     return cells
-
-
-_BETWEEN = 10.0  # seconds between two lines on a training that goes on
-
-
-class EvaluationDisplay:
-    """Progress of an evaluation: a bar of the jobs on a terminal, and a line for each trial and each finished model."""
-
-    def __init__(self) -> None:
-        """Start without a bar; the first job makes it."""
-        self._bar: Any = None
-        self._task: Any = None
-        self._where: dict[str, str] = {}  # by model, since two may run at a time
-        self._trial: dict[str, str] = {}
-        self._told: dict[str, float] = {}
-        self._ended = 0
-
-    def __enter__(self) -> EvaluationDisplay:
-        """Return the display itself."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-
-    def tell(self, told: Told) -> None:
-        """Show an event of `recae.selection.compare`."""
-        from recae.selection import compare, jobs, trial
-
-        name, event = told.model, told.event
-        if told.folds > 1:
-            name = f"{name}, fold {told.fold + 1} of {told.folds}"
-        match event:
-            case compare.JobStarted():
-                self._start(name, event, told.folds)
-            case compare.JobReused():
-                self._reused(name, event, told.folds)
-            case jobs.TrialDone():
-                self._ended_trial(name, event)
-            case trial.EpochDone():
-                self._epoch(name, event)
-            case trial.Message():
-                self._show(f"{name}: {event.text}")
-            case compare.JobCut():
-                self.say(f"{name}: {event.text}")
-            case compare.JobFailed():
-                self._failed(name, event)
-            case compare.JobDone():
-                self._done(name, event)
-
-    def say(self, text: str) -> None:
-        """Print a message above the bar."""
-        if self._bar is None:
-            message(text)
-        else:
-            self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
-
-    def _start(self, name: str, event: JobStarted, folds: int) -> None:
-        self._begin(name, event, folds)
-        n, self._trial[name] = event.trials, f"trial 1 of {event.trials}"
-        self._told[name] = time.monotonic()
-        if self._bar is None:
-            self.say(f"{name} ({self._where[name]}): {n} {'setting' if n == 1 else 'settings'} to try")
-        self._show(f"{name} ({self._where[name]}): {self._trial[name]}")
-
-    def _reused(self, name: str, event: JobReused, folds: int) -> None:
-        self._begin(name, event, folds)
-        self.say(f"{name} ({self._where[name]}): stored by an earlier run")
-        self._end()
-
-    def _begin(self, name: str, event: JobStarted | JobReused, folds: int) -> None:
-        self._where[name] = f"{event.number} of {event.of}"
-        total = event.of * folds
-        if self._bar is None and is_terminal(sys.stderr):
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._task = self._bar.add_task("", total=total)
-            self._bar.start()
-
-    def _end(self) -> None:
-        """Count a job as ended."""
-        self._ended += 1
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._ended)
-
-    def _failed(self, name: str, event: JobFailed) -> None:
-        self.say(f"{name} failed: {event.text}")
-        self._end()
-
-    def _ended_trial(self, name: str, event: TrialDone) -> None:
-        if event.failed is not None:
-            said = f"failed: {event.failed}"
-        elif event.quality is None:
-            said = "fitted"
-        else:
-            said = f"ndcg@20 {event.quality:.4f}"
-        self.say(f"{name}: trial {event.number} of {event.of}: {said}, {event.seconds:.1f} s")
-        self._trial[name] = f"trial {min(event.number + 1, event.of)} of {event.of}"
-        self._told[name] = time.monotonic()
-        self._show(f"{name} ({self._where[name]}): {self._trial[name]}")
-
-    def _epoch(self, name: str, event: EpochDone) -> None:
-        epoch = event.epoch
-        recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
-        place = f"{name} ({self._where[name]}): {self._trial[name]}"
-        text = f"{place}, epoch {epoch.epoch} of {event.of}{recall}"
-        if self._bar is None and time.monotonic() - self._told[name] >= _BETWEEN:
-            self._told[name] = time.monotonic()
-            self.say(text)
-        self._show(text)
-
-    def _show(self, text: str) -> None:
-        """Show the current step beside the bar; nothing without a bar."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=clean(text).replace("[", r"\["))
-
-    def _done(self, name: str, event: JobDone) -> None:
-        best = event.quality
-        chosen = "ranked" if best is None else f"ndcg@20 {best:.4f} on the validation users"
-        peak = event.peak_bytes
-        memory = "" if peak is None else f", {human_bytes(peak)} at most"
-        self.say(f"{name}: {chosen}, in {event.seconds:.1f} s{memory}")
-        self._end()

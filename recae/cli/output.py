@@ -10,42 +10,58 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from recae.display.place import is_terminal
 from recae.errors import OutputError
+from recae.text import clean, human_bytes
 
-_PLAIN_PROGRESS_SECONDS = 10.0  # between two plain lines; a log of an hour has some hundreds of them
-# Control characters, Unicode's two line ends, and the marks that force the direction of writing.
-# A text, which is compiled where it is needed: that would take a tenth of what `recae --help` takes beside click.
-_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+__all__ = [
+    "aligned",
+    "clean",
+    "human_bytes",
+    "is_terminal",
+    "message",
+    "metrics_table",
+    "print_csv",
+    "print_gap",
+    "print_json",
+    "print_metrics",
+    "print_table",
+    "print_text",
+    "progress",
+    "shortest_float32",
+    "silence",
+    "write",
+]
 
 
-def message(text: str) -> None:
-    """Print one line to stderr."""
-    _write(f"{clean(text)}\n", sys.stderr)
+def message(text: str, **figures: Any) -> None:
+    """Say one line, which `recae.cli.logs` prints on stderr; the arguments are those of `recae.messages.say`."""
+    from recae.messages import say
+
+    say(text, **figures)
 
 
 def print_text(text: str) -> None:
     """Print one line of text to stdout, as part of a result."""
-    _write(f"{clean(text)}\n", sys.stdout)
+    write(f"{clean(text)}\n", sys.stdout)
 
 
 def print_gap() -> None:
     """Separate two tables on stdout by an empty line; on a terminal they stand apart already."""
     if not is_terminal(sys.stdout):
-        _write("\n", sys.stdout)
+        write("\n", sys.stdout)
 
 
 def print_json(value: object) -> None:
     """Print one JSON value on stdout, in ASCII, so that no locale changes it; NaN and infinities become null."""
     import json
 
-    _write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n", sys.stdout)
+    write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n", sys.stdout)
 
 
 def print_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -56,7 +72,7 @@ def print_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headers)
     writer.writerows(rows)
-    _write(text.getvalue(), sys.stdout)
+    write(text.getvalue(), sys.stdout)
 
 
 def print_table(
@@ -79,7 +95,7 @@ def print_table(
     stream = sys.stderr if to_stderr else sys.stdout
     if not is_terminal(stream):
         lines = ("\t".join(map(clean, cells)) for cells in (headers, *rows))
-        _write("".join(f"{line}\n" for line in lines), stream)
+        write("".join(f"{line}\n" for line in lines), stream)
         return
 
     from rich import box
@@ -128,7 +144,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how far a long job is: a bar on a terminal, else a plain line every ten seconds.
+    """Show on stderr how far a long job is: a bar on a terminal, else a line every ten seconds.
 
     Args:
         what: what is going on, such as ``"scoring users"``.
@@ -137,34 +153,11 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     Yields:
         A function to be told the count done so far, from one thread.
     """
-    if not is_terminal(sys.stderr):
-        last = time.monotonic()
+    from recae.selection.displays import CountingDisplay
+    from recae.selection.progress import following
 
-        def tell(done: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= _PLAIN_PROGRESS_SECONDS:
-                last = now
-                message(f"{what}: {done:,} of {total:,} ({done / max(total, 1):.0%})")
-
-        yield tell
-        return
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether the stream is a terminal; a closed one is none."""
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:
-        return False
+    with following(None, CountingDisplay) as callbacks:
+        yield lambda done: callbacks.on_count(what, done, total)
 
 
 def silence(*streams: TextIO | None) -> None:
@@ -174,13 +167,6 @@ def silence(*streams: TextIO | None) -> None:
         with suppress(AttributeError, OSError, ValueError):  # no descriptor: not a real stream
             os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]  # None is one that is closed
     os.close(nowhere)
-
-
-def clean(text: str) -> str:
-    """Return the text with control characters escaped: an item's name must not steer a terminal."""
-    if text.isprintable():  # which none of these characters is
-        return text
-    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shortest_float32(value: float) -> float:
@@ -199,17 +185,7 @@ def aligned(values: Iterable[float], *, signed: bool = False) -> list[str]:
     return [f"{value:{'+' if signed else ''}z.{decimals}f}" for value in values]
 
 
-def human_bytes(size: int) -> str:
-    """Return a size as text, in units of 1,024: 831 B, 1.5 KiB, 40.0 MiB."""
-    value, unit = float(size), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":
-            break
-        value /= 1024
-    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def _write(text: str, stream: TextIO | None) -> None:
+def write(text: str, stream: TextIO | None) -> None:
     """Write at once and as it is; click.echo would take what looks like a colour out of exact values."""
     if stream is None:  # closed by who started this process; Python's own print is silent then, too
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
+from recae.cli.logs import log_server
 from recae.cli.options import model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
@@ -119,6 +120,7 @@ def serve(
     def started(what: str) -> None:
         message(f"serving {model_path} ({what}) on http://{shown}:{taken}/")
 
+    log_server(access_log)
     try:
         serve_on(
             model_path,

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +28,7 @@ from recae.cli.options import (
     training_engine,
     weighting_options,
 )
-from recae.cli.output import clean, is_terminal, message, print_json, print_metrics, silence
+from recae.cli.output import message, print_json, print_metrics, silence
 from recae.cli.purchases import (
     column_options,
     files_of_reading,
@@ -41,8 +40,7 @@ from recae.errors import ConfigError, OutputError
 from recae.machine import launched, restarts
 
 if TYPE_CHECKING:
-    from recae.reading import ReadReport
-    from recae.training.checkpoint import Checkpoints, Epoch
+    from recae.training.checkpoint import Checkpoints
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -114,91 +112,6 @@ def read_settings(
     values |= explicit
     build_settings(kind, SETTINGS[kind], values, kinds=SETTINGS)
     return kind, values
-
-
-class Display:
-    """Progress of the training on stderr: a bar on a terminal, else a line an epoch."""
-
-    def __init__(self) -> None:
-        """Start with no bar; the first training makes it."""
-        self._bar: Any = None
-        self._task: Any = None
-        self._epochs, self._epoch, self._n_users = 0, 0, 0
-        self._figures = ""  # of the last epoch
-        # when this session's first users were done, and how many that were
-        self._first: tuple[float, int] | None = None
-        self._shown = 0.0
-
-    def __enter__(self) -> Display:
-        """Return the display itself."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Remove the bar."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def start(self, epochs: int, n_users: int) -> None:
-        """Show that a training begins, which may follow another: a blend has several."""
-        self._close()
-        self._epochs, self._n_users, self._epoch, self._figures, self._first = epochs, n_users, 0, "", None
-        self.say(f"training on {n_users:,} users, at most {epochs} epochs")
-        if is_terminal(sys.stderr):
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                TimeRemainingColumn(),
-                console=Console(file=sys.stderr),
-                transient=True,
-            )
-            self._task = self._bar.add_task("epoch 1", total=epochs * n_users)
-            self._bar.start()
-
-    def users(self, done: int) -> None:
-        """Show that so many users of the epoch are done."""
-        done += self._epoch * self._n_users
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now, done
-        if self._bar is not None and now - self._shown >= 0.1:
-            self._shown = now
-            speed = (done - self._first[1]) / max(now - self._first[0], 1e-9)
-            text = f"epoch {self._epoch + 1}/{self._epochs}{self._figures}, {speed:,.0f} users/s"
-            self._bar.update(self._task, completed=done, description=text)
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Show the figures of an epoch that ended."""
-        self._epoch = epoch.epoch
-        recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
-        self._figures = f": loss {epoch.loss:.2f}{recall}"
-        speed = f"{epoch.users_per_second:,.0f} users/s"
-        if self._bar is None:
-            self.say(f"epoch {epoch.epoch}/{self._epochs}{self._figures}, {speed}{self._left()}")
-
-    def _left(self) -> str:
-        """Return the time left at most, by this session's speed; empty after the last epoch or before the first."""
-        if self._first is None or self._epoch == self._epochs:
-            return ""
-        began, before = self._first
-        done, total = self._epoch * self._n_users, self._epochs * self._n_users
-        seconds = (time.monotonic() - began) * (total - done) / max(done - before, 1)
-        return f", at most {timedelta(seconds=round(seconds))} left"
-
-    def say(self, text: str) -> None:
-        """Print a message above the bar."""
-        if self._bar is not None and self._epoch:
-            self._close()  # training is over: what comes next are messages
-        if self._bar is None:
-            message(text)
-        else:
-            self._bar.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Train(KindsCommand):
@@ -353,7 +266,6 @@ def train(
     from recae.modelfile import save
     from recae.pipeline import train as run
     from recae.settings_toml import toml_filters, toml_weighting
-    from recae.training.callbacks import Progress
 
     filters = read_filters(options, None if config_path is None else toml_filters(config_path))
     weighting = read_weighting(options, None if config_path is None else toml_weighting(config_path))
@@ -362,7 +274,6 @@ def train(
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
     started = time.perf_counter()
     with (
-        Display() as display,
         training_engine(place, **where) as engine,
         _telling_how_to_go_on(checkpoints),
     ):
@@ -376,13 +287,6 @@ def train(
             repeats=repeats,
             confidence=weighting,
             engine=engine,
-            progress=Progress(
-                on_report=_print_report,
-                on_start=display.start,
-                on_users=display.users,
-                on_epoch=display.epoch,
-                on_message=display.say,
-            ),
             **settings,
         )
         save(recommender, out, histories=not no_histories)
@@ -436,8 +340,3 @@ def _telling_how_to_go_on(checkpoints: Checkpoints | None) -> Iterator[None]:
         elif left:
             error.add_note(left)
         raise
-
-
-def _print_report(report: ReadReport) -> None:
-    for line in report.lines():
-        message(line)

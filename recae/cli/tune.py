@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from recae.cli.options import (
     read_weighting,
     weighting_options,
 )
-from recae.cli.output import clean, is_terminal, message, print_json, print_table
+from recae.cli.output import message, print_json, print_table
 from recae.cli.purchases import (
     column_options,
     files_of_reading,
@@ -30,72 +29,7 @@ from recae.cli.purchases import (
 from recae.cli.settings import text_of
 
 if TYPE_CHECKING:
-    from recae.reading import ReadReport
-    from recae.selection.space import Tuned, TunedTrial
-    from recae.training.checkpoint import Epoch
-
-
-class TuneDisplay:
-    """Progress of a search: a line for each trial that ends; `metric` is what its value is of."""
-
-    def __init__(self, metric: str) -> None:
-        """Start without a bar; `metric` is the name of the trials' value."""
-        self._metric = metric
-        self._status: Any = None
-        self._next, self._epochs = 1, 0
-
-    def __enter__(self) -> TuneDisplay:
-        """Return the display itself."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Remove the bar."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-
-    def start(self, epochs: int, n_users: int) -> None:
-        """Show that a training of so many epochs begins."""
-        self._epochs = epochs
-        if is_terminal(sys.stderr) and self._status is None:
-            from rich.console import Console
-
-            self._status = Console(file=sys.stderr).status(f"trial {self._next}")
-            self._status.start()
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Show that an epoch ended."""
-        if self._status is not None:
-            recall = "" if epoch.recall is None else f", recall@20 {epoch.recall:.4f}"
-            self._status.update(f"trial {self._next}, epoch {epoch.epoch}/{self._epochs}{recall}")
-
-    def trial(self, ended: TunedTrial, best: TunedTrial | None, trials: int) -> None:
-        """Print a line on a trial that ended; `best` is the best so far."""
-        self._next = ended.number + 1
-        self.say(trial_line(ended, best, trials, self._metric))
-
-    def say(self, text: str) -> None:
-        """Print a message."""
-        if self._status is None:
-            message(text)
-        else:
-            self._status.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def trial_line(ended: TunedTrial, best: TunedTrial | None, trials: int, metric: str) -> str:
-    """Return "trial 3/30: ndcg@20 0.2288 in 1.0 s, best 0.2418 of trial 2; factors 306, dropout 0.557"."""
-    so_far = "" if best is None else f", best {best.value:.4f} of trial {best.number}"
-    if ended.value is None:
-        what = "failed"
-    else:
-        pruned = f" after {ended.epochs} epochs, pruned" if ended.state == "pruned" else ""
-        what = f"{metric} {ended.value:.4f}{pruned}"
-    reason = f": {ended.reason}" if ended.reason else ""
-    took = f"{ended.seconds:.1f} s"
-    return f"trial {ended.number}/{trials}: {what} in {took}{so_far}; {ended.settings_in_words()}{reason}"
+    from recae.selection.space import Tuned
 
 
 def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
@@ -200,7 +134,6 @@ def tune(
     """
     from recae.kinds import DEFAULT, SETTINGS, find
     from recae.selection.study import check_study
-    from recae.selection.tune import TuningProgress
     from recae.selection.tune import tune as run
     from recae.settings import parse_settings
 
@@ -217,29 +150,21 @@ def tune(
     check_study(file, resume)
     filters, weighting = read_filters(options), read_weighting(options)
     reading = read_options(options)
-    with TuneDisplay(metric) as display:
-        tuned = run(
-            source,
-            kind=kind,
-            trials=trials,
-            budget=budget,
-            metric=metric,
-            device=device,
-            reading=reading,
-            filters=filters,
-            repeats=repeats,
-            confidence=weighting,
-            study=file,
-            resume=resume,
-            progress=TuningProgress(
-                on_report=_print_report,
-                on_start=display.start,
-                on_epoch=display.epoch,
-                on_trial=display.trial,
-                on_message=display.say,
-            ),
-            **settings,
-        )
+    tuned = run(
+        source,
+        kind=kind,
+        trials=trials,
+        budget=budget,
+        metric=metric,
+        device=device,
+        reading=reading,
+        filters=filters,
+        repeats=repeats,
+        confidence=weighting,
+        study=file,
+        resume=resume,
+        **settings,
+    )
     _write(tuned, out, plot)
     if as_json:
         print_json({**tuned.as_dict(), "out": _text(out), "study": _text(study)})
@@ -294,8 +219,3 @@ def _say_at_the_end(tuned: Tuned, out: Path | None) -> None:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _print_report(report: ReadReport) -> None:
-    for line in report.lines():
-        message(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from recae.errors import ConfigError
 from recae.kinds.cost import Size
 from recae.kinds.kind import Kind, one_line
 from recae.kinds.rows import BUILT_IN, DEFAULT
+from recae.messages import LOGGER
 
 GROUP: Final = "recae.kinds"
 """Group of the entry points by which plugins register."""
@@ -72,7 +72,7 @@ class Registry:
                         f"the kind '{point.name}' of {where} cannot be used ({one_line(error)}): "
                         "mend or uninstall that distribution"
                     )
-                    logging.getLogger("recae").warning("%s", self._broken[point.name])
+                    LOGGER.warning("%s", self._broken[point.name])
                 else:
                     self._plugins[row.name] = row
         return self._plugins

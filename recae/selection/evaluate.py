@@ -19,14 +19,17 @@ from recae.filters import Filters
 from recae.interactions import Interactions
 from recae.kinds import baselines as known_baselines
 from recae.kinds import evaluated, find, title
+from recae.messages import timed
 from recae.reading import Reading, ReadOptions, ReadReport, read
 from recae.reading.matrix import read_matrix
 from recae.selection.auto import seconds_of
 from recae.selection.baselines import Given, check_baselines, choose_baselines, choose_kinds
 from recae.selection.cache import ResultCache
-from recae.selection.compare import TRIALS, JobCut, Tell, Told, compare
+from recae.selection.compare import TRIALS, JobCut, Told, compare
+from recae.selection.displays import EvaluationDisplay
 from recae.selection.executor import Executor
 from recae.selection.fit import check_weighting, make_settings, weighs
+from recae.selection.progress import Progress, followed, told_by
 from recae.settings import check_range
 from recae.splits.protocols import (
     ProtocolOptions,
@@ -252,21 +255,6 @@ LONGEST: Final = 10_000
 _LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
 
 
-@dataclass(frozen=True)
-class EvaluationProgress:
-    """Callbacks of an evaluation; each does nothing by default.
-
-    Attributes:
-        on_report: called with what reading dropped.
-        on_message: called with the current step, in words.
-        tell: called with the events of each model.
-    """
-
-    on_report: Callable[[ReadReport], None] = lambda report: None
-    on_message: Callable[[str], None] = lambda text: None
-    tell: Tell = lambda told: None
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluated:
     """The result of an evaluation: the report, whose JSON form `recae evaluate --json` prints, and its parts."""
@@ -277,6 +265,7 @@ class Evaluated:
     runs: list[Run]
 
 
+@followed(EvaluationDisplay)
 def evaluate_purchases(
     source: Source,
     *,
@@ -296,7 +285,7 @@ def evaluate_purchases(
     threads: int | None = None,
     budget: float | str | None = None,
     command: str = "recae.selection.evaluate.evaluate_purchases",
-    progress: EvaluationProgress | None = None,
+    progress: Progress | bool | None = None,
     executor: Executor | None = None,
 ) -> Evaluated:
     """Compare kinds of model with tuned baselines on held-out purchases, as `recae evaluate` does.
@@ -324,14 +313,14 @@ def evaluate_purchases(
         threads: as for `compare`.
         budget: as for `compare`, in seconds or such as "10m".
         command: the command line that the report names.
-        progress: callbacks.
+        progress: as for `train`.
         executor: where models are fitted; None: each in a process of its own. See `recae.selection.executor`.
 
     Raises:
         ConfigError: something is unknown, out of range, or does not go together; before anything is read.
         DataError: the purchases cannot be read, or the protocol leaves nothing to learn from or nobody to test.
     """
-    progress = progress or EvaluationProgress()
+    listener = told_by(progress)
     options = options or ProtocolOptions()
     check_protocol(protocol, options, seed)
     check_source(source, test, protocol)
@@ -356,26 +345,26 @@ def evaluate_purchases(
         protocol=protocol,
         reading=reading,
         filters=of_rows,
-        on_report=progress.on_report,
-        on_message=progress.on_message,
+        on_report=listener.on_report,
+        on_message=listener.on_message,
         weighting=options.weighting,
     )
     material = replace(material, filters=filters)
     tasks = make_tasks(material.purchases, protocol, options, seed)
-    progress.on_message(f"{tasks[0].rule}{'; the other parts alike' if len(tasks) > 1 else ''}")
+    listener.on_message(f"{tasks[0].rule}{'; the other parts alike' if len(tasks) > 1 else ''}")
     compared, left_out = choose_baselines(baselines, kinds, tasks, trials)
     cuts: list[str] = []
 
     def tell(told: Told) -> None:
         if isinstance(told.event, JobCut):
             cuts.append(f"{told.model}: {told.event.text}")
-        progress.tell(told)
+        listener.on_model(told)
 
     said = budget_in_words(tasks, trials, budget)
     if options.weighting:
         left_out.append(weighting_sentence(options.weighting, [*compared, *kinds]))
     for text in (said, *left_out):
-        progress.on_message(text)
+        listener.on_message(text)
     runs = compare(
         tasks,
         kinds,
@@ -390,8 +379,9 @@ def evaluate_purchases(
         tell=tell,
         executor=executor,
     )
-    progress.on_message(f"measuring the lists of {counted(len(runs), 'model')}")
-    comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)
+    listener.on_message(f"measuring the lists of {counted(len(runs), 'model')}")
+    with timed("measuring"):
+        comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)
     report = build_report(
         tasks,
         runs,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import socket
 import sys
 from collections.abc import Callable
@@ -123,7 +122,6 @@ def serve(
         models = ModelReloader(path, metrics)
         settings = ServeSettings(token=token, max_body=max_body, queue=queue, threads=threads, reload=reload)
         app = create_app(models, metrics, settings)
-        _log_to_stderr(access_log)
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -137,19 +135,6 @@ def serve(
             timeout_graceful_shutdown=10,
         )
         Server(config).run(sockets=[listener])
-
-
-def _log_to_stderr(access_log: bool) -> None:
-    """Send the server's log to stderr, a line each; requests hold users' ids, so they are logged on demand only."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (("recae.serving", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-    requests = logging.getLogger("uvicorn.access")
-    requests.handlers, requests.propagate = ([handler] if access_log else []), False
-    requests.setLevel(logging.INFO)
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,9 +17,6 @@ from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.checkpoint import Checkpoints, Epoch
 from recae.training.config import SigmoidSettings
 from recae.training.trainer import largest_of
-
-if TYPE_CHECKING:
-    from recae.reading import ReadReport
 
 
 class Engine(Protocol):
@@ -114,14 +111,3 @@ class Hooks:
     def largest(self) -> float:
         """Largest confidence of a purchase."""
         return largest_of(self.confidence)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Callbacks that follow a training; each defaults to none."""
-
-    on_report: Callable[[ReadReport], None] = lambda report: None
-    on_start: Callable[[int, int], None] = lambda epochs, users: None
-    on_users: Callable[[int], None] = lambda done: None
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None
-    on_message: Callable[[str], None] = lambda text: None

@@ -1,0 +1,26 @@
+"""Text for readers: safe to print, without control characters, and sizes in words."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, Unicode's two line ends, and the marks that force the direction of writing.
+# A text, which is compiled where it is needed: that would take a tenth of what `recae --help` takes beside click.
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+
+
+def clean(text: str) -> str:
+    """Return the text with control characters escaped: an item's name must not steer a terminal."""
+    if text.isprintable():  # which none of these characters is
+        return text
+    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def human_bytes(size: int) -> str:
+    """Return a size as text, in units of 1,024: 831 B, 1.5 KiB, 40.0 MiB."""
+    value, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
