@@ -114,8 +114,10 @@ def _reserve(target: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """Push a file's bytes, or a folder's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Push a file's bytes, or a folder's entries, to the disk; Windows does the latter by itself."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -124,7 +126,8 @@ def _flush(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    what = "free some space, or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose"
+    full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # quotas are not known everywhere
+    what = "free some space, or choose" if error.errno in full else "choose"
     return OutputError(f"cannot write '{path}': {reason}; {what} another path")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -18,8 +17,37 @@ def peak_memory() -> int:
     # Linux counts what the starting process held into ru_maxrss, but not here
     lines = status.read_text().splitlines() if status.is_file() else []
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    if found:
+        return found[0]
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _peak_working_set()
     unit = 1 if sys.platform == "darwin" else 1024
-    return found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _peak_working_set() -> int:
+    """Return what Windows calls the peak working set of this process, in bytes; 0 where it does not tell."""
+    import ctypes
+
+    library: Any = getattr(ctypes, "windll", None)
+    if library is None:
+        return 0
+    # PROCESS_MEMORY_COUNTERS: two 32-bit words, then words of a pointer's size, of which the first is the peak
+    counters = (ctypes.c_size_t * 10)()
+    library.kernel32.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(library.kernel32.GetCurrentProcess())
+    known = library.kernel32.K32GetProcessMemoryInfo(process, ctypes.byref(counters), ctypes.sizeof(counters))
+    # the two leading words of 32 bits take one word of 64 bits, or two of 32
+    return int(counters[1 if ctypes.sizeof(ctypes.c_size_t) == 8 else 2]) if known else 0
+
+
+def processors() -> int:
+    """Return the processors this process may use; a container or taskset may grant fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def blas_libraries() -> ThreadpoolController:

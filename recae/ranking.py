@@ -10,7 +10,6 @@ hold something better are looked at one entry at a time. Rows are independent: r
 threads, and the kernel runs without the interpreter's lock.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -22,6 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+from recae.machine import processors
 
 # Bytes of float32 scores held at one time by whoever scores and ranks block by block.
 DEFAULT_BLOCK_BYTES: Final = 64 * 2**20
@@ -273,13 +273,6 @@ def user_blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Ite
     step = rows_per_block(n_items, block_bytes)
     for start in range(0, users.size, step):
         yield users[start : start + step]
-
-
-def processors() -> int:
-    """The processors this process may use (a container or taskset may grant fewer than the machine has)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @njit(nogil=True, cache=True)

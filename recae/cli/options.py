@@ -27,6 +27,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "model.recae"
 
+SLASHES = tuple(filter(None, (os.sep, os.altsep)))
+"""What a path that names a folder may end in; Windows has two."""
+
 
 class KindsCommand(Command):
     """A command whose help lists the kinds of model, those of plugins included.
@@ -73,7 +76,7 @@ def kinds_text() -> str:
 
 def output_path(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:
     """Return the path of a file to write; a `Path` itself loses the slash at the end that says "a folder"."""
-    if not value or value.endswith(os.sep):
+    if not value or value.endswith(SLASHES):
         raise OutputError(f"cannot write '{value}': it names no file; give the path of a file")
     return Path(value)
 

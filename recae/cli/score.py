@@ -13,6 +13,7 @@ import click
 from recae.cli.help import Command, under
 from recae.cli.options import (
     ENGINE,
+    SLASHES,
     check_not_read,
     engine_options,
     item_ids,
@@ -132,7 +133,7 @@ def destination(
     _none_of(of_database, "a database")
     path = Path(place)
     ending = path.suffix.lower()
-    if place.endswith(os.sep) or (os.path.isdir(place) and ending not in ENDINGS) or form or not ending:  # noqa: PTH112
+    if place.endswith(SLASHES) or (os.path.isdir(place) and ending not in ENDINGS) or form or not ending:  # noqa: PTH112
         return Folder(path, form or "parquet", shard_users, resume)
     _none_of(of_folder, "a folder (its name ends in / or has no ending)")
     return OneFile(path)

@@ -10,8 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+from recae.machine import processors
 from recae.metrics import check_lists
-from recae.ranking import processors
 from recae.sparse import pattern
 
 FIGURES = ("coverage", "novelty", "popularity_bias", "diversity")

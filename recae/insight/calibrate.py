@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from recae.errors import ConfigError
+from recae.machine import processors
 from recae.models import Model
-from recae.ranking import DEFAULT_BLOCK_BYTES, processors, rows_per_block
+from recae.ranking import DEFAULT_BLOCK_BYTES, rows_per_block
 from recae.sparse import joined_ranges
 
 _STRATA = 20  # 5 % each: fewer strata would hide the trend, lighter ones would have no tail

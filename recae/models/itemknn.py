@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ConfigError
+from recae.machine import processors
 from recae.models.base import (
     JSON,
     check_histories,
@@ -29,7 +30,7 @@ from recae.models.base import (
     take_item_weights,
     take_name,
 )
-from recae.ranking import heap_rise, heap_sink, processors
+from recae.ranking import heap_rise, heap_sink
 from recae.sparse import joined_ranges, pattern, row_lengths
 
 Weighting = Literal["bm25", "tfidf", "cosine"]

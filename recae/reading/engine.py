@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from recae import machine
 from recae.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Engine:
 def processors() -> int:
     """Return how many threads this process may use: `OMP_NUM_THREADS` or the processors it may run on."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+    return int(asked) if asked.isdecimal() and int(asked) else machine.processors()
 
 
 def free_memory() -> int:

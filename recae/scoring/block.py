@@ -15,14 +15,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
-from recae.machine import blas_libraries
+from recae.machine import blas_libraries, processors
 from recae.models.base import Model, check_histories
 from recae.models.factored import SMALL_BATCH
 from recae.ranking import (
     DEFAULT_BLOCK_BYTES,
     Ranked,
     check_ranking,
-    processors,
     rank_histories,
     rows_per_block,
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from recae.errors import OutputError
 from recae.files import check_writable
+from recae.locks import locked
 from recae.machine import peak_memory
 from recae.models import JSON
 from recae.scoring.manifest import MANIFEST, PLAN, Shard, differences, read_state, sha256_of, write_state
@@ -273,27 +273,17 @@ def _alone(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: another job is writing to it.
     """
-    try:
-        folder.mkdir(exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        _lock(descriptor, folder)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(exist_ok=True)
+            stack.enter_context(locked(folder))
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another job is writing to the folder '{folder}'; wait for its end, or choose another folder"
+            ) from error
+        except OSError as error:
+            raise _unwritable(folder, error) from error
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(
-            f"another job is writing to the folder '{folder}'; wait for its end, or choose another folder"
-        ) from error
-    except OSError:  # a file system without locks, where another job goes unnoticed
-        return
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

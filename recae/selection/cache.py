@@ -15,7 +15,7 @@ from pathlib import Path
 import recae
 from recae.errors import OutputError
 from recae.files import atomic_path, check_writable
-from recae.ranking import processors
+from recae.machine import processors
 from recae.selection.jobs import Job, Outcome
 
 DAYS = 30

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from recae.errors import TrainingError
 from recae.kinds import find, hand_over
-from recae.ranking import processors
+from recae.machine import processors
 from recae.selection.jobs import Inputs, Job, JobEvent, Outcome, do_job
 from recae.selection.trial import ignore, sentence
 from recae.selection.worker import JobContext, begin, work
@@ -27,6 +27,7 @@ from recae.training.device import memory_left
 _BYTES_PER_ITEM: Final = 20_000  # of 512 factors: encoder, decoder, and what training holds beside them
 _BYTES_PER_INTERACTION: Final = 50
 _BYTES_ANYWAY: Final = 500_000_000
+_KILLED: Final = getattr(signal, "SIGKILL", None)  # None on Windows, which has no such signal
 _TOO_LATE: Final = "the comparison ended before it began"
 
 
@@ -201,7 +202,7 @@ def _hear(events: Connection, seconds: float | None, on_event: Callable[[JobEven
 
 def _reason_of_end(code: int | None, said: Path) -> str:
     """Return why a process ended without a reason of its own."""
-    if code == -signal.SIGKILL:
+    if code is not None and -code == _KILLED:
         return "its process was killed (SIGKILL), which is what happens when memory runs out"
     if code is not None and code < 0:
         with suppress(ValueError):

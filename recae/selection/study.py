@@ -10,20 +10,20 @@ checked here, and never shared.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recae.errors import CheckpointError, ConfigError, OutputError
 from recae.files import atomic_path, check_writable
 from recae.kinds import Dimension
+from recae.locks import locked
 from recae.selection.space import State, TunedTrial
 from recae.settings import RENAMED, current_names
 
@@ -240,8 +240,7 @@ def open_study(path: Path | None, resume: bool, identity: Mapping[str, Any]) -> 
         if resume:
             _trim(path)
             _rename(path)
-        with path.open("ab") as held:
-            _hold(held, path)
+        with _held(path):
             study = (_load if resume else _begin)(path, identity)
             try:
                 yield study
@@ -314,8 +313,7 @@ def _trim(path: Path) -> None:
 
 def _rename(path: Path) -> None:
     """Give the settings in a study of an earlier version their names of today; the file is replaced whole."""
-    with path.open("ab") as held:
-        _hold(held, path)
+    with _held(path):
         was = [json.loads(line) for line in path.read_bytes().splitlines()]
         now = [_translated(entry) for entry in was]
         if now != was:
@@ -337,13 +335,17 @@ def _translated(value: Any) -> Any:
     return found
 
 
-def _hold(held: IO[bytes], path: Path) -> None:
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise CheckpointError(
-            f"the study '{path}' is in use by another tuning: wait for its end, or name another one with --study"
-        ) from error
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the file of a study, which is created where it is not there."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND))
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"the study '{path}' is in use by another tuning: wait for its end, or name another one with --study"
+            ) from error
+        yield
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

@@ -60,13 +60,16 @@ class JobProcess(SpawnProcess):
         """
         with _alone():
             main = sys.modules["__main__"]
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            # Windows has no masks: there a Ctrl-C of just this moment ends the new process with the others
+            masks = hasattr(signal, "pthread_sigmask")
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None
             sys.modules["__main__"] = ModuleType("__main__")
             try:
                 super().start()
             finally:
                 sys.modules["__main__"] = main
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                if mask is not None:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class JobContext(SpawnContext):

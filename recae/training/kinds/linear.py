@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
 from recae.errors import TrainingError
+from recae.machine import processors
 from recae.models import Ease, Edlae
-from recae.ranking import processors
 from recae.settings import LARGEST_SEED, Settings, redefined, setting
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
