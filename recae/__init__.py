@@ -1,7 +1,9 @@
 """recae: recommendations from purchases with autoencoders, trained exactly, one customer at a time.
 
-read_interactions(path) → Interactions · train(interactions) → Recommender · save(recommender, path) · load(path)
-score(model, histories, n) → record batches of recommendations for many users
+train(purchases) → Recommender · evaluate, tune, doctor (purchases) → report · load(path) → Recommender ·
+score(model) → record batches of recommendations for many users
+
+Purchases are a path, a data frame, an Arrow table, tuples or a scipy matrix; options of the command line are keywords.
 """
 
 from importlib import import_module
@@ -12,16 +14,22 @@ if TYPE_CHECKING:
     from recae.errors import RecaeError as RecaeError
     from recae.filters import Filters as Filters
     from recae.interactions import Interactions as Interactions
+    from recae.interface.functions import doctor as doctor
+    from recae.interface.functions import evaluate as evaluate
+    from recae.interface.functions import read as read
+    from recae.interface.functions import read_interactions as read_interactions
+    from recae.interface.functions import score as score
+    from recae.interface.functions import train as train
+    from recae.interface.functions import tune as tune
     from recae.modelfile import load as load
     from recae.modelfile import save as save
-    from recae.pipeline import train as train
     from recae.reading import ReadOptions as ReadOptions
-    from recae.reading import read as read
-    from recae.reading import read_interactions as read_interactions
     from recae.recommender import Recommendation as Recommendation
     from recae.recommender import Recommender as Recommender
-    from recae.scoring import score as score
+    from recae.results import Table as Table
     from recae.selection.progress import Progress as Progress
+
+    __version__: str
 
 _HOMES = {
     "Filters": "recae.filters",
@@ -31,13 +39,17 @@ _HOMES = {
     "ReadOptions": "recae.reading",
     "Recommendation": "recae.recommender",
     "Recommender": "recae.recommender",
+    "Table": "recae.results",
     "Weighting": "recae.confidence",
+    "doctor": "recae.interface.functions",
+    "evaluate": "recae.interface.functions",
     "load": "recae.modelfile",
-    "read": "recae.reading",
-    "read_interactions": "recae.reading",
+    "read": "recae.interface.functions",
+    "read_interactions": "recae.interface.functions",
     "save": "recae.modelfile",
-    "score": "recae.scoring",
-    "train": "recae.pipeline",
+    "score": "recae.interface.functions",
+    "train": "recae.interface.functions",
+    "tune": "recae.interface.functions",
 }
 
 __all__ = sorted(_HOMES)
@@ -45,10 +57,25 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used, so that `import recae` and `recae --help` take no time."""
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
-        raise AttributeError(f"module 'recae' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, __all__, n=1)
+        hint = f"; did you mean recae.{near[0]}?" if near else ""
+        raise AttributeError(f"module 'recae' has no attribute {name!r}{hint}")
     return getattr(import_module(_HOMES[name]), name)
 
 
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("recae")
+    except PackageNotFoundError:  # a copy of the sources that was not installed
+        return "unknown"
+
+
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

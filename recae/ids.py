@@ -1,17 +1,23 @@
-"""`IdMap`: the frozen correspondence between external ids (any text) and row numbers."""
+"""`IdMap`: the frozen correspondence between external ids (any text) and row numbers.
+
+Ids are text. Where Python gives a whole number for an id, its digits are meant: 42, ``numpy.int64(42)`` and "42" are
+the same user. A float without a fraction is such a number, too: a data frame makes floats of whole numbers as soon as
+one is missing, and the reading of tables takes them so. Other types are refused.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recae.errors import DataError, UnknownIdError
+from recae.errors import ConfigError, DataError, UnknownIdError
 
 _NEAREST_BYTES = 40  # longer ids are compared by their first bytes; it bounds the cost of `nearest`
 _SHOWN = 80  # characters of an id in a message
@@ -25,15 +31,15 @@ class IdMap:
     (no Python object per id), with a sorting permutation of 8 bytes per id unless they come in text order.
 
     Args:
-        ids: text ids, in row order.
+        ids: in row order: text, or whole numbers, of which the digits are taken.
 
     Raises:
-        DataError: an id is missing, occurs twice, is not text, or cannot be written as UTF-8.
+        DataError: an id is missing, occurs twice, is of another type, or cannot be written as UTF-8.
     """
 
     __slots__ = ("_order", "_values")
 
-    def __init__(self, ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> None:
+    def __init__(self, ids: Iterable[str | int] | pa.Array | pa.ChunkedArray) -> None:
         """Hold the ids, after a check that they are text and distinct."""
         values = _text_array(ids)
         if values.null_count:
@@ -69,8 +75,11 @@ class IdMap:
     __hash__ = None  # type: ignore[assignment]  # equality by content makes a hash cost a pass over all ids
 
     def __contains__(self, id: object) -> bool:  # noqa: A002  # the word of the field
-        """Return whether an id is in the map."""
-        return isinstance(id, str) and self._find(id) >= 0
+        """Return whether an id, text or a whole number, is in the map; False for what can be no id."""
+        try:
+            return self._find(id_text(id)) >= 0
+        except ConfigError:
+            return False
 
     def __repr__(self) -> str:
         """Return the number of ids, as text."""
@@ -100,16 +109,18 @@ class IdMap:
             raise IndexError(f"row {low if low < 0 else high} is outside 0..{len(self) - 1}")
         return self._values.take(pa.array(rows.astype(np.int64, copy=False)))
 
-    def row(self, id: str, what: str = "id") -> int:  # noqa: A002  # the word of the field
+    def row(self, id: str | int, what: str = "id") -> int:  # noqa: A002  # the word of the field
         """Return the row of an id.
 
         Args:
-            id: exact text.
+            id: exact text, or a whole number.
             what: what the id stands for in the error's sentence, such as ``"user"``.
 
         Raises:
             UnknownIdError: the id is not in the map; its message names the nearest ids.
+            ConfigError: it is of a type that no id has.
         """
+        id = id_text(id, what)  # noqa: A001  # the word of the field
         row = self._find(id)
         if row < 0:
             near = ", ".join(shown(value) for value in self.nearest(id))
@@ -118,13 +129,18 @@ class IdMap:
             )
         return row
 
-    def rows(self, ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-        """Return the row of each id, −1 where it is unknown; shape (n,)."""
+    def rows(self, ids: Iterable[str | int] | pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+        """Return the row of each id, −1 where it is unknown; shape (n,).
+
+        Raises:
+            ConfigError: one is of a type that no id has.
+        """
         if not isinstance(ids, pa.Array | pa.ChunkedArray):
-            ids = list(ids)
+            texts = id_texts(ids)
             # A search of log n steps each beats hashing the whole map for as little as a basket.
-            if len(ids) * 50 < len(self) or any(_utf8(value) is None for value in ids):
-                return np.fromiter((self._find(value) for value in ids), dtype=np.int64, count=len(ids))
+            if len(texts) * 50 < len(self) or any(_utf8(value) is None for value in texts):
+                return np.fromiter((self._find(value) for value in texts), dtype=np.int64, count=len(texts))
+            ids = texts
         found = pc.index_in(_text_array(ids), value_set=self._values, skip_nulls=True)
         return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False)).astype(np.int64)
 
@@ -219,18 +235,68 @@ class IdMap:
         return position if order is None else int(order[position])
 
 
+def id_text(value: object, what: str = "id") -> str:
+    """Return an id as text: text as it is, a whole number as its digits.
+
+    Args:
+        value: the id.
+        what: what it stands for in the error's sentence, such as ``"user"``.
+
+    Raises:
+        ConfigError: it is missing, a truth value, a number with a fraction, or of another type.
+    """
+    if isinstance(value, str):
+        return str(value)  # of NumPy's own texts, too
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    if isinstance(value, UUID):
+        return str(value)
+    of = "an id" if what == "id" else f"the id of {'an' if what == 'item' else 'a'} {what}"
+    found = f"{of} is text or a whole number, found {value!r:.80}"
+    if value is None or (isinstance(value, float | np.floating) and value != value):
+        raise ConfigError(f"{found}: leave out rows without one")
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        raise ConfigError(f"{found}: give one id here, or use what takes a list of them")
+    raise ConfigError(f"{found}: write it as text, exactly as in the purchases")
+
+
+def id_texts(ids: Iterable[object], what: str = "id") -> list[str]:
+    """Return ids as a list of text, `id_text` each.
+
+    Raises:
+        ConfigError: they are no list (a text would be taken letter by letter), or as `id_text`.
+    """
+    several = "ids" if what == "id" else f"ids of {what}s"
+    if isinstance(ids, str | bytes):
+        raise ConfigError(f"{several} are given as a list, found the text {ids!r:.80}: write [{ids!r:.80}]")
+    if isinstance(ids, pa.Array | pa.ChunkedArray):
+        ids = ids.to_pylist()
+    if not isinstance(ids, Iterable) or isinstance(ids, Mapping):
+        raise ConfigError(f"{several} are given as a list, found {ids!r:.80}: write [{ids!r:.80}]")
+    return [value if type(value) is str else id_text(value, what) for value in ids]
+
+
 def shown(id: str) -> str:  # noqa: A002  # the word of the field
     """Return an id for a message: between quotes, escaped, and cut where it would flood the sentence."""
     return repr(id) if len(id) <= _SHOWN else f"{id[:_SHOWN]!r}… ({len(id):,} characters)"
 
 
-def _text_array(ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
-    """Return ids of any textual Arrow type, or Python strings, as one large_string array."""
+def _text_array(ids: Iterable[str | int] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """Return ids of any textual or whole Arrow type, or of Python, as one large_string array."""
     try:
         if not isinstance(ids, pa.Array | pa.ChunkedArray):
-            return pa.array(list(ids), type=pa.large_string())
+            if isinstance(ids, str):
+                raise DataError(f"ids are given as a list, found the text {ids!r:.80}: write [{ids!r:.80}]")
+            return pa.array([_text(value) for value in ids], type=pa.large_string())
         kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        if not (
+            pa.types.is_string(kind)
+            or pa.types.is_large_string(kind)
+            or pa.types.is_string_view(kind)
+            or pa.types.is_integer(kind)
+        ):
             raise DataError(f"ids must be text, but these are of type {ids.type}; convert them to text first")
         ids = ids.cast(pa.large_string())
         if isinstance(ids, pa.ChunkedArray):
@@ -240,6 +306,14 @@ def _text_array(ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStri
     except UnicodeEncodeError as error:
         raise DataError(f"ids must be writable as UTF-8, but {error.object!r} is not") from error
     return ids
+
+
+def _text(value: object) -> object:
+    """Return an id as text; what can be none stays, for Arrow to refuse."""
+    try:
+        return value if type(value) is str else id_text(value)
+    except ConfigError:
+        return value
 
 
 def _utf8(text: str) -> bytes | None:

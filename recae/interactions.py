@@ -63,6 +63,9 @@ class Interactions:
     def __post_init__(self) -> None:
         """Check the arrays against each other, and make them read-only."""
         matrix = self.matrix
+        for name in ("users", "items"):  # plain lists of ids are taken, too
+            if not isinstance(getattr(self, name), IdMap):
+                object.__setattr__(self, name, IdMap(getattr(self, name)))
         if not isinstance(matrix, sp.csr_matrix):
             raise DataError(f"interactions need a scipy.sparse.csr_matrix, not {type(matrix).__name__}")
         if matrix.shape != (len(self.users), len(self.items)):

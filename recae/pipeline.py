@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.confidence import Weighting
-from recae.doctor import examine, spoken
 from recae.errors import ConfigError
 from recae.evaluation import evaluate
+from recae.examination import examine, spoken
 from recae.files import check_writable
 from recae.filters import Filters
 from recae.interactions import Events, Interactions

@@ -1,10 +1,18 @@
-"""`Recommender`: a model with its id maps and histories, what answers questions about users and items."""
+"""`Recommender`: a model with its id maps and histories, what answers questions about users and items.
+
+Every room carries a recommender about, so that the class is down here. Most of its methods need the rooms above, such
+as neighbours, explanations and evaluation. They are defined in `recae.interface.queries` and looked up by name when
+they are called, as `import recae` looks up its names: here stand their signatures, there what they do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +20,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError, UnknownIdError
-from recae.ids import IdMap, shown
+from recae.ids import IdMap, id_text, id_texts, shown
 from recae.models import Model
-from recae.ranking import PADDING, rank_histories
+from recae.ranking import PADDING, Ranked, rank_histories, top_k
+from recae.results import Table
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
 
@@ -27,15 +36,34 @@ VALIDATION: Final = 1
 TEST: Final = 2
 """A user held out to measure on."""
 
+MODEL: Final = "model"
+"""Source of a list that the model made."""
 
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item: its rank (1 is best), id, name where it has one, and score (higher is better)."""
+POPULAR: Final = "popular"
+"""Source of a list of the items that most users own, and the name of that fallback."""
+
+
+class Recommendation(NamedTuple):
+    """One recommended item.
+
+    Attributes:
+        rank: 1 is best.
+        item_id: id of the item.
+        name: its name; None where it has none.
+        score: higher is better; of a fallback the number of users who own the item.
+        source: `MODEL`, or `POPULAR` where the fallback stepped in.
+    """
 
     rank: int
-    item: str
+    item_id: str
     name: str | None
     score: float
+    source: str = MODEL
+
+    @property
+    def item(self) -> str:
+        """The id of the item."""
+        return self.item_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +93,11 @@ class Recommender:
     held_out: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the parts fit each other."""
+        """Check that the parts fit each other; plain lists of ids become maps."""
+        for name in ("users", "items"):
+            ids = getattr(self, name)
+            if ids is not None and not isinstance(ids, IdMap):
+                object.__setattr__(self, name, IdMap(ids))
         n_items = len(self.items)
         if self.model.n_items != n_items:
             raise DataError(
@@ -114,38 +146,74 @@ class Recommender:
 
     def recommend(
         self,
-        user: str | None = None,
-        *,
-        items: Sequence[str] | None = None,
+        user: str | int | None = None,
         n: int = 10,
+        *,
+        items: Sequence[str | int] | None = None,
+        exclude: Sequence[str | int] | None = None,
+        only: Sequence[str | int] | None = None,
         exclude_owned: bool | None = None,
-    ) -> list[Recommendation]:
+        fallback: str | None = None,
+    ) -> Table[Recommendation]:
         """Return the best items for a user, or for a basket of items, best first.
 
         Args:
             user: a user's id; the user's history is scored.
+            n: how many; fewer come back where fewer items are left.
             items: a basket instead of a user: item ids, scored as the history of somebody new. Repeated items
                 count once, unknown ones not at all (`unknown_items` names them).
-            n: how many; fewer come back where fewer items are left.
+            exclude: ids of items to leave out; unknown ones do no harm.
+            only: ids of items outside of which nothing is recommended.
             exclude_owned: leave out the items of the history or basket; by default unless the model `repeats`.
+            fallback: "popular" for the items that most users own where the user is not known, or no item of the
+                basket; None: an error.
+
+        Returns:
+            a table with the columns ``rank``, ``item_id``, ``name`` and ``score``, a `Recommendation` a row; with a
+            fallback also ``source``: "model", or "popular" where it stepped in.
 
         Raises:
             ConfigError: both or neither of ``user`` and ``items`` are given, ``items`` is empty or not a
-                sequence of ids, or ``n`` is less than 1.
+                sequence of ids, ``n`` is less than 1, or the rules leave no item.
             UnknownIdError: the user is not in the model, the model holds no histories, or no item of the
-                basket is known.
+                basket is known, and there is no fallback.
         """
-        history = self.history(user, items=items)
+        _check_number(n)
+        check_fallback(fallback)
+        source = MODEL
+        try:
+            if fallback is not None and items is not None and not len(items):
+                raise UnknownIdError("an empty basket")
+            history = self.history_of(user, items=items)
+            if fallback is not None and not history.nnz:
+                source = POPULAR
+        except UnknownIdError:
+            if fallback is None:
+                raise
+            source = POPULAR
+        allowed = self.allowed_items(exclude=exclude, only=only)
         # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
         length = min(n, max(len(self.items), 1))
-        ranked = rank_histories(self.model, history, length, exclude_owned=self.excludes_owned(exclude_owned))
-        return [
-            Recommendation(rank, *self.id_and_name(int(item)), float(value))
-            for rank, (item, value) in enumerate(zip(ranked.items[0], ranked.scores[0], strict=True), start=1)
-            if item != PADDING
-        ]
+        if source == POPULAR:
+            ranked = self.most_owned(length, allowed)
+        else:
+            owned = self.excludes_owned(exclude_owned)
+            ranked = rank_histories(self.model, history, length, exclude_owned=owned, candidates=allowed)
+        found = ranked.items[0] != PADDING
+        rows = ranked.items[0][found]
+        columns: dict[str, Any] = {
+            "rank": np.arange(1, rows.size + 1, dtype=np.int32),
+            "item_id": self.items.ids(rows),
+            "name": self.names_of(rows),
+            "score": ranked.scores[0][found],
+        }
+        if fallback is not None:
+            columns["source"] = [source] * rows.size
+        return Table.of(columns, Recommendation)
 
-    def history(self, user: str | None = None, *, items: Sequence[str] | None = None) -> sp.csr_matrix:
+    def history_of(
+        self, user: str | int | None = None, *, items: Sequence[str | int] | None = None
+    ) -> sp.csr_matrix:
         """Return what the model scores for a user, or for a basket of items, shape (1, I); a basket holds ones.
 
         Raises:
@@ -160,36 +228,351 @@ class Recommender:
         names = self.item_names
         return self.items.id(item), None if names is None else names[item].as_py()
 
-    def unknown_items(self, items: Sequence[str]) -> list[str]:
+    def names_of(self, rows: NDArray[np.integer[Any]]) -> pa.LargeStringArray:
+        """Return the names of items by their rows, null where there is none."""
+        names = self.item_names
+        if names is None:
+            return pa.nulls(len(rows), pa.large_string())
+        return names.take(pa.array(np.asarray(rows, dtype=np.int64)))
+
+    def unknown_items(self, items: Sequence[str | int]) -> list[str]:
         """Return those of ``items`` that the model has not seen, in their order, each once.
 
         Raises:
             ConfigError: ``items`` is not a sequence of ids.
         """
-        _check_basket(items)
-        rows = self.items.rows(items)
-        return list(dict.fromkeys(item for item, row in zip(items, rows, strict=True) if row < 0))
+        texts = _basket_ids(items)
+        rows = self.items.rows(texts)
+        return list(dict.fromkeys(item for item, row in zip(texts, rows, strict=True) if row < 0))
 
-    def _history(self, user: str | None) -> sp.csr_matrix:
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """How many users own each item, (I,).
+
+        Raises:
+            DataError: the model was saved without histories.
+        """
+        if self.histories is None:
+            raise DataError(
+                "how many users own an item is not known, since this model was saved without histories; "
+                "use a model file that was saved with them, or leave the fallback out"
+            )
+        counts = np.bincount(self.histories.indices, minlength=len(self.items))
+        return counts.astype(np.int64, copy=False)
+
+    def most_owned(self, n: int, allowed: NDArray[np.bool_] | None = None) -> Ranked:
+        """Return one list of the ``n`` items that most users own, (1, n), among those ``allowed``, bool (I,).
+
+        Raises:
+            DataError: the model was saved without histories.
+        """
+        return top_k(self.owners.astype(np.float32)[None], n, candidates=allowed)
+
+    def allowed_items(
+        self, *, exclude: Sequence[str | int] | None = None, only: Sequence[str | int] | None = None
+    ) -> NDArray[np.bool_] | None:
+        """Return which items may be recommended, bool (I,); None for all.
+
+        Raises:
+            ConfigError: what is given is no list of ids, or no item is left.
+        """
+        if exclude is None and only is None:
+            return None
+        allowed = np.ones(len(self.items), dtype=np.bool_)
+        for ids, others in ((exclude, False), (only, True)):
+            if ids is None:
+                continue
+            rows = self.items.rows(_listed("exclude=" if ids is exclude else "only=", ids))
+            named = np.zeros(len(self.items), dtype=np.bool_)
+            named[rows[rows >= 0]] = True
+            allowed &= named if others else ~named
+        if not allowed.any():
+            raise ConfigError(
+                f"exclude and only leave none of the model's {len(self.items):,} items to recommend; loosen one of them"
+            )
+        return allowed
+
+    def recommend_many(
+        self,
+        users: Sequence[str | int] | None = None,
+        n: int = 10,
+        *,
+        histories: Any = None,
+        exclude: Sequence[str | int] | None = None,
+        only: Sequence[str | int] | None = None,
+        exclude_owned: bool | None = None,
+        fallback: str | None = None,
+        **reading: Any,
+    ) -> Table[Any]:
+        """Return the best items for many users, in one table; `recae.score` streams what is larger than memory.
+
+        Args:
+            users: ids of users of the model, each scored once; None: all of them.
+            n: how many items a user.
+            histories: purchases of users to be folded in instead, as `recae.read` takes them; items that the model
+                does not know are left out, and users of whom it knows no item are, unless there is a fallback.
+            exclude: as for `recommend`; for everybody.
+            only: as for `recommend`; for everybody.
+            exclude_owned: as for `recommend`.
+            fallback: as for `recommend`.
+            reading: how to read the histories, such as ``user_column``; see `recae.ReadOptions`.
+
+        Returns:
+            a table with the columns ``user_id``, ``rank``, ``item_id``, ``name`` and ``score``; with a fallback also
+            ``source``.
+
+        Raises:
+            UnknownIdError: a user is not in the model, and there is no fallback.
+            ConfigError, DataError: as for `recommend` and `recae.read`.
+        """
+        found: Table[Any] = _queries().recommend_many(
+            self, users, n, histories, exclude, only, exclude_owned, fallback, reading
+        )
+        return found
+
+    def score_pairs(
+        self, pairs: Any, *, user_column: str | None = None, item_column: str | None = None
+    ) -> Table[Any]:
+        """Return the score of each pair of a user and an item, in the order of the pairs.
+
+        Args:
+            pairs: a data frame, an Arrow table, a list of (user, item), or a file, with a column of each.
+            user_column: exact name of the column of users; None: recognised by its name.
+            item_column: likewise of items.
+
+        Returns:
+            a table with the columns ``user_id``, ``item_id`` and ``score``; the score is null where the model does not
+            know the user or the item.
+
+        Raises:
+            DataError: the pairs cannot be read, or the model was saved without histories.
+        """
+        found: Table[Any] = _queries().score_pairs(self, pairs, user_column, item_column)
+        return found
+
+    def similar_items(self, item: str | int, n: int = 10) -> Table[Any]:
+        """Return the items most like an item by the cosine of their decoder vectors, nearest first.
+
+        Returns:
+            a table with the columns ``rank``, ``item_id``, ``name`` and ``similarity``, from -1 to 1.
+
+        Raises:
+            UnknownIdError: the item is not in the model.
+            DataError: the model has no codes.
+        """
+        found: Table[Any] = _queries().similar_items(self, item, n)
+        return found
+
+    def bought_together(self, item: str | int, n: int = 10) -> Table[Any]:
+        """Return the items that most owners of an item own, too.
+
+        Returns:
+            a table with the columns ``rank``, ``item_id``, ``name``, ``users`` (how many own both) and ``lift`` (how
+            many times more often than chance would have it).
+
+        Raises:
+            UnknownIdError: the item is not in the model.
+            DataError: the model was saved without histories.
+        """
+        found: Table[Any] = _queries().bought_together(self, item, n)
+        return found
+
+    def similar_users(self, user: str | int, n: int = 10) -> Table[Any]:
+        """Return the users most like a user by the cosine of their codes, nearest first.
+
+        Returns:
+            a table with the columns ``rank``, ``user_id``, ``n_items``, ``shared`` (items that both own) and
+            ``similarity``, from -1 to 1.
+
+        Raises:
+            UnknownIdError: the user is not in the model.
+            DataError: the model has no codes, or was saved without histories.
+        """
+        found: Table[Any] = _queries().similar_users(self, user, n)
+        return found
+
+    def users_for(self, item: str | int, n: int = 10, *, exclude_owned: bool | None = None) -> Table[Any]:
+        """Return the users for whom an item has the highest score, best first: whom to tell of it.
+
+        A score compares items for one user. Across users it also says how much a user buys at all.
+
+        Args:
+            item: id of the item.
+            n: how many users.
+            exclude_owned: leave out users who own the item; by default unless the model `repeats`.
+
+        Returns:
+            a table with the columns ``rank``, ``user_id`` and ``score``.
+
+        Raises:
+            UnknownIdError: the item is not in the model.
+            DataError: the model was saved without histories.
+        """
+        found: Table[Any] = _queries().users_for(self, item, n, exclude_owned)
+        return found
+
+    def explain(
+        self,
+        user: str | int | None = None,
+        item: str | int | None = None,
+        n: int = 10,
+        *,
+        items: Sequence[str | int] | None = None,
+    ) -> Table[Any]:
+        """Return how much each owned item contributes to the score of an item, for a user or a basket.
+
+        Args:
+            user: a user's id.
+            item: id of the item whose score is explained.
+            n: how many contributions to list, the largest first; the others are summed.
+            items: a basket instead of a user.
+
+        Returns:
+            a table with the columns ``part``, ``item_id``, ``name`` and ``value``. The parts are "base" (the score
+            without any history), "owned" (a row each: the score minus that of the history without the item), "others",
+            "joint" (what only several owned items together explain) and "score", their sum.
+
+        Raises:
+            ConfigError: no item is given, or both or neither of ``user`` and ``items``.
+            UnknownIdError: the user or item is not in the model.
+        """
+        found: Table[Any] = _queries().explain(self, user, item, n, items)
+        return found
+
+    def evaluate(
+        self,
+        held_out: Any = None,
+        k: int | Sequence[int] = (10, 20, 50),
+        *,
+        metrics: Sequence[str] = ("recall", "ndcg"),
+        histories: Any = None,
+        exclude_owned: bool | None = None,
+        seed: int = 0,
+        **reading: Any,
+    ) -> Table[Any]:
+        """Measure this model on purchases that it was not trained on, such as those of the month after.
+
+        Each user's list is made from the stored history and compared with what the user bought in ``held_out``. Where
+        owned items are left out of the lists, they are not looked for either. Users and items that the model does not
+        know are left out. To compare kinds of model and baselines, use `recae.evaluate`.
+
+        Args:
+            held_out: the purchases to be found, as `recae.read` takes them.
+            k: a list length, or several.
+            metrics: names such as "recall", "ndcg", "precision", "mrr"; see `recae.metrics.METRICS`.
+            histories: purchases that the lists are made from instead of the stored histories, likewise.
+            exclude_owned: leave owned items out of the lists; by default unless the model `repeats`.
+            seed: of the bootstrap.
+            reading: how to read the purchases, such as ``user_column``; see `recae.ReadOptions`.
+
+        Returns:
+            a table with the columns ``metric``, ``mean``, ``low``, ``high`` (its 95 % bootstrap interval over users)
+            and ``n_users``.
+
+        Raises:
+            ConfigError: nothing is given to be found, or a metric or length is not known.
+            DataError: the purchases cannot be read, or nothing in them is known.
+        """
+        found: Table[Any] = _queries().evaluate(
+            self, held_out, k, metrics, histories, exclude_owned, seed, reading
+        )
+        return found
+
+    def embed(self, what: str = "users", ids: Sequence[str | int] | None = None) -> Table[Any]:
+        """Return the codes of users or the vectors of items, as features for other programs.
+
+        Args:
+            what: "users" or "items".
+            ids: of which; None: of all.
+
+        Returns:
+            a table with the columns of `recae.insight.embeddings.embedding_schema`: for users ``user_id``,
+            ``n_items``, ``code_0`` …, for items ``item_id``, ``name``, ``owners``, ``vector_0`` … and ``bias``.
+
+        Raises:
+            ConfigError: ``what`` is something else.
+            UnknownIdError: an id is not in the model.
+            DataError: the model has no codes, or for users no histories.
+        """
+        found: Table[Any] = _queries().embed(self, what, ids)
+        return found
+
+    def owned(self, user: str | int) -> Table[Any]:
+        """Return the items of a user's history, by id.
+
+        Returns:
+            a table with the columns ``item_id`` and ``name``.
+
+        Raises:
+            UnknownIdError: the user is not in the model, or the model holds no histories.
+        """
+        rows = np.sort(self.history_of(user).indices)
+        return Table.of({"item_id": self.items.ids(rows), "name": self.names_of(rows)})
+
+    @property
+    def metrics(self) -> Table[Any]:
+        """What training measured on held-out users, the model and baselines a row each; no rows where nothing was."""
+        measured = self.metadata.get("metrics") or {}
+        rows = measured.get("rows") or []
+        columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ("model",))}
+        title = (
+            f"Measured on {measured['n_users']:,} held-out users" if rows and "n_users" in measured else ""
+        )
+        return Table.of(columns, title=title)
+
+    @property
+    def history(self) -> Table[Any]:
+        """The course of training, an epoch a row; no rows for a model that is not trained in epochs."""
+        names = ("epoch", "loss", "recall@20", "drift")
+        rows = self.metadata.get("history") or []
+        return Table.of({name: [row.get(name) for row in rows] for name in names})
+
+    def save(self, path: str | Path, *, histories: bool = True) -> None:
+        """Write the recommender to one file, as `recae.save`.
+
+        Args:
+            path: where to; an existing file is replaced.
+            histories: False leaves out the histories and with them the user ids.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        _queries().save(self, path, histories=histories)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a recommender from a file that `save` or `recae train` wrote, as `recae.load`.
+
+        Raises:
+            ModelFileError: the file is missing, or is no usable model.
+        """
+        found: Self = _queries().load(path)
+        return found
+
+    def _history(self, user: str | int | None) -> sp.csr_matrix:
         """Return the user's history, (1, I)."""
-        if not isinstance(user, str):
-            raise ConfigError(f"a user's id must be text, but is {user!r}; write it as '{user}'")
+        if isinstance(user, list | tuple | set | np.ndarray):
+            raise ConfigError(
+                f"recommend takes the id of one user, found {user!r:.80}: give a list of users to recommend_many, or a "
+                "basket as items=[…]"
+            )
+        text = id_text(user, "user")
         if self.users is None or self.histories is None:
             raise UnknownIdError(
-                f"user {shown(user)} cannot be looked up, since this model was saved without histories; "
+                f"user {shown(text)} cannot be looked up, since this model was saved without histories; "
                 "give the items that the user owns instead"
             )
-        return sp.csr_matrix(self.histories[self.users.row(user, "user")])
+        return sp.csr_matrix(self.histories[self.users.row(text, "user")])
 
-    def _basket(self, items: Sequence[str]) -> sp.csr_matrix:
+    def _basket(self, items: Sequence[str | int]) -> sp.csr_matrix:
         """Return the known items of a basket as a history, (1, I)."""
-        _check_basket(items)
-        if len(items) == 0:
+        texts = _basket_ids(items)
+        if not texts:
             raise ConfigError("the basket is empty; give the id of at least one item")
-        rows = self.items.rows(items)
+        rows = self.items.rows(texts)
         known = np.unique(rows[rows >= 0])  # sorted, each once
         if known.size == 0:
-            unknown = self.unknown_items(items)
+            unknown = self.unknown_items(texts)
             named = ", ".join(map(shown, unknown[:_NAMED_AT_MOST]))
             more = f" and {len(unknown) - _NAMED_AT_MOST:,} more" if len(unknown) > _NAMED_AT_MOST else ""
             near = ", ".join(map(shown, self.items.nearest(unknown[0])))
@@ -200,7 +583,33 @@ class Recommender:
         return sp.csr_matrix((ones, known, [0, known.size]), shape=(1, len(self.items)))
 
 
-def _check_basket(items: Sequence[str]) -> None:
+def check_fallback(fallback: str | None) -> None:
+    """Raise ConfigError for a fallback that there is not."""
+    if fallback not in (None, POPULAR):
+        raise ConfigError(
+            f"a fallback is '{POPULAR}' or None for none, found {fallback!r:.80}: give one of them"
+        )
+
+
+def _queries() -> Any:
+    """Return the room of the methods, which is above this one."""
+    return import_module("recae.interface.queries")
+
+
+def _check_number(n: object) -> None:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ConfigError(
+            f"n is how many items are wanted, a whole number from 1 on, found {n!r:.80}: give one"
+        )
+
+
+def _listed(what: str, ids: Sequence[str | int]) -> list[str]:
+    try:
+        return id_texts(ids, "item")
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def _basket_ids(items: Sequence[str | int]) -> list[str]:
     # A text is a sequence of its letters: taken for a basket, it would be "unknown" letter by letter.
-    if isinstance(items, str) or not all(isinstance(item, str) for item in items):
-        raise ConfigError(f"a basket must be a list of item ids as text, but is {items!r:.80}")
+    return _listed("a basket must be a list of item ids", items)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from recae.doctor import Examination, Finding, examine_source
+from recae.examination import Examination, Finding, examine_source
 from recae.reading import ReadOptions
 
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp()

@@ -92,7 +92,7 @@ def test_explain_json(coded_path: Path) -> None:
         "score", "base", "contributions", "others", "joint", "difference",
     ]  # fmt: skip
     known = load(coded_path)
-    (found,) = explain(known, known.history("Zoë"), [1])
+    (found,) = explain(known, known.history_of("Zoë"), [1])
     assert (answer["user"], answer["items"], answer["unknown_items"]) == ("Zoë", None, [])
     assert (answer["item_id"], answer["name"], answer["owned"]) == ("0", None, False)
     largest = int(np.abs(found.contributions).argmax())
@@ -175,7 +175,7 @@ def test_recommend_json_with_reasons(shop: Recommender, model_path: Path) -> Non
     plain = json.loads(recae("recommend", "--user", "42", "-n", "4", "--json", model=model_path).stdout)
     added = ["because", "base", "joint"]
     assert list(answer["recommendations"][0]) == ["rank", "item_id", "name", "score", *added]
-    history = shop.history("42")
+    history = shop.history_of("42")
     rows = shop.items.rows([entry["item_id"] for entry in answer["recommendations"]])
     for entry, found in zip(answer["recommendations"], explain(shop, history, rows), strict=True):
         because = [(shop.items.row(reason["item_id"]), reason["contribution"]) for reason in entry["because"]]

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from readings import read_with_report, real_data
 
 from recae.cli import doctor as doctor_display
-from recae.doctor import Severity, examine_source, spoken
 from recae.errors import ColumnError, SourceError
+from recae.examination import Severity, examine_source, spoken
 from recae.reading import Columns
 
 

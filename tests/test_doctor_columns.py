@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from doctors import Row, changed, clean_rows, found
 
-from recae.doctor import Severity
+from recae.examination import Severity
 
 
 def test_an_item_for_each_row_is_the_number_of_a_line(tmp_path: Path) -> None:

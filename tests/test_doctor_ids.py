@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from recae.doctor import Severity, examine_source
+from recae.examination import Severity, examine_source
 from recae.reading import ReadOptions
 
 

@@ -10,8 +10,8 @@ import pytest
 from commands import recae, refused
 from doctors import Row, clean_rows, examined, found, write
 
-from recae.doctor import Severity
-from recae.doctor.products import is_service
+from recae.examination import Severity
+from recae.examination.products import is_service
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from doctors import NOW, Row, changed, clean_rows, examined, found, only
 from pyarrow import parquet
 from readings import seconds
 
-from recae.doctor import Severity, examine_source
-from recae.doctor.times import day, moment
+from recae.examination import Severity, examine_source
+from recae.examination.times import day, moment
 
 
 def some(rows: list[Row], change: Callable[[str], str], number: int = 7) -> list[Row]:

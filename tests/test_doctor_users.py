@@ -12,10 +12,10 @@ import pytest
 import scipy.sparse as sp
 from doctors import Row, changed, clean_rows, examined, found, only
 
-from recae.doctor import Severity
-from recae.doctor.expectation import expectation_of
-from recae.doctor.findings import counted, percent
-from recae.doctor.users import Figures
+from recae.examination import Severity
+from recae.examination.expectation import expectation_of
+from recae.examination.findings import counted, percent
+from recae.examination.users import Figures
 from recae.ids import IdMap
 from recae.interactions import Interactions
 from recae.splits.held_out import hold_out

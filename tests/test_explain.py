@@ -228,15 +228,15 @@ def test_what_cannot_be_explained(given: sp.csr_matrix, items: list[Any], messag
 def test_history_of_a_user_or_a_basket() -> None:
     users = IdMap([f"u{n}" for n in range(N_USERS)])
     known = shop(Popularity.fit(MATRIX), users=users, histories=MATRIX)
-    np.testing.assert_array_equal(known.history("u3").toarray(), MATRIX[3].toarray())
+    np.testing.assert_array_equal(known.history_of("u3").toarray(), MATRIX[3].toarray())
     np.testing.assert_array_equal(
-        known.history(items=["i4", "x", "i2", "i4"]).toarray(), history(2, 4).toarray()
+        known.history_of(items=["i4", "x", "i2", "i4"]).toarray(), history(2, 4).toarray()
     )
     for user, items in ((None, None), ("u3", ["i4"])):
         with pytest.raises(ConfigError, match="exactly one"):
-            known.history(user, items=items)
+            known.history_of(user, items=items)
     with pytest.raises(UnknownIdError, match="no user 'u99'"):
-        known.history("u99")
+        known.history_of("u99")
 
 
 def test_id_and_name() -> None:

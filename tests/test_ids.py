@@ -1,6 +1,7 @@
 """IdMap: exact text both ways, unknown ids, nearest ids, stored form."""
 
 import time
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recae.errors import DataError, UnknownIdError
+from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -107,8 +108,11 @@ def test_rows_of_few_and_of_many_agree() -> None:
     [
         (["a", "b", "a"], "'a' occurs twice"),
         (["a", None], "row 1"),
-        (pa.array([1, 2]), "int64"),
-        ([1, 2], "text"),
+        (pa.array([1.5, 2]), "double"),
+        (["a", 1.5], "text"),
+        ([True], "text"),
+        ("ab", "a list"),
+        (["1", 1], "'1' occurs twice"),
         (["\udcff"], "UTF-8"),
     ],
 )
@@ -171,3 +175,37 @@ def test_a_million_ids_are_searched_in_time() -> None:
     start = time.process_time()
     assert ids_map.nearest("x0123456")[0] == "00123456"
     assert time.process_time() - start < 4  # 0.3 s measured; the rest is for slow machines
+
+
+@pytest.mark.parametrize(
+    "value", [42, "42", np.int64(42), np.uint8(42), np.str_("42"), 42.0, np.float64(42), np.float32(42)]
+)
+def test_a_whole_number_is_the_id_of_its_digits(value: object) -> None:
+    ids_map = IdMap(["7", "42", "x"])
+    assert value in ids_map
+    assert ids_map.row(value, "user") == 1  # type: ignore[arg-type]  # what is taken beside str and int
+    assert ids_map.rows([value, "nobody"]).tolist() == [1, -1]  # type: ignore[list-item]  # likewise
+    assert list(IdMap([value])) == ["42"]  # type: ignore[list-item]  # likewise
+
+
+@pytest.mark.parametrize("value", [True, False, None, 4.2, float("nan"), float("inf"), [42], {"a": 1}, b"42"])
+def test_other_types_are_no_ids(value: object) -> None:
+    ids_map = IdMap(["1", "42", "True"])
+    assert value not in ids_map
+    with pytest.raises(ConfigError, match="the id of a user is text or a whole number, found"):
+        ids_map.row(value, "user")  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_lists_of_numbers_are_rows_too() -> None:
+    ids_map = IdMap(np.arange(5_000))
+    wanted = [17, -1, 4_999]
+    for ids in ([17, 5_000, 4_999], np.array([17, 5_000, 4_999]), pa.array([17, 5_000, 4_999])):
+        assert ids_map.rows(ids).tolist() == wanted
+        assert IdMap(["17", "4999"]).rows(ids).tolist() == [0, -1, 1]
+    assert IdMap(UUID(int=n) for n in range(2)).id(1) == "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.mark.parametrize("ids", ["17", 17, {"17": 1}])
+def test_what_is_no_list_is_not_taken_for_one(ids: object) -> None:
+    with pytest.raises(ConfigError, match="given as a list"):
+        IdMap(["17"]).rows(ids)  # type: ignore[arg-type]  # wrong on purpose

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 from readings import read_events, read_with_report
 
-from recae.errors import ColumnError
+from recae.errors import ColumnError, ConfigError
 from recae.interactions import Events, Interactions
 from recae.reading import BASKET_NAMES, KNOWN_NAMES, ReadReport
 
@@ -134,7 +134,7 @@ def test_orders_that_cannot_be_told(tmp_path: Path, text: str, options: dict[str
 
 
 def test_an_unknown_keyword_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="'basket_colum'"):
+    with pytest.raises(ConfigError, match=r"'basket_colum'.*did you mean basket_column"):
         from_csv(tmp_path, BY_NUMBER, basket_colum="basket")
 
 

@@ -220,7 +220,7 @@ def test_without_repeats_the_commands_leave_owned_items_out(tmp_path: Path) -> N
 
 def test_explanations_are_of_the_weights() -> None:
     model = recommender()
-    (of_owned,) = explain(model, model.history("a"), [2])
+    (of_owned,) = explain(model, model.history_of("a"), [2])
     assert of_owned.owned.tolist() == [0, 2]
     assert of_owned.contributions == pytest.approx([0, 2.75])
     assert of_owned.score == pytest.approx(of_owned.base + 2.75)

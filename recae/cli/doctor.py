@@ -29,7 +29,7 @@ from recae.cli.purchases import (
 from recae.errors import OutputError
 
 if TYPE_CHECKING:
-    from recae.doctor import Examination, Finding
+    from recae.examination import Examination, Finding
 
 _WIDEST = 100  # columns that are still read with ease
 
@@ -55,8 +55,8 @@ def print_examination(found: Examination) -> None:
 
 def _properties(found: Examination) -> list[list[str]]:
     """Return the rows of the first table: what is one value each."""
-    from recae.doctor.findings import percent
-    from recae.doctor.times import day
+    from recae.examination.findings import percent
+    from recae.examination.times import day
 
     rows = [
         ["columns", str(found.columns)],
@@ -227,7 +227,7 @@ def doctor(
     baskets = options.get("basket_column") is not None
     reading = read_options({**options, "rejects": rejects}, filters).updated(baskets=baskets)
 
-    from recae.doctor import examine_source
+    from recae.examination import examine_source
 
     found = examine_source(source, reading)
     if as_json:

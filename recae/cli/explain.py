@@ -51,7 +51,7 @@ def explain(
 
     recommender = load(model_path)
     target = recommender.items.row(item, "item")
-    history = recommender.history(user, items=items)
+    history = recommender.history_of(user, items=items)
     unknown = recommender.unknown_items(items) if items else []
     if unknown:
         message(f"not in the model, left out: {', '.join(map(shown, unknown))}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from recae.recommender import Recommendation, Recommender
+    from recae.results import Table
 
 _REASONS, _REASONS_ON_TERMINAL = 5, 3
 _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are explained
@@ -100,7 +101,7 @@ def recommend(
 
         message(f"not in the model, left out: {', '.join(map(shown, unknown))}")
     reasons = (
-        list(_reasons(recommender, recommender.history(user, items=items), found)) if explained else None
+        list(_reasons(recommender, recommender.history_of(user, items=items), found)) if explained else None
     )
     if as_json:
         answers: list[dict[str, object]] = [
@@ -153,7 +154,7 @@ class _Why:
 
 
 def _reasons(
-    recommender: Recommender, history: sp.csr_matrix, found: Sequence[Recommendation]
+    recommender: Recommender, history: sp.csr_matrix, found: Table[Recommendation]
 ) -> Iterator[_Why]:
     """Explain the recommendations, in blocks, so that the contributions of one block are held at a time."""
     from recae.insight.explain import explain
@@ -169,7 +170,7 @@ def _reasons(
             )
 
 
-def _row_a_reason(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[object]]:
+def _row_a_reason(found: Table[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[object]]:
     for r, why in zip(found, reasons, strict=True):
         first = (r.rank, r.item, r.name, *map(shortest_float32, (r.score, why.base, why.joint)))
         for item, name, value in why.because:
@@ -178,7 +179,7 @@ def _row_a_reason(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> I
             yield *first, None, None, None
 
 
-def _lines_with_reasons(found: Sequence[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[str]]:
+def _lines_with_reasons(found: Table[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[str]]:
     """Return each recommendation with its strongest reasons below it, their contributions below its score."""
     scores = aligned(r.score for r in found)
     for r, score, why in zip(found, scores, reasons, strict=True):

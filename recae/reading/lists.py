@@ -1,9 +1,10 @@
-"""Tables that are no purchases: a list of ids, and a property of each item."""
+"""Tables that are no purchases: a list of ids, pairs of them, and a property of each item."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -43,6 +44,39 @@ def read_id_list(source: str | Path, role: str, column: str | None = None) -> pa
             f"JOIN {found.table} USING (code) ORDER BY first"
         )
     return _texts(listed.column("id"))
+
+
+def read_pairs(
+    source: Any, user_column: str | None = None, item_column: str | None = None
+) -> tuple[pa.LargeStringArray, pa.LargeStringArray]:
+    """Return the ids of users and items of a table's rows, in their order; null where a row has none.
+
+    Args:
+        source: a table, as `recae.reading.read` takes it.
+        user_column: exact name of the column of users; None: recognised by its name.
+        item_column: likewise of items.
+
+    Raises:
+        SourceError: the table cannot be read.
+        ColumnError: it has no such column.
+    """
+    with Engine() as engine:
+        table = open_table(engine, source, ReadOptions(layout="rows"))
+        user = IdColumn.of(table, "user", _chosen(table, user_column, "user", KNOWN_NAMES["user"]))
+        item = IdColumn.of(table, "item", _chosen(table, item_column, "item", KNOWN_NAMES["item"]))
+        stored = ", ".join(f"{sql} AS {name}" for name, sql in (user.stored | item.stored).items())
+        rows = engine.store(f"SELECT {stored} FROM {table.relation}", "rows")
+        of = {ids.role: number_ids(engine, rows, ids) for ids in (user, item)}
+        known = {
+            role: f"SELECT r.row AS row, t.id AS {role} FROM (SELECT *, rowid AS row FROM {rows}) r {found.join} "
+            f"JOIN {found.table} t ON t.code = {found.code}"
+            for role, found in of.items()
+        }
+        paired = engine.arrow(
+            f"SELECT u.user, i.item FROM (SELECT rowid AS row FROM {rows}) a "
+            f"LEFT JOIN ({known['user']}) u USING (row) LEFT JOIN ({known['item']}) i USING (row) ORDER BY a.row"
+        )
+    return _texts(paired.column("user")), _texts(paired.column("item"))
 
 
 def read_categories_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -111,10 +112,15 @@ class ReadOptions:
         """Return the options of a mapping; event weights may be one, too, and columns a list.
 
         Raises:
-            TypeError: a name is unknown, as for any function.
-            ConfigError: as the constructor.
+            ConfigError: a name is unknown, or as the constructor.
         """
         known: dict[str, Any] = dict(options)
+        names = [field.name for field in fields(cls)]
+        for name in known:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]}?" if near else "help(recae.ReadOptions) lists them"
+                raise ConfigError(f"there is no option '{name}' on reading; {hint}")
         if isinstance(known.get("event_weights"), Mapping):
             known["event_weights"] = tuple(known["event_weights"].items())
         for name in ("columns", "event_weights"):

@@ -122,21 +122,40 @@ def every_user(recommender: Recommender) -> Audience:
     return Audience(users, histories, np.arange(len(users)), rejects())
 
 
-def some_users(recommender: Recommender, source: str | Path, user_column: str | None = None) -> Audience:
+def some_users(
+    recommender: Recommender, source: str | Path, user_column: str | None = None, everybody: bool = False
+) -> Audience:
     """Return the users of a list, in its order, each once.
 
     Args:
         recommender: a model with histories.
         source: as for `recae.scoring.audience.read_ids`.
         user_column: the exact name of the column of a table; by default recognised.
+        everybody: keep users that the model does not know, with an empty history.
 
     Raises:
         DataError: the model was saved without histories.
         SourceError, ColumnError: as `read_ids`.
     """
+    return listed_users(recommender, read_ids(source, "user", user_column), everybody)
+
+
+def listed_users(recommender: Recommender, ids: pa.LargeStringArray, everybody: bool = False) -> Audience:
+    """Return the users of these ids, each once and not null, in their order; as `some_users`.
+
+    Raises:
+        DataError: the model was saved without histories.
+    """
     users, histories = _own(recommender)
-    ids = read_ids(source, "user", user_column)
     rows = users.rows(ids)
+    if everybody:
+        known = rows >= 0
+        own = sp.csr_matrix(histories[rows[known]])
+        lengths = np.zeros(rows.size, dtype=own.indptr.dtype)
+        lengths[known] = np.diff(own.indptr)
+        ends = np.append(0, np.cumsum(lengths)).astype(own.indptr.dtype)
+        held = sp.csr_matrix((own.data, own.indices, ends), shape=(rows.size, histories.shape[1]))
+        return Audience(IdMap(ids), held, np.arange(rows.size), rejects())
     return Audience(users, histories, rows[rows >= 0], rejects((ids.filter(pa.array(rows < 0)), NO_USER)))
 
 
@@ -144,6 +163,7 @@ def new_histories(
     recommender: Recommender,
     source: Any,
     options: ReadOptions | None = None,
+    everybody: bool = False,
 ) -> Audience:
     """Return the users of a table of purchases with the histories that they have there, to be folded in.
 
@@ -155,6 +175,7 @@ def new_histories(
         recommender: whose items the histories are over.
         source: as for `recae.reading.read`.
         options: likewise; one user is enough.
+        everybody: as for `fold_in`.
 
     Raises:
         SourceError, ColumnError: the source cannot be read.
@@ -177,10 +198,12 @@ def new_histories(
     elif weighted:
         counts = interactions.counts.astype(np.float32)
         matrix = sp.csr_matrix((counts, matrix.indices, matrix.indptr), shape=matrix.shape)
-    return fold_in(recommender, matrix, interactions.users, interactions.items)
+    return fold_in(recommender, matrix, interactions.users, interactions.items, everybody)
 
 
-def fold_in(recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items: IdMap) -> Audience:
+def fold_in(
+    recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items: IdMap, everybody: bool = False
+) -> Audience:
     """Return histories over other items in the model's order; unknown items are left out.
 
     Users whose items are all unknown are left out, too, but not those whose history is empty.
@@ -190,6 +213,7 @@ def fold_in(recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items
         matrix: shape (users, items).
         users: ids of its rows.
         items: ids of its columns.
+        everybody: keep the users whose items are all unknown, with an empty history.
     """
     places = recommender.items.rows(items.ids(np.arange(len(items))))  # of each column, -1 where unknown
     columns = places[matrix.indices]
@@ -199,7 +223,7 @@ def fold_in(recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items
         (matrix.data[known], columns[known], ends), shape=(len(users), len(recommender.items))
     )
     histories.sort_indices()
-    lost = (np.diff(ends) == 0) & (np.diff(matrix.indptr) > 0)
+    lost = (np.diff(ends) == 0) & (np.diff(matrix.indptr) > 0) & (not everybody)
     rejected = rejects(
         (items.ids(np.flatnonzero(places < 0)), NO_ITEM), (users.ids(np.flatnonzero(lost)), NO_KNOWN_ITEM)
     )

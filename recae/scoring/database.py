@@ -24,7 +24,7 @@ from recae.models import JSON
 from recae.reading.databases import Database
 from recae.scoring.folder import GROUP_ROWS
 from recae.scoring.manifest import run_of
-from recae.scoring.work import SCHEMA, Work
+from recae.scoring.work import SCHEMA, SOURCED, Work
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -59,8 +59,8 @@ class Results:
     table: str
     postgres: bool
 
-    def staging(self) -> Table:
-        """Return a staging table of a new name, so that two jobs never write to the same one."""
+    def staging(self, schema: pa.Schema = SCHEMA) -> Table:
+        """Return a staging table of a new name for rows of a schema, so that two jobs never write to the same one."""
         import sqlalchemy as sa
 
         return sa.Table(
@@ -70,12 +70,13 @@ class Results:
             sa.Column("item_id", sa.Text, nullable=False),
             sa.Column("rank", sa.Integer, nullable=False),
             sa.Column("score", sa.REAL, nullable=False),
+            *([sa.Column("source", sa.Text, nullable=False)] if "source" in schema.names else []),
             schema=self.schema,
         )
 
     def insert(self, connection: Connection, staging: Table, batches: Sequence[pa.RecordBatch]) -> int:
         """Insert batches into the staging table, and return the number of rows."""
-        table = pa.Table.from_batches(batches, SCHEMA)
+        table = pa.Table.from_batches(batches)
         driver: Any = connection.connection.driver_connection
         if not table.num_rows:
             return 0
@@ -131,7 +132,7 @@ class Results:
         if not inspector.has_table(self.table, self.schema):
             return
         found = [column["name"] for column in inspector.get_columns(self.table, self.schema)]
-        if found != SCHEMA.names:
+        if found not in (SCHEMA.names, SOURCED.names):
             raise OutputError(
                 f"the table {self.table} is there already and has the columns {', '.join(found)}; only a table with "
                 f"the columns {', '.join(SCHEMA.names)} is replaced, so choose another name"
@@ -283,7 +284,7 @@ class ResultTable:
         Raises:
             OutputError: the database refuses, or the connection is lost; the table is as it was.
         """
-        staging = self._results.staging()
+        staging = self._results.staging(work.schema)
         rows = 0
         with self._connected("was not written, and is as it was") as connection:
             self._results.drop_left(connection)

@@ -18,7 +18,7 @@ from recae.locks import locked
 from recae.machine import peak_memory
 from recae.models import JSON
 from recae.scoring.manifest import MANIFEST, PLAN, Shard, differences, read_state, sha256_of, write_state
-from recae.scoring.work import SCHEMA, Work
+from recae.scoring.work import Work
 from recae.tables import check_output, write_table
 
 GROUP_ROWS = 128 * 1024
@@ -34,8 +34,9 @@ def write_part(
 ) -> int:
     """Write the lists of the users from ``start`` to before ``stop`` to one file, which appears at the end.
 
-    The columns are ``user_id``, ``item_id`` (text), ``rank`` (int32, from 1) and ``score`` (float32). The form is the
-    one of `recae.tables.write_table`: a score of a text file has the fewest digits that read back as the same float32.
+    The columns are ``user_id``, ``item_id`` (text), ``rank`` (int32, from 1) and ``score`` (float32); with a fallback
+    also ``source`` (text). The form is the one of `recae.tables.write_table`: a score of a text file has the fewest
+    digits that read back as the same float32.
 
     Args:
         work: what is computed.
@@ -56,7 +57,7 @@ def write_part(
             yield batch
             on_users(done)
 
-    return write_table(path, SCHEMA, told(), GROUP_ROWS)
+    return write_table(path, work.schema, told(), GROUP_ROWS)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ import numpy as np
 from recae.errors import OutputError
 from recae.files import atomic_path
 from recae.models import JSON
+from recae.recommender import POPULAR
 from recae.scoring.work import Work
 
 MANIFEST: Final = "_manifest.json"
@@ -71,6 +72,7 @@ def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
         "items_barred": 0 if work.barred is None else int(work.barred.sum()),
         "barred": barred,
         "block_users": work.block_users,
+        **({} if work.fallback is None else {"fallback": POPULAR}),
         **more,
     }
 

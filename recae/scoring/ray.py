@@ -42,11 +42,12 @@ from recae.errors import ClusterError, ConfigError, OutputError, RecaeError
 from recae.ids import IdMap
 from recae.kinds import model_class
 from recae.models import JSON
+from recae.ranking import Ranked
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, rejects
 from recae.scoring.folder import GROUP_ROWS, Bounds, Folder, OneFile, write_shard
 from recae.scoring.manifest import Shard, release
-from recae.scoring.work import SCHEMA, Work
+from recae.scoring.work import Work
 
 if TYPE_CHECKING:
     from recae.scoring.database import ResultTable
@@ -67,6 +68,7 @@ class Common:
     exclude_owned: bool
     barred: NDArray[np.bool_] | None
     block_users: int
+    fallback: Ranked | None = None
 
     @classmethod
     def of(cls, work: Work) -> Common:
@@ -81,6 +83,7 @@ class Common:
             exclude_owned=work.exclude_owned,
             barred=work.barred,
             block_users=work.block_users,
+            fallback=work.fallback,
         )
 
     def recommender(self) -> Recommender:
@@ -126,6 +129,7 @@ class Part:
             common.barred,
             common.block_users,
             threads,
+            common.fallback,
         )
 
 
@@ -204,7 +208,7 @@ class Worker:
 def stream_of(work: Work) -> bytes:
     """Return a job's record batches, block by block, as an Arrow stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+    with pa.ipc.new_stream(sink, work.schema) as writer:
         for _, batch in work.batches():
             writer.write_batch(batch)
     return bytes(sink.getvalue())

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import Interactions
-from recae.ranking import rows_per_block
-from recae.recommender import Recommender
+from recae.ranking import Ranked, rows_per_block
+from recae.reading import ReadOptions
+from recae.recommender import MODEL, POPULAR, Recommender, check_fallback
+from recae.results import Stream
 from recae.scoring.audience import Audience, every_user, fold_in, new_histories, rejects
 from recae.scoring.block import best_items, numbers_for
 from recae.scoring.rules import barred_items
@@ -27,6 +29,8 @@ SCHEMA: Final = pa.schema(
 )
 """Columns of recommendations, one a row: by user in the order of the job, then by rank from 1."""
 
+SOURCED: Final = SCHEMA.append(pa.field("source", pa.string()))
+"""Columns with a fallback: the source is `recae.recommender.MODEL` or `POPULAR`."""
 
 # What one recommendation takes beside the scores, in float32 numbers: its rank, score, row numbers and both
 # ids, in all the arrays that exist at one time. It bounds long lists over a small catalogue.
@@ -49,6 +53,7 @@ class Work:
         block_users: users scored together. The last bits of a score depend on how many rows a matrix product has, so
             that this belongs to what makes two runs equal, and neither threads nor free memory decide about it.
         threads: most threads of a block; None for as many as this process has processors. They change no bit.
+        fallback: the list, (1, n), of users whose history holds nothing; None: the model's own.
     """
 
     recommender: Recommender
@@ -58,9 +63,15 @@ class Work:
     barred: NDArray[np.bool_] | None
     block_users: int
     threads: int | None = None
+    fallback: Ranked | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns: `SCHEMA`, or `SOURCED` with a fallback."""
+        return SCHEMA if self.fallback is None else SOURCED
 
     def batch(self, start: int, stop: int) -> pa.RecordBatch:
-        """Return the lists of the users from ``start`` to before ``stop`` as one block; a batch of `SCHEMA`."""
+        """Return the lists of the users from ``start`` to before ``stop`` as one block; a batch of `schema`."""
         ids, histories = self.audience.part(start, stop)
         ranked, scores = best_items(
             self.recommender.model,
@@ -70,6 +81,9 @@ class Work:
             barred=self.barred,
             threads=self.threads,
         )
+        empty = np.diff(histories.indptr) == 0
+        if self.fallback is not None:
+            ranked[empty], scores[empty] = self.fallback.items[0], self.fallback.scores[0]
         user, place = np.nonzero(ranked >= 0)  # by user, then by rank; the padding is left out
         columns = [
             ids.take(pa.array(user)).cast(pa.string()),
@@ -77,7 +91,9 @@ class Work:
             pa.array((place + 1).astype(np.int32)),
             pa.array(scores[user, place]),
         ]
-        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+        if self.fallback is not None:
+            columns.append(pa.array(np.where(empty[user], POPULAR, MODEL), pa.string()))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield, block by block, the number of users done so far and their lists.
@@ -108,6 +124,7 @@ def make_work(
     *,
     exclude_owned: bool | None = None,
     barred: NDArray[np.bool_] | None = None,
+    fallback: str | None = None,
 ) -> Work:
     """Return the work of a batch job.
 
@@ -117,17 +134,24 @@ def make_work(
         n: items a user, at least 1.
         exclude_owned: leave out the items of each history; by default unless the model `repeats`.
         barred: bool of shape (items,), items that nobody gets.
+        fallback: "popular" for the items that most users own where a history holds nothing; None: the model's list.
 
     Raises:
-        ConfigError: ``n`` is less than 1.
+        ConfigError: ``n`` is less than 1, or there is no such fallback.
+        DataError: a fallback is asked for, and the model was saved without histories.
     """
+    check_fallback(fallback)
     if n < 1:
         raise ConfigError(f"n must be at least 1, but is {n}; ask for one item a user or more")
     n_items = max(1, recommender.model.n_items)
     length = min(n, n_items)  # no list is longer, and an absurd n allocates nothing
     numbers = numbers_for(recommender.model, length) + _NUMBERS_PER_RECOMMENDATION * length
     rows = max(1, min(rows_per_block(numbers), _SCORES // n_items))
-    return Work(recommender, audience, length, recommender.excludes_owned(exclude_owned), barred, rows)
+    popular = (
+        None if fallback is None else recommender.most_owned(length, None if barred is None else ~barred)
+    )
+    owned = recommender.excludes_owned(exclude_owned)
+    return Work(recommender, audience, length, owned, barred, rows, fallback=popular)
 
 
 def score(
@@ -135,10 +159,12 @@ def score(
     histories: Any = None,
     n: int = 20,
     *,
+    reading: ReadOptions | None = None,
     exclude_owned: bool | None = None,
     exclude_items: Sequence[str] | None = None,
     only_items: Sequence[str] | None = None,
-) -> Iterator[pa.RecordBatch]:
+    fallback: str | None = None,
+) -> Stream:
     """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
 
     Args:
@@ -151,13 +177,17 @@ def score(
               know are left out, and users of whom it knows no item get no rows;
             - a csr_matrix of shape (users, items), whose columns are the model's items, and its users' ids.
         n: how many items a user; a user with fewer items left gets fewer rows.
+        reading: how to read a table of histories; None: by its names and values.
         exclude_owned: leave out the items of the history; by default unless the model `repeats`.
         exclude_items: ids that nobody gets.
         only_items: ids outside of which nothing is recommended.
+        fallback: "popular" for the items that most users own where a history holds nothing that the model knows;
+            None: users of whom it knows no item get no rows.
 
     Returns:
         Record batches of ``user_id`` and ``item_id`` (string), ``rank`` (int32, from 1) and ``score`` (float32): by
-        user, then by rank. The same call gives the same bits, whatever the number of threads. A batch may be empty.
+        user, then by rank; with a fallback also ``source``, "model" or "popular". The same call gives the same bits,
+        whatever the number of threads. A batch may be empty.
 
     Raises:
         ConfigError: ``n`` is less than 1, or no item is left to recommend.
@@ -170,20 +200,31 @@ def score(
 
         model = load(model)
     barred, _ = barred_items(model.items, exclude=exclude_items, only=only_items)
-    work = make_work(model, _audience(model, histories), n, exclude_owned=exclude_owned, barred=barred)
-    return (batch for _, batch in work.batches())
+    audience = audience_of(model, histories, fallback is not None, reading)
+    work = make_work(model, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
+    return Stream(work.schema, (batch for _, batch in work.batches()))
 
 
-def _audience(
-    model: Recommender,
-    histories: Any,
+def audience_of(
+    model: Recommender, histories: Any, everybody: bool = False, options: ReadOptions | None = None
 ) -> Audience:
+    """Return whom to score.
+
+    Args:
+        model: whose items the histories are to be over.
+        histories: as for `score`.
+        everybody: keep the users of whom the model knows no item, with an empty history.
+        options: how to read a table.
+
+    Raises:
+        DataError: as `score`.
+    """
     if histories is None:
         return every_user(model)
     if isinstance(histories, Interactions):
-        return fold_in(model, histories.matrix, histories.users, histories.items)
+        return fold_in(model, histories.matrix, histories.users, histories.items, everybody)
     if not (isinstance(histories, tuple) and len(histories) == 2 and sp.issparse(histories[0])):
-        return new_histories(model, histories)
+        return new_histories(model, histories, options, everybody)
     matrix, ids = histories
     users = IdMap(ids)
     wanted = (len(users), len(model.items))

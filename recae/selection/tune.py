@@ -15,7 +15,6 @@ from typing import Any
 from recae.confidence import Weighting
 from recae.errors import ConfigError, TrainingError
 from recae.filters import Filters
-from recae.interactions import Interactions
 from recae.kinds import DEFAULT, SETTINGS, Dimension, decay_setting, find, parts_of
 from recae.metrics import METRICS, check_metrics
 from recae.reading import ReadOptions, hide_password
@@ -42,7 +41,7 @@ from recae.training.device import choose_device, device_name
 
 @followed(TuningDisplay)
 def tune(
-    source: Interactions | str | Path,
+    source: Any,
     *,
     kind: str | None = None,
     trials: int = 30,
@@ -148,7 +147,7 @@ def tune(
             trials=done,
             importance=opened.importance(),
             ended=ended,
-            source="" if isinstance(source, Interactions) else hide_password(str(source)),
+            source=hide_password(str(source)) if isinstance(source, str | Path) else "",
             fingerprint=data.fingerprint,
             n_users=data.interactions.n_users,
             n_items=data.interactions.n_items,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recae.doctor.findings import EXAMPLES
+from recae.examination.findings import EXAMPLES
 from recae.ids import shown
 from recae.reading import Columns, Reading, ReadReport
 from recae.reading.engine import Engine

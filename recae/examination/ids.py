@@ -9,8 +9,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recae.doctor.findings import EXAMPLES, Finding, Severity, counted
-from recae.doctor.seen import Seen
+from recae.examination.findings import EXAMPLES, Finding, Severity, counted
+from recae.examination.seen import Seen
 from recae.ids import shown
 from recae.reading.engine import Engine, text
 

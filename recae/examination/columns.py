@@ -7,8 +7,8 @@ from typing import Final
 
 import pyarrow.compute as pc
 
-from recae.doctor.findings import EXAMPLES, Finding, Severity, percent
-from recae.doctor.seen import Seen
+from recae.examination.findings import EXAMPLES, Finding, Severity, percent
+from recae.examination.seen import Seen
 from recae.ids import shown
 from recae.interactions import Interactions
 from recae.reading import BASKET_NAMES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from recae.doctor.findings import EXAMPLES, Finding, Severity, percent
-from recae.doctor.seen import Seen
+from recae.examination.findings import EXAMPLES, Finding, Severity, percent
+from recae.examination.seen import Seen
 from recae.reading.report import DUPLICATE, NO_ITEM, NO_USER, NOT_A_NUMBER, REASONS, RETURNED
 
 _MANY: Final = 0.05

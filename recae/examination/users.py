@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recae.doctor.findings import EXAMPLES, Finding, Severity, counted, percent
-from recae.doctor.seen import Seen
-from recae.doctor.times import DAY
+from recae.examination.findings import EXAMPLES, Finding, Severity, counted, percent
+from recae.examination.seen import Seen
+from recae.examination.times import DAY
 from recae.ids import shown
 from recae.interactions import Interactions
 

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from recae.doctor.columns import check_columns
-from recae.doctor.expectation import Expectation, expectation_of
-from recae.doctor.findings import Finding, Severity, by_severity
-from recae.doctor.ids import check_ids
-from recae.doctor.products import NoProduct, check_products, no_products
-from recae.doctor.rows import check_dropped, check_quantities
-from recae.doctor.seen import Seen
-from recae.doctor.times import check_times
-from recae.doctor.users import Figures, check_users, figures_of
 from recae.errors import ColumnError, DataError, SourceError
+from recae.examination.columns import check_columns
+from recae.examination.expectation import Expectation, expectation_of
+from recae.examination.findings import Finding, Severity, by_severity
+from recae.examination.ids import check_ids
+from recae.examination.products import NoProduct, check_products, no_products
+from recae.examination.rows import check_dropped, check_quantities
+from recae.examination.seen import Seen
+from recae.examination.times import check_times
+from recae.examination.users import Figures, check_users, figures_of
 from recae.reading import Columns, Purchases, Reading, ReadOptions, ReadReport
 from recae.reading.report import DUPLICATE
 from recae.reading.table import Note

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from recae.doctor.findings import counted, percent
-from recae.doctor.times import DAY, day
-from recae.doctor.users import Figures
+from recae.examination.findings import counted, percent
+from recae.examination.times import DAY, day
+from recae.examination.users import Figures
 from recae.splits.parts import number_held_out
 
 _SHORT, _LONG = 3, 10  # items of the median user

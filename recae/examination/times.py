@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recae.doctor.findings import EXAMPLES, Finding, Severity, counted, percent
-from recae.doctor.seen import Seen
+from recae.examination.findings import EXAMPLES, Finding, Severity, counted, percent
+from recae.examination.seen import Seen
 from recae.ids import shown
 
 DAY: Final = 86_400

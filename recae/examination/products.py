@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recae.doctor.findings import EXAMPLES, Finding, Severity, counted, percent
+from recae.examination.findings import EXAMPLES, Finding, Severity, counted, percent
 from recae.ids import shown
 from recae.interactions import Interactions
 from recae.reading import Reading

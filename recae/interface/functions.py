@@ -1,0 +1,448 @@
+"""Functions of `import recae`: as the commands of the same names, for whatever Python has instead of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import scipy.sparse as sp
+
+from recae import pipeline, scoring
+from recae import reading as tables
+from recae.confidence import Weighting
+from recae.errors import ConfigError
+from recae.examination import Examination, examine_source
+from recae.filters import Filters
+from recae.ids import id_texts
+from recae.interactions import Interactions
+from recae.interface.keywords import FILTERS, IDS, WEIGHTING, Words
+from recae.interface.sources import is_matrix, take_source
+from recae.kinds import DEFAULT, SETTINGS, find
+from recae.reading import ReadOptions
+from recae.recommender import Recommender
+from recae.results import Stream
+from recae.selection import tune as tuning
+from recae.selection.evaluate import Evaluated, evaluate_purchases
+from recae.selection.executor import Executor
+from recae.selection.progress import Progress
+from recae.selection.space import Tuned
+from recae.settings import find_setting
+from recae.splits.items import pair_of_matrices
+from recae.splits.protocols import ProtocolOptions, Purchases
+from recae.training.callbacks import Engine
+from recae.training.checkpoint import Checkpoints
+
+
+def read(source: Any, options: ReadOptions | None = None, **words: Any) -> tables.Purchases:
+    """Read a table of purchases, as `recae.reading.read` does.
+
+    Args:
+        source: a path, a folder, a pattern, "-", the URL of a database, a pandas or polars data frame, an Arrow table,
+            an iterable of tuples, a dictionary of columns, or a scipy matrix of users × items.
+        options: how to understand it; None: by its names and values.
+        words: the same as keywords, such as ``user_column="customer"`` or ``where="price > 0"``; filters, such as
+            ``since="2024-01-01"``; ``users`` and ``items``, the ids of a matrix.
+
+    Raises:
+        ConfigError: an option is unknown, or does not fit the source.
+        DataError: the source cannot be read, or too little is left; its subclasses say what is wrong.
+    """
+    asked = Words("read", words)
+    taken, made = _reading(source, asked, options)
+    asked.finish()
+    if isinstance(taken, Interactions):
+        raise ConfigError("these purchases were read already: use them as they are")
+    return tables.read(taken, made)
+
+
+def read_interactions(source: Any, **words: Any) -> Interactions:
+    """Read a table of purchases as `read` does and return its interactions."""
+    return read(source, **words).interactions
+
+
+def train(
+    source: Any,
+    kind: str | None = None,
+    *,
+    device: str = "auto",
+    progress: Progress | bool | None = None,
+    reading: ReadOptions | None = None,
+    filters: Filters | None = None,
+    checkpoints: Checkpoints | None = None,
+    repeats: bool = False,
+    confidence: Weighting | None = None,
+    engine: Engine | None = None,
+    **words: Any,
+) -> Recommender:
+    """Train a model on purchases and measure it on users it has not seen, as `recae train` does.
+
+    Args:
+        source: as for `read`; or what `read` returned.
+        kind: name of the model, such as "sigmoid", "ease" or "blend"; None: the default.
+        device: "auto", "cpu" or "cuda".
+        progress: whether to show the training: True, False, or None for in a notebook and on a terminal; or
+            callbacks that follow it.
+        reading: how to read the table; None: by its names and values, and the words.
+        filters: which of the purchases count; None: as the words say.
+        checkpoints: where and when to write checkpoints.
+        repeats: whether repeat purchases count, so that owned items are recommended.
+        confidence: of purchases in training; None: as ``half_life`` and ``quantity_as_confidence`` say.
+        engine: several processes that train together.
+        words: options of the command line as keywords: on reading, such as ``user_column="customer"``; filters, such
+            as ``since="2024-01-01"``; ``half_life`` and ``quantity_as_confidence``; ``users`` and ``items``, the ids of
+            a matrix; and settings of the kind, such as ``epochs=20``, ``factors=256`` or ``seed=1``.
+
+    Returns:
+        the recommender; `recae.pipeline.train` says what its metadata holds.
+
+    Raises:
+        ConfigError: a kind, option or setting is unknown or does not fit.
+        DataError: the purchases cannot be used.
+        DeviceError: there is no such device.
+        TrainingError: training fails.
+    """
+    asked = Words("train", words)
+    taken, options = _reading(source, asked, reading)
+    chosen, weighting = asked.filters(filters), asked.weighting(confidence)
+    kind = _kind(kind)
+    return pipeline.train(
+        taken,
+        kind=kind,
+        device=device,
+        progress=progress,
+        reading=options,
+        filters=chosen,
+        checkpoints=checkpoints,
+        repeats=repeats,
+        confidence=weighting,
+        engine=engine,
+        **_settings(kind, asked, train),
+    )
+
+
+def tune(
+    source: Any,
+    kind: str | None = None,
+    *,
+    trials: int = 30,
+    budget: float | str = "20m",
+    metric: str = "ndcg@20",
+    device: str = "auto",
+    reading: ReadOptions | None = None,
+    filters: Filters | None = None,
+    repeats: bool = False,
+    study: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | bool | None = None,
+    confidence: Weighting | None = None,
+    **words: Any,
+) -> Tuned:
+    """Search the settings of a kind of model that are best on validation users, as `recae tune` does.
+
+    Args:
+        source: as for `train`.
+        kind: as for `train`.
+        trials: how many at most.
+        budget: time for all of them: seconds, or such as "90s", "20m", "1h".
+        metric: to maximise, such as "ndcg@20".
+        device: as for `train`.
+        reading: as for `train`.
+        filters: as for `train`.
+        repeats: as for `train`.
+        study: file to store the trials in as they end; None: they are in memory only.
+        resume: go on with the trials that ``study`` holds.
+        progress: as for `train`.
+        confidence: as for `train`.
+        words: as for `train`; settings of the kind that are given are not searched.
+
+    Returns:
+        the trials; ``recae.train(source, tuned.kind, **tuned.config)`` trains the best.
+
+    Raises:
+        ConfigError: as for `train`, or Optuna is missing.
+        DataError: the purchases cannot be used.
+        TrainingError: no trial could be measured.
+    """
+    asked = Words("tune", words)
+    taken, options = _reading(source, asked, reading)
+    chosen, weighting = asked.filters(filters), asked.weighting(confidence)
+    kind = _kind(kind)
+    return tuning.tune(
+        taken,
+        kind=kind,
+        trials=trials,
+        budget=budget,
+        metric=metric,
+        device=device,
+        reading=options,
+        filters=chosen,
+        repeats=repeats,
+        study=None if study is None else Path(study),
+        resume=resume,
+        progress=progress,
+        confidence=weighting,
+        **_settings(kind, asked, tune),
+    )
+
+
+def evaluate(
+    source: Any,
+    kind: str | Sequence[str] | None = None,
+    *,
+    test: Any = None,
+    protocol: str = "strong",
+    baselines: str | Sequence[str] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    trials: int = 5,
+    k: int | Sequence[int] = (10, 20, 50),
+    metric: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    budget: float | str | None = None,
+    keep: str | Path | None = None,
+    reading: ReadOptions | None = None,
+    filters: Filters | None = None,
+    confidence: Weighting | None = None,
+    progress: Progress | bool | None = None,
+    executor: Executor | None = None,
+    **words: Any,
+) -> Evaluated:
+    """Say whether a model is worth it, beside tuned simple baselines that saw the same, as `recae evaluate` does.
+
+    Args:
+        source: as for `train`; for the protocol "pair" its training part.
+        kind: of model, or several; None: the default ones.
+        test: the test part of the protocol "pair", as ``source``.
+        protocol: how the purchases are parted: "strong", "weak", "time", "next-basket", "k-fold", … .
+        baselines: names of baselines, or "none"; None: all that suit and fit.
+        settings: {kind: {setting: value}} that are not tuned.
+        trials: settings that each model and baseline tries, the defaults first.
+        k: a list length that is measured, or several.
+        metric: by which models are judged, such as "ndcg@20".
+        seed: of everything random.
+        threads: most processors used.
+        budget: time for everything, in seconds or such as "10m"; None: no limit.
+        keep: folder where results of finished models are stored for the next call; None: nowhere.
+        reading: as for `train`.
+        filters: as for `train`.
+        confidence: as for `train`.
+        progress: as for `train`.
+        executor: where models are fitted; None: each in a process of its own.
+        words: as for `train`, without settings; and options of the protocol: ``test_users``, ``held_out``, ``folds``,
+            ``cut`` (a date), ``repeats``, ``min_items``, ``validation_users`` and ``decay``.
+
+    Returns:
+        the report and its parts; its ``table`` has a row a model.
+
+    Raises:
+        ConfigError: something is unknown, out of range, or does not go together.
+        DataError: the purchases cannot be read, or nothing is left to learn from or nobody to test.
+    """
+    from recae.selection.cache import ResultCache
+
+    asked = Words("evaluate", words)
+    given = asked.take(
+        field.name for field in fields(ProtocolOptions) if field.name not in (*FILTERS, "weighting")
+    )
+    if given.get("cut") is not None:
+        given["cut"] = _seconds(given["cut"])
+    weighting = asked.weighting(confidence)
+    if weighting is not None:
+        given["weighting"] = weighting
+    protocol_options = ProtocolOptions(**given)
+    before = dict(asked.left)
+    taken, options = _reading(source, asked, reading, with_events=True)
+    if test is not None and not (isinstance(test, str | Path) and isinstance(taken, str | Path)):
+        other, _ = _reading(test, Words("evaluate", before), reading)
+        taken, test = _pair(taken, other, options), None
+    chosen = asked.filters(filters)
+    asked.finish(_parameters(evaluate))
+    kinds = () if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
+    return evaluate_purchases(
+        taken,
+        test=test,
+        protocol=protocol,
+        options=protocol_options,
+        kinds=kinds,
+        baselines=baselines,
+        settings=settings,
+        trials=trials,
+        ks=(k,) if isinstance(k, int) else tuple(k),
+        metric=metric,
+        seed=seed,
+        reading=options,
+        filters=chosen,
+        keep=None if keep is None else ResultCache(Path(keep)),
+        threads=threads,
+        budget=budget,
+        command="recae.evaluate",
+        progress=progress,
+        executor=executor,
+    )
+
+
+def doctor(
+    source: Any, *, reading: ReadOptions | None = None, filters: Filters | None = None, **words: Any
+) -> Examination:
+    """Check purchases before a model is trained on them, as `recae doctor` does.
+
+    Args:
+        source: as for `read`.
+        reading: as for `train`.
+        filters: as for `train`.
+        words: as for `train`, without settings.
+
+    Returns:
+        what was found; its ``table`` has a row a finding.
+
+    Raises:
+        DataError: the source cannot be read. Purchases that nothing could be learned from are a finding.
+        ConfigError: an option is unknown, or does not fit the source.
+    """
+    asked = Words("doctor", words)
+    taken, options = _reading(source, asked, reading)
+    if isinstance(taken, Interactions):
+        raise ConfigError(
+            "the doctor checks rows of a table, but these purchases were read already: give the table itself"
+        )
+    chosen = asked.filters(filters)
+    asked.finish()
+    options = (options or ReadOptions()).updated(**({} if chosen is None else {"filters": chosen}))
+    return examine_source(taken, options.updated(baskets=bool(options.basket_column)))
+
+
+def score(
+    model: Recommender | str | Path,
+    histories: Any = None,
+    n: int = 20,
+    *,
+    exclude_owned: bool | None = None,
+    exclude_items: Iterable[str | int] | None = None,
+    only_items: Iterable[str | int] | None = None,
+    fallback: str | None = None,
+    reading: ReadOptions | None = None,
+    **words: Any,
+) -> Stream:
+    """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
+
+    Args:
+        model: a recommender, or the path of a model file.
+        histories: whom to score: None for every user of the model; purchases, as for `train`, whose users are folded
+            in; or a scipy matrix over the model's items with ``users``, the ids of its rows.
+        n: how many items a user.
+        exclude_owned: leave out the items of the history; by default unless the model is of repeat purchases.
+        exclude_items: ids that nobody gets.
+        only_items: ids outside of which nothing is recommended.
+        fallback: "popular" for the items that most users own where a history holds nothing that the model knows.
+        reading: how to read the histories; None: by their names and values, and the words.
+        words: on reading, as for `train`.
+
+    Returns:
+        an iterator over Arrow record batches of ``user_id``, ``item_id``, ``rank`` and ``score``, with a fallback also
+        ``source``; it has ``to_pandas()``, ``to_polars()``, ``to_arrow()`` and ``save(path)``, too.
+
+    Raises:
+        ConfigError: ``n`` is less than 1, an option is unknown, or no item is left to recommend.
+        DataError: the model was saved without histories and none are given, or they cannot be read.
+        ModelFileError: the model file cannot be used.
+    """
+    if not isinstance(model, Recommender | str | Path):
+        raise ConfigError(
+            f"the model to score with is a Recommender or the path of a model file, found {type(model).__name__}: give "
+            "the model first, then the histories"
+        )
+    asked = Words("score", words)
+    if is_matrix(histories) and asked.left.get("items") is None and asked.left.get("users") is not None:
+        histories = sp.csr_matrix(histories), id_texts(asked.take(("users",))["users"], "user")
+    options = reading
+    if histories is not None and not isinstance(histories, tuple):
+        histories, options = _reading(histories, asked, reading)
+    asked.finish(_parameters(score))
+    return scoring.score(
+        model,
+        histories,
+        n,
+        exclude_owned=exclude_owned,
+        exclude_items=None if exclude_items is None else id_texts(exclude_items, "item"),
+        only_items=None if only_items is None else id_texts(only_items, "item"),
+        fallback=fallback,
+        reading=options,
+    )
+
+
+def _reading(
+    source: Any, words: Words, base: ReadOptions | None, with_events: bool = False
+) -> tuple[Any, ReadOptions | None]:
+    """Return what to read and how; purchases that were read already as `Interactions`, or with their baskets."""
+    if isinstance(source, tables.Purchases):
+        events = source.events if with_events else None
+        source = source.interactions if events is None else Purchases(source.interactions, events)
+    if isinstance(source, Interactions | Purchases):
+        named = words.take(IDS) or words.reading()
+        if named:
+            raise ConfigError(
+                "these purchases were read already, so that options on reading come too late: give them to recae.read, "
+                "or give the table itself"
+            )
+        return source, base
+    taken = take_source(source, words)
+    return taken, words.reading(base)
+
+
+def _pair(train_part: Any, test_part: Any, options: ReadOptions | None) -> Purchases:
+    """Return the two parts of a given pair, read."""
+    if is_matrix(train_part) and is_matrix(test_part):
+        return pair_of_matrices(sp.csr_matrix(train_part), sp.csr_matrix(test_part))
+    parts = [
+        part if isinstance(part, Interactions) else tables.read(part, options).interactions
+        for part in (train_part, test_part)
+    ]
+    return Purchases(parts[0], None, parts[1])
+
+
+def _kind(kind: Any) -> str:
+    if kind is None:
+        return DEFAULT
+    if not isinstance(kind, str):
+        raise ConfigError(
+            f"kind is the name of a kind of model, such as {DEFAULT!r}, found {kind!r:.80}: give a name"
+        )
+    return find(kind).name
+
+
+def _settings(kind: str, words: Words, function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the settings among the words; ConfigError for a word that is neither a setting nor an option."""
+    known = SETTINGS[kind]
+    for name in words.left:
+        try:
+            find_setting(kind, known, name, SETTINGS)
+        except ConfigError as error:
+            words.refuse_setting(name, error, (*WEIGHTING, *_parameters(function)))
+    return words.left
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    import inspect
+
+    return [name for name in inspect.signature(function).parameters if name != "words"]
+
+
+def _seconds(cut: Any) -> int:
+    """Return a moment in seconds since 1970 UTC: a date, a datetime, ISO text, or the seconds themselves."""
+    if isinstance(cut, int) and not isinstance(cut, bool):
+        return cut
+    if isinstance(cut, str):
+        try:
+            cut = datetime.fromisoformat(cut)
+        except ValueError:
+            raise ConfigError(
+                f"cut is a date such as 2011-11-09 or 2011-11-09T12:00, found {cut!r:.80}: give one"
+            ) from None
+    if isinstance(cut, date) and not isinstance(cut, datetime):
+        cut = datetime(cut.year, cut.month, cut.day, tzinfo=UTC)
+    if not isinstance(cut, datetime):
+        raise ConfigError(f"cut is a date such as 2011-11-09, found {cut!r:.80}: give one")
+    return int((cut if cut.tzinfo else cut.replace(tzinfo=UTC)).timestamp())

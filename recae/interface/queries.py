@@ -1,0 +1,321 @@
+"""Methods of `Recommender` that need the rooms above it; `recae.recommender` documents what each takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import ConfigError, DataError, UnknownIdError
+from recae.evaluation import evaluate as evaluate_lists
+from recae.evaluation.intervals import bootstrap_means
+from recae.ids import IdMap, id_texts, shown
+from recae.insight import embeddings, neighbours
+from recae.insight import explain as explanations
+from recae.interactions import Interactions
+from recae.interface.keywords import Words
+from recae.interface.sources import take_source
+from recae.modelfile import load, save
+from recae.ranking import rows_per_block
+from recae.reading import ReadOptions, read
+from recae.reading.lists import read_pairs
+from recae.recommender import Recommender, check_fallback
+from recae.results import Table
+from recae.scoring.audience import Audience, fold_in, listed_users
+from recae.scoring.work import audience_of, make_work
+from recae.sparse import without
+
+__all__ = [
+    "bought_together",
+    "embed",
+    "evaluate",
+    "explain",
+    "load",
+    "recommend_many",
+    "save",
+    "score_pairs",
+    "similar_items",
+    "similar_users",
+    "users_for",
+]
+
+_NAMED: Final = 5  # unknown ids that an error spells out
+
+
+def recommend_many(
+    recommender: Recommender,
+    users: Any,
+    n: int,
+    histories: Any,
+    exclude: Sequence[str | int] | None,
+    only: Sequence[str | int] | None,
+    exclude_owned: bool | None,
+    fallback: str | None,
+    reading: Mapping[str, Any],
+) -> Table[Any]:
+    """Return lists for many users; see `Recommender.recommend_many`."""
+    _check_count(n)
+    check_fallback(fallback)
+    audience = _audience(recommender, users, histories, fallback is not None, reading)
+    allowed = recommender.allowed_items(exclude=exclude, only=only)
+    barred = None if allowed is None else ~allowed
+    work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
+    found = pa.Table.from_batches((batch for _, batch in work.batches()), work.schema)
+    names = recommender.names_of(recommender.items.rows(found["item_id"]))
+    columns = {name: found[name] for name in ("user_id", "rank", "item_id")}
+    columns |= {"name": names, "score": found["score"]}
+    return Table.of(columns | ({"source": found["source"]} if fallback is not None else {}))
+
+
+def _audience(
+    recommender: Recommender, users: Any, histories: Any, everybody: bool, reading: Mapping[str, Any]
+) -> Audience:
+    if users is not None and histories is not None:
+        raise ConfigError(
+            "users and histories are both given: leave out users, and the users of the histories are scored"
+        )
+    words = Words("recommend_many", reading)
+    if histories is not None:
+        source = take_source(histories, words)
+        options = words.reading()
+        words.finish()
+        return audience_of(recommender, source, everybody, options)
+    words.finish()
+    if users is None:
+        return audience_of(recommender, None)
+    if isinstance(users, str | int) or hasattr(users, "columns"):
+        raise ConfigError(
+            f"users is a list of ids, found {type(users).__name__}: give a list, recommend() for one user, or "
+            "purchases as histories="
+        )
+    ids = list(dict.fromkeys(id_texts(users, "user")))
+    if not everybody and recommender.users is not None:
+        unknown = [user for user, row in zip(ids, recommender.users.rows(ids), strict=True) if row < 0]
+        if unknown:
+            named = ", ".join(map(shown, unknown[:_NAMED]))
+            more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+            raise UnknownIdError(
+                f"{len(unknown):,} of {len(ids):,} users are not in the model: {named}{more}; leave them out, or ask "
+                'for fallback="popular"'
+            )
+    return listed_users(recommender, pa.array(ids, pa.large_string()), everybody)
+
+
+def score_pairs(
+    recommender: Recommender, pairs: Any, user_column: str | None, item_column: str | None
+) -> Table[Any]:
+    """Return the score of each pair; see `Recommender.score_pairs`."""
+    own_users, histories = embeddings.histories_of(recommender)
+    source = take_source(pairs, Words("score_pairs", {}))
+    users, items = read_pairs(source, user_column, item_column)
+    rows, columns = own_users.rows(users), recommender.items.rows(items)
+    scores = np.full(rows.size, np.nan, dtype=np.float32)
+    known = np.flatnonzero((rows >= 0) & (columns >= 0))
+    known = known[np.argsort(rows[known], kind="stable")]
+    distinct, place = np.unique(rows[known], return_inverse=True)
+    step = rows_per_block(len(recommender.items))
+    for start in range(0, distinct.size, step):
+        block = slice(*np.searchsorted(place, [start, start + step]))
+        scored = recommender.model.score(sp.csr_matrix(histories[distinct[start : start + step]]))
+        scores[known[block]] = scored[place[block] - start, columns[known[block]]]
+    missing = np.isnan(scores)
+    return Table.of({"user_id": users, "item_id": items, "score": pa.array(scores, mask=missing)})
+
+
+def similar_items(recommender: Recommender, item: str | int, n: int) -> Table[Any]:
+    """Return items with similar vectors; see `Recommender.similar_items`."""
+    _check_count(n)
+    rows, similarity = neighbours.similar_items(recommender, recommender.items.row(item, "item"), n)
+    return _ranked_items(recommender, rows, similarity=similarity)
+
+
+def bought_together(recommender: Recommender, item: str | int, n: int) -> Table[Any]:
+    """Return items with common owners; see `Recommender.bought_together`."""
+    _check_count(n)
+    row = recommender.items.row(item, "item")
+    _, histories = embeddings.histories_of(recommender)
+    rows, users, lift = neighbours.BoughtTogether(histories).of(row, n)
+    return _ranked_items(recommender, rows, users=users, lift=lift)
+
+
+def _ranked_items(recommender: Recommender, rows: NDArray[np.int32], **figures: Any) -> Table[Any]:
+    return Table.of(
+        {
+            "rank": _ranks(rows.size),
+            "item_id": recommender.items.ids(rows),
+            "name": recommender.names_of(rows),
+            **figures,
+        }
+    )
+
+
+def _ranks(number: int) -> NDArray[np.int32]:
+    return np.arange(1, number + 1, dtype=np.int32)
+
+
+def similar_users(recommender: Recommender, user: str | int, n: int) -> Table[Any]:
+    """Return users with similar codes; see `Recommender.similar_users`."""
+    _check_count(n)
+    users, histories = embeddings.histories_of(recommender)
+    row = users.row(user, "user")
+    rows, similarity = neighbours.similar_users(recommender, row, n)
+    own, theirs = histories[row].indices, [histories[other].indices for other in rows]
+    return Table.of(
+        {
+            "rank": _ranks(rows.size),
+            "user_id": users.ids(rows),
+            "n_items": np.array([items.size for items in theirs], dtype=np.int32),
+            "shared": np.array([np.isin(items, own).sum() for items in theirs], dtype=np.int32),
+            "similarity": similarity,
+        }
+    )
+
+
+def users_for(recommender: Recommender, item: str | int, n: int, exclude_owned: bool | None) -> Table[Any]:
+    """Return the users with the highest scores for an item; see `Recommender.users_for`."""
+    _check_count(n, "users")
+    row = recommender.items.row(item, "item")
+    users, histories = embeddings.histories_of(recommender)
+    scores = np.empty(len(users), dtype=np.float32)
+    step = rows_per_block(len(recommender.items))  # a model may score all items to score one
+    for start in range(0, len(users), step):
+        block = sp.csr_matrix(histories[start : start + step])
+        scores[start : start + step] = recommender.model.score_items(block, np.array([row]))[:, 0]
+    candidates = ~np.isnan(scores)
+    if recommender.excludes_owned(exclude_owned):
+        candidates[
+            np.searchsorted(histories.indptr, np.flatnonzero(histories.indices == row), "right") - 1
+        ] = False
+    rows = np.flatnonzero(candidates)
+    best = rows[np.argsort(-scores[rows], kind="stable")[:n]]
+    return Table.of({"rank": _ranks(best.size), "user_id": users.ids(best), "score": scores[best]})
+
+
+def explain(recommender: Recommender, user: Any, item: Any, n: int, items: Any) -> Table[Any]:
+    """Return the parts of a score; see `Recommender.explain`."""
+    _check_count(n)
+    if item is None:
+        raise ConfigError("explain needs the item whose score is to be explained: give item=")
+    target = recommender.items.row(item, "item")
+    history = recommender.history_of(user, items=items)
+    (found,) = explanations.explain(recommender, history, [target])
+    order = np.argsort(-np.abs(found.contributions), kind="stable")
+    largest, rest = order[:n], order[n:]
+    own_id, own_name = recommender.id_and_name(target)
+    rows: list[tuple[str, str | None, str | None, float]] = [("base", None, None, found.base)]
+    rows += [
+        ("owned", *recommender.id_and_name(int(found.owned[at])), float(found.contributions[at]))
+        for at in largest
+    ]
+    if rest.size:
+        rows.append(("others", None, None, float(found.contributions[rest].sum())))
+    rows += [("joint", None, None, found.joint), ("score", own_id, own_name, found.score)]
+    part, ids, names, values = zip(*rows, strict=True)
+    return Table.of(
+        {
+            "part": pa.array(part, pa.large_string()),
+            "item_id": pa.array(ids, pa.large_string()),
+            "name": pa.array(names, pa.large_string()),
+            "value": pa.array(values, pa.float64()),
+        }
+    )
+
+
+def evaluate(
+    recommender: Recommender,
+    held_out: Any,
+    k: int | Sequence[int],
+    metrics: Sequence[str],
+    histories: Any,
+    exclude_owned: bool | None,
+    seed: int,
+    reading: Mapping[str, Any],
+) -> Table[Any]:
+    """Return metrics of one model on purchases; see `Recommender.evaluate`."""
+    if held_out is None:
+        raise ConfigError(
+            "evaluate needs purchases that the model was not trained on: give a table of them; `metrics` holds what "
+            "training measured, and recae.evaluate compares kinds of model with baselines"
+        )
+    lengths = [k] if isinstance(k, int | np.integer) else list(k)
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    wanted = _fold_in(recommender, held_out, reading)
+    if histories is not None:
+        seen = _fold_in(recommender, histories, reading)
+    else:
+        users, own = embeddings.histories_of(recommender)
+        seen = Audience(users, own, np.arange(len(users)), wanted.rejected)
+    ids = wanted.users.ids(wanted.rows)
+    places = seen.users.rows(ids)
+    there = places >= 0
+    owned = sp.csr_matrix(seen.histories[places[there]])
+    looked_for = sp.csr_matrix(wanted.histories[wanted.rows[there]])
+    excludes = recommender.excludes_owned(exclude_owned)
+    if excludes:
+        looked_for = without(looked_for, owned)
+    if not looked_for.nnz:
+        raise DataError(
+            f"of the {len(ids):,} users to be measured, the model knows {int(there.sum()):,}, and nothing is left "
+            "to be found for them: give purchases of known users and items that they did not own before"
+        )
+    result = evaluate_lists(
+        recommender.model, owned, looked_for, lengths, metrics=names, exclude_owned=excludes
+    )
+    intervals = list(bootstrap_means(result.values.values(), seed=seed))
+    columns = {
+        "metric": list(result.values),
+        "mean": _known(interval.mean for interval in intervals),
+        "low": _known(interval.low for interval in intervals),
+        "high": _known(interval.high for interval in intervals),
+        "n_users": [int(np.isfinite(values).sum()) for values in result.values.values()],
+    }
+    return Table.of(columns, title=f"Measured on {result.n_users:,} users")
+
+
+def _known(values: Iterable[float]) -> pa.Array:
+    """Return numbers with null for what is not known, such as recall of new items where nobody buys any."""
+    return pa.array(list(values), pa.float64(), from_pandas=True)
+
+
+def _fold_in(recommender: Recommender, source: Any, reading: Mapping[str, Any]) -> Audience:
+    words = Words("evaluate", reading)
+    taken = take_source(source, words)
+    options = (words.reading() or ReadOptions()).updated(fewest=1, name_column="")
+    words.finish()
+    found = taken if isinstance(taken, Interactions) else read(taken, options).interactions
+    return fold_in(recommender, found.matrix, found.users, found.items)
+
+
+def embed(recommender: Recommender, what: str, ids: Sequence[str | int] | None) -> Table[Any]:
+    """Return codes or vectors; see `Recommender.embed`."""
+    kind: Any = what  # which is checked now
+    schema = embeddings.embedding_schema(recommender, kind)
+    if ids is None:
+        return Table(pa.Table.from_batches(embeddings.embeddings(recommender, kind), schema))
+    known = recommender.items if what == "items" else embeddings.histories_of(recommender)[0]
+    rows = np.array([known.row(one, what[:-1]) for one in id_texts(ids, what[:-1])], dtype=np.int64)
+    if what == "items":
+        found = pa.Table.from_batches(embeddings.embeddings(recommender, kind), schema)
+        return Table(found.take(pa.array(rows)))
+    distinct, place = np.unique(rows, return_inverse=True)  # each is encoded once
+    users, histories = embeddings.histories_of(recommender)
+    part = replace(
+        recommender,
+        users=IdMap(users.ids(distinct)),
+        histories=sp.csr_matrix(histories[distinct]),
+        held_out=None,
+    )
+    found = pa.Table.from_batches(embeddings.embeddings(part, kind), schema)
+    return Table(found.take(pa.array(place)))
+
+
+def _check_count(n: object, what: str = "items") -> None:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ConfigError(
+            f"n is how many {what} are wanted, a whole number from 1 on, found {n!r:.80}: give one"
+        )
