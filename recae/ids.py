@@ -18,13 +18,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError, UnknownIdError
+from recae.summary import Summarised, Summary
 
 _NEAREST_BYTES = 40  # longer ids are compared by their first bytes; it bounds the cost of `nearest`
 _SHOWN = 80  # characters of an id in a message
 _NEAREST_CHUNK = 32_768  # ids compared at once: the distances of a chunk stay in the processor's cache
 
 
-class IdMap:
+class IdMap(Summarised):
     """External id text <-> row number, frozen; row numbers run from 0 to ``len(self) - 1``.
 
     Ids are exact text: nothing is trimmed, case-folded or read as a number. They are held as one Arrow array
@@ -81,10 +82,10 @@ class IdMap:
         except ConfigError:
             return False
 
-    def __repr__(self) -> str:
-        """Return the number of ids, as text."""
-        shown = ", ".join(repr(value) for value in self._values[:3].to_pylist())
-        return f"IdMap({len(self)} ids: {shown}{', ...' if len(self) > 3 else ''})"
+    def summary(self) -> Summary:
+        """Return the number of ids and the first ones."""
+        first = ", ".join(shown(value) for value in self._values[:3].to_pylist())
+        return Summary(f"IdMap({len(self):,} ids: {first}{', …' if len(self) > 3 else ''})")
 
     def id(self, row: int) -> str:
         """Return the id of a row; IndexError for a row outside 0 .. len - 1, negative rows too."""

@@ -15,6 +15,7 @@ from recae.errors import ConfigError, DataError
 from recae.filters import Filters
 from recae.ids import IdMap
 from recae.sparse import count_before, entry_rows, joined_ranges
+from recae.summary import Summarised, Summary
 
 NO_TIME: Final = int(np.iinfo(np.int64).min)
 """The time of an interaction whose time is not known."""
@@ -25,8 +26,8 @@ SECOND: Final = 1_000_000
 _CHECKED: Final = 1 << 22  # entries looked at together
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(Summarised):
     """The purchases of a shop: one entry for each (user, item) pair that occurs.
 
     Every array is read-only; the ones passed in are not copied and should not be changed afterwards.
@@ -133,6 +134,26 @@ class Interactions:
             digest.update(array.size.to_bytes(8, "little"))
             digest.update(np.ascontiguousarray(array, dtype=kind).data)
         return digest.hexdigest()
+
+    def summary(self) -> Summary:
+        """Return the sizes, the period and what is known of the purchases."""
+        purchases, pairs = int(self.counts.sum()), self.n_users * self.n_items
+        facts = [("density", f"{self.n_interactions / pairs:.2%} of all pairs" if pairs else "no pairs")]
+        if purchases > self.n_interactions:
+            facts.append(("purchases", f"{purchases:,}, repeats included"))
+        known = None if self.times is None else self.times[self.times != NO_TIME]
+        if known is not None and known.size:
+            first, last = (
+                np.datetime64(int(t), "us").astype("datetime64[D]") for t in (known.min(), known.max())
+            )
+            facts.append(("last bought", f"{first} to {last}, by pair"))
+        more = {"item names": self.item_names, "quantities": self.quantities, "confidences": self.confidences}
+        if present := [name for name, values in more.items() if values is not None]:
+            facts.append(("with", ", ".join(present)))
+        if self.filters:
+            facts.append(("filters", str(self.filters)))
+        title = f"Interactions: {self.n_interactions:,} of {self.n_users:,} users and {self.n_items:,} items"
+        return Summary(title, facts)
 
     def users_subset(self, rows: NDArray[np.integer[Any]]) -> Interactions:
         """Return the interactions of some users, in the order of ``rows``; all items stay.

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.models import Model
+from recae.models.summary import summary_of
 from recae.ranking import PADDING, Ranked, rank_histories, top_k
 from recae.results import Table
+from recae.summary import Summarised, Summary
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
 
@@ -66,8 +68,8 @@ class Recommendation(NamedTuple):
         return self.item_id
 
 
-@dataclass(frozen=True, eq=False)
-class Recommender:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recommender(Summarised):
     """A model together with what turns its row numbers into a shop's words.
 
     Attributes:
@@ -120,6 +122,12 @@ class Recommender:
                 f"the histories have shape {self.histories.shape}, but there are {len(self.users):,} user "
                 f"and {n_items:,} item ids; all must come from the same purchases"
             )
+
+    def summary(self) -> Summary:
+        """Return the kind, the sizes, the settings and the table of held-out metrics."""
+        users = None if self.users is None else len(self.users)
+        owned = None if self.histories is None else int(self.histories.nnz)
+        return summary_of(self.model, users, len(self.items), owned, self.metadata)
 
     def _check_held_out(self, codes: NDArray[np.uint8]) -> None:
         if self.users is None:

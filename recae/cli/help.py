@@ -70,7 +70,7 @@ class Formatter(HelpFormatter):
                     self.write(f"{'':>{self.current_indent}}{part}\n")
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = _TERM, col_spacing: int = 2) -> None:
-        """Write terms with their meanings beside them; on a narrow terminal the meanings stand below."""
+        """Write terms with their meanings beside them; where there is little room, below."""
         rows = list(rows)
         widest = max((len(term) for term, _ in rows if len(term) <= col_max), default=0)
         first = widest + col_spacing + self.current_indent

@@ -21,6 +21,7 @@ from recae.examination.users import Figures, check_users, figures_of
 from recae.reading import Columns, Purchases, Reading, ReadOptions, ReadReport
 from recae.reading.report import DUPLICATE
 from recae.reading.table import Note
+from recae.summary import Grid, Summarised, Summary
 
 __all__ = ["Examination", "Finding", "Severity", "examine", "examine_source", "spoken"]
 
@@ -32,8 +33,8 @@ _OF_NOTES: Final = {
 """Codes of notes that a check says with more certainty."""
 
 
-@dataclass(frozen=True)
-class Examination:
+@dataclass(frozen=True, repr=False)
+class Examination(Summarised):
     """All that the doctor found in a table.
 
     Attributes:
@@ -61,6 +62,20 @@ class Examination:
     expectation: Expectation | None
     no_products: tuple[NoProduct, ...]
     findings: tuple[Finding, ...]
+
+    def summary(self) -> Summary:
+        """Return the sizes, the findings, the worst first, and what a model can be expected to learn."""
+        facts = [("columns", str(self.columns))]
+        if self.figures is not None:
+            sizes = f"{self.figures.users:,} users, {self.figures.items:,} items, {self.figures.interactions:,} pairs"
+            facts.append(("purchases", sizes))
+        if self.expectation is not None:
+            facts.append(("to expect", f"a model can learn {self.expectation.word} from them"))
+        rows = [
+            [finding.severity.value, finding.code, finding.text, finding.advice] for finding in self.findings
+        ]
+        grid = Grid(["severity", "code", "finding", "what to do"], rows)
+        return Summary(f"Examination: {self.rows:,} rows of {self.source}", facts, grid)
 
     def exit_code(self, strict: bool = False) -> int:
         """Return 2 for problems, else 0; with `strict` 1 for warnings and for what `recae train --strict` refuses."""

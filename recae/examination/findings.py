@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
+from recae.summary import Summarised, Summary
+
 EXAMPLES: Final = 3
 
 
@@ -18,8 +20,8 @@ class Severity(Enum):
     NOTE = "note"
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Finding(Summarised):
     """An observation on a table.
 
     Attributes:
@@ -39,6 +41,13 @@ class Finding:
     advice: str
     examples: tuple[str, ...] = ()
     rows: int | None = None
+
+    def summary(self) -> Summary:
+        """Return what was found and what to do about it."""
+        about = f" ({self.column})" if self.column else ""
+        examples = [("examples", "; ".join(self.examples))] if self.examples else []
+        facts = [("found", self.text), *examples, ("advice", self.advice)]
+        return Summary(f"Finding: {self.severity.value} {self.code}{about}", facts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""

@@ -26,10 +26,11 @@ from recae.reading.rejects import check_rejects, write_rejects
 from recae.reading.report import ReadReport
 from recae.reading.storing import Stored, store
 from recae.reading.table import Note, Table
+from recae.summary import Summarised, Summary
 
 
-@dataclass(frozen=True, eq=False)
-class Purchases:
+@dataclass(frozen=True, eq=False, repr=False)
+class Purchases(Summarised):
     """What was read.
 
     Attributes:
@@ -41,6 +42,20 @@ class Purchases:
     interactions: Interactions
     events: Events | None
     report: ReadReport
+
+    def summary(self) -> Summary:
+        """Return that of the interactions, and what the report says beside them."""
+        own, report = self.interactions.summary(), self.report
+        dropped = sum(report.dropped.values()) + report.skipped
+        facts = [
+            ("read", f"{report.rows:,} rows of {report.source}, {dropped:,} dropped"),
+            ("columns", str(report.columns)),
+            *(fact for fact in own.facts if fact[0] != "last bought"),
+        ]
+        if period := report.period:
+            facts.append(("period", period))
+        notes = [str(note) for note in report.notes]
+        return Summary(own.title.replace("Interactions", "Purchases", 1), facts, details=notes)
 
 
 def read(source: Any, options: ReadOptions | None = None) -> Purchases:

@@ -11,6 +11,7 @@ from recae.errors import DataError
 from recae.filters import Filters
 from recae.reading.roles import Columns
 from recae.reading.table import Note
+from recae.summary import Summarised, Summary
 
 NO_USER: Final = "no user"
 NO_ITEM: Final = "no item"
@@ -29,8 +30,8 @@ FILTERED: Final = (EXCLUDED, NO_TIME, OUTSIDE, USER_MINIMUM, ITEM_MINIMUM)
 """Why a purchase does not count: what `Filters` asked for. Nothing is wrong with such a row."""
 
 
-@dataclass(frozen=True)
-class ReadReport:
+@dataclass(frozen=True, repr=False)
+class ReadReport(Summarised):
     """What became of the rows of a source.
 
     ``rows == interactions + repeats + sum(left_out.values()) + sum(dropped.values()) + sum(filtered.values())``
@@ -76,6 +77,13 @@ class ReadReport:
     skipped: int = 0
     counting: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def period(self) -> str | None:
+        """The days of the first and last purchase, such as "2023-01-01 to 2024-12-31"; None without times."""
+        if self.first_time is None or self.last_time is None:
+            return None
+        return f"{_day(self.first_time)} to {_day(self.last_time)}"
+
     def lines(self) -> list[str]:
         """Return the report as lines to read."""
         lines = [f"read {self.rows:,} rows of {self.source}", f"columns: {self.columns}"]
@@ -95,9 +103,14 @@ class ReadReport:
         )
         if self.baskets is not None:
             lines.append(f"kept the order of {self.baskets:,} baskets")
-        if self.first_time is not None and self.last_time is not None:
-            lines.append(f"purchases from {_day(self.first_time)} to {_day(self.last_time)}")
+        if self.period is not None:
+            lines.append(f"purchases from {self.period}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    def summary(self) -> Summary:
+        """Return the report's lines, how the table was understood last."""
+        first, *lines = self.lines()
+        return Summary(f"ReadReport: {first}", notes=lines)
 
     def doubts(self) -> list[str]:
         """Return the notes on values that may mean something else."""

@@ -43,6 +43,7 @@ from recae.splits.protocols import (
 from recae.splits.rows import PROTOCOLS, in_words, taking
 from recae.splits.tasks import counted
 from recae.splits.time import check_times
+from recae.summary import Summarised, Summary
 
 Source = Any
 """Purchases, Interactions, or whatever `recae.reading.read` takes."""
@@ -255,14 +256,18 @@ LONGEST: Final = 10_000
 _LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluated:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluated(Summarised):
     """The result of an evaluation: the report, whose JSON form `recae evaluate --json` prints, and its parts."""
 
     report: Report
     comparison: Comparison
     tasks: list[Task]
     runs: list[Run]
+
+    def summary(self) -> Summary:
+        """Return that of the report."""
+        return self.report.summary()
 
 
 @followed(EvaluationDisplay)

@@ -17,6 +17,7 @@ from recae.filters import Filters
 from recae.kinds import Dimension, Kind, decay_setting, find, parts_of
 from recae.kinds.space import never
 from recae.settings_toml import FILTERS, WEIGHTING, to_toml
+from recae.summary import Grid, Summarised, Summary
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
@@ -61,8 +62,8 @@ class TunedTrial:
         return settings_in_words(self.settings)
 
 
-@dataclass(frozen=True)
-class Tuned:
+@dataclass(frozen=True, repr=False)
+class Tuned(Summarised):
     """The result of tuning.
 
     Attributes:
@@ -100,6 +101,35 @@ class Tuned:
     seconds: float
     filters: Filters = field(default_factory=Filters)
     weighting: Weighting = field(default_factory=Weighting)
+
+    def summary(self) -> Summary:
+        """Return the best trials, and beside the best one the defaults."""
+        best, first = self.best, self.trials[0]
+        done = [trial for trial in self.trials if trial.value is not None]
+        ranked = sorted(done, key=lambda trial: (-(trial.value or 0.0), trial.number))
+        rows = [
+            [
+                str(trial.number),
+                _figure(trial.value),
+                trial.state,
+                f"{trial.seconds:.1f}",
+                trial.settings_in_words(),
+            ]
+            for trial in ranked
+        ]
+        ended = "the budget ended" if self.ended == "budget" else "all were tried"
+        return Summary(
+            f"Tuned: {self.kind}, {self.metric} {_figure(best.value)} in trial {best.number} of {len(self.trials)}",
+            [
+                ("defaults", f"{self.metric} {_figure(first.value)}"),
+                ("measured", f"on {self.validation_users:,} validation users; {ended}"),
+            ],
+            Grid(
+                ["trial", self.metric, "state", "seconds", "settings"],
+                rows,
+                ["trial", self.metric, "seconds"],
+            ),
+        )
 
     @property
     def best(self) -> TunedTrial:

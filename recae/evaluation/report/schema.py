@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
+from recae.summary import Grid, Summarised, Summary
+
 FORMAT_VERSION: Final = 1
 
 T = TypeVar("T")
@@ -364,8 +366,8 @@ class Budget:
         return cls(_count(found.get("trials_per_model")), _text(found.get("text")) or None)
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Summarised):
     """A comparison of models on the same test users.
 
     Attributes:
@@ -398,6 +400,33 @@ class Report:
     def k(self) -> str:
         """The list length of the metric that the models are judged by, as text."""
         return self.metric.partition("@")[2]
+
+    def summary(self) -> Summary:
+        """Return the table of models, the best first, and the verdict."""
+
+        def text(found: Estimate, form: str) -> str:
+            return "-" if found.mean is None else f"{found.mean:{form}}"
+
+        def span(found: Estimate) -> str:
+            return "" if found.low is None or found.high is None else f"{found.low:.4f} to {found.high:.4f}"
+
+        measured = sorted(self.models, key=lambda model: -(model.estimate(self.metric).mean or 0.0))
+        names = list(dict.fromkeys([f"recall@{self.k}", self.metric]))
+        rows = [
+            [
+                model.name,
+                "failed" if model.failed is not None else "baseline" if model.baseline else "model",
+                *(text(model.estimate(name), ".4f") for name in names),
+                span(model.estimate(self.metric)),
+                text(model.gap, "+.4f"),
+            ]
+            for model in measured
+        ]
+        grid = Grid(["model", "role", *names, "95 % interval", "difference"], rows, [*names, "difference"])
+        tested = self.protocol.n_test_users
+        users = "" if tested is None else f", {tested:,} test users"
+        title = f"Report: {len(self.models):,} models, protocol {self.protocol.name or 'unknown'}{users}"
+        return Summary(title, (), grid, [self.verdict] if self.verdict else [])
 
     def to_json(self) -> dict[str, Any]:
         """Write the report as JSON values; what is not known is None."""
