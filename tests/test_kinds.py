@@ -274,8 +274,8 @@ def test_decays() -> None:
     assert kinds.decay_setting("sigmoid") is None
 
 
-def test_the_readme_lists_every_kind() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documents_list_every_kind() -> None:
+    text = (ROOT / "docs" / "models" / "index.md").read_text(encoding="utf-8")
     table = re.search(r"^\| kind \| what it is \|\n\|---\|---\|\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table is not None
     rows = [line.split("|")[1:3] for line in table[1].splitlines()]
