@@ -151,6 +151,16 @@ def owned_option(function: _Function) -> _Function:
     )(function)
 
 
+def fallback_option(function: _Function) -> _Function:
+    """Add ``--fallback``; None where it is not given."""
+    return click.option(
+        "--fallback",
+        type=click.Choice(["popular"]),
+        help="For whom the model knows nothing: the items that most users own. A column source then says which list "
+        "is which.  [default: none]",
+    )(function)
+
+
 def weighting_options(function: _Function) -> _Function:
     """Add --half-life and --quantity-as-confidence; `read_weighting` takes them."""
     return under(

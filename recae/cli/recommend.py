@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import basket_option, model_option, owned_option, top_option
+from recae.cli.options import basket_option, fallback_option, model_option, owned_option, top_option
 from recae.cli.output import (
     aligned,
     is_terminal,
@@ -46,7 +46,7 @@ _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are expla
         help="An item of a basket, by its exact id.  [repeatable]",
     ),
 )
-@under("What", top_option("How many items."), owned_option)
+@under("What", top_option("How many items."), owned_option, fallback_option)
 @model_option
 @under(
     "Output",
@@ -60,6 +60,7 @@ def recommend(
     single_items: tuple[str, ...],
     n: int,
     exclude_owned: bool | None,
+    fallback: str | None,
     explained: bool,
     model_path: Path,
     as_json: bool,
@@ -72,6 +73,7 @@ def recommend(
       recae recommend --user 42 --explain
       recae recommend --items P017,P230 -n 5
       recae recommend --item P017 --item "P,230"
+      recae recommend --user somebody-new --fallback popular
 
     A basket is given by --items, --item or both. The text of --items is read as CSV: an id that contains a comma
     or begins with a quotation mark stands between quotation marks, as in --items '"A,1",B'. Line breaks separate
@@ -79,6 +81,9 @@ def recommend(
 
     --explain adds to each recommendation the owned items that raise its score most: a contribution is the
     score minus the score of the same history without that item. `recae explain` shows all of them.
+
+    With --fallback popular, a user whom the model does not know, an empty basket and one of unknown items get the
+    items that most users own; their score is the number of these users. A column source says "model" or "popular".
 
     In a pipe, plain output is tab-separated lines below a header: rank, item_id, name, score. With --explain
     it has, as --csv has, a line for each recommendation and reason: rank, item_id, name, score, base, joint,
@@ -90,16 +95,24 @@ def recommend(
         items = [*(items or ()), *single_items]
     if (user is None) == (items is None):
         raise ConfigError("recommend needs either --user ID or --items ID,ID,...; give exactly one of them")
+    if fallback is not None and explained:
+        raise ConfigError(
+            "--explain says how the model scores, which --fallback may not ask; leave one of them out"
+        )
 
     from recae.modelfile import load
+    from recae.recommender import MODEL, POPULAR
 
     recommender = load(model_path)
-    found = recommender.recommend(user, items=items, n=n, exclude_owned=exclude_owned)
+    found = recommender.recommend(user, items=items, n=n, exclude_owned=exclude_owned, fallback=fallback)
+    popular = any(r.source == POPULAR for r in found)
     unknown = recommender.unknown_items(items) if items else []
     if unknown:
         from recae.ids import shown
 
         message(f"not in the model, left out: {', '.join(map(shown, unknown))}")
+    if popular:
+        message("the model knows nothing of this history: these are the items that most users own")
     reasons = (
         list(_reasons(recommender, recommender.history_of(user, items=items), found)) if explained else None
     )
@@ -117,7 +130,10 @@ def recommend(
                 "base": shortest_float32(why.base),
                 "joint": shortest_float32(why.joint),
             }
-        print_json({"user": user, "items": items, "unknown_items": unknown, "recommendations": answers})
+        source = {} if fallback is None else {"source": POPULAR if popular else MODEL}
+        print_json(
+            {"user": user, "items": items, "unknown_items": unknown, **source, "recommendations": answers}
+        )
         return
     on_terminal = (
         is_terminal(sys.stdout) and not as_csv
@@ -129,6 +145,9 @@ def recommend(
         print_table(headers, _lines_with_reasons(found, reasons), right=("rank", "score"))
         return
     rows: Iterable[Sequence[object]] = ((r.rank, r.item, r.name, shortest_float32(r.score)) for r in found)
+    if fallback is not None:
+        headers = [*headers, "source"]
+        rows = ((r.rank, r.item, r.name, shortest_float32(r.score), r.source) for r in found)
     if reasons is not None:
         headers += ["base", "joint", "because_item_id", "because_name", "contribution"]
         rows = _row_a_reason(found, reasons)
@@ -137,7 +156,7 @@ def recommend(
     elif on_terminal:
         print_table(
             headers,
-            ([str(r.rank), r.item, r.name or "", f"{r.score:#.4g}"] for r in found),
+            ([str(r.rank), r.item, r.name or "", f"{r.score:#.4g}", r.source][: len(headers)] for r in found),
             right=("rank", "score"),
         )
     else:

@@ -16,6 +16,7 @@ from recae.cli.options import (
     SLASHES,
     check_not_read,
     engine_options,
+    fallback_option,
     item_ids,
     model_option,
     output_path,
@@ -205,7 +206,7 @@ _NAMED = 3  # ids that a message spells out
     ),
 )
 @who_options
-@under("Rules", top_option("How many items a user.", 20), owned_option)
+@under("Rules", top_option("How many items a user.", 20), owned_option, fallback_option)
 @rules_options
 @engine_options()
 def score(
@@ -218,6 +219,7 @@ def score(
     n: int,
     rejects: Path | None,
     exclude_owned: bool | None,
+    fallback: str | None,
     model_path: Path,
     **given: Any,
 ) -> None:
@@ -231,7 +233,9 @@ def score(
 
     The columns are user_id, item_id (text), rank (from 1) and score. Users are scored block by block, so that
     memory does not grow with their number; a line on stderr says beforehand how much it is, and about how long
-    it takes. Ids that the model does not know are counted, and written to --rejects.
+    it takes. Ids that the model does not know are counted, and written to --rejects. With --fallback popular, users
+    of whom the model knows no item get the items that most users own, and a fifth column, source, says "model" or
+    "popular".
 
     \b
     --out is one of
@@ -267,12 +271,19 @@ def score(
     with scoring_cluster(**{name: given[name] for name in ENGINE}) as cluster:
         recommender, model_sha256 = _loaded(model_path)
         barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
-        audience = _audience(recommender, **who)
+        audience = _audience(recommender, fallback is not None, **who)
         _report(audience.rejected, unknown, rejects)
         if not len(audience) and (who["users"] or who["histories"]):
             source = _shown(who["users"] or who["histories"])
             raise DataError(f"the model knows nobody in '{source}'; check that it belongs to this model")
-        work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred_items)
+        work = make_work(
+            recommender,
+            audience,
+            n,
+            exclude_owned=exclude_owned,
+            barred=barred_items,
+            fallback=fallback,
+        )
         _write(work, target, cluster, model_sha256, _shown(out))
 
 
@@ -366,6 +377,7 @@ def _check_files(out: str, rejects: Path | None, model: Path, read: Sequence[str
 
 def _audience(
     recommender: Recommender,
+    everybody: bool,
     users: str | None,
     histories: str | None,
     histories_table: str | None,
@@ -376,7 +388,7 @@ def _audience(
     from recae.scoring.audience import every_user, new_histories, some_users
 
     if users is not None:
-        return some_users(recommender, users, user_column)
+        return some_users(recommender, users, user_column, everybody)
     if histories is None:
         return every_user(recommender)
     from recae.reading import ReadOptions
@@ -384,7 +396,7 @@ def _audience(
     options = ReadOptions(
         query=histories_query, table=histories_table, user_column=user_column, item_column=item_column
     )
-    return new_histories(recommender, histories, options)
+    return new_histories(recommender, histories, options, everybody)
 
 
 def _report(rejected: pa.Table, unknown: list[str], path: Path | None) -> None:

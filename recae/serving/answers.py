@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recae.ids import shown
 from recae.ranking import rank_histories
+from recae.recommender import MODEL, POPULAR
 from recae.serving.problems import Problem
 from recae.serving.schemas import Because, RecommendAnswer, Recommendation, RecommendRequest
 from recae.serving.served import ServedModel
@@ -42,6 +43,7 @@ class RankedList:
         items: item indices (k,), best first.
         scores: their scores (k,).
         values: values of the history (m,); None for ones.
+        source: `MODEL`, or `POPULAR` for a fallback.
     """
 
     request: RecommendRequest
@@ -50,6 +52,7 @@ class RankedList:
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
     values: NDArray[np.float32] | None = None
+    source: Literal["model", "popular"] = MODEL
 
 
 def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[RankedList | Problem]:
@@ -73,7 +76,10 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
         try:
             history, unknown = _history(served, request)
         except Problem as problem:
-            answers[place] = problem
+            answers[place] = problem if request.fallback is None else _popular(served, request)
+            continue
+        if request.fallback is not None and not history.items.size:
+            answers[place] = _popular(served, request)
             continue
         places.append(place)
         histories.append(history)
@@ -129,6 +135,7 @@ def to_json(served: ServedModel, lists: Sequence[RankedList]) -> list[bytes]:
             f'{{"rank":{rank},{entry}' for rank, entry in enumerate(entries[start:stop], start=1)
         )
         asked = {"user": one.request.user, "items": one.request.items, "unknown_items": one.unknown}
+        asked |= {} if one.request.fallback is None else {"source": one.source}
         head = json.dumps({"model": served.version, **asked}, separators=(",", ":"))
         texts.append(f'{head[:-1]},"recommendations":[{found}]}}'.encode("ascii"))
         start = stop
@@ -150,6 +157,8 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
     """
     from recae.insight.explain import explain
 
+    if one.source == POPULAR:
+        return to_json(served, [one])[0]  # there is no history that could speak for it
     if one.history.size > MAX_EXPLAINED_HISTORY:
         raise Problem(
             "too-long-to-explain",
@@ -188,8 +197,9 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
         items=one.request.items,
         unknown_items=one.unknown,
         recommendations=found,
+        **({} if one.request.fallback is None else {"source": one.source}),
     )
-    return answer.model_dump_json().encode()
+    return answer.model_dump_json(exclude_unset=True).encode()
 
 
 def _rounded(values: NDArray[np.floating[Any]]) -> list[float]:
@@ -210,7 +220,7 @@ def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, 
     basket = list(dict.fromkeys(request.items or []))
     items = served.recommender.items.rows(basket)
     missing = [item for item, index in zip(basket, items, strict=True) if index < 0]
-    if len(missing) == len(basket):
+    if missing and len(missing) == len(basket):
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise Problem(
             "unknown-item",
@@ -219,6 +229,32 @@ def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, 
             unknown=missing[0],
         )
     return _History(np.sort(items[items >= 0])), missing
+
+
+def _popular(served: ServedModel, request: RecommendRequest) -> RankedList | Problem:
+    """Return the items that most users own, within the request's rules; a problem where that is not known."""
+    if served.owners is None:
+        return Problem(
+            "no-histories",
+            404,
+            "the most popular items are not known, since this model was saved without histories; leave the fallback "
+            "out, or send a basket of items",
+        )
+    items = served.recommender.items
+    allowed = np.ones(len(items), dtype=np.bool_)
+    if request.only is not None:
+        allowed[:] = False
+        only = items.rows(request.only)
+        allowed[only[only >= 0]] = True
+    excluded = items.rows(request.exclude)
+    allowed[excluded[excluded >= 0]] = False
+    basket = list(dict.fromkeys(request.items or []))
+    ranked = served.recommender.most_owned(min(request.n, max(len(items), 1)), allowed)
+    size = int(np.count_nonzero(ranked.items[0] >= 0))
+    nothing = np.empty(0, dtype=np.int64)
+    return RankedList(
+        request, nothing, basket, ranked.items[0][:size], ranked.scores[0][:size], source=POPULAR
+    )
 
 
 def _excluded(

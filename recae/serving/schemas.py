@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
@@ -30,15 +30,23 @@ class RecommendRequest(_Request):
         json_schema_extra={
             "oneOf": [
                 {"required": ["user"], "properties": {"user": {"type": "string"}, "items": {"type": "null"}}},
-                {"required": ["items"], "properties": {"items": {"type": "array"}, "user": {"type": "null"}}},
+                {
+                    "required": ["items"],
+                    "properties": {"items": {"type": "array"}, "user": {"type": "null"}},
+                    "anyOf": [
+                        {"properties": {"items": {"minItems": 1}}},
+                        {"required": ["fallback"], "properties": {"fallback": {"const": "popular"}}},
+                    ],
+                },
             ]
         }
     )
 
     user: str | None = Field(default=None, description="the id of a user of the model")
-    items: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)] | None = Field(
+    items: Annotated[list[str], Field(max_length=MAX_IDS)] | None = Field(
         default=None,
-        description="a basket instead: item ids; repeated ones count once, unknown ones not at all",
+        description="a basket instead: item ids, one at least unless there is a fallback; repeated ones count once, "
+        "unknown ones not at all",
     )
     n: Annotated[int, BeforeValidator(_whole)] = Field(
         10, ge=1, le=MAX_N, description="how many; fewer come back where fewer are left"
@@ -52,12 +60,19 @@ class RecommendRequest(_Request):
     only: Ids | None = Field(
         default=None, description="recommend among these item ids only; unknown ones are ignored"
     )
+    fallback: Literal["popular"] | None = Field(
+        default=None,
+        description="for an unknown user, an empty basket and one of unknown items: the items that most users own, "
+        "whose score is the number of these users; null: an error",
+    )
     explain: bool = Field(default=False, description="say which owned items made the score")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> RecommendRequest:
         if (self.user is None) == (self.items is None):
             raise ValueError("give exactly one of 'user' and 'items'")
+        if self.items is not None and not self.items and self.fallback is None:
+            raise ValueError("items: at least 1 item is needed; give one, or a 'fallback'")
         return self
 
 
@@ -108,6 +123,9 @@ class RecommendAnswer(_Answer):
     user: str | None
     items: list[str] | None
     unknown_items: list[str]
+    source: Literal["model", "popular"] | None = Field(
+        default=None, description="what made the list; there when a `fallback` was asked for"
+    )
     recommendations: list[Recommendation]
 
 
