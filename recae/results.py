@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import keyword
 import math
 import re
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recae import html
 from recae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,11 +115,10 @@ class Table(Generic[Row]):
         names = self.columns[:_COLUMNS]
         cells = [names, *self._cells(SHOWN, names)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        right = [not pa.types.is_large_string(t) and not pa.types.is_string(t) for t in self._types(names)]
         for row in cells:
             padded = (
-                cell.rjust(width) if to_right else cell.ljust(width)
-                for cell, width, to_right in zip(row, widths, right, strict=True)
+                cell.ljust(width) if of_text else cell.rjust(width)
+                for cell, width, of_text in zip(row, widths, self._of_text(names), strict=True)
             )
             lines.append("  ".join(padded).rstrip())
         return "\n".join([*lines, *self._left_out(SHOWN)])
@@ -127,14 +126,10 @@ class Table(Generic[Row]):
     def _repr_html_(self) -> str:
         """Return the first rows as an HTML table, for notebooks; every text is escaped."""
         names = self.columns[:_COLUMNS]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-        rows = (
-            "".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self._cells(_IN_HTML, names)
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        caption = f"<caption>{html.escape(self._title)}</caption>" if self._title else ""
-        more = "".join(f"<p>{html.escape(line)}</p>" for line in self._left_out(_IN_HTML))
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+        right = [name for name, of_text in zip(names, self._of_text(names), strict=True) if not of_text]
+        title = [html.paragraph(self._title, "title")] if self._title else []
+        more = map(html.paragraph, self._left_out(_IN_HTML))
+        return html.fragment(*title, html.table(names, self._cells(_IN_HTML, names), right), *more)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Give the columns to whatever speaks Arrow's C interface, such as DuckDB, polars and pandas."""
@@ -196,8 +191,10 @@ class Table(Generic[Row]):
             raise ConfigError(f"there is no column {name!r}; choose one of {', '.join(self.columns)}")
         return np.asarray(self._data.column(name).to_numpy())
 
-    def _types(self, names: Sequence[str]) -> list[pa.DataType]:
-        return [self._data.schema.field(name).type for name in names]
+    def _of_text(self, names: Sequence[str]) -> list[bool]:
+        """Return which columns hold text, which is aligned at the left."""
+        types = (self._data.schema.field(name).type for name in names)
+        return [pa.types.is_large_string(kind) or pa.types.is_string(kind) for kind in types]
 
     def _cells(self, rows: int, names: Sequence[str]) -> list[list[str]]:
         """Return the first rows as texts."""

@@ -96,6 +96,8 @@ def test_html_is_escaped() -> None:
     assert "&lt;b&gt;Mug&lt;/b&gt;" in html
     assert "<b>" not in html
     assert html.count("<tr>") == 4
+    assert "Three items" in html
+    assert html.count('<td class="right">') == 6
 
 
 def test_files(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import pyarrow as pa
+
 from recae.errors import ColumnError, DataError, SourceError
 from recae.examination.columns import check_columns
 from recae.examination.expectation import Expectation, expectation_of
@@ -21,6 +23,7 @@ from recae.examination.users import Figures, check_users, figures_of
 from recae.reading import Columns, Purchases, Reading, ReadOptions, ReadReport
 from recae.reading.report import DUPLICATE
 from recae.reading.table import Note
+from recae.results import Table
 from recae.summary import Grid, Summarised, Summary
 
 __all__ = ["Examination", "Finding", "Severity", "examine", "examine_source", "spoken"]
@@ -85,6 +88,20 @@ class Examination(Summarised):
         report = self.report
         refused = report is not None and bool(report.dropped or report.skipped or report.doubts())
         return int(strict and (refused or Severity.WARNING in found))
+
+    @property
+    def table(self) -> Table[Any]:
+        """A finding a row, the worst first: ``severity``, ``code``, ``column``, ``rows``, ``text`` and ``advice``."""
+        found = self.findings
+        columns: dict[str, Any] = {
+            "severity": pa.array([one.severity.value for one in found], pa.string()),
+            "code": pa.array([one.code for one in found], pa.string()),
+            "column": pa.array([one.column for one in found], pa.string()),
+            "rows": pa.array([one.rows for one in found], pa.int64()),
+            "text": pa.array([one.text for one in found], pa.string()),
+            "advice": pa.array([one.advice for one in found], pa.string()),
+        }
+        return Table.of(columns)
 
     @property
     def duplicate_share(self) -> float:

@@ -51,10 +51,11 @@ def read(source: Any, options: ReadOptions | None = None, **words: Any) -> table
         DataError: the source cannot be read, or too little is left; its subclasses say what is wrong.
     """
     asked = Words("read", words)
-    taken, made = _reading(source, asked, options)
-    asked.finish()
-    if isinstance(taken, Interactions):
+    taken = _taken(source, asked)
+    if isinstance(taken, Interactions | Purchases):
         raise ConfigError("these purchases were read already: use them as they are")
+    made = asked.options(options)
+    asked.finish()
     return tables.read(taken, made)
 
 
@@ -303,14 +304,13 @@ def doctor(
         ConfigError: an option is unknown, or does not fit the source.
     """
     asked = Words("doctor", words)
-    taken, options = _reading(source, asked, reading)
+    taken = _taken(source, asked)
     if isinstance(taken, Interactions):
         raise ConfigError(
             "the doctor checks rows of a table, but these purchases were read already: give the table itself"
         )
-    chosen = asked.filters(filters)
+    options = asked.options(reading, filters) or ReadOptions()
     asked.finish()
-    options = (options or ReadOptions()).updated(**({} if chosen is None else {"filters": chosen}))
     return examine_source(taken, options.updated(baskets=bool(options.basket_column)))
 
 
@@ -359,7 +359,7 @@ def score(
         histories = sp.csr_matrix(histories), id_texts(asked.take(("users",))["users"], "user")
     options = reading
     if histories is not None and not isinstance(histories, tuple):
-        histories, options = _reading(histories, asked, reading)
+        histories, options = _taken(histories, asked), asked.options(reading)
     asked.finish(_parameters(score))
     return scoring.score(
         model,
@@ -376,7 +376,13 @@ def score(
 def _reading(
     source: Any, words: Words, base: ReadOptions | None, with_events: bool = False
 ) -> tuple[Any, ReadOptions | None]:
-    """Return what to read and how; purchases that were read already as `Interactions`, or with their baskets."""
+    """Return what to read, as `_taken`, and how."""
+    taken = _taken(source, words, with_events)
+    return taken, base if isinstance(taken, Interactions | Purchases) else words.reading(base)
+
+
+def _taken(source: Any, words: Words, with_events: bool = False) -> Any:
+    """Return what to read; purchases that were read already as `Interactions`, or with their baskets."""
     if isinstance(source, tables.Purchases):
         events = source.events if with_events else None
         source = source.interactions if events is None else Purchases(source.interactions, events)
@@ -387,9 +393,8 @@ def _reading(
                 "these purchases were read already, so that options on reading come too late: give them to recae.read, "
                 "or give the table itself"
             )
-        return source, base
-    taken = take_source(source, words)
-    return taken, words.reading(base)
+        return source
+    return take_source(source, words)
 
 
 def _pair(train_part: Any, test_part: Any, options: ReadOptions | None) -> Purchases:

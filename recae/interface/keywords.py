@@ -73,6 +73,15 @@ class Words:
         made = ReadOptions.of(words)
         return made if base is None else base.updated(**{name: getattr(made, name) for name in words})
 
+    def options(self, base: ReadOptions | None = None, filters: Filters | None = None) -> ReadOptions | None:
+        """Return how to read, and which of the purchases count, as one; None where nothing is asked for.
+
+        Raises:
+            ConfigError: as `reading` and `filters`.
+        """
+        found, chosen = self.reading(base), self.filters(filters)
+        return found if chosen is None else (found or ReadOptions()).updated(filters=chosen)
+
     def filters(self, base: Filters | None = None) -> Filters | None:
         """Return which purchases count: ``base``, or what the words ask for; None where there is neither.
 
@@ -149,7 +158,7 @@ class Words:
 
     def _nearest(self, name: str, more: Iterable[str]) -> list[str]:
         """Return the known keywords that one may have meant: another form of the word, or a similar spelling."""
-        known = sorted({*self._known, *READING, *FILTERS, *more})
+        known = sorted({*self._known, *READING, *more})
         plain = name.lower().replace("-", "_").removesuffix("_col").removesuffix("_id").removesuffix("s")
         roles = [f"{plain}_column"] if f"{plain}_column" in known else []
         return list(dict.fromkeys([*roles, *difflib.get_close_matches(name.lower(), known, n=2)]))[:2]

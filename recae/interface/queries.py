@@ -82,7 +82,7 @@ def _audience(
     words = Words("recommend_many", reading)
     if histories is not None:
         source = take_source(histories, words)
-        options = words.reading()
+        options = words.options()
         words.finish()
         return audience_of(recommender, source, everybody, options)
     words.finish()
@@ -285,7 +285,7 @@ def _known(values: Iterable[float]) -> pa.Array:
 def _fold_in(recommender: Recommender, source: Any, reading: Mapping[str, Any]) -> Audience:
     words = Words("evaluate", reading)
     taken = take_source(source, words)
-    options = (words.reading() or ReadOptions()).updated(fewest=1, name_column="")
+    options = (words.options() or ReadOptions()).updated(fewest=1, name_column="")
     words.finish()
     found = taken if isinstance(taken, Interactions) else read(taken, options).interactions
     return fold_in(recommender, found.matrix, found.users, found.items)

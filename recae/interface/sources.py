@@ -13,8 +13,7 @@ import scipy.sparse as sp
 from recae.errors import ConfigError, DataError, SourceError
 from recae.ids import IdMap, id_texts
 from recae.interface.keywords import IDS, Words
-from recae.reading.matrix import pattern_of
-from recae.sparse import entry_rows
+from recae.reading.matrix import LabelledMatrix
 
 _SOURCES = (
     "a path, a URL, a pandas or polars data frame, an Arrow table, a list of (user, item) or (user, item, time), a "
@@ -24,8 +23,6 @@ _SOURCES = (
 
 def take_source(source: Any, words: Words) -> Any:
     """Return a source of purchases as it can be read; the ids of a matrix are taken out of the words.
-
-    A matrix with ids becomes a table of (user, item), one row for each entry that is not 0.
 
     Args:
         source: as for `recae.reading.read`, or a mapping of column names to columns.
@@ -99,14 +96,11 @@ def _with_ids(matrix: Any, ids: Mapping[str, Any]) -> Any:
         raise ConfigError(
             f"{table_given[0]} of a matrix are a list of ids, found {ids[table_given[0]]!r:.80}: give the list"
         )
-    pattern, _ = pattern_of(matrix, "matrix")
     users, items = (
         _names(ids.get(name), size, name, axis)
-        for name, size, axis in zip(IDS, pattern.shape, ("rows", "columns"), strict=True)
+        for name, size, axis in zip(IDS, matrix.shape, ("rows", "columns"), strict=True)
     )
-    return pa.table(
-        {"user": users.ids(entry_rows(pattern)), "item": items.ids(pattern.indices.astype(np.int64))}
-    )
+    return LabelledMatrix(matrix, users, items)
 
 
 def _names(given: Any, size: int, name: str, axis: str) -> IdMap:

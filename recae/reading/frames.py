@@ -264,11 +264,11 @@ def _shown(value: Any) -> str:
 
 
 def from_matrix(engine: Engine, matrix: Any, name: str, first: int = 0) -> Table:
-    """Return a sparse matrix of users × items as a table of (user, item): the numbers of its rows and columns.
+    """Return a sparse matrix of users × items as a table of (user, item): its ids, or row and column numbers.
 
     Args:
         engine: that has the table.
-        matrix: any of scipy's formats, of numbers; each value but 0 is one purchase.
+        matrix: any of scipy's formats, of numbers; each value but 0 is one purchase. Or one with ids.
         name: for messages.
         first: the number of the first row and column.
 
@@ -278,17 +278,19 @@ def from_matrix(engine: Engine, matrix: Any, name: str, first: int = 0) -> Table
     import numpy as np
     import pyarrow as pa
 
-    from recae.reading.matrix import pattern_of
+    from recae.reading.matrix import LabelledMatrix, pattern_of
     from recae.sparse import entry_rows
 
-    pattern, binary = pattern_of(matrix, name)
-    users, items = entry_rows(pattern) + first, pattern.indices.astype(np.int64) + first
+    labels = matrix if isinstance(matrix, LabelledMatrix) else None
+    pattern, said = pattern_of(matrix if labels is None else labels.matrix, name)
+    rows, columns = entry_rows(pattern), pattern.indices.astype(np.int64)
+    users = rows + first if labels is None else labels.users.ids(rows)
+    items = columns + first if labels is None else labels.items.ids(columns)
     table = from_arrow(engine, pa.table({"user": users, "item": items}), name)
-    what = f"a matrix of {matrix.shape[0]:,} users × {matrix.shape[1]:,} items"
-    notes = [Note(f"{what}; ids are the numbers of its rows and columns", code="layout")]
-    if not binary:
-        notes.append(Note("its values other than 1 count as 1, one purchase each", code="layout"))
-    return table.with_notes(*notes)
+    what = f"a matrix of {pattern.shape[0]:,} users × {pattern.shape[1]:,} items"
+    if labels is None:
+        what += "; ids are the numbers of its rows and columns"
+    return table.with_notes(*(Note(text, code="layout") for text in (what, *said)))
 
 
 def open_matrix(engine: Engine, path: Path, name: str, market: bool) -> Table:

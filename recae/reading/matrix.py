@@ -1,8 +1,9 @@
-"""Sparse matrices of users × items: the files that hold them, and the pattern of their values."""
+"""Sparse matrices of users × items: the files that hold them, their ids, and the pattern of their values."""
 
 from __future__ import annotations
 
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from recae.errors import SourceError
+from recae.ids import IdMap
 
 
-def read_matrix(path: Path) -> tuple[sp.csr_matrix, bool]:
+def read_matrix(path: Path) -> tuple[sp.csr_matrix, list[str]]:
     """Return the pattern of a matrix in an ``.npz`` file, as `pattern_of` does.
 
     Raises:
@@ -53,7 +55,22 @@ def load_matrix(path: Path, name: str, market: bool = False) -> Any:
         raise _no_matrix(name, error, "scipy.io.mmwrite" if market else "scipy.sparse.save_npz") from error
 
 
-def pattern_of(matrix: Any, name: str) -> tuple[sp.csr_matrix, bool]:
+@dataclass(frozen=True, eq=False)
+class LabelledMatrix:
+    """A matrix with the ids of its users and items, as Python's functions take it.
+
+    Attributes:
+        matrix: (U, I), any of scipy's sparse formats.
+        users: ids of its rows.
+        items: ids of its columns.
+    """
+
+    matrix: Any
+    users: IdMap
+    items: IdMap
+
+
+def pattern_of(matrix: Any, name: str) -> tuple[sp.csr_matrix, list[str]]:
     """Return the pattern of a matrix: float32 ones, sorted indices, no duplicates.
 
     Args:
@@ -61,10 +78,11 @@ def pattern_of(matrix: Any, name: str) -> tuple[sp.csr_matrix, bool]:
         name: what to call it in messages.
 
     Returns:
-        the pattern (U, I), and whether all values were 1; where they were not, each but 0 is one interaction.
+        the pattern (U, I), where each entry but 0 is one interaction; and what was not a plain one about the entries,
+        as sentences.
 
     Raises:
-        SourceError: it is no matrix of finite numbers.
+        SourceError: it is no matrix of finite numbers from 0.
     """
     try:
         if getattr(matrix, "format", None) in (None, "lil", "dok"):  # without one array of values
@@ -75,17 +93,41 @@ def pattern_of(matrix: Any, name: str) -> tuple[sp.csr_matrix, bool]:
             raise ValueError(f"{matrix.ndim} dimensions of {matrix.data.dtype}")
         if not np.isfinite(matrix.data).all():
             raise ValueError("it holds values that are not finite")
-        binary = bool((matrix.data == 1).all())
+        negative = int((matrix.data < 0).sum())
+        if negative:
+            raise _negative(name, negative)
+        values = matrix.data[matrix.data != 0]
+        notes = [] if (values == 1).all() else ["its values other than 1 count as 1, one purchase each"]
+        # block and diagonal formats store zeros to be whole
+        zeros = matrix.data.size - values.size if matrix.format in ("csr", "csc", "coo") else 0
+        if zeros:
+            notes.append(
+                f"its {zeros:,} stored zero{'s are no purchases' if zeros > 1 else ' is no purchase'}"
+            )
         matrix = matrix.copy()
         matrix.data = (matrix.data != 0).astype(np.float32)  # before duplicates are added up and might cancel
         pattern = sp.csr_matrix(matrix)
+    except SourceError:
+        raise
     except Exception as error:  # broken indices raise almost anything
         raise _no_matrix(name, error, "scipy.sparse.save_npz") from error
     pattern.sum_duplicates()
     pattern.eliminate_zeros()
+    twice = values.size - pattern.nnz
+    if twice:
+        what = "entries repeat pairs" if twice > 1 else "entry repeats a pair"
+        notes.append(f"{twice:,} {what} of a user and an item: each pair counts once")
     pattern.sort_indices()
     pattern.data[:] = 1
-    return pattern, binary
+    return pattern, notes
+
+
+def _negative(name: str, number: int) -> SourceError:
+    values = "value, which is no purchase" if number == 1 else "values, which are no purchases"
+    return SourceError(
+        f"'{name}' holds {number:,} negative {values}; leave returns and dislikes out with "
+        "matrix.data[matrix.data < 0] = 0, or make every entry 1 with matrix.data[:] = 1"
+    )
 
 
 def _no_matrix(name: str, error: Exception, writer: str) -> SourceError:

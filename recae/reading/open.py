@@ -165,6 +165,7 @@ def _by_kind(engine: Engine, path: Path, name: str, options: ReadOptions, depth:
 def _from_object(engine: Engine, source: Any, options: ReadOptions) -> Table:
     """Return what is in memory as a table."""
     from recae.reading import frames
+    from recae.reading.matrix import LabelledMatrix
 
     for option, value in (("--query", options.query), ("--table", options.table)):
         if value is not None:
@@ -172,19 +173,26 @@ def _from_object(engine: Engine, source: Any, options: ReadOptions) -> Table:
     home = type(source).__module__.partition(".")[0]
     if home == "pandas" and hasattr(source, "columns"):
         return frames.from_pandas(engine, source)
-    if home == "polars":
+    if home == "polars" and hasattr(source, "collect_schema"):
         frame = source.collect() if hasattr(source, "collect") else source
         return frames.from_arrow(engine, frame.to_arrow(), "data frame")
     if home == "pyarrow" and hasattr(source, "schema"):
         if hasattr(source, "to_reader") and not hasattr(source, "rename_columns"):
             source = source.to_reader()
         return frames.from_arrow(engine, source, "Arrow table")
-    if home == "scipy" and hasattr(source, "format"):
+    if isinstance(source, LabelledMatrix) or (home == "scipy" and hasattr(source, "format")):
         return frames.from_matrix(engine, source, "matrix")
     if hasattr(source, "__arrow_c_stream__"):
         import pyarrow as pa
 
-        return frames.from_arrow(engine, pa.RecordBatchReader.from_stream(source), "Arrow stream")
+        try:
+            reader = pa.RecordBatchReader.from_stream(source)
+        except pa.ArrowInvalid as error:  # a series, which is one column without a name
+            raise SourceError(
+                f"a table has a column of users and one of items, found one column ({type(source).__name__}); give the "
+                "data frame"
+            ) from error
+        return frames.from_arrow(engine, reader, "Arrow stream")
     if isinstance(source, Iterable) and not isinstance(source, bytes | bytearray):
         return frames.from_rows(engine, source)
     raise SourceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,9 @@ from typing import Any, Final
 from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.evaluation.comparison import Comparison, Run, compare_runs, split_metric
+from recae.evaluation.intervals import Interval, Paired
 from recae.evaluation.report.build import build_report
+from recae.evaluation.report.csv import COLUMNS, csv_rows
 from recae.evaluation.report.schema import Budget, Data, Report
 from recae.filters import Filters
 from recae.interactions import Interactions
@@ -22,6 +25,7 @@ from recae.kinds import evaluated, find, title
 from recae.messages import timed
 from recae.reading import Reading, ReadOptions, ReadReport, read
 from recae.reading.matrix import read_matrix
+from recae.results import Table
 from recae.selection.auto import seconds_of
 from recae.selection.baselines import Given, check_baselines, choose_baselines, choose_kinds
 from recae.selection.cache import ResultCache
@@ -236,10 +240,10 @@ def _read_matrices(source: Path, test: str | Path | None, on_message: Callable[[
     paths = (source / "train.npz", source / "test.npz") if test is None else (source, Path(test))
     matrices = []
     for path in paths:
-        matrix, binary = read_matrix(path)
+        matrix, notes = read_matrix(path)
         matrices.append(matrix)
-        if not binary:
-            on_message(f"'{path}' holds values other than 1; each that is not 0 is taken as one interaction")
+        for note in notes:
+            on_message(f"'{path}': {note}")
     lines = [
         f"read {m.nnz:,} interactions of {m.shape[0]:,} users × {m.shape[1]:,} items from {path}"
         for path, m in zip(paths, matrices, strict=True)
@@ -268,6 +272,41 @@ class Evaluated(Summarised):
     def summary(self) -> Summary:
         """Return that of the report."""
         return self.report.summary()
+
+    @property
+    def table(self) -> Table[Any]:
+        """A model a row, in the order of the report: the mean of each metric, and what sets it apart from the best.
+
+        The columns are ``model``, ``kind``, ``baseline``, a metric each such as ``recall@20``, ``difference`` (to the
+        best baseline, in the metric that models are judged by), ``p_corrected``, ``seconds``, and ``failed``, why a
+        model was not measured. Nulls stand for what is not there.
+        """
+        models = self.comparison.models
+        names = list(dict.fromkeys(name for found in models for name in found.metrics))
+        gaps = [found.difference for found in models]
+        columns: dict[str, list[Any]] = {
+            "model": [found.run.name for found in models],
+            "kind": [found.run.kind for found in models],
+            "baseline": [found.run.baseline for found in models],
+            **{name: [_mean(found.metrics.get(name)) for found in models] for name in names},
+            "difference": [None if gap is None else _mean(gap.paired) for gap in gaps],
+            "p_corrected": [None if gap is None else gap.p_corrected for gap in gaps],
+            "seconds": [found.run.seconds for found in models],
+            "failed": [found.run.failed for found in models],
+        }
+        return Table.of(columns)
+
+    @property
+    def figures(self) -> Table[Any]:
+        """Every figure a row, with its 95 % interval; the columns are `recae.evaluation.report.csv.COLUMNS`."""
+        rows = list(csv_rows(self.comparison))
+        columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+        columns["baseline"] = [value == "true" for value in columns["baseline"]]
+        return Table.of(columns)
+
+
+def _mean(found: Interval | Paired | None) -> float | None:
+    return None if found is None or math.isnan(found.mean) else found.mean
 
 
 @followed(EvaluationDisplay)

@@ -16,6 +16,7 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.kinds import Dimension, Kind, decay_setting, find, parts_of
 from recae.kinds.space import never
+from recae.results import Table
 from recae.settings_toml import FILTERS, WEIGHTING, to_toml
 from recae.summary import Grid, Summarised, Summary
 
@@ -143,6 +144,20 @@ class Tuned(Summarised):
     def config(self) -> dict[str, Any]:
         """All chosen settings, as `train` takes them: what was fixed, and the best of what was searched."""
         return {**self.fixed, **self.best.settings}
+
+    @property
+    def table(self) -> Table[Any]:
+        """A trial a row: ``trial``, ``state``, the metric, each setting that was searched, ``epochs``, ``seconds``."""
+        names = list(dict.fromkeys(name for trial in self.trials for name in trial.settings))
+        columns: dict[str, list[Any]] = {
+            "trial": [trial.number for trial in self.trials],
+            "state": [trial.state for trial in self.trials],
+            self.metric: [trial.value for trial in self.trials],
+            **{name: [trial.settings.get(name) for trial in self.trials] for name in names},
+            "epochs": [trial.epochs for trial in self.trials],
+            "seconds": [trial.seconds for trial in self.trials],
+        }
+        return Table.of(columns)
 
     def toml(self) -> str:
         """Return the text of a file that `recae train --config` takes, with comments that say where it comes from.
