@@ -49,6 +49,7 @@ def test_train_in_a_pipe(folder: Path) -> None:
         r"validation NDCG@20: sigmoid 0\.\d{4}, .*; blended 0\.\d{4} with .*",
         r"measuring it beside popularity and item-kNN on 6 held-out users",
         r"read, trained and measured in \d+\.\d s; the model is in model\.recae",
+        r"next: recae recommend --user u0",
     ]
     lines = result.stderr.splitlines()
     for line, pattern in zip(lines, expected, strict=True):

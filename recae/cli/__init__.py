@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -21,6 +21,9 @@ from recae.cli.help import help_of, usage_sentence
 from recae.cli.logs import listening, log_options, trace
 from recae.cli.output import message, silence
 from recae.errors import RecaeError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # 128 and the number of the signal, as shells report it
 _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
@@ -31,6 +34,9 @@ class _Terminated(BaseException):
 
 
 _HEADINGS = {
+    "Start": {
+        "demo": "Train a model on made-up purchases, and recommend.",
+    },
     "Purchases": {
         "doctor": "Check purchases before a model is trained on them.",
     },
@@ -52,6 +58,9 @@ _HEADINGS = {
         "anomalies": "Find users or purchases that the model cannot explain.",
         "embed": "Write the codes of all users, or the vectors of all items.",
         "map": "Draw a map of the items or users.",
+    },
+    "This machine": {
+        "completion": "Print a script that completes commands in a shell.",
     },
 }
 """Heading → command → what `recae --help` says of it; its module is imported when it is asked for."""
@@ -103,6 +112,13 @@ class _Commands(click.Group):
 
     def get_help(self, ctx: click.Context) -> str:
         return help_of(self, ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands, without importing one, and options."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(n, help=text) for n, text in _SHORT.items() if n.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each command does, without importing it, and then the options."""

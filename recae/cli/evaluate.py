@@ -18,6 +18,7 @@ from recae.cli.help import under
 from recae.cli.options import (
     KindsCommand,
     check_outputs,
+    complete_kinds,
     files_of_filters,
     filter_options,
     output_path,
@@ -196,6 +197,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
         "kinds",
         multiple=True,
         metavar="NAME",
+        shell_complete=complete_kinds,
         help="A model.  [repeatable; default: {evaluated}]",
     ),
     click.option(

@@ -16,6 +16,9 @@ WIDEST = 100
 
 _NARROWEST = 30
 
+_FILES = ("PATH", "FILE", "FOLDER", "ITEMS", "PURCHASES", "SOURCE", "TABLE")
+"""What stands for the name of a file, among other things, in the help."""
+
 _LAST = "Other options"
 _HEADING = "heading"
 _TERM = 30  # columns of an option and what stands for its value; the meaning of a longer one begins below
@@ -124,6 +127,15 @@ def _filled(words: Sequence[str], width: int) -> list[str]:
 
 class Command(click.Command):
     """A command whose options stand under headings, in the order in which the headings come first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Let a shell complete the names of files where a text is one."""
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.type is click.STRING and parameter.metavar in _FILES:
+                parameter.type = click.Path(
+                    readable=False
+                )  # which looks at nothing but is one for completion
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help, formatted."""

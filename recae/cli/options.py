@@ -67,6 +67,11 @@ def kinds_in_words() -> dict[str, str]:
     }
 
 
+def complete_kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the kinds of model that begin so, for the completion of a shell."""
+    return [name for name in kinds.known() if name.startswith(incomplete)]
+
+
 def kinds_text() -> str:
     """Return the kinds, one a line, as a paragraph that click leaves as it is."""
     rows = kinds.known().values()

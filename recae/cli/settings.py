@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from recae.cli.help import under
-from recae.cli.options import KindsCommand
+from recae.cli.options import KindsCommand, complete_kinds
 from recae.cli.output import print_json, print_table
 from recae.errors import ConfigError
 from recae.kinds import find, known
 
 
 @click.command(cls=KindsCommand)
-@click.argument("kind", metavar="[KIND]", required=False)
+@click.argument("kind", metavar="[KIND]", required=False, shell_complete=complete_kinds)
 @under(
     "Output",
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),

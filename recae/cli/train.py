@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from recae.cli.options import (
     check_engine,
     check_not_read,
     check_outputs,
+    complete_kinds,
     engine_options,
     files_of_filters,
     filter_options,
@@ -40,6 +42,7 @@ from recae.errors import ConfigError, OutputError
 from recae.machine import launched, restarts
 
 if TYPE_CHECKING:
+    from recae.recommender import Recommender
     from recae.training.checkpoint import Checkpoints
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -74,7 +77,12 @@ def settings_options(function: _Function) -> _Function:
     function = under("Settings", *shortcuts)(function)
     return under(
         "Model",
-        click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]"),
+        click.option(
+            "--kind",
+            metavar="NAME",
+            shell_complete=complete_kinds,
+            help="The model, see below.  [default: {default}]",
+        ),
         click.option(
             "--set",
             "assignments",
@@ -309,6 +317,17 @@ def train(
     elif metadata["metrics"] is not None:
         print_metrics(metadata["metrics"])
     message(f"read, trained and measured in {seconds:.1f} s; the model is in {out}")
+    message(f"next: {_next_command(recommender, out, not no_histories)}")
+
+
+def _next_command(recommender: Recommender, out: Path, with_users: bool) -> str:
+    """Return a command that asks the model in a file for recommendations."""
+    if with_users and recommender.users is not None and len(recommender.users):
+        asked = ["--user", recommender.users.id(0)]
+    else:
+        asked = ["--item", recommender.items.id(0)]
+    place = [] if out == Path(DEFAULT_MODEL) else ["--model", str(out)]
+    return shlex.join(["recae", "recommend", *asked, *place])
 
 
 def _checkpoints(source: str, out: Path, given: str | None, every: int | None, resume: bool) -> Checkpoints:

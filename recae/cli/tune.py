@@ -11,6 +11,7 @@ from recae.cli.help import under
 from recae.cli.options import (
     KindsCommand,
     check_outputs,
+    complete_kinds,
     files_of_filters,
     filter_options,
     output_path,
@@ -40,7 +41,12 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @source_argument
 @under(
     "Search",
-    click.option("--kind", metavar="NAME", help="The model, see below.  [default: {default}]"),
+    click.option(
+        "--kind",
+        metavar="NAME",
+        shell_complete=complete_kinds,
+        help="The model, see below.  [default: {default}]",
+    ),
     click.option(
         "--trials", type=int, default=30, show_default=True, metavar="N", help="Settings to try, at most."
     ),
