@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.summary import Summarised, Summary
+from recae.text import brief
 
 _NEAREST_BYTES = 40  # longer ids are compared by their first bytes; it bounds the cost of `nearest`
 _SHOWN = 80  # characters of an id in a message
@@ -255,7 +256,7 @@ def id_text(value: object, what: str = "id") -> str:
     if isinstance(value, UUID):
         return str(value)
     of = "an id" if what == "id" else f"the id of {'an' if what == 'item' else 'a'} {what}"
-    found = f"{of} is text or a whole number, found {value!r:.80}"
+    found = f"{of} is text or a whole number, found {brief(value)}"
     if value is None or (isinstance(value, float | np.floating) and value != value):
         raise ConfigError(f"{found}: leave out rows without one")
     if isinstance(value, Iterable) and not isinstance(value, bytes):
@@ -271,11 +272,11 @@ def id_texts(ids: Iterable[object], what: str = "id") -> list[str]:
     """
     several = "ids" if what == "id" else f"ids of {what}s"
     if isinstance(ids, str | bytes):
-        raise ConfigError(f"{several} are given as a list, found the text {ids!r:.80}: write [{ids!r:.80}]")
+        raise ConfigError(f"{several} are given as a list, found the text {brief(ids)}: write [{brief(ids)}]")
     if isinstance(ids, pa.Array | pa.ChunkedArray):
         ids = ids.to_pylist()
     if not isinstance(ids, Iterable) or isinstance(ids, Mapping):
-        raise ConfigError(f"{several} are given as a list, found {ids!r:.80}: write [{ids!r:.80}]")
+        raise ConfigError(f"{several} are given as a list, found {brief(ids)}: write [{brief(ids)}]")
     return [value if type(value) is str else id_text(value, what) for value in ids]
 
 
@@ -289,7 +290,7 @@ def _text_array(ids: Iterable[str | int] | pa.Array | pa.ChunkedArray) -> pa.Lar
     try:
         if not isinstance(ids, pa.Array | pa.ChunkedArray):
             if isinstance(ids, str):
-                raise DataError(f"ids are given as a list, found the text {ids!r:.80}: write [{ids!r:.80}]")
+                raise DataError(f"ids are given as a list, found the text {brief(ids)}: write [{brief(ids)}]")
             return pa.array([_text(value) for value in ids], type=pa.large_string())
         kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
         if not (

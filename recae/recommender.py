@@ -26,6 +26,7 @@ from recae.models.summary import summary_of
 from recae.ranking import PADDING, Ranked, rank_histories, top_k
 from recae.results import Table
 from recae.summary import Summarised, Summary
+from recae.text import brief
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
 
@@ -561,8 +562,8 @@ class Recommender(Summarised):
         """Return the user's history, (1, I)."""
         if isinstance(user, list | tuple | set | np.ndarray):
             raise ConfigError(
-                f"recommend takes the id of one user, found {user!r:.80}: give a list of users to recommend_many, or a "
-                "basket as items=[…]"
+                f"one user's id is taken, found {brief(user)}: give a list of users to recommend_many, or a basket as "
+                "items=[…]"
             )
         text = id_text(user, "user")
         if self.users is None or self.histories is None:
@@ -595,7 +596,7 @@ def check_fallback(fallback: str | None) -> None:
     """Raise ConfigError for a fallback that there is not."""
     if fallback not in (None, POPULAR):
         raise ConfigError(
-            f"a fallback is '{POPULAR}' or None for none, found {fallback!r:.80}: give one of them"
+            f"a fallback is '{POPULAR}' or None for none, found {brief(fallback)}: give one of them"
         )
 
 
@@ -607,7 +608,7 @@ def _queries() -> Any:
 def _check_number(n: object) -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ConfigError(
-            f"n is how many items are wanted, a whole number from 1 on, found {n!r:.80}: give one"
+            f"n is how many items are wanted, a whole number from 1 on, found {brief(n)}: give one"
         )
 
 

@@ -24,3 +24,10 @@ def human_bytes(size: int) -> str:
             break
         value /= 1024
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def brief(value: object, at_most: int = 80) -> str:
+    """Return a value for a message, on one line and not too long; of a data frame or the like its type."""
+    if type(value).__module__.partition(".")[0] not in ("builtins", "numpy", "datetime", "pathlib", "uuid"):
+        return f"a {type(value).__name__}"
+    return " ".join(repr(value).split())[:at_most]

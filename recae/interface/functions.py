@@ -32,6 +32,7 @@ from recae.selection.space import Tuned
 from recae.settings import find_setting
 from recae.splits.items import pair_of_matrices
 from recae.splits.protocols import ProtocolOptions, Purchases
+from recae.text import brief
 from recae.training.callbacks import Engine
 from recae.training.checkpoint import Checkpoints
 
@@ -413,7 +414,7 @@ def _kind(kind: Any) -> str:
         return DEFAULT
     if not isinstance(kind, str):
         raise ConfigError(
-            f"kind is the name of a kind of model, such as {DEFAULT!r}, found {kind!r:.80}: give a name"
+            f"kind is the name of a kind of model, such as {DEFAULT!r}, found {brief(kind)}: give a name"
         )
     return find(kind).name
 
@@ -444,10 +445,10 @@ def _seconds(cut: Any) -> int:
             cut = datetime.fromisoformat(cut)
         except ValueError:
             raise ConfigError(
-                f"cut is a date such as 2011-11-09 or 2011-11-09T12:00, found {cut!r:.80}: give one"
+                f"cut is a date such as 2011-11-09 or 2011-11-09T12:00, found {brief(cut)}: give one"
             ) from None
     if isinstance(cut, date) and not isinstance(cut, datetime):
         cut = datetime(cut.year, cut.month, cut.day, tzinfo=UTC)
     if not isinstance(cut, datetime):
-        raise ConfigError(f"cut is a date such as 2011-11-09, found {cut!r:.80}: give one")
+        raise ConfigError(f"cut is a date such as 2011-11-09, found {brief(cut)}: give one")
     return int((cut if cut.tzinfo else cut.replace(tzinfo=UTC)).timestamp())

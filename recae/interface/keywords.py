@@ -13,6 +13,7 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.ids import id_texts
 from recae.reading import ReadOptions
+from recae.text import brief
 
 _BY_CODE: Final = (
     "filters",
@@ -64,7 +65,7 @@ class Words:
         """
         if base is not None and not isinstance(base, ReadOptions):
             raise ConfigError(
-                f"reading is a recae.ReadOptions, found {base!r:.80}: write the options as keywords, such as "
+                f"reading is a recae.ReadOptions, found {brief(base)}: write the options as keywords, such as "
                 f'recae.{self._function}(…, user_column="customer")'
             )
         words = {name: _value(name, value) for name, value in self.take(READING).items()}
@@ -91,7 +92,7 @@ class Words:
         words = self.take(FILTERS)
         if base is not None and not isinstance(base, Filters):
             raise ConfigError(
-                f'filters is a recae.Filters, found {base!r:.80}: write since="2024-01-01" and the others as keywords'
+                f'filters is a recae.Filters, found {brief(base)}: write since="2024-01-01" and the others as keywords'
             )
         if not words:
             return base
@@ -112,7 +113,7 @@ class Words:
         words = self.take(WEIGHTING)
         if base is not None and not isinstance(base, Weighting):
             raise ConfigError(
-                f"confidence is a recae.Weighting, found {base!r:.80}: write half_life=90 or "
+                f"confidence is a recae.Weighting, found {brief(base)}: write half_life=90 or "
                 "quantity_as_confidence=True as keywords"
             )
         if not words:
@@ -175,16 +176,16 @@ def _value(name: str, value: Any) -> Any:
     if name.endswith("_column"):
         if isinstance(value, bool) or not isinstance(value, str | int | tuple):
             raise ConfigError(
-                f"{name} is the name of a column, found {value!r:.80}: give the name as text, such as {name}='id'"
+                f"{name} is the name of a column, found {brief(value)}: give the name as text, such as {name}='id'"
             )
         return ".".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if name in _TEXTS and not isinstance(value, str):
-        raise ConfigError(f"{name} is text, found {value!r:.80}: give it as text, or leave it out")
+        raise ConfigError(f"{name} is text, found {brief(value)}: give it as text, or leave it out")
     if name == "columns":
         parts = value.split(",") if isinstance(value, str) else list(value) if _is_list(value) else None
         if parts is None or not all(isinstance(part, str | int) for part in parts):
             raise ConfigError(
-                f'columns lists what the columns hold, such as ["user", "item"], found {value!r:.80}: give that'
+                f'columns lists what the columns hold, such as ["user", "item"], found {brief(value)}: give that'
             )
         return tuple(str(part).strip() for part in parts)
     if name == "memory_limit":
@@ -194,11 +195,11 @@ def _value(name: str, value: Any) -> Any:
     if name == "min_rating":
         return _number(name, value, float)
     if name in ("header", "strict") and not isinstance(value, bool):
-        raise ConfigError(f"{name} is True or False, found {value!r:.80}: give one of them")
+        raise ConfigError(f"{name} is True or False, found {brief(value)}: give one of them")
     if name == "event_weights":
         return _event_weights(value)
     if name == "rejects" and not isinstance(value, str | Path):
-        raise ConfigError(f"rejects is the path of a file to write, found {value!r:.80}: give one")
+        raise ConfigError(f"rejects is the path of a file to write, found {brief(value)}: give one")
     return value
 
 
@@ -212,7 +213,7 @@ def _number(name: str, value: Any, kind: type) -> Any:
     try:
         return kind(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{name} is a number, found {value!r:.80}: give one") from None
+        raise ConfigError(f"{name} is a number, found {brief(value)}: give one") from None
 
 
 def _event_weights(value: Any) -> tuple[tuple[str, float], ...]:
@@ -221,4 +222,4 @@ def _event_weights(value: Any) -> tuple[tuple[str, float], ...]:
         pairs = list(value.items() if isinstance(value, Mapping) else value)
         return tuple((str(event), float(confidence)) for event, confidence in pairs)
     except (TypeError, ValueError):
-        raise ConfigError(f"{wanted}, found {value!r:.80}: give that") from None
+        raise ConfigError(f"{wanted}, found {brief(value)}: give that") from None

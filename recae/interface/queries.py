@@ -29,6 +29,7 @@ from recae.results import Table
 from recae.scoring.audience import Audience, fold_in, listed_users
 from recae.scoring.work import audience_of, make_work
 from recae.sparse import without
+from recae.text import brief
 
 __all__ = [
     "bought_together",
@@ -317,5 +318,5 @@ def embed(recommender: Recommender, what: str, ids: Sequence[str | int] | None) 
 def _check_count(n: object, what: str = "items") -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ConfigError(
-            f"n is how many {what} are wanted, a whole number from 1 on, found {n!r:.80}: give one"
+            f"n is how many {what} are wanted, a whole number from 1 on, found {brief(n)}: give one"
         )

@@ -14,6 +14,7 @@ from recae.errors import ConfigError, DataError, SourceError
 from recae.ids import IdMap, id_texts
 from recae.interface.keywords import IDS, Words
 from recae.reading.matrix import LabelledMatrix
+from recae.text import brief
 
 _SOURCES = (
     "a path, a URL, a pandas or polars data frame, an Arrow table, a list of (user, item) or (user, item, time), a "
@@ -54,7 +55,7 @@ def take_source(source: Any, words: Words) -> Any:
             'scipy.sparse.csr_matrix(array), and rows as pandas.DataFrame(array, columns=["user", "item"])'
         )
     if source is None or isinstance(source, bool | int | float | bytes):
-        raise SourceError(f"purchases are {_SOURCES}, found {source!r:.80}: give one of these")
+        raise SourceError(f"purchases are {_SOURCES}, found {brief(source)}: give one of these")
     if isinstance(source, str) and not source.strip():
         raise SourceError(f"purchases are {_SOURCES}, found an empty text: give the path of a table")
     return source
@@ -73,7 +74,7 @@ def _columns(source: Mapping[Any, Any]) -> pa.Table:
     for name, values in source.items():
         if isinstance(values, str) or not hasattr(values, "__iter__"):
             raise SourceError(
-                f"a dictionary of purchases holds a list a column, but {name!r} is {values!r:.80}: give "
+                f"a dictionary of purchases holds a list a column, but {name!r} is {brief(values)}: give "
                 '{"user": [...], "item": [...]}'
             )
         listed = list(values)
