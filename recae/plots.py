@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recae.errors import ConfigError, DataError, OutputError
 from recae.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -29,6 +34,11 @@ def check_plot(path: Path) -> None:
         raise OutputError(
             f"cannot draw '{path}': its name ends in none of {', '.join(FORMATS)}; choose one of them"
         )
+    check_matplotlib()
+
+
+def check_matplotlib() -> None:
+    """Raise ConfigError where matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401  (checked here, used below)
     except ImportError as error:
@@ -53,6 +63,17 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
         RecaeError: as `check_plot`.
     """
     check_plot(path)
+    save_figure(history_figure(history, title), path)
+
+
+def history_figure(history: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """Return the figure of `plot_history`, which a notebook shows.
+
+    Raises:
+        DataError: there is no epoch in it.
+        ConfigError: matplotlib is missing.
+    """
+    check_matplotlib()
     epochs = [
         e
         for e in history
@@ -62,12 +83,9 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
         raise DataError(
             "the model has no history of epochs, so there is nothing to draw; plot a model that was trained"
         )
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)  # without pyplot: no global state, no screen
+    figure = new_figure(8, 5, 100)
     losses = figure.add_subplot()
     numbers = [e["epoch"] for e in epochs]
     losses.plot(numbers, [e["loss"] for e in epochs], color=_LOSS, marker="o", markersize=4, linewidth=1.8)
@@ -86,7 +104,7 @@ def plot_history(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
         recalls.plot(*best, marker="o", markersize=11, color=_RECALL, fillstyle="none", linestyle="none")
         title = f"{title}: best recall@20 {best[1]:.4f} in epoch {best[0]}".removeprefix(": ")
     figure.suptitle(title, fontsize=13, parse_math=False)  # a dollar in a name is no formula
-    _save(figure, path)
+    return figure
 
 
 def plot_trials(
@@ -114,18 +132,28 @@ def plot_trials(
         RecaeError: as `check_plot`.
     """
     check_plot(path)
+    save_figure(trials_figure(trials, importance, metric, title), path)
+
+
+def trials_figure(
+    trials: Sequence[Mapping[str, Any]], importance: Mapping[str, float], metric: str, title: str = ""
+) -> Figure:
+    """Return the figure of `plot_trials`, which a notebook shows.
+
+    Raises:
+        DataError: no trial is complete.
+        ConfigError: matplotlib is missing.
+    """
+    check_matplotlib()
     complete = [t for t in trials if t["state"] == "complete" and _is_number(t["value"])]
     pruned = [t for t in trials if t["state"] == "pruned" and _is_number(t["value"])]
     if not complete:
         raise DataError("no trial is complete, so there is nothing to draw; tune with more trials or time")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     names = list(importance) or list(dict.fromkeys(name for t in complete for name in t["settings"]))
     names = [name for name in names if any(name in t["settings"] for t in complete)][:SETTINGS_AT_MOST]
-    figure = Figure(figsize=(10, 7.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)  # without pyplot: no global state, no screen
+    figure = new_figure(10, 7.5, 100)
     grid = figure.add_gridspec(2 if names else 1, max(len(names), 1), height_ratios=(3, 2) if names else None)
     best = max(complete, key=lambda t: (t["value"], -t["trial"]))
 
@@ -163,7 +191,7 @@ def plot_trials(
         panel.set_xlabel(f"{name}{share}", fontsize=11, parse_math=False)
     text = f"{title}: best {metric} {best['value']:.4f} in trial {best['trial']}".removeprefix(": ")
     figure.suptitle(text, fontsize=13, parse_math=False)
-    _save(figure, path)
+    return figure
 
 
 def _scatter(
@@ -189,7 +217,41 @@ def _scatter(
     axes.tick_params(labelsize=10)
 
 
-def _save(figure: Any, path: Path) -> None:
+def new_figure(width: float, height: float, dpi: int) -> Figure:
+    """Return an empty figure, in inches, that a notebook shows where it is the value of a cell.
+
+    It is made without pyplot, so that there is no global state and no screen is needed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _inline_figure()(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@cache
+def _inline_figure() -> type[Figure]:
+    """Return the class of figures that notebooks show; matplotlib's own are shown through pyplot only."""
+    from matplotlib.figure import Figure
+
+    class InlineFigure(Figure):
+        """A figure with a picture for notebooks."""
+
+        def _repr_png_(self) -> bytes:
+            """Return the figure as PNG."""
+            content = io.BytesIO()
+            self.savefig(content, format="png")
+            return content.getvalue()
+
+    return InlineFigure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file, whose ending decides the format; it appears whole or not at all.
+
+    Raises:
+        OutputError: as `recae.files.atomic_path`.
+    """
     with atomic_path(path) as temporary:
         # no date and no version inside: the same history gives the same bytes
         kind = path.suffix.lower().removeprefix(".")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,14 @@ from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.models import Model
 from recae.models.summary import summary_of
+from recae.plots import history_figure
 from recae.ranking import PADDING, Ranked, rank_histories, top_k
 from recae.results import Table
 from recae.summary import Summarised, Summary
 from recae.text import brief
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
 
@@ -535,6 +539,47 @@ class Recommender(Summarised):
         names = ("epoch", "loss", "recall@20", "drift")
         rows = self.metadata.get("history") or []
         return Table.of({name: [row.get(name) for row in rows] for name in names})
+
+    def plot_history(self) -> Figure:
+        """Draw the loss and the validation recall@20 of each epoch, as `recae inspect --plot` does.
+
+        Returns:
+            a figure of matplotlib, which a notebook shows; ``savefig`` writes it.
+
+        Raises:
+            DataError: the model was not trained in epochs.
+            ConfigError: matplotlib is missing.
+        """
+        return history_figure(self.metadata.get("history") or [], f"Training of {self.model.kind}")
+
+    def map(
+        self,
+        kind: str = "items",
+        *,
+        categories: str | Path | None = None,
+        method: str | None = None,
+        limit: int = 50_000,
+        seed: int = 0,
+        progress: Any = None,
+    ) -> Any:
+        """Lay out the items or users so that those that go together lie close together, as `recae map` does.
+
+        Args:
+            kind: "items" or "users".
+            categories: a table with an item and a category column, for the colours; the purchases will do.
+            method: "tsne", which shows clusters and needs recae[map], or "pca"; None: t-SNE where it is installed.
+            limit: how many at most, most owned first.
+            seed: of t-SNE.
+            progress: as for `recae.train`.
+
+        Returns:
+            a `recae.insight.mapping.Map`, which a notebook shows; ``save(path)`` writes the page.
+
+        Raises:
+            ConfigError: there is no such kind or method.
+            DataError: the model has no codes, or for users no histories; or the categories cannot be read.
+        """
+        return _queries().draw(self, kind, categories, method, limit, seed, progress)
 
     def save(self, path: str | Path, *, histories: bool = True) -> None:
         """Write the recommender to one file, as `recae.save`.

@@ -176,7 +176,7 @@ def test_ctrl_c_leaves_the_older_map(sample: Path, folder: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     (folder / "map.html").write_text("older")
-    monkeypatch.setattr("recae.insight.map.layout", interrupted)
+    monkeypatch.setattr("recae.insight.mapping.layout", interrupted)
     result = recae("map", "--out", "map.html", model=sample)
     assert result.exit_code == 130
     assert result.stderr == "interrupted: no partial file is left\n"

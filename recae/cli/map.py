@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from recae.cli.help import Command, under
 from recae.cli.options import model_option, output_path
 from recae.cli.output import message, print_json, progress
-from recae.errors import ConfigError, OutputError
-
-if TYPE_CHECKING:
-    from recae.insight.map import Points
+from recae.errors import ConfigError
 
 
 @click.command("map", cls=Command)
@@ -93,11 +89,11 @@ def map_command(
     """
     import time
 
-    from recae.files import atomic_path, check_writable
-    from recae.insight.map import STEPS, check_method, default_method, layout
+    from recae.files import check_writable
+    from recae.insight.map import STEPS, check_method, default_method
+    from recae.insight.mapping import check_page, draw_map
 
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"cannot write '{out}': a map is a page, and its name must end in .html; rename it")
+    check_page(out)
     if categories is None and (item_column is not None or category_column is not None):
         raise ConfigError("--item-column and --category-column name columns of --categories; give that file")
     check_writable(out, model_path)
@@ -110,49 +106,42 @@ def map_command(
     check_method(method)
 
     from recae.insight.categories import read_categories
-    from recae.insight.map import choose_points, map_data, map_page, point_vectors
     from recae.modelfile import load
 
     started = time.perf_counter()
     recommender = load(model_path)
-    points = choose_points(recommender, "items" if show_items else "users", limit)
-    vectors = point_vectors(recommender, points)
     kinds = None
     if categories is not None:
         kinds = read_categories(
             categories, recommender.items, item_column=item_column, category_column=category_column
         )
-    with progress("laying out", STEPS) as on_steps:
-        plane = layout(vectors, method=method, seed=seed, on_steps=on_steps)
-    data = map_data(recommender, points, plane, kinds)
     noun = "products" if show_items else "customers"
-    note = _left_out(points)
-    page = map_page(data, title=f"Map of {noun}: {model_path.name}", method=method, note=note)
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    with progress("laying out", STEPS) as on_steps:
+        drawn = draw_map(
+            recommender,
+            "items" if show_items else "users",
+            categories=kinds,
+            method=method,
+            limit=limit,
+            seed=seed,
+            title=f"Map of {noun}: {model_path.name}",
+            limit_name="--limit",
+            on_steps=on_steps,
+        )
+    drawn.save(out)
     seconds = time.perf_counter() - started
-    if note:
-        message(note)
-    message(f"wrote a map of {points.rows.size:,} {noun} to {out} in {seconds:.1f} s")
+    if drawn.note:
+        message(drawn.note)
+    message(f"wrote a map of {drawn.points:,} {noun} to {out} in {seconds:.1f} s")
     if as_json:
         print_json(
             {
                 "path": str(out),
-                "kind": points.kind,
-                "method": method,
-                "seed": seed,
-                "points": points.rows.size,
-                "left_out": points.empty + points.beyond,
-                "categories": None if kinds is None else len(set(data["category"]) - {-1}),
+                "kind": drawn.kind,
+                "method": drawn.method,
+                "seed": drawn.seed,
+                "points": drawn.points,
+                "left_out": drawn.left_out,
+                "categories": drawn.categories,
             }
         )
-
-
-def _left_out(points: Points) -> str:
-    """Return a sentence about what the map does not show; empty where it shows everything."""
-    why = {
-        "owned by nobody" if points.kind == "items" else "owning nothing": points.empty,
-        "beyond --limit": points.beyond,
-    }
-    said = " and ".join(f"{count:,} {reason}" for reason, count in why.items() if count)
-    return f"Left out: {said}." if said else ""

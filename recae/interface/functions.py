@@ -325,6 +325,7 @@ def score(
     only_items: Iterable[str | int] | None = None,
     fallback: str | None = None,
     reading: ReadOptions | None = None,
+    progress: Progress | bool | None = None,
     **words: Any,
 ) -> Stream:
     """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
@@ -339,6 +340,7 @@ def score(
         only_items: ids outside of which nothing is recommended.
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows.
         reading: how to read the histories; None: by their names and values, and the words.
+        progress: as for `train`, shown while the batches are asked for.
         words: on reading, as for `train`.
 
     Returns:
@@ -371,6 +373,7 @@ def score(
         only_items=None if only_items is None else id_texts(only_items, "item"),
         fallback=fallback,
         reading=options,
+        progress=progress,
     )
 
 

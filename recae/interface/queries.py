@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,9 @@ from recae.evaluation.intervals import bootstrap_means
 from recae.ids import IdMap, id_texts, shown
 from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
+from recae.insight.categories import read_categories
+from recae.insight.map import STEPS
+from recae.insight.mapping import Map, draw_map
 from recae.interactions import Interactions
 from recae.interface.keywords import Words
 from recae.interface.sources import take_source
@@ -28,11 +32,14 @@ from recae.recommender import Recommender, check_fallback
 from recae.results import Table
 from recae.scoring.audience import Audience, fold_in, listed_users
 from recae.scoring.work import audience_of, make_work
+from recae.selection.displays import CountingDisplay
+from recae.selection.progress import Progress, following
 from recae.sparse import without
 from recae.text import brief
 
 __all__ = [
     "bought_together",
+    "draw",
     "embed",
     "evaluate",
     "explain",
@@ -313,6 +320,29 @@ def embed(recommender: Recommender, what: str, ids: Sequence[str | int] | None) 
     )
     found = pa.Table.from_batches(embeddings.embeddings(part, kind), schema)
     return Table(found.take(pa.array(place)))
+
+
+def draw(
+    recommender: Recommender,
+    kind: str,
+    categories: str | Path | None,
+    method: str | None,
+    limit: int,
+    seed: int,
+    progress: Progress | bool | None,
+) -> Map:
+    """Draw a map; see `Recommender.map`."""
+    kinds = None if categories is None else read_categories(categories, recommender.items)
+    with following(progress, CountingDisplay) as callbacks:
+        return draw_map(
+            recommender,
+            kind,
+            categories=kinds,
+            method=method,
+            limit=limit,
+            seed=seed,
+            on_steps=lambda done: callbacks.on_count("laying out", done, STEPS),
+        )
 
 
 def _check_count(n: object, what: str = "items") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from recae.results import Stream
 from recae.scoring.audience import Audience, every_user, fold_in, new_histories, rejects
 from recae.scoring.block import best_items, numbers_for
 from recae.scoring.rules import barred_items
+from recae.selection.displays import CountingDisplay
+from recae.selection.progress import Progress, following
 
 SCHEMA: Final = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())]
@@ -164,6 +166,7 @@ def score(
     exclude_items: Sequence[str] | None = None,
     only_items: Sequence[str] | None = None,
     fallback: str | None = None,
+    progress: Progress | bool | None = None,
 ) -> Stream:
     """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
 
@@ -183,6 +186,8 @@ def score(
         only_items: ids outside of which nothing is recommended.
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows;
             None: users of whom it knows no item get no rows.
+        progress: whether to show it while the batches are asked for: True, False, or None for in a notebook and on a
+            terminal; or callbacks.
 
     Returns:
         Record batches of ``user_id`` and ``item_id`` (string), ``rank`` (int32, from 1) and ``score`` (float32): by
@@ -202,7 +207,15 @@ def score(
     barred, _ = barred_items(model.items, exclude=exclude_items, only=only_items)
     audience = audience_of(model, histories, fallback is not None, reading)
     work = make_work(model, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
-    return Stream(work.schema, (batch for _, batch in work.batches()))
+    return Stream(work.schema, _followed(work, progress))
+
+
+def _followed(work: Work, progress: Progress | bool | None) -> Generator[pa.RecordBatch, None, None]:
+    """Yield the batches of the work, and show how many users are done."""
+    with following(progress, CountingDisplay) as callbacks:
+        for done, batch in work.batches():
+            callbacks.on_count("scoring users", done, len(work.audience))
+            yield batch
 
 
 def audience_of(

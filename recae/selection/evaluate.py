@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recae.confidence import Weighting
 from recae.errors import ConfigError
@@ -48,6 +48,9 @@ from recae.splits.rows import PROTOCOLS, in_words, taking
 from recae.splits.tasks import counted
 from recae.splits.time import check_times
 from recae.summary import Summarised, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Source = Any
 """Purchases, Interactions, or whatever `recae.reading.read` takes."""
@@ -272,6 +275,26 @@ class Evaluated(Summarised):
     def summary(self) -> Summary:
         """Return that of the report."""
         return self.report.summary()
+
+    def plot(self, what: str = "metrics") -> Figure:
+        """Draw a plot of the report, which a notebook shows.
+
+        Args:
+            what: "metrics" (each with its interval), "recall-curves" or "training".
+
+        Raises:
+            ConfigError: there is no such plot, or matplotlib is missing.
+            DataError: the report has nothing for it.
+        """
+        return self.report.plot(what)
+
+    def save(self, path: str | Path) -> None:
+        """Write the report to a file, as one page of HTML.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self.report.save(path)
 
     @property
     def table(self) -> Table[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,13 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.kinds import Dimension, Kind, decay_setting, find, parts_of
 from recae.kinds.space import never
+from recae.plots import trials_figure
 from recae.results import Table
 from recae.settings_toml import FILTERS, WEIGHTING, to_toml
 from recae.summary import Grid, Summarised, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 State = Literal["complete", "pruned", "failed"]
 """How a trial ended: measured, stopped after some epochs because it lagged behind, or not fitted at all."""
@@ -131,6 +135,15 @@ class Tuned(Summarised):
                 ["trial", self.metric, "seconds"],
             ),
         )
+
+    def plot(self) -> Figure:
+        """Draw the trials and the best so far, by the settings that matter most; a notebook shows the figure.
+
+        Raises:
+            ConfigError: matplotlib is missing.
+        """
+        trials = [trial.as_dict() for trial in self.trials]
+        return trials_figure(trials, self.importance, self.metric, f"Trials of {self.kind}")
 
     @property
     def best(self) -> TunedTrial:

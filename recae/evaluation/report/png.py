@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from recae.errors import OutputError
+from recae.errors import ConfigError, DataError, OutputError
 from recae.evaluation.report.schema import Epoch, Estimate, Report
 from recae.evaluation.report.tables import Context, make_context
 from recae.evaluation.report.verdict import Ranked
 from recae.evaluation.report.words import metric_name, metric_rank, shorten
 from recae.files import atomic_path
-from recae.plots import check_plot
+from recae.plots import check_matplotlib, check_plot, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CURVES, METRICS, TRAINING = "recall-curves.png", "metrics.png", "training.png"
+CURVES = "recall-curves.png"
 
 # of the report's page in light: the best model, the best baseline, the others
 _COLOURS: Final = ("#0d6b55", "#c8640a", "#2d63b8", "#a8347f", "#7c6a00", "#10839c", "#6d4cb8", "#9c4a35")
@@ -51,19 +51,37 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
             f"cannot make the folder '{folder}' for the plots: {error.strerror or error}; choose another path"
         ) from error
     context = make_context(report)
-    figures = (
-        (CURVES, _plot_curves(context)),
-        (METRICS, _plot_metrics(context)),
-        (TRAINING, _plot_training(context)),
-    )
     written = []
-    for name, figure in figures:
+    for name, plot in _PLOTS.items():
+        figure = plot(context)
         if figure is None:
             continue
-        with atomic_path(folder / name) as temporary:
+        with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png")
-        written.append(folder / name)
+        written.append(folder / f"{name}.png")
     return written
+
+
+def report_figure(report: Report, what: str = "metrics") -> Figure:
+    """Return a plot of the report as a figure, which a notebook shows.
+
+    Args:
+        report: The report.
+        what: "metrics", "recall-curves" or "training".
+
+    Raises:
+        ConfigError: There is no such plot, or matplotlib is missing.
+        DataError: The report has nothing for it.
+    """
+    if what not in _PLOTS:
+        raise ConfigError(f"no plot of a report is called {what!r:.80}; choose one of {', '.join(_PLOTS)}")
+    check_matplotlib()
+    figure = _PLOTS[what](make_context(report))
+    if figure is None:
+        raise DataError(
+            f"the report has nothing to plot as {what}; choose another one of {', '.join(_PLOTS)}"
+        )
+    return figure
 
 
 def _plot_curves(context: Context) -> Figure | None:
@@ -219,12 +237,7 @@ def _name(found: Ranked) -> str:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)  # without pyplot: no global state, no screen
-    return figure
+    return new_figure(width, height, _DPI)
 
 
 def _finish(figure: Figure, title: str) -> Figure:
@@ -234,3 +247,7 @@ def _finish(figure: Figure, title: str) -> Figure:
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a dollar in a name is no formula
     return figure
+
+
+_PLOTS: Final = {"recall-curves": _plot_curves, "metrics": _plot_metrics, "training": _plot_training}
+"""Name of a plot → what makes it; None where the report has nothing for it."""

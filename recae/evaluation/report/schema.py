@@ -10,11 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
+from recae.files import atomic_path
 from recae.summary import Grid, Summarised, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT_VERSION: Final = 1
 
@@ -427,6 +433,30 @@ class Report(Summarised):
         users = "" if tested is None else f", {tested:,} test users"
         title = f"Report: {len(self.models):,} models, protocol {self.protocol.name or 'unknown'}{users}"
         return Summary(title, (), grid, [self.verdict] if self.verdict else [])
+
+    def plot(self, what: str = "metrics") -> Figure:
+        """Draw a plot, which a notebook shows.
+
+        Args:
+            what: "metrics" (each with its interval), "recall-curves" or "training".
+
+        Raises:
+            ConfigError: There is no such plot, or matplotlib is missing.
+            DataError: The report has nothing for it.
+        """
+        # looked up by name, since what draws a report stands on this file
+        found: Figure = import_module("recae.evaluation.report.png").report_figure(self, what)
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write the report to a file, as one page of HTML; it appears whole or not at all.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        page: str = import_module("recae.evaluation.report.html").report_html(self)
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_text(page, encoding="utf-8")
 
     def to_json(self) -> dict[str, Any]:
         """Write the report as JSON values; what is not known is None."""

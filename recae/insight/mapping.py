@@ -1,0 +1,139 @@
+"""`Map`: a map of the items or users of a model as a page, to save or to look at in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from recae.errors import OutputError
+from recae.files import atomic_path
+from recae.insight.categories import Categories
+from recae.insight.map import (
+    Points,
+    check_method,
+    choose_points,
+    default_method,
+    layout,
+    map_data,
+    map_page,
+    point_vectors,
+)
+from recae.recommender import Recommender
+from recae.summary import Summarised, Summary
+
+ENDINGS = (".html", ".htm")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Map(Summarised):
+    """A map that was laid out; a notebook shows it, and it can be zoomed and searched there.
+
+    Attributes:
+        page: HTML that loads nothing else.
+        kind: "items" or "users".
+        method: "tsne" or "pca".
+        seed: of the layout.
+        points: how many there are.
+        left_out: how many there are not, since nobody owns them or because of the limit.
+        note: a sentence on these; empty without.
+        categories: how many there are among the points; None where none were given.
+    """
+
+    page: str
+    kind: str
+    method: str
+    seed: int
+    points: int
+    left_out: int
+    note: str
+    categories: int | None
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file, which appears whole or not at all.
+
+        Raises:
+            OutputError: the name does not end in .html, or the file cannot be written.
+        """
+        check_page(Path(path))
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_text(self.page, encoding="utf-8", newline="\n")
+
+    def summary(self) -> Summary:
+        """Return what the map shows."""
+        title = f"Map: {self.points:,} {self.kind} by {'t-SNE' if self.method == 'tsne' else 'PCA'}"
+        return Summary(title, notes=[self.note] if self.note else [])
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, apart from the styles and scripts of the notebook."""
+        return (
+            f'<iframe srcdoc="{escape(self.page)}" sandbox="allow-scripts" title="{escape(self.summary().title)}" '
+            'style="width:100%;height:620px;border:0;border-radius:6px"></iframe>'
+        )
+
+
+def check_page(path: Path) -> None:
+    """Raise OutputError unless the name is one of a page."""
+    if path.suffix.lower() not in ENDINGS:
+        raise OutputError(
+            f"cannot write '{path}': a map is a page, and its name must end in .html; rename it"
+        )
+
+
+def draw_map(
+    recommender: Recommender,
+    kind: str = "items",
+    *,
+    categories: Categories | None = None,
+    method: str | None = None,
+    limit: int = 50_000,
+    seed: int = 0,
+    title: str | None = None,
+    limit_name: str = "the limit",
+    on_steps: Callable[[int], None] | None = None,
+) -> Map:
+    """Lay out the items or users of a model, and return the map.
+
+    Args:
+        recommender: whose items or users.
+        kind: "items" or "users".
+        categories: of the items, for the colours.
+        method: "tsne" or "pca"; None: t-SNE where it is installed.
+        limit: how many points at most, most owned first.
+        seed: of t-SNE.
+        title: the heading; None: what the map is of.
+        limit_name: what the note calls the limit.
+        on_steps: as for `recae.insight.map.layout`.
+
+    Raises:
+        ConfigError: there is no such kind or method, or the limit is less than 1.
+        DataError: the model has no codes or, for users, no histories.
+    """
+    method = default_method() if method is None else method
+    check_method(method)
+    points = choose_points(recommender, kind, limit)
+    plane = layout(point_vectors(recommender, points), method=method, seed=seed, on_steps=on_steps)
+    data = map_data(recommender, points, plane, categories)
+    note = _left_out(points, limit_name)
+    heading = title or f"Map of {'products' if kind == 'items' else 'customers'}"
+    return Map(
+        page=map_page(data, title=heading, method=method, note=note),
+        kind=kind,
+        method=method,
+        seed=seed,
+        points=int(points.rows.size),
+        left_out=points.empty + points.beyond,
+        note=note,
+        categories=None if categories is None else len(set(data["category"]) - {-1}),
+    )
+
+
+def _left_out(points: Points, limit_name: str) -> str:
+    """Return a sentence about what the map does not show; empty where it shows everything."""
+    why = {
+        "owned by nobody" if points.kind == "items" else "owning nothing": points.empty,
+        f"beyond {limit_name}": points.beyond,
+    }
+    said = " and ".join(f"{count:,} {reason}" for reason, count in why.items() if count)
+    return f"Left out: {said}." if said else ""
