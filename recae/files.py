@@ -39,7 +39,7 @@ def check_writable(path: Path, source: Path | None = None) -> None:
         target = _target(path)
         if source is not None and target.exists() and source.exists() and target.samefile(source):
             raise OutputError(
-                f"cannot write '{path}': it is the file that is read; choose another path for the result"
+                f"cannot write '{path}': it is also the input; choose another path for the result"
             )
         temporary = _reserve(target)
         temporary.unlink()

@@ -50,8 +50,8 @@ class Filters:
                 object.__setattr__(self, name, _in_words(_seconds(name, getattr(self, name))))
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ConfigError(
-                f"since is {self.since} and until is {self.until}, so that no moment lies between them: until is the "
-                "first moment that does not count, give a later one"
+                f"since is {self.since} and until is {self.until}, so that no time lies between them: until is the "
+                "first time that does not count, give a later one"
             )
         for name in ("min_user_purchases", "min_item_purchases"):
             value = getattr(self, name)
@@ -173,7 +173,7 @@ def _in_words(seconds: int) -> str:
     try:
         moment = _EPOCH + dt.timedelta(seconds=seconds)
     except OverflowError:
-        raise ConfigError("a moment outside the years 1 to 9999 UTC is asked for: give another") from None
+        raise ConfigError("a time outside the years 1 to 9999 UTC was given: give another") from None
     if seconds % 86_400 == 0:
         return moment.date().isoformat()
     return f"{moment.replace(tzinfo=None).isoformat()}Z"

@@ -48,7 +48,7 @@ KS = (10, 20, 50)
 def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
     """Return the table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values."""
     if held_out.test is None or held_out.validation is None:
-        raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
+        raise ConfigError("no user can be held out, so there is nothing to measure; use more purchases")
     rows, n_users = [], 0
     for name, model in models.items():
         result = evaluate(model, *held_out.test, KS)
@@ -81,7 +81,7 @@ def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, An
         ConfigError: nobody is held out.
     """
     if held_out.test is None or held_out.validation is None:
-        raise ConfigError("nobody is held out, so that nothing can be measured; use more purchases")
+        raise ConfigError("no user can be held out, so there is nothing to measure; use more purchases")
     rows: list[dict[str, Any]] = []
     counts = {"n_users": 0, "repeat_users": 0, "new_users": 0}
     for name, model in models.items():

@@ -134,7 +134,7 @@ def test_dates_of_toml_need_no_quotes(shop: Path) -> None:
     [
         (("--since", "soon"), "since is an ISO date or time such as 2010-12-01"),
         (("--min-user-purchases", "0"), "min_user_purchases is a whole number from 1 on, found 0"),
-        (("--since", "2020-02-01", "--until", "2020-01-01"), "no moment lies between them"),
+        (("--since", "2020-02-01", "--until", "2020-01-01"), "no time lies between them"),
         (("--exclude-items", 'a,\'b"c,"d'), "--exclude-items"),
         (
             ("--exclude-items", "i3", "--exclude-items", "lost.csv.gz"),

@@ -150,7 +150,7 @@ def test_refusals_come_before_the_model_is_read(folder: Path) -> None:
     (folder / "kinds.html").write_text("item,category\n")
     refused(
         recae("map", "--out", "kinds.html", "--categories", "kinds.html", *model),
-        "it is the file that is read",
+        "it is also the input",
     )
     assert recae("map").exit_code == 2
     assert recae("map", "--out", "m.html", "--limit", "0").exit_code == 2

@@ -270,9 +270,9 @@ def test_no_result_replaces_what_is_read(folder: Path) -> None:
     sqlite3.connect("shop.db").close()
     before = {name: Path(name).read_bytes() for name in names(folder)}
     for source in (".", "*.csv", "a.csv"):
-        refused(recae("train", source, *KIND, "--out", "a.csv"), "it is the file that is read")
-        refused(recae("train", source, *KIND, "--checkpoint", "a.csv"), "it is the file that is read")
+        refused(recae("train", source, *KIND, "--out", "a.csv"), "it is also the input")
+        refused(recae("train", source, *KIND, "--checkpoint", "a.csv"), "it is also the input")
     refused(
-        recae("train", "sqlite:///shop.db", "--table", "x", "--out", "shop.db"), "it is the file that is read"
+        recae("train", "sqlite:///shop.db", "--table", "x", "--out", "shop.db"), "it is also the input"
     )
     assert {name: Path(name).read_bytes() for name in names(folder)} == before

@@ -96,7 +96,7 @@ def test_some_users_and_rejects(shop: Recommender, model_path: Path, folder: Pat
         "score", "--out", "t.csv", "--users", "users.txt", "--rejects", "no.jsonl", model=model_path
     )
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[1].startswith("error: the model knows nobody in 'users.txt'")
+    assert result.stderr.splitlines()[1].startswith("error: the model knows none of the users in 'users.txt'")
     assert json.loads((folder / "no.jsonl").read_text()) == {"id": "nobody", "reason": reason}
     assert "t.csv" not in names(folder)
 
@@ -237,7 +237,7 @@ def test_nothing_that_is_read_is_replaced(model_path: Path, folder: Path) -> Non
         ("--out", "h.csv", "--histories", "h.csv"),
         ("--out", "users.csv", "--categories", "users.csv", "--only-categories", "a"),
     ):
-        refused(recae("score", *options, model=model_path), "it is the file that is read")
+        refused(recae("score", *options, model=model_path), "it is also the input")
     refused(recae("score", "--out", "r.csv", "--rejects", "r.csv", model=model_path), "are both 'r.csv'")
     assert contents(folder) == before
 

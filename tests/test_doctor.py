@@ -305,7 +305,7 @@ def test_rejects_are_kept(folder: Path) -> None:
             ("2", "no user"),
             ("3", "no user"),
         ]
-    refused(recae("doctor", path, "--rejects", path), "is the file that is read")
+    refused(recae("doctor", path, "--rejects", path), "is also the input")
 
 
 def test_a_table_that_cannot_be_read_is_one_sentence(folder: Path) -> None:

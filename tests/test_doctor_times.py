@@ -51,7 +51,7 @@ def test_mixed_units(
     assert finding.rows == 7
     assert seen.period == (None, None)
     assert seen.expectation is not None
-    assert any("Without times to trust" in sentence for sentence in seen.expectation.sentences)
+    assert any("Without reliable times" in sentence for sentence in seen.expectation.sentences)
 
 
 @pytest.mark.parametrize(

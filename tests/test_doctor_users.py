@@ -211,9 +211,9 @@ def test_sentences() -> None:
     assert "recall is known to ±.22 at worst" in said(users=200, divisible=190)
     assert "cannot be measured" in said(divisible=2)
     assert "1 different item: a model learns what is popular" in said(history_median=1.0)
-    assert "in outlines" in said(history_median=5.0)
+    assert "learns tastes roughly" in said(history_median=5.0)
     assert "too short" in said(0, 10**6)
-    assert "Without times" in said(None, None)
+    assert "Without reliable times" in said(None, None)
 
 
 @pytest.mark.parametrize("sizes", [[1] * 9, [2, 2, 1], [3] * 3, [4] * 8, [1] * 90 + [2] * 10, [5] * 100])

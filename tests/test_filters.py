@@ -63,7 +63,7 @@ def test_moments_agree_with_the_standard_library(moment: dt.datetime) -> None:
         ({"until": 1_291_161_600}, "until is an ISO date or time .* found 1291161600"),
         ({"since": "2010-12-01T00:00:00.5"}, "whole seconds"),
         ({"until": "0001-01-01T00:00+05:00"}, "outside the years 1 to 9999"),
-        ({"since": "2011-01-01", "until": "2011-01-01"}, "no moment lies between them"),
+        ({"since": "2011-01-01", "until": "2011-01-01"}, "no time lies between them"),
         ({"min_user_purchases": 0}, "min_user_purchases is a whole number from 1 on, found 0"),
         ({"min_item_purchases": 2.0}, "min_item_purchases is a whole number from 1 on, found 2.0"),
         ({"min_item_purchases": True}, "found True"),

@@ -357,7 +357,7 @@ def test_evaluate_by_time_takes_the_options(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("train", "../purchases.csv", "--rejects", "../purchases.csv"), ("is the file that is read",)),
+        (("train", "../purchases.csv", "--rejects", "../purchases.csv"), ("is also the input",)),
         (("train", "../purchases.csv", "--rejects", "no/r.csv"), ("does not exist",)),
         (("train", "../purchases.csv", "--rejects", "r.txt"), ("ending", "'.txt'")),
         (
@@ -383,7 +383,7 @@ def test_refused_before_anything_is_read(
 def test_the_settings_of_a_training_are_not_overwritten(folder: Path) -> None:
     (folder / "settings.csv").write_text("factors = 4\n")
     result = recae("train", "../purchases.csv", "--config", "settings.csv", "--rejects", "settings.csv")
-    refused(result, "is the file that is read")
+    refused(result, "is also the input")
 
 
 def test_columns_that_do_not_serve_leave_no_rejects(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_a_bad_path_is_refused(name: str, message: str, tmp_path: Path) -> None:
 
 def test_the_model_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("a model")
-    with pytest.raises(OutputError, match="it is the file that is read"):
+    with pytest.raises(OutputError, match="it is also the input"):
         OneFile(tmp_path / "m.csv").check(tmp_path / "m.csv")
 
 

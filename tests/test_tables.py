@@ -146,7 +146,7 @@ def test_refusals(tmp_path: Path) -> None:
             check_output(tmp_path / name)
         with pytest.raises(OutputError, match=message):
             write_table(tmp_path / name, SCHEMA, batches())
-    with pytest.raises(OutputError, match="it is the file that is read"):
+    with pytest.raises(OutputError, match="it is also the input"):
         check_output(tmp_path / "read.csv", tmp_path / "read.csv")
     check_output(str(tmp_path / "new.csv"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.csv", "read.csv"]

@@ -172,7 +172,7 @@ def test_every_model_but_baselines_failed() -> None:
 def test_everything_failed() -> None:
     for report in (keep(full_report(), "BPR"), keep(full_report())):
         assert verdict(report) == (
-            "Nothing could be measured: every model failed. Mend what the reasons name and run the command again."
+            "Nothing could be measured: every model failed. Fix the causes given and run the command again."
         )
 
 

@@ -59,7 +59,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "folds": ("N", "Parts of the users.  [default: 5]"),
     "cut": (
         "DATE",
-        "First moment held out, such as 2011-11-09; UTC unless it says otherwise.  [default: by --held-out]",
+        "First time held out, such as 2011-11-09; UTC unless it says otherwise.  [default: by --held-out]",
     ),
     "min_items": ("N", "Items that a user needs to be tested.  [default: 2]"),
     "validation_users": (
@@ -295,7 +295,7 @@ def evaluate(
     fresh: bool,
     **options: Any,
 ) -> None:
-    """Say whether a model is worth it on PURCHASES, beside tuned simple baselines that saw the same.
+    """Compare a model with tuned baselines that learn from the same PURCHASES, and say whether it is worth it.
 
     \b
       recae evaluate purchases.csv
@@ -309,19 +309,19 @@ def evaluate(
     Protocols:
     {protocols}
 
-    Nothing held out reaches a model. Each model and baseline is fitted in a process of its own, with the same
-    number of settings to try, chosen by NDCG@20 on the same validation users. The best baseline is the one to
-    beat: differences to it are taken user by user, with 95 % intervals, and p corrected for all comparisons.
+    No model sees anything that is held out. Each model and baseline is fitted in a process of its own and tries the
+    same number of settings, chosen by NDCG@20 on the same validation users. Each model is compared with the best
+    baseline, user by user, with 95 % intervals and p-values corrected for all comparisons.
 
-    --min-user-purchases and --min-item-purchases apply to all purchases, before anything is held out, as in
-    published protocols; with the protocol time to what was bought before the cut, and not with pair.
+    --min-user-purchases and --min-item-purchases apply to all purchases before anything is held out, as in published
+    protocols; with the protocol time, to the purchases before the cut. They cannot be combined with pair.
 
-    --half-life and --quantity-as-confidence weigh the purchases that are learned from, by their own times and
-    quantities alone, alike for models and baselines, but for {no_confidence_titles}, which cannot weigh them.
+    --half-life and --quantity-as-confidence apply to the purchases that are learned from, for models and baselines
+    alike. {no_confidence_titles} cannot use them.
 
     With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
 
-    Finished models are stored: after Ctrl-C the same command goes on where it was. A model that fails has a line
+    Finished models are stored: after Ctrl-C the same command continues from there. A model that fails has a line
     with the reason, the others go on, and the exit code is 2.
     """
     ctx = click.get_current_context()

@@ -231,13 +231,13 @@ def filter_options(function: _Function) -> _Function:
             "--min-user-purchases",
             type=int,
             metavar="N",
-            help="Leave out users of fewer items; repeat purchases of an item count once.",
+            help="Leave out users with fewer items; repeat purchases of an item count once.",
         ),
         click.option(
             "--min-item-purchases",
             type=int,
             metavar="N",
-            help="Leave out items of fewer users, again and again with the users, until none is left out.",
+            help="Leave out items with fewer users. Both minimums apply repeatedly until nothing more is left out.",
         ),
         click.option(
             "--exclude-items",

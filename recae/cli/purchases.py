@@ -97,7 +97,7 @@ def reading_options(function: _Function) -> _Function:
         click.option(
             "--strict",
             is_flag=True,
-            help="Refuse purchases of which a row is dropped or a value is in doubt.",
+            help="Refuse the table if a row would be dropped or a value is ambiguous.",
         ),
         click.option(
             "--rejects",

@@ -275,7 +275,9 @@ def score(
         _report(audience.rejected, unknown, rejects)
         if not len(audience) and (who["users"] or who["histories"]):
             source = _shown(who["users"] or who["histories"])
-            raise DataError(f"the model knows nobody in '{source}'; check that it belongs to this model")
+            raise DataError(
+                f"the model knows none of the users in '{source}'; check that it belongs to this model"
+            )
         work = make_work(
             recommender,
             audience,

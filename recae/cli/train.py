@@ -161,7 +161,9 @@ class _Train(KindsCommand):
         help="The checkpoint; alone: at each epoch's end and on Ctrl-C or SIGTERM.  [default: <out>.checkpoint]",
     ),
     click.option(
-        "--resume", is_flag=True, help="Go on from the checkpoint, to the same bits as uninterrupted."
+        "--resume",
+        is_flag=True,
+        help="Continue from the checkpoint; the result is bit for bit that of an uninterrupted training.",
     ),
 )
 @under(
@@ -224,25 +226,24 @@ def train(
       torchrun --nproc-per-node 2 -m recae train purchases.csv --kind sigmoid --batch-size 256
       recae train purchases.csv --kind sigmoid --batch-size 256 --engine ray --address 10.0.0.1:6379
 
-    Needs no option: columns are recognised by their names and values, settings that are not given suit the size of the
-    data. A tenth of the users choose when to stop; the table at the end is measured on another tenth, for
-    the model, for popularity and for item-kNN. Ctrl-C leaves no partial file.
+    No option is needed: columns are recognised by their names and values, and the default settings suit the size of
+    the data. A tenth of the users choose when to stop; the table at the end is measured on another tenth, for the
+    model, popularity and item-kNN. Ctrl-C leaves no partial file.
 
-    Settings: --factors 256 is the same as --set factors=256, for every kind that has factors; `recae settings
-    KIND` lists what a kind has. A TOML file holds them as lines such as dropout = 0.4, at its top or in a table
-    of the kind's name; `recae inspect --toml` prints those of a trained model.
+    Settings: --factors 256 is short for --set factors=256, and applies to every kind that has factors; `recae settings
+    KIND` lists them. A TOML file holds settings as lines such as dropout = 0.4, at its top or in a table named after
+    the kind; `recae inspect --toml` prints those of a trained model.
 
-    Filters: --since and the four options after it in the list below say which purchases count. They are stored
-    with the model, and a TOML file may hold them in a table [filters]: since, until, min_user_purchases,
-    min_item_purchases and exclude_items, a list.
+    Filters say which purchases count. They are stored with the model, and a TOML file may hold them in a table
+    [filters]: since, until, min_user_purchases, min_item_purchases and exclude_items, a list.
 
-    With --half-life and --quantity-as-confidence purchases do not weigh alike in training, the baselines'
-    included; 1 in the mean, 10 at most. What a model is given to recommend from does not change, nor do the
-    figures. Not with --kind {no_confidence}, which cannot weigh purchases; --repeats may be given, too.
+    With --half-life and --quantity-as-confidence some purchases count more than others in training, for the baselines
+    as well: 1 on average, 10 at most. Neither changes the histories that a model recommends from, nor the metrics.
+    --kind {no_confidence} cannot use them; --repeats can be combined with them.
 
-    With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second
-    Ctrl-C does not wait for it. --resume goes on with the same data and settings, and is refused with the list
-    of what differs. The checkpoint is removed once the model is written.
+    With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second Ctrl-C
+    stops at once. --resume continues with the same data and settings; if they differ, it stops and lists the
+    differences. The checkpoint is removed once the model is written.
     """
     from recae.files import check_writable
 

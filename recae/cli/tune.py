@@ -62,7 +62,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
         default="ndcg@20",
         show_default=True,
         metavar="NAME@K",
-        help="What to raise, such as recall@10.",
+        help="The metric to maximise, such as recall@10.",
     ),
     click.option(
         "--set",

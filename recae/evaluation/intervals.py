@@ -126,7 +126,8 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     known = ~np.isnan(p)
     if p.ndim != 1 or (p[known] < 0).any() or (p[known] > 1).any():
         raise DataError(
-            f"p-values are numbers from 0 to 1, one a comparison, but got {p.tolist()}; find out where they come from"
+            f"p-values are numbers from 0 to 1, one for each comparison, but got {p.tolist()}; check how they were "
+            "computed"
         )
     corrected = np.full(p.shape, np.nan)
     found = p[known]
@@ -231,5 +232,7 @@ def _users(values: ArrayLike) -> NDArray[np.float64]:
     if array.ndim != 1:
         raise DataError(f"an interval is of one number a user, but got an array of shape {array.shape}")
     if np.isinf(array).any():
-        raise DataError("an interval is of finite numbers, but one is infinite; find out which user's it is")
+        raise DataError(
+            "an interval needs finite numbers, but one is infinite; check the values of the users"
+        )
     return array

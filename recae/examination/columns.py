@@ -117,7 +117,7 @@ def _names(seen: Seen, shop: Interactions | None) -> Iterator[Finding]:
             Severity.NOTE,
             "column-constant",
             column,
-            f"every item is named {shown(named[0].as_py())}, so the column tells nothing",
+            f"every item is named {shown(named[0].as_py())}, so the column carries no information",
             "name another with --name-column, or give --name-column ''",
         )
         return

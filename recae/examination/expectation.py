@@ -47,7 +47,7 @@ def expectation_of(figures: Figures, first_time: int | None, last_time: int | No
     number = number_held_out(figures.users, figures.divisible)
     sentences = [_measured(figures, number), _histories(figures), _items(figures)]
     if first_time is None or last_time is None:
-        sentences.append("Without times to trust, `recae evaluate` cannot hold out what was bought last.")
+        sentences.append("Without reliable times, `recae evaluate` cannot hold out what was bought last.")
     elif last_time - first_time < _WEEKS:
         sentences.append(
             f"The purchases span {day(first_time)} to {day(last_time)}: too short for seasons, and for a test by time."
@@ -74,9 +74,7 @@ def _measured(figures: Figures, number: int) -> str:
     error = f"±{0.98 / number**0.5:.2f}".replace("±0", "±")
     said = f"{counted(number, 'user')} can be held out to measure on, and as many to choose on"
     if number < _MIN_MEASURED:
-        return (
-            f"Only {said}: differences between models will hardly show (recall is known to {error} at worst)."
-        )
+        return f"Only {said}: differences between models will hardly be visible (recall is known to {error} at worst)."
     return f"{said}; recall is known to {error} at worst."
 
 
@@ -84,12 +82,10 @@ def _histories(figures: Figures) -> str:
     middle = figures.history_median
     half = f"The middle user has {middle:g} different {'item' if middle == 1 else 'items'}"
     if middle < _SHORT:
-        return f"{half}: a model learns what is popular and what is bought together, and hardly any taste."
+        return f"{half}: a model learns what is popular and what is bought together, but hardly any individual taste."
     if middle < _LONG:
-        return (
-            f"{half}: tastes show in outlines; simple models such as item-kNN may be as good as large ones."
-        )
-    return f"{half}: enough for a model to tell tastes apart."
+        return f"{half}: a model learns tastes roughly; simple models such as item-kNN may be as good as large ones."
+    return f"{half}: enough for a model to learn tastes."
 
 
 def _items(figures: Figures) -> str:
@@ -98,5 +94,5 @@ def _items(figures: Figures) -> str:
     share = percent(figures.owned_by_five, figures.items)
     return (
         f"{figures.owned_by_five:,} of {counted(figures.items, 'item')} ({share}) have five users or more; no model "
-        "can say much of the others."
+        "can say much about the others."
     )

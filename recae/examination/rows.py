@@ -24,7 +24,7 @@ _DROPPED: Final = {
     RETURNED: (
         "rows-returned",
         "a quantity of zero or less, as of returns and cancellations",
-        "nothing to do, but the purchases that they take back stay in: leave out both where that matters",
+        "nothing to do, but the purchases that were returned still count: leave out both where that matters",
         False,
     ),
     NOT_A_NUMBER: (
@@ -77,8 +77,8 @@ def check_quantities(seen: Seen) -> Iterator[Finding]:
             Severity.NOTE,
             "column-constant",
             column,
-            f"every quantity is {low:g}, so the column tells nothing",
-            "nothing to do, unless it should; --quantity-column names another",
+            f"every quantity is {low:g}, so the column carries no information",
+            "nothing to do, unless it should vary; --quantity-column names another",
         )
         return
     usual = engine.value(

@@ -136,7 +136,7 @@ def _alone(number: int, counts: NDArray[np.int64], what: str, other: str, column
     if one < 0.1 * number:
         return
     why = (
-        "nothing of them can be held out, and a single purchase says little of a taste"
+        "none of their purchases can be held out, and a single purchase says little about a taste"
         if what == "user"
         else "nothing says whom else they may please"
     )
@@ -162,7 +162,7 @@ def _heavy(seen: Seen, shop: Interactions) -> Iterator[Finding]:
             Severity.WARNING,
             "users-heavy",
             seen.columns.user,
-            f"one user has {percent(purchases[most], purchases.sum())} of all purchases; it may be many customers",
+            f"one user has {percent(purchases[most], purchases.sum())} of all purchases; it may be several customers",
             "leave it out where it is a till, a guest account or a reseller",
             (f"{shown(shop.users.id(most))}: {counted(int(purchases[most]), 'purchase')}",),
         )
@@ -193,7 +193,7 @@ def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
         Severity.WARNING,
         "users-like-bots",
         seen.columns.user,
-        f"{counted(places.size, 'user')} {'buys' if places.size == 1 else 'buy'} far more often than a person does "
+        f"{counted(places.size, 'user')} {'buys' if places.size == 1 else 'buy'} far more often than a person would "
         f"(the middle one: {usual:g} {what}{'s' * (usual != 1)})",
         "see who they are; `recae anomalies` shows after a training whether their purchases fit together; leave out "
         "bots, tills and resellers",

@@ -41,7 +41,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     Kind(
         name="sigmoid",
         title="sigmoid",
-        about="autoencoder of one sigmoid bottleneck, exact steps one user at a time",
+        about="autoencoder with one sigmoid layer, trained exactly, one user at a time",
         settings="recae.training.config:SigmoidSettings",
         fit="recae.training.kinds.sigmoid:fit_sigmoid",
         model="recae.models.sigmoid:SigmoidAutoencoder",
@@ -61,7 +61,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     Kind(
         name="deep",
         title="deep",
-        about="autoencoder of several layers, --layers 600,200 and mirrored out",
+        about="autoencoder with several layers: --layers 600,200 and their mirror image",
         settings="recae.training.kinds.deep:DeepSettings",
         fit="recae.training.kinds.deep:fit_deep",
         model="recae.models.deep:DeepAutoencoder",
@@ -115,7 +115,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     Kind(
         name="aae",
         title="adversarial AE",
-        about="autoencoder whose code a discriminator tells from a prior",
+        about="autoencoder whose code is trained against a discriminator",
         settings="recae.training.kinds.aae:AaeSettings",
         fit="recae.training.kinds.aae:fit_aae",
         model="recae.models.aae:AdversarialAutoencoder",
@@ -168,7 +168,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     Kind(
         name="blend",
         title="blend",
-        about="several kinds added up, weights chosen on validation users",
+        about="weighted sum of several kinds, weights chosen on validation users",
         settings="recae.selection.blend:BlendSettings",
         fit="recae.selection.blend:fit_blend",
         model="recae.models.blend:Blend",
@@ -261,7 +261,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     Kind(
         name="frequency",
         title="personal frequency",
-        about="what the user bought most often and last, for repeat purchases",
+        about="what the user bought most often and most recently, for repeat purchases",
         settings="recae.training.kinds.baselines:FrequencySettings",
         fit="recae.training.kinds.baselines:fit_frequency",
         model="recae.models.frequency:Frequency",
@@ -275,7 +275,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     Kind(
         name="popularity",
         title="popularity",
-        about="what most users own",
+        about="the items that most users own",
         settings="recae.training.kinds.baselines:PopularitySettings",
         fit="recae.training.kinds.baselines:fit_popularity",
         model="recae.models.popularity:Popularity",

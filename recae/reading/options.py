@@ -27,9 +27,16 @@ class ReadOptions:
         table: the table of a database (or of a database file, or the sheet of a workbook) to read.
         items: a table of items (id, name and whatever else) to take names from.
         orders: a table of orders that says who bought, joined by the column that both tables share.
-        user_column, item_column: exact column names; None: recognised.
-        time_column, quantity_column, name_column, basket_column: likewise; "" says that there is none.
-        rating_column, event_column, status_column, confidence_column: likewise. The last is never recognised.
+        user_column: exact name of the column of users; None: recognised by its name and values.
+        item_column: likewise of items.
+        time_column: likewise of times; "" says that there is none.
+        quantity_column: likewise of quantities.
+        name_column: likewise of item names.
+        basket_column: likewise of order or basket numbers.
+        rating_column: likewise of ratings.
+        event_column: likewise of events, such as view or purchase.
+        status_column: likewise of what became of an order.
+        confidence_column: exact name of a column that says how much a row counts; it is never recognised by itself.
         columns: the roles or names of the columns in their order, for a table without a header; "" or "-" for one that
             is not used.
         header: whether the first line is a header; None: told by its values.
@@ -42,7 +49,7 @@ class ReadOptions:
         event_weights: how much each event counts, as (event, confidence); events that are not named are left out.
         bad_lines: "stop" at a line that cannot be read, or "skip" and count it.
         filters: which purchases count; None: all.
-        strict: refuse purchases of which a row is dropped or a value is in doubt.
+        strict: refuse the table if a row would be dropped or a value is ambiguous.
         rejects: a CSV or Parquet file for the rows that are dropped, and for the lines that are skipped.
         memory_limit: bytes that DuckDB may take; None: half of what is free.
         times: refuse a table without times.

@@ -192,7 +192,7 @@ def _neighbour(table: Table, column: str) -> tuple[str, str] | None:
 def _contradictory(column: str, by_day: tuple[int, str | None], by_month: tuple[int, str | None]) -> Order:
     note = Note(
         f"{column}: in {by_day[0]:,} rows the day comes first, as in {by_day[1]!r}, in {by_month[0]:,} the month, as "
-        f"in {by_month[1]!r}; nobody can tell which holds for the others, so no time of this column is used",
+        f"in {by_month[1]!r}; it is not clear which holds for the others, so no time of this column is used",
         doubt=True,
         code="times-contradictory",
         column=column,

@@ -85,7 +85,7 @@ def _partitions(database: Database, name: str, result: CursorResult[Any]) -> Ite
 def _failed(database: Database, name: str, error: Exception, done: int) -> SourceError:
     return SourceError(
         f"reading '{name}' failed after {done:,} rows: {database.reason(error)}; "
-        "nothing was kept of them, so it can be run again"
+        "none of them were stored, so it is safe to run it again"
     )
 
 

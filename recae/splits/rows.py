@@ -61,7 +61,7 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
     for protocol in (
         Protocol(
             name="strong",
-            about="users who are not learned from: a part of their items is to be found",
+            about="users not seen in training: a part of their items has to be predicted",
             title="Users the models have never met",
             meaning="Some users were set aside before anything was learned. Of each of them a part of the items was "
             "shown to the models, and the rest was to be found. The figures hold for new users whose first purchases "
@@ -88,7 +88,7 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         ),
         Protocol(
             name="time",
-            about="what is bought from a moment on, from everything before it",
+            about="what is bought from a date on, predicted from everything before it",
             title="Learned before a date, tested after it",
             meaning="One date divides the data. The models saw nothing from after it, not even which items would "
             "exist, and were to find what users bought later. This is closest to real use, and it is hard.",
@@ -99,7 +99,7 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         ),
         Protocol(
             name="next-basket",
-            about="the last baskets of users who are not learned from",
+            about="the last baskets of users not seen in training",
             title="The next basket",
             meaning="Some users were set aside before anything was learned. Of each of them the last basket was "
             "hidden, and the models were to find what is in it from the baskets before.",

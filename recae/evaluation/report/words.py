@@ -58,7 +58,7 @@ _FIGURES: Final = {
 """Name and meaning of the figures that are no entry of `METRICS`: a metric of a part, or of all lists together."""
 
 BEYOND_HINTS = {
-    "coverage": "Low: everybody is shown the same few items.",
+    "coverage": "Low: all users are shown the same small set of items.",
     "novelty": "Low: the list holds what everybody knows anyway.",
     "popularity_bias": "High: the list follows the best-sellers.",
     "diversity": "Low: the list holds variants of one thing.",
@@ -72,16 +72,16 @@ TERMS = (
     ),
     (
         "Baseline",
-        "A simple, well-known method, tuned with the same effort; what is not ahead of it is not worth more trouble.",
+        "A simple, well-known method, tuned with the same effort. A model that is not better is not worth the trouble.",
     ),
     (
         "95 % interval",
-        "The spread that comes from which users were measured: with other users like these, the mean would lie about "
+        "The uncertainty that comes from the choice of users: with other users like these, the mean would lie about "
         "here 95 times of 100 (bootstrap over the users).",
     ),
     (
         "Difference",
-        "Model minus best baseline, user by user, which is far sharper than comparing two intervals.",
+        "Model minus best baseline, user by user, which is far more precise than comparing two intervals.",
     ),
     (
         "p",
@@ -90,7 +90,7 @@ TERMS = (
     ),
     (
         "Not distinguishable",
-        "The difference may be chance: with these users nobody can say which of the two is better.",
+        "The difference may be due to chance: these users do not show which of the two is better.",
     ),
 )
 
@@ -277,7 +277,7 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 _COMPARED = (Outcome.BETTER, Outcome.EVEN, Outcome.WORSE)
-_MEND = "Mend what the reasons name and run the command again."
+_MEND = "Fix the causes given and run the command again."
 
 
 def _not_compared(verdict: Verdict) -> list[str]:
@@ -334,7 +334,7 @@ def _compared(verdict: Verdict) -> list[str]:
         f"{best.name} is not distinguishable from {baseline.name}, the best baseline, on these data.",
         figures,
         f"Take {baseline.name} ({_command(verdict, baseline)}), the simpler of the two, unless more test users or "
-        "longer tuning (--trials) part them.",
+        "longer tuning (--trials) tell them apart.",
     ]
 
 
