@@ -272,7 +272,5 @@ def test_no_result_replaces_what_is_read(folder: Path) -> None:
     for source in (".", "*.csv", "a.csv"):
         refused(recae("train", source, *KIND, "--out", "a.csv"), "it is also the input")
         refused(recae("train", source, *KIND, "--checkpoint", "a.csv"), "it is also the input")
-    refused(
-        recae("train", "sqlite:///shop.db", "--table", "x", "--out", "shop.db"), "it is also the input"
-    )
+    refused(recae("train", "sqlite:///shop.db", "--table", "x", "--out", "shop.db"), "it is also the input")
     assert {name: Path(name).read_bytes() for name in names(folder)} == before

@@ -286,7 +286,7 @@ def test_json_is_what_the_docs_say(tmp_path: Path) -> None:
 
 
 def test_every_code_is_a_name_that_lasts(tmp_path: Path) -> None:
-    source = "".join(path.read_text() for path in (ROOT / "recae" / "doctor").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "recae" / "examination").glob("*.py"))
     codes = set(
         re.findall(r'"((?:ids|times|rows|users|items|column|quantities|purchases)-[a-z0-9-]+)"', source)
     )
