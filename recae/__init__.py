@@ -59,6 +59,8 @@ def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used, so that `import recae` and `recae --help` take no time."""
     if name == "__version__":
         return _version()
+    if name == "sklearn":
+        return import_module("recae.sklearn")
     if name not in _HOMES:
         from difflib import get_close_matches
 
