@@ -156,7 +156,8 @@ def plain_unit(numbers: list[int]) -> int:
     st.lists(
         st.one_of(
             st.integers(7 * 10**8, 2 * 10**9),
-            st.integers(7 * 10**11, 2 * 10**12),
+            # what programs write for no date is tried elsewhere, and counts in no median
+            st.integers(7 * 10**11, 2 * 10**12).filter(lambda number: number != 999_912_312_359),
             st.integers(7 * 10**14, 2 * 10**15),
             st.integers(7 * 10**17, 2 * 10**18),
         ),

@@ -36,8 +36,6 @@ class Survey:
         size: in bytes.
         encoding: as Python names it.
         bom: bytes of the mark at its beginning.
-        lines: that end, or begin and do not end; known where there are quotes.
-        blanks: lines without any character; likewise.
         newline: what ends lines: "\n" (with or without a carriage return before), or "\r".
         mixed_ends: whether lines end in several ways, or a carriage return stands inside them.
         has_zero: whether it holds zero bytes.
@@ -50,8 +48,6 @@ class Survey:
     size: int
     encoding: str
     bom: int
-    lines: int
-    blanks: int
     newline: str
     mixed_ends: bool
     has_zero: bool
@@ -111,8 +107,6 @@ def survey(path: Path, name: str, encoding: str | None = None) -> Survey:
         size=path.stat().st_size,
         encoding=chosen,
         bom=bom if marked == chosen or (marked and chosen.startswith(marked[:6])) else 0,
-        lines=(counts.returns if only_cr else counts.feeds) + (not counts.ended),
-        blanks=counts.blanks,
         newline="\r" if only_cr else "\n",
         mixed_ends=False
         if only_cr
@@ -155,11 +149,9 @@ class _Counts:
     feeds: int = 0
     returns: int = 0
     pairs: int = 0
-    blanks: int = 0
     quotes: int = 0
     has_zero: bool = False
     valid: bool = True
-    ended: bool = True
     odd: bytes = b""
 
 
@@ -185,9 +177,8 @@ def _count(path: Path, bom: int, encoding: str) -> _Counts:
         before = data[-1:]
     if counts.valid and decoder.getstate()[0]:
         counts.valid = False  # it ends within a character
-    counts.ended = before in (b"\n", b"\r")
-    if counts.quotes or counts.returns:  # else nobody asks for them
-        _count_lines(counts, _blocks(path, bom, encoding))
+    if counts.returns:  # else nobody asks for them
+        _count_ends(counts, _blocks(path, bom, encoding))
     return counts
 
 
@@ -203,16 +194,30 @@ def _blocks(path: Path, bom: int, encoding: str) -> Iterator[bytes]:
                 yield decoded.encode()
 
 
-def _count_lines(counts: _Counts, blocks: Iterator[bytes]) -> None:
-    """Count what ends lines, and which of these are blank."""
+def _count_ends(counts: _Counts, blocks: Iterator[bytes]) -> None:
+    """Count line feeds, and how many of them follow a carriage return."""
     counts.feeds, before = 0, b"\n"
     for data in blocks:
         counts.feeds += data.count(b"\n")
-        counts.blanks += data.count(b"\n\n") + (before == b"\n" and data.startswith(b"\n"))
-        if counts.returns:
-            counts.pairs += data.count(b"\r\n") + (before == b"\r" and data.startswith(b"\n"))
-            counts.blanks += data.count(b"\n\r\n") + (before == b"\n" and data.startswith(b"\r\n"))
+        counts.pairs += data.count(b"\r\n") + (before == b"\r" and data.startswith(b"\n"))
         before = data[-1:]
+
+
+def count_lines(path: Path, found: Survey) -> tuple[int, int]:
+    """Return how many lines a text of line feeds has, and how many of them are blank.
+
+    Args:
+        path: of the text.
+        found: what its bytes are.
+    """
+    lines, blanks, before = 0, 0, b"\n"
+    wide = found.encoding.startswith(("utf-16", "utf-32"))
+    for data in _blocks(path, found.bom, found.encoding if wide else "utf-8"):
+        lines += data.count(b"\n")
+        for end in (b"\n", b"\r\n"):
+            blanks += data.count(b"\n" + end) + (before == b"\n" and data.startswith(end))
+        before = data[-1:]
+    return lines + (before != b"\n"), blanks
 
 
 def _look_at(counts: _Counts, data: bytes, decoder: codecs.IncrementalDecoder, begins: bool) -> None:

@@ -137,6 +137,10 @@ class Engine:
             self._connection.register(name, data)
         return name
 
+    def unregister(self, name: str) -> None:
+        """Forget what was registered, so that its memory is free."""
+        self._connection.unregister(name)
+
     def new_name(self, what: str) -> str:
         """Return a name that no view or table has."""
         self._views += 1

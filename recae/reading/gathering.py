@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +20,10 @@ from recae.reading.filtering import apply_filters, check_period, row_fates
 from recae.reading.joining import item_names
 from recae.reading.keys import Ids
 from recae.reading.options import ReadOptions
+from recae.reading.pairs import Selection, gather_pairs
 from recae.reading.roles import Columns
 from recae.reading.storing import Stored
 from recae.reading.table import Note, Table
-
-_FLOAT32: Final = np.finfo(np.float32)
-_PIECE: Final = 10_000_000  # rows that are put together at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +82,24 @@ class Gathering:
         if stored.timed:
             used = f"{stored.purchases} WHERE fate = 0 AND {counted}"
             first, last = engine.row(f"SELECT min(time), max(time) FROM {used}")
-        pairs = self._pairs(counted)
+        pairs = gather_pairs(engine, self._selected(counted), options.quantities)
         total = engine.value(f"SELECT count(*) FROM {stored.purchases} WHERE fate = 0")
         beside = 0 if left_out is None else int(left_out.sum()) - int(left_out[0])
-        self.duplicates = int(total) - int(pairs["counts"].sum(dtype=np.int64)) - beside
-        users, of_users = self._present(stored.users, pairs["user"])
-        items, of_items = self._present(stored.items, pairs["item"])
+        self.duplicates = int(total) - int(pairs.counts.sum(dtype=np.int64)) - beside
+        users, of_users = self._present(stored.users, pairs.users)
+        items, of_items = self._present(stored.items, pairs.items)
         if filters is None:
             self._check_enough(users, items)
         interactions = Interactions(
-            _pattern(of_users[pairs["user"]], of_items[pairs["item"]], len(users), len(items)),
+            _pattern(of_users[pairs.users], of_items[pairs.items], len(users), len(items)),
             users,
             items,
-            pairs.get("times"),
-            pairs["counts"],
+            pairs.times,
+            pairs.counts,
             self._item_names(of_items, len(items)),
             filters,
-            pairs.get("quantities"),
-            pairs.get("confidences"),
+            pairs.quantities,
+            pairs.confidences,
         )
         if not stored.timed and int(interactions.counts.sum()) > interactions.n_interactions:
             self._notes.append(Note("duplicate rows are kept as counts, since there is no time column"))
@@ -117,25 +114,11 @@ class Gathering:
             interactions, events, self.duplicates, filtered, seconds[0], seconds[1], tuple(self._notes)
         )
 
-    def _used(self, where: str = "true") -> str:
-        """Return a relation of the purchases without duplicates, with n, how many rows each stands for."""
-        has, purchases = self._stored.columns, self._stored.purchases
-        if "time" not in has:
-            return f"(SELECT *, 1 AS n FROM {purchases} WHERE fate = 0 AND {where})"
-        keys = ["user", "item", "time", *(["quantity"] if "quantity" in has else [])]
-        extra = {"n": "CASE WHEN time IS NULL THEN count(*) ELSE 1 END"}
-        if "confidence" in has:
-            extra["confidence"] = (
-                "CASE WHEN time IS NULL THEN avg(confidence) ELSE arg_min(confidence, row) END"
-            )
-        group = list(keys)
-        if "basket" in has:
-            group.append("CASE WHEN time IS NULL THEN basket END")
-            extra["basket"] = "arg_min_null(basket, row)"
-        others = ", ".join(f"{sql} AS {name}" for name, sql in extra.items())
-        return (
-            f"(SELECT {', '.join(keys)}, {others} FROM {purchases} WHERE fate = 0 AND {where} "
-            f"GROUP BY {', '.join(group)})"
+    def _selected(self, where: str = "true") -> Selection:
+        """Return the purchases for which a condition holds."""
+        stored = self._stored
+        return Selection(
+            stored.purchases, stored.columns, where, stored.n_rows, stored.users.size, stored.items.size
         )
 
     def _filtered(self, filters: Filters) -> tuple[str, NDArray[np.int64]]:
@@ -155,7 +138,9 @@ class Gathering:
         left_out = np.zeros(1 + len(why.FILTERED), dtype=np.int64)
         if sql == "0":
             return "true", left_out
-        for fate, count in engine.rows(f"SELECT {sql} AS f, sum(n)::BIGINT FROM {self._used()} GROUP BY 1"):
+        for fate, count in engine.rows(
+            f"SELECT {sql} AS f, sum(n)::BIGINT FROM {self._selected().without_duplicates()} GROUP BY 1"
+        ):
             left_out[int(fate)] = count
         return f"{sql} = 0", left_out
 
@@ -178,71 +163,17 @@ class Gathering:
             f"recommendations need at least two; {where}"
         )
 
-    def _pairs(self, counted: str) -> dict[str, NDArray[Any]]:
-        """Return an entry for each user and item, by user and then by item; every array (pairs,).
-
-        A part of the users at a time: what is told apart by a hash table then fits into little memory.
-        """
-        parts = {"counts": "sum(n)::INTEGER"}
-        if self._stored.timed:
-            parts["times"] = f"coalesce(max(time), {NO_TIME})"
-        if self._options.quantities:
-            parts["quantities"] = "sum(quantity * n)::DOUBLE"
-        if "confidence" in self._stored.columns:
-            parts["confidences"] = "sum(confidence * n)::DOUBLE"
-        if len(parts) == 1:
-            return self._counted_pairs(counted)
-        columns = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
-        kinds: dict[str, Any] = {"user": np.int32, "item": np.int32, "counts": np.int32, "times": np.int64}
-        names = ("user", "item", *parts)
-        found: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-        pieces = max(1, -(-self._stored.n_rows // _PIECE))
-        edges = np.linspace(0, max(self._stored.users.size, 1), pieces + 1).astype(np.int64)
-        for start, stop in itertools.pairwise(edges.tolist()):
-            of_piece = f"user >= {start} AND user < {stop} AND {counted}" if pieces > 1 else counted
-            query = f"SELECT user, item, {columns} FROM {self._used(of_piece)} GROUP BY user, item ORDER BY user, item"
-            for batch in self._engine.batches(query):
-                for name in names:
-                    values = batch.column(name).to_numpy(zero_copy_only=False)
-                    if name in ("quantities", "confidences"):
-                        values = np.clip(values, _FLOAT32.tiny, _FLOAT32.max)
-                    found[name].append(values.astype(kinds.get(name, np.float32)))
-        arrays: dict[str, NDArray[Any]] = {}
-        for name in names:
-            arrays[name] = np.concatenate([np.empty(0, kinds.get(name, np.float32)), *found.pop(name)])
-        return arrays
-
-    def _counted_pairs(self, counted: str) -> dict[str, NDArray[Any]]:
-        """Return the pairs with their counts where they have nothing else: by sorting one number a purchase."""
-        purchases, n_items = self._stored.purchases, max(self._stored.items.size, 1)
-        where = f"fate = 0 AND {counted}"
-        total = int(self._engine.value(f"SELECT count(*) FROM {purchases} WHERE {where}"))
-        keys, done = np.empty(total, np.int64), 0
-        for batch in self._engine.batches(
-            f"SELECT user::BIGINT * {n_items} + item AS pair FROM {purchases} WHERE {where}"
-        ):
-            keys[done : done + batch.num_rows] = batch.column("pair").to_numpy()
-            done += batch.num_rows
-        keys.sort()
-        firsts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[:total])
-        pairs = keys[firsts]
-        return {
-            "user": (pairs // n_items).astype(np.int32),
-            "item": (pairs % n_items).astype(np.int32),
-            "counts": np.diff(np.append(firsts, total)).astype(np.int32),
-        }
-
-    def _present(self, ids: Ids, codes: NDArray[Any]) -> tuple[IdMap, NDArray[np.int64]]:
+    def _present(self, ids: Ids, codes: NDArray[Any]) -> tuple[IdMap, NDArray[np.int32]]:
         """Return the ids of the codes that occur, and the place of each code among them, −1 for others, (ids,)."""
         occurs = np.zeros(ids.size, dtype=np.bool_)
         occurs[codes] = True
-        places = np.where(occurs, np.cumsum(occurs) - 1, -1)
+        places = np.where(occurs, np.cumsum(occurs, dtype=np.int32) - 1, -1).astype(np.int32)
         every = self._engine.arrow(f"SELECT id FROM {ids.table} WHERE code IS NOT NULL ORDER BY code").column(
             "id"
         )
         return IdMap(every if occurs.all() else every.filter(pa.array(occurs))), places
 
-    def _item_names(self, places: NDArray[np.int64], n_items: int) -> pa.LargeStringArray | None:
+    def _item_names(self, places: NDArray[np.int32], n_items: int) -> pa.LargeStringArray | None:
         """Return the name of each item: the table of items' own, else the most frequent, the first seen of equals."""
         engine, stored = self._engine, self._stored
         given = item_names(
@@ -278,8 +209,8 @@ class Gathering:
     def _events(
         self,
         counted: str,
-        of_users: NDArray[np.int64],
-        of_items: NDArray[np.int64],
+        of_users: NDArray[np.int32],
+        of_items: NDArray[np.int32],
         interactions: Interactions,
     ) -> Events:
         """Return the purchases by basket."""
@@ -293,7 +224,9 @@ class Gathering:
         names = ["user", "item", *(name for name in ("time", "basket") if name in has)]
         if self._options.quantities:
             names.append("quantity")
-        found = self._engine.arrow(f"SELECT {', '.join(names)}, n FROM {self._used(counted)}")
+        found = self._engine.arrow(
+            f"SELECT {', '.join(names)}, n FROM {self._selected(counted).without_duplicates()}"
+        )
         repeated = np.repeat(np.arange(found.num_rows), found.column("n").to_numpy().astype(np.int64))
 
         def column(name: str) -> NDArray[Any]:
@@ -325,9 +258,9 @@ class Gathering:
         return to_events(bought, interactions.n_users, interactions.n_items, texts, name)
 
 
-def _pattern(users: NDArray[np.int64], items: NDArray[np.int64], n_users: int, n_items: int) -> sp.csr_matrix:
+def _pattern(users: NDArray[np.int32], items: NDArray[np.int32], n_users: int, n_items: int) -> sp.csr_matrix:
     """Return the matrix of ones (n_users, n_items) whose entries, (pairs,) each, come by user and then by item."""
     pointers = np.append(0, np.cumsum(np.bincount(users, minlength=n_users)))
     kind = np.int64 if items.size >= 2**31 else np.int32
     ones = np.ones(items.size, dtype=np.float32)
-    return sp.csr_matrix((ones, items.astype(np.int32), pointers.astype(kind)), shape=(n_users, n_items))
+    return sp.csr_matrix((ones, items, pointers.astype(kind)), shape=(n_users, n_items))

@@ -7,8 +7,12 @@ where they are not. Both are null where there is no id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recae.errors import ColumnError, SourceError
 from recae.reading.engine import Engine, quoted, text
@@ -17,6 +21,7 @@ from recae.reading.table import Note, Table
 _WHOLE: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _BLANKS: Final = text(" \t\n\r\x0b\x0c\u00a0\u2007\u202f\u3000")
 _MOSTLY: Final = 0.5  # of the sampled ids are numbers where a column of numbers pays
+_DENSE: Final = 4  # places a row that an array by number may have
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,14 @@ class IdColumn:
         columns = {f"{self.role}_number": self.number, f"{self.role}_text": self.text}
         return {name: sql for name, sql in columns.items() if sql is not None}
 
+    def of_stored(self, names: Collection[str]) -> IdColumn:
+        """Return the column as it is where only those of its columns that are named were stored."""
+        number, exact = (
+            sql if f"{self.role}_{form}" in names else None
+            for form, sql in (("number", self.number), ("text", self.text))
+        )
+        return replace(self, number=number, text=exact)
+
 
 def _unless_whole(name: str, other: str) -> str:
     return f"CASE WHEN TRY_CAST({name} AS BIGINT) IS NULL THEN {other} END"
@@ -105,6 +118,9 @@ class Ids:
         code: SQL for a row's code after that.
         notes: on what may be damaged about them.
         floats: whether the column is of a type of floats.
+        first: the least number among them, where all are numbers that lie close enough together for an array; else
+            None.
+        last: the greatest one.
     """
 
     role: str
@@ -114,6 +130,23 @@ class Ids:
     code: str
     notes: tuple[Note, ...]
     floats: bool
+    first: int | None = None
+    last: int | None = None
+
+    def codes_by_number(self, engine: Engine) -> NDArray[np.int32]:
+        """Return the code of each number from `first` on, behind a −1 for no number, (2 + last − first,); −1 for none.
+
+        A look into an array takes a fraction of what a join takes.
+        """
+        if self.first is None or self.last is None:
+            raise ValueError("ids without bounds have no array of codes")
+        codes = np.full(self.last - self.first + 2, -1, dtype=np.int32)
+        found = engine.arrow(
+            f"SELECT number - ({self.first}) + 1 AS place, code FROM {self.table} "
+            "WHERE number IS NOT NULL AND code IS NOT NULL"
+        )
+        codes[found.column("place").to_numpy()] = found.column("code").to_numpy()
+        return codes
 
 
 def number_ids(engine: Engine, rows: str, column: IdColumn, where: str = "true") -> Ids:
@@ -184,8 +217,11 @@ def number_ids(engine: Engine, rows: str, column: IdColumn, where: str = "true")
         f"{role}s",
     )
     size = engine.value(f"SELECT count(code) FROM {table}")
-    numbers, texts = engine.row(f"SELECT count(number), count(text) FROM {table}")
-    engine.drop(raw)
+    numbers, texts, first, last, rows_counted = engine.row(
+        f"SELECT count(number), count(text), min(number), max(number), sum(n)::BIGINT FROM {table}"
+    )
+    engine.run(f"DROP TABLE {raw}")
+    dense = numbers and not texts and last - first < max(_DENSE * rows_counted, 2**16)
     joins, codes = [], []
     for form, present in (("number", numbers), ("text", texts)):
         if present:
@@ -196,4 +232,5 @@ def number_ids(engine: Engine, rows: str, column: IdColumn, where: str = "true")
             )
             codes.append(f"{alias}.code")
     code = f"coalesce({', '.join(codes)})" if codes else "NULL::INTEGER"
-    return Ids(role, table, int(size), " ".join(joins), code, tuple(notes), column.floats)
+    bounds = (int(first), int(last)) if dense else (None, None)
+    return Ids(role, table, int(size), " ".join(joins), code, tuple(notes), column.floats, *bounds)

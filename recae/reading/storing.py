@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
 
 from recae.errors import ColumnError
 from recae.reading import report as why
 from recae.reading.counting import RowCounting
-from recae.reading.engine import quoted
+from recae.reading.engine import Engine, quoted
 from recae.reading.keys import IdColumn, Ids, number_ids
 from recae.reading.numbers import NumberColumn, SettledNumbers
 from recae.reading.options import ReadOptions
 from recae.reading.roles import Columns
 from recae.reading.table import Note, Table
 from recae.reading.times import SettledTimes, TimeColumn
+
+_COUNTS: Final = "0::UTINYINT"
+"""The fate of a purchase where all rows count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +92,11 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
     if counting.conditions:
         cases = " ".join(f"WHEN {sql} THEN {i}" for i, (_, sql) in enumerate(counting.conditions, 1))
         parts["out"] = f"(CASE {cases} ELSE 0 END)::UTINYINT"
-    chosen = ", ".join(f"{sql} AS {name}" for name, sql in parts.items())
-    rows = engine.store(f"SELECT {chosen} FROM {counting.relation or table.relation}", "rows")
+    rows, parts = _scan(table, counting.relation or table.relation, parts)
+    ids = [column.of_stored(parts) for column in ids]
+    for reader in (time, quantity):
+        if reader is not None:
+            reader.stored = {name: sql for name, sql in reader.stored.items() if name in parts}
     n_rows = int(engine.value(f"SELECT count(*) FROM {rows}"))
     counted, left_out = "true", {}
     if counting.conditions:
@@ -100,14 +110,31 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
     times = None if time is None else _settled_times(time, counted_rows, columns, options, notes)
     quantities = None if quantity is None else quantity.settle(counted_rows)
     notes += [] if quantities is None else quantities.notes
-    selected = _purchase_columns(users, items, times, quantities, parts)
-    joins = [users.join, items.join, *(found.join for found in (times, quantities) if found is not None)]
-    listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in selected.items())
-    row = "(rowid + 1)::INTEGER" if n_rows < 2**31 - 1 else "rowid + 1"
+    coded, codes = _look_up(engine, rows, n_rows, [users, items])
+    selected = _purchase_columns(codes[0], codes[1], times, quantities, parts)
+    joins = [
+        *(code.join for code in codes),
+        *(found.join for found in (times, quantities) if found is not None),
+    ]
+    number = "(rowid + 1)::INTEGER" if n_rows < 2**31 - 1 else "rowid + 1"
+    source = f"(SELECT *, {number} AS row FROM {rows})"
+    if coded is not None:
+        source = f"(SELECT * FROM {source} POSITIONAL JOIN {coded})"
+    # what is the same in all rows, or follows from their place, need not be stored; joins change the places
+    followed = {"row": number} if counted == "true" and not any(joins) else {}
+    followed |= {"fate": selected["fate"]} if selected["fate"] == _COUNTS else {}
+    kept = {name: sql for name, sql in selected.items() if name not in followed}
     purchases = engine.store(
-        f"SELECT {listed} FROM (SELECT *, {row} AS row FROM {rows} WHERE {counted}) r {' '.join(joins)}",
+        f"SELECT {_listed(kept)} FROM (SELECT * FROM {source} WHERE {counted}) r {' '.join(joins)}",
         "purchases",
     )
+    if coded is not None:
+        engine.unregister(coded)
+    if followed:
+        order = ", ".join(
+            f"{followed[name]} AS {name}" if name in followed else quoted(name) for name in selected
+        )
+        purchases = engine.view(f"SELECT {order} FROM {purchases}", "purchases")
     counts = dict(engine.rows(f"SELECT fate, count(*) FROM {purchases} GROUP BY 1"))
     dropped = {reason: int(counts[i]) for i, reason in enumerate(why.REASONS, 1) if i in counts}
     return Stored(
@@ -125,16 +152,93 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
     )
 
 
+def _scan(table: Table, relation: str, parts: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Store the rows, and of the texts beside numbers only those that there are.
+
+    A column without any text takes 16 bytes a row. So where the sample has no text beside its numbers, the scan only
+    takes note of whether there are any, and is done again in the rare case that there are.
+
+    Args:
+        table: for its sample.
+        relation: the rows to store.
+        parts: the columns to store, with their SQL.
+
+    Returns:
+        The name of the table, and the parts that it holds.
+    """
+    engine = table.engine
+    beside = [name for name in parts if name.endswith("_text") and f"{name[:-5]}_number" in parts]
+    if beside:
+        counted = ", ".join(f"count({parts[name]})" for name in beside)
+        counts = engine.row(f"SELECT {counted} FROM {table.sample()}")
+        beside = [name for name, count in zip(beside, counts, strict=True) if not count]
+    chosen = {name: sql for name, sql in parts.items() if name not in beside}
+    if beside:
+        odd = " OR ".join(f"({parts[name]}) IS NOT NULL" for name in beside)
+        rows = engine.store(f"SELECT {_listed(chosen)}, ({odd}) AS odd FROM {relation}", "rows")
+        if not engine.value(f"SELECT bool_or(odd) FROM {rows}"):
+            return rows, chosen
+        engine.run(f"DROP TABLE {rows}")
+    return engine.store(f"SELECT {_listed(parts)} FROM {relation}", "rows"), dict(parts)
+
+
+def _listed(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{sql} AS {quoted(name)}" for name, sql in parts.items())
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A row's code of a user or an item: its SQL, the join that it needs, and whether every row has one."""
+
+    sql: str
+    join: str = ""
+    always: bool = False
+
+
+def _look_up(engine: Engine, rows: str, n_rows: int, both: Sequence[Ids]) -> tuple[str | None, list[_Code]]:
+    """Return a relation with a row of codes for each stored row, and what to select of it.
+
+    Where numbers lie too far apart, or ids are texts, they are joined instead; without others there is no relation.
+    """
+    dense = [ids for ids in both if ids.first is not None]
+    if not dense:
+        return None, [_Code(ids.code, ids.join) for ids in both]
+    tables = {ids.role: ids.codes_by_number(engine) for ids in dense}
+    codes = {ids.role: np.empty(n_rows, dtype=np.int32) for ids in dense}
+    places = {
+        ids.role: f"CASE WHEN {ids.role}_number BETWEEN {ids.first} AND {ids.last} "
+        f"THEN {ids.role}_number - ({ids.first}) + 1 ELSE 0 END"
+        for ids in dense
+    }
+    start = 0
+    for batch in engine.batches(f"SELECT {_listed(places)} FROM {rows}"):
+        stop = start + batch.num_rows
+        for role, table in tables.items():
+            np.take(table, batch.column(role).to_numpy(), out=codes[role][start:stop])
+        start = stop
+    found = []
+    for ids in both:
+        if ids.role in codes:
+            always = not (codes[ids.role] < 0).any()
+            code = f"r.{ids.role}_code"
+            found.append(_Code(code if always else f"nullif({code}, -1)", always=always))
+        else:
+            found.append(_Code(ids.code, ids.join))
+    named = {f"{role}_code": pa.array(of_rows) for role, of_rows in codes.items()}
+    return engine.register(pa.table(named)), found
+
+
 def _purchase_columns(
-    users: Ids,
-    items: Ids,
+    user: _Code,
+    item: _Code,
     times: SettledTimes | None,
     quantities: SettledNumbers | None,
     parts: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the columns of the purchases with their SQL over the stored rows."""
-    fates = [(f"{users.code} IS NULL", why.NO_USER), (f"{items.code} IS NULL", why.NO_ITEM)]
-    selected = {"row": "r.row", "user": users.code, "item": items.code}
+    lacking = ((user, why.NO_USER), (item, why.NO_ITEM))
+    fates = [(f"{code.sql} IS NULL", reason) for code, reason in lacking if not code.always]
+    selected = {"row": "r.row", "user": user.sql, "item": item.sql}
     if times is not None:
         selected["time"] = times.sql
     if quantities is not None:
@@ -147,7 +251,7 @@ def _purchase_columns(
         if name in parts:
             selected[name] = f"r.{name}"
     cases = " ".join(f"WHEN {sql} THEN {why.REASONS.index(reason) + 1}" for sql, reason in fates)
-    selected["fate"] = f"(CASE {cases} ELSE 0 END)::UTINYINT"
+    selected["fate"] = f"(CASE {cases} ELSE 0 END)::UTINYINT" if cases else _COUNTS
     return selected
 
 

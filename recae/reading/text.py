@@ -17,7 +17,7 @@ from typing import Final
 
 from recae.errors import ConfigError, SourceError
 from recae.reading.dialect import decimal_comma, evenness, find_dialect, is_value
-from recae.reading.encodings import Survey, survey, transcoded
+from recae.reading.encodings import Survey, count_lines, survey, transcoded
 from recae.reading.engine import Engine, first_line, quoted, text
 from recae.reading.lines import LONGEST, Dialect, first_rows, is_rule
 from recae.reading.options import ReadOptions
@@ -233,7 +233,8 @@ class _Text:
         picked = ", ".join(
             f"{labels[place]} AS {quoted(name)}" for place, name in zip(dialect.places, names, strict=True)
         )
-        if ((found.quotes or dialect.quote == "'") and dialect.quote) or self.options.bad_lines == "skip":
+        in_rows = found.quotes - sum(line.count('"') for line in self.lines[: dialect.skip])
+        if ((in_rows or dialect.quote == "'") and dialect.quote) or self.options.bad_lines == "skip":
             if not self._holds(scan):
                 return None
         else:  # lines of another length are all that it may stumble over
@@ -249,8 +250,9 @@ class _Text:
             count = self.engine.value(f"SELECT count(*) FROM {scan}")
         except duckdb.Error:
             return False
-        blanks = found.blanks - sum(not line for line in self.lines[: dialect.skip])
-        if count < found.lines - dialect.skip - blanks and dialect.quote:
+        lines, blanks = count_lines(self.path, found) if dialect.quote else (0, 0)
+        blanks -= sum(not line for line in self.lines[: dialect.skip])
+        if count < lines - dialect.skip - blanks:
             # line breaks inside quotes; where all lines are rows by themselves the quotes are stray
             was = f"quote = {text(dialect.quote)}, escape = {text(dialect.escape)}"
             plain = scan.replace(was, "quote = '', escape = ''")
