@@ -15,6 +15,9 @@ RecaeError                      root: one sentence for a person, exit code 2
 └── UnknownIdError              a user or item that the model has not seen
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RecaeError(Exception):
     """Root of the tree: says what was wanted, what was found, where, and what to do next."""
@@ -68,3 +71,24 @@ class OutputError(RecaeError):
 
 class UnknownIdError(RecaeError):
     """A user or an item that the model has not seen."""
+
+
+@contextmanager
+def torch_needed(what: str) -> Iterator[None]:
+    """Say which install brings torch, where a block needs it and it is not there.
+
+    Args:
+        what: needs it, such as "the kind 'deep'".
+
+    Raises:
+        ConfigError: torch is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ConfigError(
+            f"{what} needs torch, which is not installed: run pip install torch, or choose what does without it, such "
+            "as --kind sigmoid with --batch-size 1, or --kind ease"
+        ) from error

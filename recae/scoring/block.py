@@ -218,7 +218,7 @@ class _PartByPart:
 
 def _one_torch_thread() -> AbstractContextManager[None]:
     """Return `one_torch_thread()` where torch is loaded; models without torch need not load it."""
-    return one_torch_thread() if "torch" in sys.modules else nullcontext()
+    return one_torch_thread() if sys.modules.get("torch") is not None else nullcontext()
 
 
 def numbers_for(model: Model, n: int) -> int:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -215,8 +216,11 @@ _OF_BFLOAT16, _OF_FLOAT32 = 2.0**-8, 2.0**-20
 
 
 def has_bfloat16_units() -> bool:
-    """Return whether the processor has tiles for bfloat16 (Intel's AMX), many times faster than float32."""
-    return bool(binding.get_host_cpu_features().get("amx-bf16", False))
+    """Return whether the processor has tiles for bfloat16 (Intel's AMX), many times faster than float32.
+
+    They are reached by way of torch: without it there are none.
+    """
+    return bool(binding.get_host_cpu_features().get("amx-bf16", False)) and find_spec("torch") is not None
 
 
 def tile_width(catalogue: Catalogue) -> int:

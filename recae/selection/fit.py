@@ -9,7 +9,7 @@ from typing import Any
 import scipy.sparse as sp
 
 from recae.confidence import Weighting
-from recae.errors import ConfigError
+from recae.errors import ConfigError, torch_needed
 from recae.evaluation import evaluate
 from recae.interactions import Interactions
 from recae.kinds import SETTINGS, find, is_simple, parts_of, title
@@ -98,7 +98,8 @@ def fit_simple(
     hooks = hooks or Hooks()
     if hooks.confidence is not None:
         check_confidence(kind)
-    fitted: tuple[Model, list[Epoch]] = find(kind).fit_function()(matrix, config, hooks)
+    with torch_needed(f"the kind '{kind}'"):
+        fitted: tuple[Model, list[Epoch]] = find(kind).fit_function()(matrix, config, hooks)
     return fitted
 
 

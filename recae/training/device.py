@@ -1,9 +1,10 @@
 """Devices: which one computes, its name, and how much memory it has left."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-from recae.errors import ConfigError, DeviceError, TrainingError
+from recae.errors import ConfigError, DeviceError, TrainingError, torch_needed
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -24,7 +25,10 @@ def choose_device(device: str, batch_size: int) -> str:
         raise ConfigError(f"device is one of {', '.join(DEVICES)}, found {device!r}: choose one of these")
     if device == "cpu" or (device == "auto" and batch_size == 1):
         return "cpu"
-    import torch  # here, since it takes a second
+    if device == "auto" and find_spec("torch") is None:
+        return "cpu"
+    with torch_needed("--device cuda"):
+        import torch  # here, since it takes a second
 
     if torch.cuda.is_available():
         return "cuda"

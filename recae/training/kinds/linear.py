@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -224,8 +225,13 @@ def _gram(Z: sp.csr_matrix) -> NDArray[np.float32]:
     return G
 
 
+_INDEFINITE = "the matrix of purchases plus l2 is not positive definite in single precision: give a larger l2"
+
+
 def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the inverse of a symmetric positive definite matrix, in its place."""
+    if find_spec("torch") is None:
+        return _inverse_by_scipy(G)
     import torch  # here, since it takes a second
 
     # LAPACK's order of columns; given as input and output, nothing is copied
@@ -233,10 +239,26 @@ def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
     info = torch.empty((), dtype=torch.int32)
     torch.linalg.cholesky_ex(columns, out=(columns, info))
     if info.item() != 0:
-        raise TrainingError(
-            "the matrix of purchases plus l2 is not positive definite in single precision: give a larger l2"
-        )
+        raise TrainingError(_INDEFINITE)
     torch.cholesky_inverse(columns, out=columns)
+    return G
+
+
+def _inverse_by_scipy(G: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the same by way of SciPy, where torch is not installed; its last bits differ."""
+    from scipy.linalg.lapack import spotrf, spotri
+
+    found, info = spotrf(G.T, lower=1, overwrite_a=1, clean=0)
+    if info == 0:
+        found, info = spotri(found, lower=1, overwrite_c=1)
+    if info != 0:
+        raise TrainingError(_INDEFINITE)
+    G = found.T  # of which the upper triangle holds the inverse
+    for start in range(0, len(G), BLOCK):
+        stop = min(start + BLOCK, len(G))
+        square = np.triu(G[start:stop, start:stop])
+        G[start:stop, start:stop] = square + np.triu(square, 1).T
+        G[stop:, start:stop] = G[start:stop, stop:].T
     return G
 
 
@@ -263,9 +285,7 @@ def _announce(n: int, what: str, items: int, need: int, hooks: Hooks) -> None:
     """Say what is about to be solved when it takes more than some seconds."""
     if n < 4096:
         return
-    import torch
-
-    probe = torch.ones(1024, 1024)
+    probe = np.ones((1024, 1024), dtype=np.float32)
     probe @ probe
     started = time.perf_counter()
     probe @ probe

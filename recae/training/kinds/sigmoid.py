@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.errors import torch_needed
 from recae.models import Model, SigmoidAutoencoder
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
@@ -45,7 +46,8 @@ def make_trainer(
     if device == "cpu" and config.batch_size == 1:
         return PerUserTrainer(matrix, config, confidence)
     if device == "cpu":
-        from recae.training.exact.blocks import BlockTrainer  # brings torch, which takes a second
+        with torch_needed("training by blocks of users (--batch-size above 1)"):
+            from recae.training.exact.blocks import BlockTrainer  # brings torch, which takes a second
 
         return BlockTrainer(matrix, config, confidence)
     from recae.training.exact.cuda import DeviceBlockTrainer
@@ -65,8 +67,10 @@ def make_minibatch_trainer(
         TrainingError: as `MinibatchTrainer`.
     """
     from recae.training.exact.parameters import first_encoder
-    from recae.training.minibatch.deep import SigmoidNetwork
-    from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
+
+    with torch_needed("training by mini-batches (tied, emphasis, code_penalty or pretrain)"):
+        from recae.training.minibatch.deep import SigmoidNetwork
+        from recae.training.minibatch.trainer import MinibatchSettings, MinibatchTrainer
 
     settings = MinibatchSettings(
         loss="squared",
