@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from recae.errors import RecaeError as RecaeError
     from recae.filters import Filters as Filters
     from recae.interactions import Interactions as Interactions
-    from recae.interface.functions import doctor as doctor
     from recae.interface.functions import evaluate as evaluate
-    from recae.interface.functions import read as read
-    from recae.interface.functions import read_interactions as read_interactions
     from recae.interface.functions import score as score
     from recae.interface.functions import train as train
     from recae.interface.functions import tune as tune
+    from recae.interface.purchases import doctor as doctor
+    from recae.interface.purchases import read as read
+    from recae.interface.purchases import read_interactions as read_interactions
     from recae.modelfile import load as load
     from recae.modelfile import save as save
     from recae.reading import ReadOptions as ReadOptions
@@ -41,11 +41,11 @@ _HOMES = {
     "Recommender": "recae.recommender",
     "Table": "recae.results",
     "Weighting": "recae.confidence",
-    "doctor": "recae.interface.functions",
+    "doctor": "recae.interface.purchases",
     "evaluate": "recae.interface.functions",
     "load": "recae.modelfile",
-    "read": "recae.interface.functions",
-    "read_interactions": "recae.interface.functions",
+    "read": "recae.interface.purchases",
+    "read_interactions": "recae.interface.purchases",
     "save": "recae.modelfile",
     "score": "recae.interface.functions",
     "train": "recae.interface.functions",

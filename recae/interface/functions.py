@@ -1,4 +1,4 @@
-"""Functions of `import recae`: as the commands of the same names, for whatever Python has instead of a file."""
+"""Functions that train, tune, evaluate and score: as the commands, for whatever Python has instead of a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from recae import pipeline, scoring
 from recae import reading as tables
 from recae.confidence import Weighting
 from recae.errors import ConfigError
-from recae.examination import Examination, examine_source
 from recae.filters import Filters
 from recae.ids import id_texts
 from recae.interactions import Interactions
-from recae.interface.keywords import FILTERS, IDS, WEIGHTING, Words
-from recae.interface.sources import is_matrix, take_source
+from recae.interface.keywords import FILTERS, WEIGHTING, Words
+from recae.interface.purchases import taken
+from recae.interface.sources import is_matrix
 from recae.kinds import DEFAULT, SETTINGS, find
 from recae.reading import ReadOptions
 from recae.recommender import Recommender
@@ -35,34 +35,6 @@ from recae.splits.protocols import ProtocolOptions, Purchases
 from recae.text import brief
 from recae.training.callbacks import Engine
 from recae.training.checkpoint import Checkpoints
-
-
-def read(source: Any, options: ReadOptions | None = None, **words: Any) -> tables.Purchases:
-    """Read a table of purchases, as `recae.reading.read` does.
-
-    Args:
-        source: a path, a folder, a pattern, "-", the URL of a database, a pandas or polars data frame, an Arrow table,
-            an iterable of tuples, a dictionary of columns, or a scipy matrix of users × items.
-        options: how to understand it; None: by its names and values.
-        words: the same as keywords, such as ``user_column="customer"`` or ``where="price > 0"``; filters, such as
-            ``since="2024-01-01"``; ``users`` and ``items``, the ids of a matrix.
-
-    Raises:
-        ConfigError: an option is unknown, or does not fit the source.
-        DataError: the source cannot be read, or too little is left; its subclasses say what is wrong.
-    """
-    asked = Words("read", words)
-    taken = _taken(source, asked)
-    if isinstance(taken, Interactions | Purchases):
-        raise ConfigError("these purchases were read already: use them as they are")
-    made = asked.options(options)
-    asked.finish()
-    return tables.read(taken, made)
-
-
-def read_interactions(source: Any, **words: Any) -> Interactions:
-    """Read a table of purchases as `read` does and return its interactions."""
-    return read(source, **words).interactions
 
 
 def train(
@@ -107,11 +79,11 @@ def train(
         TrainingError: training fails.
     """
     asked = Words("train", words)
-    taken, options = _reading(source, asked, reading)
+    given, options = _reading(source, asked, reading)
     chosen, weighting = asked.filters(filters), asked.weighting(confidence)
     kind = _kind(kind)
     return pipeline.train(
-        taken,
+        given,
         kind=kind,
         device=device,
         progress=progress,
@@ -169,11 +141,11 @@ def tune(
         TrainingError: no trial could be measured.
     """
     asked = Words("tune", words)
-    taken, options = _reading(source, asked, reading)
+    given, options = _reading(source, asked, reading)
     chosen, weighting = asked.filters(filters), asked.weighting(confidence)
     kind = _kind(kind)
     return tuning.tune(
-        taken,
+        given,
         kind=kind,
         trials=trials,
         budget=budget,
@@ -256,15 +228,17 @@ def evaluate(
         given["weighting"] = weighting
     protocol_options = ProtocolOptions(**given)
     before = dict(asked.left)
-    taken, options = _reading(source, asked, reading, with_events=True)
-    if test is not None and not (isinstance(test, str | Path) and isinstance(taken, str | Path)):
+    if isinstance(source, tables.Purchases):
+        source = Purchases(source.interactions, source.events)
+    given_source, options = _reading(source, asked, reading)
+    if test is not None and not (isinstance(test, str | Path) and isinstance(given_source, str | Path)):
         other, _ = _reading(test, Words("evaluate", before), reading)
-        taken, test = _pair(taken, other, options), None
+        given_source, test = _pair(given_source, other, options), None
     chosen = asked.filters(filters)
     asked.finish(_parameters(evaluate))
     kinds = () if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
     return evaluate_purchases(
-        taken,
+        given_source,
         test=test,
         protocol=protocol,
         options=protocol_options,
@@ -284,35 +258,6 @@ def evaluate(
         progress=progress,
         executor=executor,
     )
-
-
-def doctor(
-    source: Any, *, reading: ReadOptions | None = None, filters: Filters | None = None, **words: Any
-) -> Examination:
-    """Check purchases before a model is trained on them, as `recae doctor` does.
-
-    Args:
-        source: as for `read`.
-        reading: as for `train`.
-        filters: as for `train`.
-        words: as for `train`, without settings.
-
-    Returns:
-        what was found; its ``table`` has a row a finding.
-
-    Raises:
-        DataError: the source cannot be read. Purchases that nothing could be learned from are a finding.
-        ConfigError: an option is unknown, or does not fit the source.
-    """
-    asked = Words("doctor", words)
-    taken = _taken(source, asked)
-    if isinstance(taken, Interactions):
-        raise ConfigError(
-            "the doctor checks rows of a table, but these purchases were read already: give the table itself"
-        )
-    options = asked.options(reading, filters) or ReadOptions()
-    asked.finish()
-    return examine_source(taken, options.updated(baskets=bool(options.basket_column)))
 
 
 def score(
@@ -362,7 +307,7 @@ def score(
         histories = sp.csr_matrix(histories), id_texts(asked.take(("users",))["users"], "user")
     options = reading
     if histories is not None and not isinstance(histories, tuple):
-        histories, options = _taken(histories, asked), asked.options(reading)
+        histories, options = taken(histories, asked), asked.options(reading)
     asked.finish(_parameters(score))
     return scoring.score(
         model,
@@ -377,28 +322,10 @@ def score(
     )
 
 
-def _reading(
-    source: Any, words: Words, base: ReadOptions | None, with_events: bool = False
-) -> tuple[Any, ReadOptions | None]:
-    """Return what to read, as `_taken`, and how."""
-    taken = _taken(source, words, with_events)
-    return taken, base if isinstance(taken, Interactions | Purchases) else words.reading(base)
-
-
-def _taken(source: Any, words: Words, with_events: bool = False) -> Any:
-    """Return what to read; purchases that were read already as `Interactions`, or with their baskets."""
-    if isinstance(source, tables.Purchases):
-        events = source.events if with_events else None
-        source = source.interactions if events is None else Purchases(source.interactions, events)
-    if isinstance(source, Interactions | Purchases):
-        named = words.take(IDS) or words.reading()
-        if named:
-            raise ConfigError(
-                "these purchases were read already, so that options on reading come too late: give them to recae.read, "
-                "or give the table itself"
-            )
-        return source
-    return take_source(source, words)
+def _reading(source: Any, words: Words, base: ReadOptions | None) -> tuple[Any, ReadOptions | None]:
+    """Return what to read, as `taken`, and how."""
+    found = taken(source, words)
+    return found, base if isinstance(found, Interactions | Purchases) else words.reading(base)
 
 
 def _pair(train_part: Any, test_part: Any, options: ReadOptions | None) -> Purchases:

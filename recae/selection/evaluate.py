@@ -300,21 +300,24 @@ class Evaluated(Summarised):
     def table(self) -> Table[Any]:
         """A model a row, in the order of the report: the mean of each metric, and what sets it apart from the best.
 
-        The columns are ``model``, ``kind``, ``baseline``, a metric each such as ``recall@20``, ``difference`` (to the
-        best baseline, in the metric that models are judged by), ``p_corrected``, ``seconds``, and ``failed``, why a
-        model was not measured. Nulls stand for what is not there.
+        The columns are ``model``, ``kind``, ``baseline``, the metric that models are judged by, ``difference`` (in it,
+        to the best baseline), ``p_corrected``, ``seconds``, the other metrics such as ``recall@20``, and ``failed``,
+        why a model was not measured. Nulls stand for what is not there.
         """
-        models = self.comparison.models
+        models, judged = self.comparison.models, self.comparison.metric
         names = list(dict.fromkeys(name for found in models for name in found.metrics))
         gaps = [found.difference for found in models]
         columns: dict[str, list[Any]] = {
             "model": [found.run.name for found in models],
             "kind": [found.run.kind for found in models],
             "baseline": [found.run.baseline for found in models],
-            **{name: [_mean(found.metrics.get(name)) for found in models] for name in names},
+            judged: [_mean(found.metrics.get(judged)) for found in models],
             "difference": [None if gap is None else _mean(gap.paired) for gap in gaps],
             "p_corrected": [None if gap is None else gap.p_corrected for gap in gaps],
             "seconds": [found.run.seconds for found in models],
+            **{
+                name: [_mean(found.metrics.get(name)) for found in models] for name in names if name != judged
+            },
             "failed": [found.run.failed for found in models],
         }
         return Table.of(columns)
