@@ -1,13 +1,15 @@
-"""What the documentation site takes from the code: settings, commands, the HTTP interface; and formulas as MathML.
+"""What the documentation site takes from the code: settings, commands, the HTTP interface; notebooks; formulas.
 
 MkDocs calls the functions `on_…` (see `hooks` in mkdocs.yml). A comment in a page, such as
-`<!-- generated: settings sigmoid -->`, stands for a part that is made here when the site is built.
+`<!-- generated: settings sigmoid -->`, stands for a part that is made here when the site is built. The notebooks in
+docs/notebooks become pages; with RECAE_NOTEBOOKS=run in the environment they are run first. Formulas become MathML.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +22,77 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the site is that of this checkout, whatever is installed
 
 GENERATED = re.compile(r"^<!-- generated: ([a-z]+)(?: ([\w-]+))? -->$", re.MULTILINE)
+PUT_OUT = re.compile(r'<div data-output="([\w-]+)"></div>')
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+OUTPUTS: dict[str, str] = {}
+"""Place in a page → what a cell of a notebook put out there, as HTML."""
+
+
+def notebooks() -> list[Path]:
+    """Return the notebooks, the first to read first."""
+    found = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+    return sorted(found, key=lambda path: path.stem != "start")
+
+
+def on_config(config: Any, **_: Any) -> None:
+    """Put the pages of the notebooks below the guide on notebooks."""
+    pages = [f"notebooks/{path.stem}.md" for path in notebooks()]
+    for section in config.nav:
+        for entries in section.values():
+            for entry in entries if isinstance(entries, list) else ():
+                if pages and isinstance(entry, dict) and entry.get("Notebooks") == "guides/notebooks.md":
+                    entry["Notebooks"] = ["guides/notebooks.md", *pages]
+
+
+def on_files(files: Any, config: Any) -> None:
+    """Add a page for each notebook."""
+    from mkdocs.structure.files import File
+
+    for path in notebooks():
+        name = f"notebooks/{path.stem}.md"
+        files.append(File.generated(config, name, content=notebook_page(path)))
+
+
+def notebook_page(path: Path) -> str:
+    """Return a notebook as Markdown; what its cells put out is put in by `on_page_content`, as it is."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if os.environ.get("RECAE_NOTEBOOKS") == "run":
+        import nbformat
+        from nbclient import NotebookClient
+
+        content = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        NotebookClient(content, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    parts = []
+    for cell_ in content["cells"]:
+        text = "".join(cell_["source"]).strip()
+        if cell_["cell_type"] == "markdown":
+            parts.append(re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.md", text))
+        elif text:
+            parts.append(f"```python\n{text}\n```")
+        for output in cell_.get("outputs", []):
+            shown = _shown(output)
+            if shown:
+                number = f"{path.stem}-{len(OUTPUTS)}"
+                OUTPUTS[number] = shown
+                parts.append(f'<div data-output="{number}"></div>')
+    return "\n\n".join([*parts, f"[This page as a notebook]({path.name})"]) + "\n"
+
+
+def _shown(output: Any) -> str:
+    """Return what a cell put out as HTML: the richest form that a page can show; nothing of stderr."""
+    if output["output_type"] == "stream":
+        return "" if output["name"] == "stderr" else f"<pre>{html.escape(''.join(output['text']))}</pre>"
+    data = output.get("data", {})
+    if "text/html" in data:
+        return "".join(data["text/html"])
+    for kind in ("image/png", "image/jpeg"):
+        if kind in data:
+            encoded = "".join(data[kind]).replace("\n", "")
+            return f'<img alt="drawn by the cell above" src="data:{kind};base64,{encoded}">'
+    if "image/svg+xml" in data:
+        return "".join(data["image/svg+xml"])
+    return f"<pre>{html.escape(''.join(data['text/plain']))}</pre>" if "text/plain" in data else ""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -29,8 +101,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Turn formulas into MathML, which browsers show without a script."""
-    return FORMULA.sub(_formula, content)
+    """Turn formulas into MathML, which browsers show without a script, and put in what notebooks put out."""
+    content = FORMULA.sub(_formula, content)
+    return PUT_OUT.sub(lambda found: f'<div class="output">{OUTPUTS[found[1]]}</div>', content)
 
 
 def _formula(found: re.Match[str]) -> str:
