@@ -77,10 +77,10 @@ def read_pair(train: Path, test: Path | None, need_test: bool) -> Task:
 
 
 def read_matrix(path: Path) -> sp.csr_matrix:
-    """The pattern of an .npz matrix, as `recae.reading.matrix.read_matrix`; says where values are not 1."""
-    matrix, binary = read_npz(path)
-    if not binary:
-        say(f"note: '{path}' holds values other than 1; each that is not 0 is taken as one interaction")
+    """The pattern of an .npz matrix, as `recae.reading.matrix.read_matrix`; says what was odd about its entries."""
+    matrix, notes = read_npz(path)
+    for note in notes:
+        say(f"note: '{path}': {note}")
     return matrix
 
 

@@ -177,7 +177,7 @@ def test_too_few_users_to_hold_any_out() -> None:
     assert sum("too few users" in message for message in messages) == 1
     assert not any("measuring" in message for message in messages)
     assert recommender.recommend("u002", n=3)
-    with pytest.raises(ConfigError, match="nobody is held out"):
+    with pytest.raises(ConfigError, match="no user can be held out"):
         measure({}, HeldOut(np.zeros(5, np.uint8), None, None))
 
 

@@ -24,7 +24,7 @@ from recalls import (
     spy,
 )
 
-from recae.errors import ConfigError, DataError
+from recae.errors import ConfigError, DataError, SourceError
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_trainer_gets_the_pattern(pair, seen):
 
 
 def test_unsorted_repeated_and_zero_entries(tmp_path):
-    data, row, column = [3, 1, -1, 0, 2], [0, 0, 0, 1, 1], [2, 1, 1, 0, 2]  # 1 and -1 must not cancel
+    data, row, column = [3, 1, 1, 0, 2], [0, 0, 0, 1, 1], [2, 1, 1, 0, 2]
     sp.save_npz(tmp_path / "coo.npz", sp.coo_matrix((data, (row, column)), shape=(2, 3)))
     unsorted = sp.csr_matrix((np.ones(4), np.array([2, 0, 2, 1]), np.array([0, 3, 4])), shape=(2, 3))
     sp.save_npz(tmp_path / "csr.npz", unsorted)
@@ -72,6 +72,10 @@ def test_unsorted_repeated_and_zero_entries(tmp_path):
         assert matrix.indptr.tolist() == [0, 2, 3]
         assert matrix.indices.tolist() == columns
         assert matrix.data.tolist() == [1, 1, 1]
+    unsorted.data[0] = -1
+    sp.save_npz(tmp_path / "negative.npz", unsorted)
+    with pytest.raises(SourceError, match="1 negative value, which is no purchase"):
+        recall_data.read_matrix(tmp_path / "negative.npz")
 
 
 def test_validate_leaves_the_test_file_alone(pair, seen):
