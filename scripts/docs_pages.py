@@ -46,8 +46,11 @@ def on_config(config: Any, **_: Any) -> None:
 
 
 def on_files(files: Any, config: Any) -> None:
-    """Add a page for each notebook."""
+    """Add the changelog, and a page for each notebook."""
     from mkdocs.structure.files import File
+
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "changelog.md", content=changes))
 
     for path in notebooks():
         name = f"notebooks/{path.stem}.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -39,12 +40,15 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.loads: list[str] = []
+        self.links: list[str] = []
         self.formulas = 0
         self.text = ""
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
+        if tag == "a":
+            self.links.append(found.get("href") or "")
         if tag in ("img", "script", "source", "iframe"):
             self.loads.append(found.get("src") or "")
         if tag == "link" and found.get("rel") in ("stylesheet", "preconnect", "icon", "preload"):
@@ -70,6 +74,17 @@ def test_every_page_is_built_and_loads_nothing_from_other_hosts(site: Path) -> N
             dollars = len(re.findall(r"^\$\$", PAGES[page], re.MULTILINE))
             assert found.formulas >= dollars, page
             assert "$$" not in found.text, page
+
+
+def test_notebooks_are_pages(site: Path) -> None:
+    for notebook in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        text = Page(site / "notebooks" / notebook.stem / "index.html").text
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                assert "".join(cell["source"]).strip() in text
+        home = Page(site / "guides" / "notebooks" / "index.html")
+        assert notebook.stem in "".join(home.links)
 
 
 def test_settings_are_those_of_the_registry(site: Path) -> None:

@@ -184,13 +184,13 @@ def evaluate(
     executor: Executor | None = None,
     **words: Any,
 ) -> Evaluated:
-    """Say whether a model is worth it, beside tuned simple baselines that saw the same, as `recae evaluate` does.
+    """Compare models with tuned baselines that learn from the same purchases, as `recae evaluate` does.
 
     Args:
         source: as for `train`; for the protocol "pair" its training part.
         kind: of model, or several; None: the default ones.
         test: the test part of the protocol "pair", as ``source``.
-        protocol: how the purchases are parted: "strong", "weak", "time", "next-basket", "k-fold", … .
+        protocol: how the purchases are split: "strong", "weak", "time", "next-basket", "k-fold", … .
         baselines: names of baselines, or "none"; None: all that suit and fit.
         settings: {kind: {setting: value}} that are not tuned.
         trials: settings that each model and baseline tries, the defaults first.
