@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from commands import table
 from readings import read_with_report
 
+from recae.messages import LOGGER
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender
@@ -73,6 +75,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+@pytest.fixture(autouse=True)
+def messages_as_before() -> Iterator[None]:
+    """What a test, or an example in the documents, asks to be logged is asked for within it alone."""
+    level = LOGGER.level
+    yield
+    LOGGER.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

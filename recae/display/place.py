@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ def open_surface(shown: bool | None = None) -> Surface:
         return NotebookSurface()
     from recae.display.terminal import LineSurface, TerminalSurface
 
-    if is_terminal(sys.stderr):
+    # a command that a notebook starts has a terminal in which no line can be replaced
+    if is_terminal(sys.stderr) and "JPY_PARENT_PID" not in os.environ:
         return TerminalSurface()
     return LineSurface() if shown else Surface()
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ConfigError
-from recae.machine import processors
+from recae.machine import processors, without_widget_warning
 from recae.models.base import (
     JSON,
     check_histories,
@@ -126,7 +126,8 @@ def _weighted(
     matrix: sp.csr_matrix, weighting: Weighting, confidence: NDArray[np.float32] | None
 ) -> sp.csr_matrix:
     """Return the purchases of each item, weighted: csr_matrix (I, users) float64."""
-    from implicit import nearest_neighbours as nn
+    with without_widget_warning():
+        from implicit import nearest_neighbours as nn
 
     by_user = pattern(matrix).astype(np.float64)
     if confidence is not None:

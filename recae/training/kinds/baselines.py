@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import TrainingError
-from recae.machine import blas_libraries
+from recae.machine import blas_libraries, without_widget_warning
 from recae.models import Model
 from recae.models.factorisation import ALS, BPR
 from recae.models.frequency import Frequency
@@ -147,7 +147,8 @@ def fit_als(matrix: sp.csr_matrix, config: AlsSettings, hooks: Hooks) -> tuple[A
     Raises:
         TrainingError: there are no purchases, or a vector is not finite.
     """
-    from implicit.cpu.als import AlternatingLeastSquares
+    with without_widget_warning():
+        from implicit.cpu.als import AlternatingLeastSquares
 
     config = resolve_als(config, matrix)
     purchases = _purchases(matrix, hooks.confidence)
@@ -172,7 +173,8 @@ def fit_bpr(matrix: sp.csr_matrix, config: BprSettings, hooks: Hooks) -> tuple[B
     Raises:
         TrainingError: there are no purchases, or a vector is not finite.
     """
-    from implicit.cpu.bpr import BayesianPersonalizedRanking
+    with without_widget_warning():
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     config = resolve_bpr(config, matrix)
     purchases = _purchases(matrix)
