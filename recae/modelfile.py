@@ -61,6 +61,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from recae.arguments import check_path
 from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
 from recae.files import DTYPES, atomic_path, json_text, write_tensors
 from recae.ids import IdMap
@@ -69,6 +70,7 @@ from recae.models import Model
 from recae.models.base import reads_values
 from recae.recommender import TEST, VALIDATION, Recommender
 from recae.settings import current_names
+from recae.text import brief
 
 FORMAT_VERSION = 2
 KEY = "recae"
@@ -89,6 +91,7 @@ def load(path: Path | str) -> Recommender:
     Raises:
         ModelFileError: there is no such file, or it is not a whole, consistent recae model of this version.
     """
+    check_path("the path of a model", path)
     with _opened(path) as file:
         metadata = _read_metadata(file)
         names = _check_names(file)
@@ -349,6 +352,12 @@ def save(recommender: Recommender, path: Path | str, *, histories: bool = True) 
         ConfigError: the metadata or configuration is not JSON, or the metadata uses a key of the format.
         DataError: the model reads the values of histories, and one is not finite and above 0 in float32.
     """
+    check_path("the path of a model", path)
+    if not isinstance(recommender, Recommender):
+        raise ConfigError(
+            f"what is saved is a Recommender, as recae.train returns it, found {brief(recommender)}: give the model "
+            "first, then the path"
+        )
     users = recommender.users if histories else None
     text = _metadata_text(recommender, users)
     tensors = _tensors(recommender, users, histories)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.arguments import check_flag
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.models import Model
@@ -155,6 +156,7 @@ class Recommender(Summarised):
 
     def excludes_owned(self, asked: bool | None = None) -> bool:
         """Return whether owned items are left out: as asked for, or by default unless the model `repeats`."""
+        check_flag("exclude_owned", asked)
         return not self.repeats if asked is None else asked
 
     def recommend(
@@ -639,7 +641,7 @@ class Recommender(Summarised):
 
 def check_fallback(fallback: str | None) -> None:
     """Raise ConfigError for a fallback that there is not."""
-    if fallback not in (None, POPULAR):
+    if fallback is not None and not (isinstance(fallback, str) and fallback == POPULAR):
         raise ConfigError(
             f"a fallback is '{POPULAR}' or None for none, found {brief(fallback)}: give one of them"
         )

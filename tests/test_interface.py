@@ -17,6 +17,7 @@ import recae
 from recae.errors import ColumnError, ConfigError, DataError, RecaeError, SourceError
 from recae.interactions import Interactions
 from recae.interface.functions import _seconds
+from recae.models import Popularity
 from recae.selection.executor import InProcess
 
 RNG = np.random.default_rng(3)
@@ -324,3 +325,68 @@ def test_names_of_the_package() -> None:
         recae.trian  # noqa: B018
     for name in recae.__all__:
         assert getattr(recae, name) is not None
+
+
+ODD: list[Any] = [
+    1.5,
+    b"x",
+    {"a": 1},
+    FRAME,
+    FRAME["user"],
+    np.arange(3),
+    object(),
+    sp.eye(3, format="csr"),
+    (),
+]
+"""Values that no option takes, though some parameters do."""
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_wrong_types_are_refused_in_a_sentence(value: Any) -> None:
+    model = recae.Recommender(
+        Popularity(np.arange(3, dtype=np.float32)),
+        ["a", "b", "c"],
+        ["x", "y", "z"],
+        None,
+        sp.eye(3, format="csr"),  # type: ignore[arg-type]
+    )
+    calls = [
+        lambda: model.recommend("a", value),
+        lambda: model.recommend("a", exclude_owned=value),
+        lambda: model.recommend("a", fallback=value),
+        lambda: model.recommend_many(["a"], exclude_owned=value),
+        lambda: model.users_for("x", exclude_owned=value),
+        lambda: model.users_for(value),
+        lambda: model.bought_together(value),
+        lambda: model.owned(value),
+        lambda: model.explain("a", value),
+        lambda: model.embed(value),
+        lambda: model.score_pairs([("a", "x")], user_column=value),
+        lambda: model.save(value),
+        lambda: model.evaluate([("a", "y")], k=value if np.ndim(value) == 0 else 1.5),
+        lambda: model.evaluate([("a", "y")], exclude_owned=value),
+        lambda: model.evaluate([("a", "y")], seed=value),
+        lambda: recae.load(value),
+        lambda: recae.save(value, "x.recae"),
+        lambda: recae.score(model, n=value),
+        lambda: recae.score(value),
+        lambda: recae.train(FRAME, value),
+        lambda: recae.train(FRAME, device=value),
+        lambda: recae.train(FRAME, repeats=value),
+        lambda: recae.train(FRAME, checkpoints=value),
+        lambda: recae.tune(FRAME, "ease", metric=value),
+        lambda: recae.tune(FRAME, "ease", study=value),
+        lambda: recae.evaluate(FRAME, protocol=value),
+        lambda: recae.evaluate(FRAME, metric=value),
+        lambda: recae.evaluate(FRAME, keep=value),
+        lambda: recae.evaluate(FRAME, seed=value),
+        lambda: recae.evaluate(FRAME, cut=value),
+        lambda: recae.evaluate(FRAME, settings=[value]),  # type: ignore[arg-type]
+        lambda: recae.evaluate(FRAME, validation_users=[value]),
+        lambda: recae.read(FRAME, user_column=[value]),
+        lambda: recae.read(FRAME, where=value),
+    ]
+    for call in calls:
+        with pytest.raises(RecaeError) as caught:
+            call()
+        assert "\n" not in str(caught.value)

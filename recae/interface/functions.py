@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 
 from recae import pipeline, scoring
 from recae import reading as tables
+from recae.arguments import check_flag, check_mapping, check_path, check_seed, check_text, listed
 from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.filters import Filters
@@ -78,6 +80,13 @@ def train(
         DeviceError: there is no such device.
         TrainingError: training fails.
     """
+    check_text("device", device, "cpu")
+    check_flag("repeats", repeats)
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise ConfigError(
+            f"checkpoints is a recae.training.checkpoint.Checkpoints, found {brief(checkpoints)}: give one, or leave "
+            "it out"
+        )
     asked = Words("train", words)
     given, options = _reading(source, asked, reading)
     chosen, weighting = asked.filters(filters), asked.weighting(confidence)
@@ -140,6 +149,16 @@ def tune(
         DataError: the purchases cannot be used.
         TrainingError: no trial could be measured.
     """
+    check_text("device", device, "cpu")
+    check_text("metric", metric, "ndcg@20")
+    if metric is None:
+        raise ConfigError(
+            "metric is what is maximised, such as 'ndcg@20', found None: give one, or leave it out"
+        )
+    check_flag("repeats", repeats)
+    check_flag("resume", resume)
+    if study is not None:
+        check_path("study", study)
     asked = Words("tune", words)
     given, options = _reading(source, asked, reading)
     chosen, weighting = asked.filters(filters), asked.weighting(confidence)
@@ -217,10 +236,24 @@ def evaluate(
     """
     from recae.selection.cache import ResultCache
 
+    check_text("protocol", protocol, "strong")
+    check_text("metric", metric, "ndcg@20")
+    check_seed(seed)
+    check_mapping("settings", settings, '{"ease": {"l2": 100}}')
+    if keep is not None:
+        check_path("keep", keep)
+    lengths = listed("k", k, int, "20 or [10, 20]")
+    kinds = [] if kind is None else listed("kind", kind, str, '"ease" or ["ease", "sigmoid"]')
+    if baselines is not None:
+        baselines = listed("baselines", baselines, str, '"popularity" or ["popularity", "itemknn"]')
+        baselines = [name for text in baselines for name in text.split(",")]
     asked = Words("evaluate", words)
     given = asked.take(
         field.name for field in fields(ProtocolOptions) if field.name not in (*FILTERS, "weighting")
     )
+    for name, value in given.items():
+        if name not in ("cut", "repeats") and not isinstance(value, int | float | np.number | None):
+            raise ConfigError(f"{name} is a number, found {brief(value)}: give one, or leave it out")
     if given.get("cut") is not None:
         given["cut"] = _seconds(given["cut"])
     weighting = asked.weighting(confidence)
@@ -236,7 +269,6 @@ def evaluate(
         given_source, test = _pair(given_source, other, options), None
     chosen = asked.filters(filters)
     asked.finish(_parameters(evaluate))
-    kinds = () if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
     return evaluate_purchases(
         given_source,
         test=test,
@@ -246,7 +278,7 @@ def evaluate(
         baselines=baselines,
         settings=settings,
         trials=trials,
-        ks=(k,) if isinstance(k, int) else tuple(k),
+        ks=lengths,
         metric=metric,
         seed=seed,
         reading=options,
@@ -302,6 +334,8 @@ def score(
             f"the model to score with is a Recommender or the path of a model file, found {type(model).__name__}: give "
             "the model first, then the histories"
         )
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ConfigError(f"n is how many items a user gets, a whole number, found {brief(n)}: give one")
     asked = Words("score", words)
     if is_matrix(histories) and asked.left.get("items") is None and asked.left.get("users") is not None:
         histories = sp.csr_matrix(histories), id_texts(asked.take(("users",))["users"], "user")

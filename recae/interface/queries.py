@@ -12,6 +12,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.arguments import check_seed, check_text, listed
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.evaluation import evaluate as evaluate_lists
 from recae.evaluation.intervals import bootstrap_means
@@ -119,6 +120,9 @@ def score_pairs(
 ) -> Table[Any]:
     """Return the score of each pair; see `Recommender.score_pairs`."""
     own_users, histories = embeddings.histories_of(recommender)
+    named = Words("score_pairs", {"user_column": user_column, "item_column": item_column}).reading()
+    if named is not None:
+        user_column, item_column = named.user_column, named.item_column
     source = take_source(pairs, Words("score_pairs", {}))
     users, items = read_pairs(source, user_column, item_column)
     rows, columns = own_users.rows(users), recommender.items.rows(items)
@@ -250,8 +254,9 @@ def evaluate(
             "evaluate needs purchases that the model was not trained on: give a table of them; `metrics` holds what "
             "training measured, and recae.evaluate compares kinds of model with baselines"
         )
-    lengths = [k] if isinstance(k, int | np.integer) else list(k)
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    lengths = listed("k", k, int, "10 or [10, 20]")
+    names = listed("metrics", metrics, str, '["recall", "ndcg"]')
+    check_seed(seed)
     wanted = _fold_in(recommender, held_out, reading)
     if histories is not None:
         seen = _fold_in(recommender, histories, reading)
@@ -301,6 +306,7 @@ def _fold_in(recommender: Recommender, source: Any, reading: Mapping[str, Any]) 
 
 def embed(recommender: Recommender, what: str, ids: Sequence[str | int] | None) -> Table[Any]:
     """Return codes or vectors; see `Recommender.embed`."""
+    check_text("what", what, "users")
     kind: Any = what  # which is checked now
     schema = embeddings.embedding_schema(recommender, kind)
     if ids is None:
