@@ -158,7 +158,7 @@ def test_k_is_chosen_by_what_validation_says(purchases):
     model, _ = fit_itemknn(purchases, ItemKNNSettings(), hooks)
     assert asked == list(NEIGHBOURS)
     assert model.k == model.config()["k"] == 10  # the first of two that are equally good
-    assert told == ["item-kNN: k = 10 of 6 tried is best on the validation users"]
+    assert told == ["item-kNN: k = 10 is the best of 6 on the validation users"]
     asked.clear()
     assert fit_itemknn(purchases, ItemKNNSettings(k=3), hooks)[0].k == 3
     assert asked == []

@@ -44,7 +44,7 @@ def test_train_in_a_pipe(folder: Path) -> None:
         rf"epoch 2/2: {epoch}",
         r"fitting sparse-linear",
         r"fitting itemknn",
-        r"item-kNN: k = \d+ of 6 tried is best on the validation users",
+        r"item-kNN: k = \d+ is the best of 6 on the validation users",
         r"choosing the weights of sigmoid ⊕ sparse-linear ⊕ itemknn on 6 validation users",
         r"validation NDCG@20: sigmoid 0\.\d{4}, .*; blended 0\.\d{4} with .*",
         r"measuring it beside popularity and item-kNN on 6 held-out users",

@@ -109,7 +109,7 @@ def large_shop() -> list[Row]:
 def test_a_user_with_too_many_baskets(tmp_path: Path) -> None:
     finding = only(tmp_path, large_shop() + bot(120, 13), "users-like-bots")
     assert finding.severity is Severity.WARNING
-    assert "(the middle one: 8 baskets)" in finding.text
+    assert "(the median is 8 baskets)" in finding.text
     assert finding.examples == ("'bot': 120 baskets, up to 2 on one day",)
 
 
@@ -204,7 +204,7 @@ def test_sentences() -> None:
     usual = said()
     assert "200 users can be held out to measure on" in usual
     assert "known to ±.07 at worst" in usual
-    assert "middle user has 12 different items: enough" in usual
+    assert "median user has 12 different items: enough" in usual
     assert "490 of 500 items (98 %) have five users or more" in usual
     assert "From 1970-01-01 to 1973-03-03" in usual
     assert "Every item has five users or more." in said(owned_by_five=500)

@@ -85,7 +85,7 @@ def _properties(found: Examination) -> list[list[str]]:
         ["pairs", f"{figures.interactions:,} ({percent(figures.density, 1)} of all possible)"],
         [
             "items a user",
-            f"{figures.history_median:g} in the middle, {figures.history_90:g} at 90 %, "
+            f"median {figures.history_median:g}, 90th percentile {figures.history_90:g}, "
             f"{figures.history_most:,} at most",
         ],
         ["top 1 % of items", f"{percent(figures.top_share, 1)} of the purchases; Gini {figures.gini:.2f}"],

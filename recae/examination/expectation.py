@@ -80,7 +80,7 @@ def _measured(figures: Figures, number: int) -> str:
 
 def _histories(figures: Figures) -> str:
     middle = figures.history_median
-    half = f"The middle user has {middle:g} different {'item' if middle == 1 else 'items'}"
+    half = f"The median user has {middle:g} different {'item' if middle == 1 else 'items'}"
     if middle < _SHORT:
         return f"{half}: a model learns what is popular and what is bought together, but hardly any individual taste."
     if middle < _LONG:

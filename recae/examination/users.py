@@ -194,7 +194,7 @@ def _bots(seen: Seen, shop: Interactions) -> Iterator[Finding]:
         "users-like-bots",
         seen.columns.user,
         f"{counted(places.size, 'user')} {'buys' if places.size == 1 else 'buy'} far more often than a person would "
-        f"(the middle one: {usual:g} {what}{'s' * (usual != 1)})",
+        f"(the median is {usual:g} {what}{'s' * (usual != 1)})",
         "see who they are; `recae anomalies` shows after a training whether their purchases fit together; leave out "
         "bots, tills and resellers",
         tuple(

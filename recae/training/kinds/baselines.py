@@ -122,7 +122,7 @@ def fit_itemknn(matrix: sp.csr_matrix, config: ItemKNNSettings, hooks: Hooks) ->
         model = neighbours.model(ks[0])
     else:
         model = max((neighbours.model(k) for k in ks), key=hooks.validate)
-        hooks.on_message(f"item-kNN: k = {model.k} of {len(ks)} tried is best on the validation users")
+        hooks.on_message(f"item-kNN: k = {model.k} is the best of {len(ks)} on the validation users")
     return replace(model, settings={**config.as_dict(), "k": model.k}), []
 
 
