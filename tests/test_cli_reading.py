@@ -274,3 +274,11 @@ def test_no_result_replaces_what_is_read(folder: Path) -> None:
         refused(recae("train", source, *KIND, "--checkpoint", "a.csv"), "it is also the input")
     refused(recae("train", "sqlite:///shop.db", "--table", "x", "--out", "shop.db"), "it is also the input")
     assert {name: Path(name).read_bytes() for name in names(folder)} == before
+
+
+def test_a_model_may_lie_beside_the_files_that_a_query_names(folder: Path) -> None:
+    (folder / "purchases.csv").write_text((folder / "../purchases.csv").read_text())
+    again = ("train", ".", "--query", "select * from 'purchases.csv'", "--kind", "popularity")
+    for _ in range(2):
+        assert recae(*again).exit_code == 0
+    refused(recae(*again, "--out", "purchases.csv"), "is also the input")

@@ -200,7 +200,7 @@ def test_trainings_run(page: str, copy: Path) -> None:
     """What trains is run on some hundred rows, the lines of a page in their order, with two epochs and trials."""
     sample = (ROOT / "data" / "purchases.csv").read_text(encoding="utf-8").splitlines()
     chosen = [line for line in sample[1:] if int(line.split(",")[0]) <= 150]
-    for name in ("purchases.csv", "baskets.csv", "train.csv", "events.csv"):
+    for name in ("purchases.csv", "baskets.csv", "events.csv"):
         (copy / name).write_text("\n".join([sample[0], *chosen]) + "\n")
     write_parts(copy, chosen)
     for line in lines(PAGES[page]):
@@ -237,10 +237,9 @@ def write_parts(folder: Path, rows: list[str]) -> None:
     (folder / "lines.csv").write_text(
         "order_id,product_id\n" + "".join(f"{orders[row[0], row[-1]]},{row[1]}\n" for row in cells)
     )
-    half = len(cells) // 2
-    (folder / "test.csv").write_text(
-        "user_id,item_id\n" + "".join(f"{row[0]},{row[1]}\n" for row in cells[:half:7])
-    )
+    pairs = list(dict.fromkeys((row[0], row[1]) for row in cells))
+    for name, part in (("test.csv", pairs[::5]), ("train.csv", [p for n, p in enumerate(pairs) if n % 5])):
+        (folder / name).write_text("user_id,item_id\n" + "".join(f"{user},{item}\n" for user, item in part))
     with sqlite3.connect(folder / "shop.db") as database:
         database.execute("create table purchases (user_id, item_id)")
         database.executemany("insert into purchases values (?, ?)", [row[:2] for row in cells])

@@ -21,7 +21,7 @@ from recae.cli.options import (
 from recae.cli.output import clean, is_terminal, message, print_gap, print_json, print_table, print_text
 from recae.cli.purchases import (
     column_options,
-    files_of_reading,
+    files_read,
     read_options,
     reading_options,
     source_argument,
@@ -221,7 +221,7 @@ def doctor(
     rows are checked all the same; users, items and what to expect are those of the purchases that are left.
     """
     # before the reading, not after it
-    sources = [source, *files_of_filters(options), *files_of_reading(options)]
+    sources = [*files_read(source, options), *files_of_filters(options)]
     check_outputs(sources, {"--rejects": rejects, "--write-exclusions": write_exclusions})
     filters = read_filters(options)
     baskets = options.get("basket_column") is not None

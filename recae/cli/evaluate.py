@@ -29,7 +29,7 @@ from recae.cli.options import (
 from recae.cli.output import message, print_json
 from recae.cli.purchases import (
     column_options,
-    files_of_reading,
+    files_read,
     read_options,
     reading_options,
     source_argument,
@@ -332,10 +332,9 @@ def evaluate(
 
         paths["the rejects of the test part"] = rejects_of_test(rejects)
     sources = [
-        source,
+        *files_read(source, options),
         *([] if test is None else [str(test)]),
         *files_of_filters(options),
-        *files_of_reading(options),
     ]
     _check_outputs(sources, paths, plots)
     protocol_of = replace(read_protocol_options(protocol, options), weighting=read_weighting(options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -152,9 +153,19 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     return ReadOptions(**given, filters=filters or None)
 
 
-def files_of_reading(options: dict[str, Any]) -> list[str]:
-    """Return the further tables that the options name, which no result may replace."""
-    return [options[name] for name in ("orders", "items") if options.get(name)]
+def files_read(source: str, options: dict[str, Any]) -> list[str]:
+    """Return the purchases and the further tables that the options name, which no result may replace.
+
+    Of a folder with a --query these are the files that it names: a model may lie beside them.
+    """
+    tables = [options[name] for name in ("orders", "items") if options.get(name)]
+    query = options.get("query")
+    if not query or not os.path.isdir(source):  # noqa: PTH112  # never raises
+        return [source, *tables]
+
+    from recae.reading import local_files
+
+    return [*(str(file) for file in local_files(source) if file.name in query), *tables]
 
 
 def warn_of_password(text: str) -> None:

@@ -33,7 +33,7 @@ from recae.cli.options import (
 from recae.cli.output import message, print_json, print_metrics, silence
 from recae.cli.purchases import (
     column_options,
-    files_of_reading,
+    files_read,
     read_options,
     reading_options,
     source_argument,
@@ -261,7 +261,7 @@ def train(
         )
     rejects = options["rejects"]
     # before the training, not after it
-    sources = [source, *files_of_filters(options), *files_of_reading(options)]
+    sources = [*files_read(source, options), *files_of_filters(options)]
     check_outputs(sources, {"--out": out, "--rejects": rejects})
     if config_path is not None:
         check_writable(out, config_path)

@@ -22,7 +22,7 @@ from recae.cli.options import (
 from recae.cli.output import message, print_json, print_table
 from recae.cli.purchases import (
     column_options,
-    files_of_reading,
+    files_read,
     read_options,
     reading_options,
     source_argument,
@@ -152,7 +152,7 @@ def tune(
 
         check_plot(plot)
     written = {"--out": out, "--plot": plot, "--study": file, "--rejects": options["rejects"]}
-    check_outputs([source, *files_of_filters(options), *files_of_reading(options)], written)
+    check_outputs([*files_read(source, options), *files_of_filters(options)], written)
     check_study(file, resume)
     filters, weighting = read_filters(options), read_weighting(options)
     reading = read_options(options)
