@@ -20,8 +20,11 @@ import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
 
+from recae.compiling import COMPILING
 from recae.errors import ConfigError, DataError
 from recae.machine import processors
+
+COMPILING.listen()
 
 # Bytes of float32 scores held at one time by whoever scores and ranks block by block.
 DEFAULT_BLOCK_BYTES: Final = 64 * 2**20

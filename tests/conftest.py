@@ -13,6 +13,7 @@ from commands import table
 from readings import read_with_report
 
 from recae.messages import LOGGER
+from recae.compiling import COMPILING
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender
@@ -42,6 +43,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Messages as on a terminal, without the time, in this process and in all that it starts: tests read them. What a pipe
 # gets by default, and the other forms, tests/test_logs.py looks at.
 os.environ["RECAE_LOG_FORMAT"] = "plain"
+# Whether loops have to be compiled depends on what ran before, and is nothing that tests of messages look at.
+COMPILING.announced = True
 
 # No deadlines and no complaints of slow examples: how long one takes depends on what else the machine does.
 for _name, _examples in (("quick", 25), ("thorough", 400)):

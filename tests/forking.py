@@ -260,5 +260,6 @@ if __name__ == "__main__":
         "recae.scoring.block", "recae.scoring.folder", "recae.selection.blend", "recae.training.kinds.sigmoid",
     ):  # fmt: skip
         importlib.import_module(name)
+    sys.modules["recae.compiling"].COMPILING.announced = True  # as tests/conftest.py does
     _load_loops()
     _serve(socket.socket(fileno=int(sys.argv[1])))()

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
 
 
+_NO_CACHE = (
+    "the compiled loops can be stored nowhere: neither the folder of recae nor the user's cache may be written to; set "
+    "NUMBA_CACHE_DIR to a folder that may"
+)
+
+
 class _Terminated(BaseException):
     """SIGTERM arrived; raised in the main thread, so that temporary files are removed as for Ctrl-C."""
 
@@ -60,6 +66,7 @@ _HEADINGS = {
         "map": "Draw a map of the items or users.",
     },
     "This machine": {
+        "warmup": "Compile the loops before they are needed.",
         "completion": "Print a script that completes commands in a shell.",
     },
 }
@@ -167,6 +174,10 @@ class _Commands(click.Group):
             code, line = _TERMINATED, f"terminated: {_left_by(error)}"
         except BrokenPipeError:
             code = _BROKEN_PIPE
+        except RuntimeError as error:
+            if "cannot cache function" not in str(error):  # numba's words
+                raise
+            code, line = RecaeError.exit_code, f"error: {_NO_CACHE}"
         try:
             if line is not None:
                 message(line)

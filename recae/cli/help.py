@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import click
 from click.formatting import HelpFormatter
+
+from recae.display import starting
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -136,6 +139,18 @@ class Command(click.Command):
                 parameter.type = click.Path(
                     readable=False
                 )  # which looks at nothing but is one for completion
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a terminal shows at once what it begins with, before anything heavy is imported."""
+        text = ""
+        if (source := ctx.params.get("source")) is not None:
+            from recae.reading import hide_password
+
+            text = f"reading {hide_password(source)}"
+        elif (model := ctx.params.get("model_path")) is not None:
+            text = f"loading {model}"
+        with starting(text) if text else nullcontext():
+            return super().invoke(ctx)
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help, formatted."""

@@ -25,6 +25,9 @@ from recae.text import clean
 FORMATS: Final = ("text", "plain", "json")
 """Forms of a line: with the time where nobody watches, without it, and a JSON object."""
 
+COMMANDS: Final = ("$ ", "next: ")
+"""What a message begins with that is a command to be copied."""
+
 ENVIRONMENT: Final = "RECAE_LOG_FORMAT"
 """The environment variable that stands for --log-format."""
 
@@ -62,7 +65,20 @@ class Handler(logging.Handler):
         if record.exc_info:
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
         stamped = self.form == "text" and (self.timed or not (is_terminal(sys.stderr) or _is_journal()))
-        return f"{_time(record, 'seconds')} {text}" if stamped else text
+        if stamped:
+            return f"{_time(record, 'seconds')} {text}"
+        return text if record.exc_info or not is_terminal(sys.stderr) else _wrapped(text)
+
+
+def _wrapped(text: str) -> str:
+    """Return a message as lines that fit a terminal and end between words; a command stays a line, to be copied."""
+    import shutil
+    import textwrap
+
+    columns = shutil.get_terminal_size().columns
+    if len(text) <= columns or text.startswith(COMMANDS):
+        return text
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def _time(record: logging.LogRecord, precision: str) -> str:

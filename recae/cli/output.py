@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from recae.display.place import is_terminal
+from recae.display import is_terminal, settle
 from recae.errors import OutputError
 from recae.text import clean, human_bytes
 
@@ -98,6 +98,7 @@ def print_table(
         write("".join(f"{line}\n" for line in lines), stream)
         return
 
+    settle()
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -189,6 +190,7 @@ def write(text: str, stream: TextIO | None) -> None:
     """Write at once and as it is; click.echo would take what looks like a colour out of exact values."""
     if stream is None:  # closed by who started this process; Python's own print is silent then, too
         return
+    settle()
     try:
         stream.write(text)
         stream.flush()

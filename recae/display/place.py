@@ -48,6 +48,18 @@ def opened(surface: Surface) -> Iterator[Surface]:
         _surfaces.remove(surface)
 
 
+@contextmanager
+def starting(text: str) -> Iterator[None]:
+    """Show on a terminal what is going on, until a message, a bar or a result is, or the block ends."""
+    if _quiet or not is_terminal(sys.stderr):
+        yield
+        return
+    from recae.display.startup import StartingSurface
+
+    with opened(StartingSurface(text)):
+        yield
+
+
 def live() -> Surface | None:
     """Return the surface that covers the terminal at the moment; None where none does."""
     return next((surface for surface in reversed(_surfaces) if surface.covers), None)

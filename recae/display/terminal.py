@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from recae.display.startup import settle
 from recae.display.surface import Surface
 from recae.messages import is_heard
 from recae.text import clean
@@ -52,6 +53,7 @@ class TerminalSurface(Surface):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        settle()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn())
         self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
         self._task = self._bar.add_task("", total=None)

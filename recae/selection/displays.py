@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from recae.compiling import COMPILING
 from recae.display import Surface
 from recae.selection.progress import Display, Progress
 from recae.text import human_bytes
@@ -28,8 +29,8 @@ class TrainingDisplay(Display):
         super().__init__(surface)
         self._epochs, self._epoch, self._n_users = 0, 0, 0
         self._figures = ""  # of the last epoch
-        # when this session's first users were done, and how many that were
-        self._first: tuple[float, int] | None = None
+        # when this session's first users were done, how many that were, and the seconds of compiling until then
+        self._first: tuple[float, int, float] | None = None
 
     def callbacks(self) -> Progress:
         """Return what the display listens by."""
@@ -59,7 +60,8 @@ class TrainingDisplay(Display):
         done += self._epoch * self._n_users
         now = time.monotonic()
         if self._first is None:
-            self._first = now, done
+            self._first = now, done, COMPILING.seconds
+            self.surface.rest()  # a new bar, whose time left begins here: before, loops were compiled
         speed = (done - self._first[1]) / max(now - self._first[0], 1e-9)
         text = f"epoch {self._epoch + 1}/{self._epochs}{self._figures}, {speed:,.0f} users/s"
         self.surface.show(text, done, self._epochs * self._n_users)
@@ -85,9 +87,11 @@ class TrainingDisplay(Display):
         """Return the time left at most, by this session's speed; empty after the last epoch or before the first."""
         if self._first is None or self._epoch == self._epochs:
             return ""
-        began, before = self._first
+        began, before, compiled = self._first
         done, total = self._epoch * self._n_users, self._epochs * self._n_users
-        seconds = (time.monotonic() - began) * (total - done) / max(done - before, 1)
+        # compiling happens once, and tells nothing about what is left
+        spent = time.monotonic() - began - (COMPILING.seconds - compiled)
+        seconds = spent * (total - done) / max(done - before, 1)
         return f", at most {timedelta(seconds=round(seconds))} left"
 
 

@@ -1,0 +1,164 @@
+"""Warming up: every compiled loop is used on made-up purchases, so that it is stored for later processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recae.compiling import COMPILING
+from recae.display.place import quiet
+from recae.messages import LOGGER
+
+if TYPE_CHECKING:
+    from recae.recommender import Recommender
+
+_USERS, _EACH = 80, 24
+_FEW_ITEMS, _MANY_ITEMS = 60, 1000
+"""Fewer than users, and so many that a catalogue is scored in tiles and linear models are solved by users."""
+
+_MODULES = (
+    "recae.evaluation.sets", "recae.insight.calibrate", "recae.models.factored", "recae.models.factorisation",
+    "recae.models.itemknn", "recae.models.linear", "recae.models.sigmoid", "recae.ranking",
+    "recae.scoring.tile_kernels", "recae.training.exact.decoder", "recae.training.exact.kernels",
+    "recae.training.kinds.linear", "recae.training.kinds.sparse_linear",
+)  # fmt: skip
+"""Those that have loops and need no torch."""
+
+_WITH_TORCH = (
+    "recae.training.exact.block_kernels",
+    "recae.training.exact.blocks",
+)
+
+_KINDS: tuple[dict[str, Any], ...] = (
+    {"kind": "sigmoid"},
+    {"kind": "sigmoid", "half_life": 90},
+    {"kind": "blend"},
+    {"kind": "sparse-linear", "half_life": 90},
+    {"kind": "ease"},
+    {"kind": "edlae"},
+    {"kind": "als"},
+    {"kind": "bpr"},
+    {"kind": "frequency", "repeats": True},
+)
+_KINDS_WITH_TORCH: tuple[dict[str, Any], ...] = (
+    {"kind": "sigmoid", "batch_size": 16},
+    {"kind": "deep", "layers": "16,8"},
+)
+
+
+def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, float, Path]:
+    """Compile the loops of training, recommending, scoring, evaluating and judging anomalies, and store them.
+
+    Args:
+        on_step: is told what is being used.
+
+    Returns:
+        How many loops were compiled, the seconds that took, and the folder in which they are.
+    """
+    before, seconds = COMPILING.loops, COMPILING.seconds
+    COMPILING.announced = True  # the caller says it
+    torch = find_spec("torch") is not None
+    for options in _KINDS + _KINDS_WITH_TORCH * torch:
+        on_step(" ".join(str(value) for value in options.values()))
+        with _silence():
+            _use(options)
+    _measure()
+    return COMPILING.loops - before, COMPILING.seconds - seconds, folder()
+
+
+def folder() -> Path:
+    """Return the folder in which the compiled loops of recae are stored, or the one above where there are several."""
+    ranking: Any = import_module("recae.ranking")
+    asked: str = vars(import_module("numba.core.config"))["CACHE_DIR"]
+    return Path(asked or ranking._top_k_rows._cache.cache_path)
+
+
+def loops() -> dict[str, Any]:
+    """Return the compiled loops by module and name, without those that are only ever part of others."""
+    from numba.core.dispatcher import Dispatcher
+
+    names = _MODULES + _WITH_TORCH * (find_spec("torch") is not None)
+    found = {}
+    for name in names:
+        for key, value in vars(import_module(name)).items():
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                found[f"{name}.{key}"] = value
+    return found
+
+
+def _use(options: dict[str, Any]) -> None:
+    """Train a model of a kind and use it in every way."""
+    from recae.interface.functions import train
+
+    kind = options["kind"]
+    n_items = _MANY_ITEMS if kind in ("blend", "ease", "sigmoid") else _FEW_ITEMS
+    limits: dict[str, Any] = {name: 2 for name in ("epochs", "factors") if name in _settings(kind)}
+    model = train(_purchases(n_items), progress=False, **limits | options)
+    _recommend(model, kind)
+
+
+def _recommend(model: Recommender, kind: str) -> None:
+    from recae.scoring.block import best_items
+
+    histories: Any = model.histories  # which a model that was just trained has
+    model.recommend("u0")
+    model.recommend(items=[model.items.id(0)], exclude_owned=False)
+    model.model.score_items(histories, np.arange(3))
+    best_items(model.model, histories, 5, exclude_owned=True, barred=None)
+    best_items(model.model, histories, 5, exclude_owned=False, barred=np.arange(model.model.n_items) == 0)
+    if kind in ("blend", "sigmoid"):
+        from recae.insight.anomalies import purchase_anomalies, user_anomalies
+
+        user_anomalies(model, learners=model.learners)
+        purchase_anomalies(model, learners=model.learners)
+
+
+def _measure() -> None:
+    """Use what an evaluation has beside models."""
+    import scipy.sparse as sp
+
+    from recae.evaluation.sets import set_figures
+
+    owners = sp.csr_matrix(np.eye(4, dtype=np.float32))
+    set_figures(np.array([[0, 1], [2, 3]]), owners, [1, 2], threads=1)
+
+
+def _settings(kind: str) -> set[str]:
+    from recae.kinds import find
+    from recae.settings import settings_of
+
+    return set(settings_of(find(kind).settings_class()))
+
+
+def _purchases(n_items: int) -> Any:
+    """Return purchases of two tastes, with times, quantities and repeats, as a data frame."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"u{user}", f"i{(item + user % 2 * n_items // 2) % n_items}", 1 + int(rng.integers(3)))
+        for user in range(_USERS)
+        for item in rng.integers(0, n_items * 2 // 3, _EACH)
+    ]
+    table = pd.DataFrame(rows, columns=["user", "item", "quantity"])
+    table["time"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 700, len(table)), unit="D")
+    return table
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let nothing be said of what is trained here."""
+    level = LOGGER.level
+    with quiet():
+        LOGGER.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            LOGGER.setLevel(level)
