@@ -12,8 +12,8 @@ import pytest
 from commands import table
 from readings import read_with_report
 
-from recae.messages import LOGGER
 from recae.compiling import COMPILING
+from recae.messages import LOGGER
 from recae.modelfile import save
 from recae.models import ItemKNN
 from recae.recommender import Recommender

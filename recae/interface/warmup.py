@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from recae.recommender import Recommender
 
 _USERS, _EACH = 80, 24
-_FEW_ITEMS, _MANY_ITEMS = 60, 1000
-"""Fewer than users, and so many that a catalogue is scored in tiles and linear models are solved by users."""
+_SMALL_CATALOGUE, _LARGE_CATALOGUE = 60, 1000
+"""Fewer items than users, and so many that a catalogue is scored in tiles and linear models are solved by users."""
 
 _MODULES = (
     "recae.evaluation.sets", "recae.insight.calibrate", "recae.models.factored", "recae.models.factorisation",
@@ -98,7 +98,7 @@ def _use(options: dict[str, Any]) -> None:
     from recae.interface.functions import train
 
     kind = options["kind"]
-    n_items = _MANY_ITEMS if kind in ("blend", "ease", "sigmoid") else _FEW_ITEMS
+    n_items = _LARGE_CATALOGUE if kind in ("blend", "ease", "sigmoid") else _SMALL_CATALOGUE
     limits: dict[str, Any] = {name: 2 for name in ("epochs", "factors") if name in _settings(kind)}
     model = train(_purchases(n_items), progress=False, **limits | options)
     _recommend(model, kind)
