@@ -123,9 +123,9 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
     # what is the same in all rows, or follows from their place, need not be stored; joins change the places
     followed = {"row": number} if counted == "true" and not any(joins) else {}
     followed |= {"fate": selected["fate"]} if selected["fate"] == _COUNTS else {}
-    kept = {name: sql for name, sql in selected.items() if name not in followed}
+    stored = {name: sql for name, sql in selected.items() if name not in followed}
     purchases = engine.store(
-        f"SELECT {_listed(kept)} FROM (SELECT * FROM {source} WHERE {counted}) r {' '.join(joins)}",
+        f"SELECT {_listed(stored)} FROM (SELECT * FROM {source} WHERE {counted}) r {' '.join(joins)}",
         "purchases",
     )
     if coded is not None:
