@@ -149,7 +149,7 @@ def test_a_product_opens_with_similar_ones_and_those_bought_together(go: Open) -
 def test_number_and_owned_products_can_be_chosen(go: Open) -> None:
     page = go("#user=42")
     assert len(names(page)) == 7
-    see(page.get_by_text("That is everything there is left to recommend."))
+    see(page.get_by_text("There is nothing more to recommend."))
     page.get_by_label("Include owned").check()
     count(page.locator(".pick"), 9)
     page.get_by_label("How many").select_option("5")

@@ -87,12 +87,12 @@ def test_unknown_products_are_named(visit: Open, url: str) -> None:
 def test_searching_for_nothing_there_says_so(visit: Open, url: str) -> None:
     page = visit(url)
     page.get_by_label("Basket", exact=True).fill("spaceship")
-    see(page.get_by_text("No product has all of these words.").first)
+    see(page.get_by_text("No product name contains all of these words.").first)
     assert page.locator("[role=option]:visible").count() == 0
     page.keyboard.press("Enter")
     assert page.url == url
     page.get_by_label("Customer", exact=True).fill("zzz")
-    see(page.get_by_text("No customer has this in the id.").first)
+    see(page.get_by_text("No customer id contains this.").first)
 
 
 def test_a_server_that_is_gone_is_said_and_asked_again(visit: Open, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_nothing_is_left_for_who_owns_everything(visit: Open, url: str) -> None:
     page.get_by_role("button", name="Include what is owned").click()
     see(page.locator(".pick").nth(len(ITEMS) - 1))
     page.goto(url + "#user=nothing")
-    see(page.get_by_text("So the recommendations are what anybody new would get."))
+    see(page.get_by_text("So these are the recommendations that any new customer would get."))
     see(page.get_by_text("Nothing in the history raised this score").first)
 
 
@@ -255,7 +255,7 @@ def test_without_codes_there_is_still_what_is_bought_together(visit: Open, tmp_p
     assert histories is not None
     with serving(tmp_path, shop(model=Popularity.fit(histories))) as server:
         page = visit(server.url + "#item=P2")
-        see(page.get_by_text("This kind of model has no codes that products could be compared by."))
+        see(page.get_by_text("This kind of model has no codes by which to compare products."))
         see(page.locator("ul[aria-label='Products bought together']").get_by_role("link", name="Tea Pot"))
 
 

@@ -73,7 +73,7 @@ export function combobox(input, { suggest, choose, typed }) {
             click: () => pick(at),
           }, nodes)),
       );
-      const more = found.more ? "There are more: type on to see fewer of them." : "";
+      const more = found.more ? "There are more: keep typing to shorten the list." : "";
       note.textContent = options.length ? more : found.empty;
       say(options.length ? `${many(options.length, "suggestion")}${found.more ? " and more" : ""}` : found.empty);
     } catch (error) {

@@ -75,7 +75,7 @@ function howMeasured(metrics) {
         ? `; when to stop, and the baselines’ settings, were chosen on ${whole(metrics.validation_users)} others.`
         : "."),
     el("p", {},
-      "Each figure is an average over these customers; others would give somewhat other figures: "
+      "Each figure is an average over these customers; other customers would give slightly different figures: "
       + `two standard errors are at most ±${chance.toFixed(2)}. A lead much smaller than that may be chance.`),
   );
 }

@@ -115,7 +115,7 @@ function prepareControls() {
           ],
         })),
         more: found.more,
-        empty: "No customer has this in the id.",
+        empty: "No customer id contains this.",
       };
     },
     choose: chooseUser,
@@ -138,7 +138,7 @@ function prepareControls() {
           ],
         })),
         more: found.more,
-        empty: "No product has all of these words.",
+        empty: "No product name contains all of these words.",
       };
     },
     choose: (id) => {

@@ -89,7 +89,7 @@ function similar(answer) {
         label: "Similar products",
         each: (item) => ({ share: item.similarity, value: number(item.similarity), title: answer.metric }),
       })
-      : el("p", { class: "small-print" }, "This kind of model has no codes that products could be compared by."),
+      : el("p", { class: "small-print" }, "This kind of model has no codes by which to compare products."),
     items.length && answer.metric ? el("p", { class: "small-print" }, sentence(`by ${answer.metric}`)) : null,
   );
 }
@@ -112,7 +112,7 @@ function together(answer) {
         "No customer owns this and another product, or the model keeps no histories."),
     items.length
       ? el("p", { class: "small-print" },
-        "Customers who own both, and how many times as many that is as if the two had nothing to do with each other.")
+        "Customers who own both, and how many times more often than if the two were unrelated.")
       : null,
   );
 }

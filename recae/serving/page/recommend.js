@@ -69,7 +69,7 @@ function results(answer) {
   const best = picks[0].score;
   parts.push(el("ol", { class: "picks" }, picks.map((pick) => row(pick, best, largest))));
   if (picks.length < state.n) {
-    parts.push(el("p", { class: "aside" }, "That is everything there is left to recommend."));
+    parts.push(el("p", { class: "aside" }, "There is nothing more to recommend."));
   }
   return parts;
 }
@@ -90,7 +90,7 @@ function row(pick, best, largest) {
 function reasons(pick, largest) {
   if (!pick.because?.length) {
     return el("p", { class: "small-print" },
-      "Nothing in the history raised this score: it is what anybody would get.");
+      "Nothing in the history raised this score: everybody would get it.");
   }
   return [
     el("p", { class: "because" }, "because of"),
@@ -123,7 +123,7 @@ function sum(pick) {
       el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "Score"), el("td", {}, number(pick.score)))),
     ),
     el("p", { class: "small-print" },
-      "A product’s part is by how much the score falls when that product alone is taken out of the history."),
+      "A product’s part is how much the score falls when that product alone is removed from the history."),
   );
 }
 
@@ -188,7 +188,7 @@ function showHistory(user) {
       return [
         el("h2", { id: "history-title" }, `Owns ${many(answer.n_items, "product")}`),
         answer.n_items === 0
-          ? el("p", { class: "small-print" }, "So the recommendations are what anybody new would get.")
+          ? el("p", { class: "small-print" }, "So these are the recommendations that any new customer would get.")
           : productList(answer.items, { label: "Owned products" }),
         rest > 0 ? el("p", { class: "small-print" }, `and ${whole(rest)} more`) : null,
       ];
