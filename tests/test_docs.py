@@ -238,7 +238,10 @@ def write_parts(folder: Path, rows: list[str]) -> None:
         "order_id,product_id\n" + "".join(f"{orders[row[0], row[-1]]},{row[1]}\n" for row in cells)
     )
     pairs = list(dict.fromkeys((row[0], row[1]) for row in cells))
-    for name, part in (("test.csv", pairs[::5]), ("train.csv", [p for n, p in enumerate(pairs) if n % 5])):
+    train = [pair for number, pair in enumerate(pairs) if number % 5]
+    users, items = ({pair[place] for pair in train} for place in (0, 1))
+    test = [pair for pair in pairs[::5] if pair[0] in users and pair[1] in items]
+    for name, part in (("test.csv", test), ("train.csv", train)):
         (folder / name).write_text("user_id,item_id\n" + "".join(f"{user},{item}\n" for user, item in part))
     with sqlite3.connect(folder / "shop.db") as database:
         database.execute("create table purchases (user_id, item_id)")
