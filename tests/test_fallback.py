@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from commands import recae as command
 from commands import refused
@@ -22,6 +24,9 @@ from starlette.testclient import TestClient
 import recae
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.recommender import Recommender
+from recae.scoring.audience import listed_users
+from recae.scoring.ray import Common, Part, stream_of
+from recae.scoring.work import make_work
 
 
 def most_owned(shop: Recommender, n: int, without: set[str] = frozenset()) -> list[tuple[str, float]]:  # type: ignore[assignment]
@@ -174,3 +179,15 @@ def test_owners_are_counted_over_all_histories() -> None:
     shop = served_shop()
     assert shop.histories is not None
     np.testing.assert_array_equal(shop.owners, (shop.histories.toarray() > 0).sum(axis=0))
+
+
+def test_a_worker_of_a_cluster_writes_the_same_lists() -> None:
+    shop = served_shop()
+    audience = listed_users(shop, pa.array(["u1", "nobody", "u5"], pa.large_string()), everybody=True)
+    work = make_work(shop, audience, 3, fallback="popular")
+    common = pickle.loads(pickle.dumps(Common.of(work)))  # as Ray sends it
+    part = pickle.loads(pickle.dumps(Part.of(work, 0, 3)))
+    theirs = part.work(common, common.recommender(), 1)
+    found = pa.ipc.open_stream(stream_of(theirs)).read_all()
+    assert found.equals(pa.Table.from_batches([batch for _, batch in work.batches()]))
+    assert found["source"].to_pylist() == ["model"] * 3 + ["popular"] * 3 + ["model"] * 3
