@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the site is that of this checkout, whatever is installed
 
 GENERATED = re.compile(r"^<!-- generated: ([a-z]+)(?: ([\w-]+))? -->$", re.MULTILINE)
+CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours and movements of a terminal
 PUT_OUT = re.compile(r'<div data-output="([\w-]+)"></div>')
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -85,7 +86,11 @@ def notebook_page(path: Path) -> str:
 def _shown(output: Any) -> str:
     """Return what a cell put out as HTML: the richest form that a page can show; nothing of stderr."""
     if output["output_type"] == "stream":
-        return "" if output["name"] == "stderr" else f"<pre>{html.escape(''.join(output['text']))}</pre>"
+        return (
+            ""
+            if output["name"] == "stderr"
+            else f"<pre>{html.escape(CODES.sub('', ''.join(output['text'])))}</pre>"
+        )
     data = output.get("data", {})
     if "text/html" in data:
         return "".join(data["text/html"])
