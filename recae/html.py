@@ -64,7 +64,8 @@ def table(
             cells.append(f"<{tag}{mark}>{'' if value is None else _safe(str(value))}</{tag}>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     lines.append(f"<tbody>{''.join(body)}</tbody>")
-    return f"<table>{''.join(lines)}</table>"
+    # the class keeps the styles of a theme away, which know tables without one
+    return f'<table class="figures">{"".join(lines)}</table>'
 
 
 def folded(summary: str, texts: Sequence[str]) -> str:

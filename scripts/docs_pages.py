@@ -30,10 +30,14 @@ OUTPUTS: dict[str, str] = {}
 """Place in a page → what a cell of a notebook put out there, as HTML."""
 
 
+ORDER = ("start", "evaluate", "batch", "serve", "embeddings")
+"""The notebooks in the order to read them; others come last."""
+
+
 def notebooks() -> list[Path]:
     """Return the notebooks, the first to read first."""
     found = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-    return sorted(found, key=lambda path: path.stem != "start")
+    return sorted(found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER))
 
 
 def on_config(config: Any, **_: Any) -> None:

@@ -321,6 +321,14 @@ def test_a_notebook_shows_a_bar_warnings_and_safe_text(notebook: _Notebook) -> N
     assert "<i>" not in html
 
 
+def test_a_count_leaves_nothing_in_a_notebook(notebook: _Notebook) -> None:
+    with following(None, CountingDisplay) as told:
+        told.on_count("laying out", 1, 4)
+        assert "laying out: 1 of 4" in notebook.outputs[0]["text/html"]
+        told.on_count("laying out", 4, 4)
+    assert notebook.outputs == [{"text/html": "", "text/plain": ""}]
+
+
 def test_ipython_on_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace()))
     assert not in_notebook()

@@ -46,10 +46,14 @@ class NotebookSurface(Surface):
         """Leave the text of the bar, without the bar."""
         self._bar = None
 
+    def forget(self) -> None:
+        """Leave nothing of the bar, not even its text."""
+        self._bar, self._last = None, ""
+
     def close(self) -> None:
         """Show the last text and the messages, without a bar."""
         self._bar = None
-        if self._last or self._messages or self._warnings:
+        if self._last or self._messages or self._warnings or self._handle is not None:
             self._draw()
 
     def html(self) -> str:
@@ -63,7 +67,7 @@ class NotebookSurface(Surface):
         if self._messages:
             count = len(self._messages)
             parts.append(folded(f"{count:,} message{'s' * (count != 1)}", self._messages))
-        return fragment(*parts)
+        return fragment(*parts) if parts else ""
 
     def _draw(self) -> None:
         from IPython.display import display

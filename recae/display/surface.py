@@ -46,5 +46,9 @@ class Surface:
     def rest(self) -> None:
         """Remove the bar until it is shown again."""
 
+    def forget(self) -> None:
+        """Remove the bar, and what would stay of it at the end."""
+        self.rest()
+
     def close(self) -> None:
         """Remove the bar for good."""

@@ -268,3 +268,5 @@ class CountingDisplay(Display):
             self._told = now
             self.tick(f"{text} ({done / max(total, 1):.0%})", done=done, total=total)
         self.surface.show(text, done, total)
+        if done >= total:  # the result says more than that it is complete
+            self.surface.forget()
