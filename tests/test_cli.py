@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from commands import PATIENCE, ROOT, recae, refused, start
 
 from recae.cli import output
-from recae.cli.logs import listening
+from recae.cli.handler import listening
 from recae.ids import IdMap
 from recae.modelfile import save
 from recae.models import Popularity

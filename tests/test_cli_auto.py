@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from commands import PATIENCE, SAMPLE, names, recae, start
 
+from recae.cli.handler import listening
 from recae.cli.inspect import print_auto, settings_toml, with_parts
-from recae.cli.logs import listening
 from recae.modelfile import describe, load
 
 QUICK = ("--kind", "auto", "--set", "sigmoid.factors=4", "--set", "sigmoid.epochs=2", "--seed", "1")

@@ -19,7 +19,8 @@ from click.testing import CliRunner, Result
 from commands import PATIENCE, recae, start
 
 import recae as package
-from recae.cli import logs, main
+from recae.cli import handler as handlers
+from recae.cli import main
 from recae.display import Surface, in_notebook, open_surface, place
 from recae.display.notebook import NotebookSurface
 from recae.display.terminal import LineSurface, TerminalSurface
@@ -162,7 +163,7 @@ def test_the_logger_is_afterwards_as_it_was(folder: Path) -> None:
 
 
 def test_control_characters_are_escaped() -> None:
-    handler = logs.Handler()
+    handler = handlers.Handler()
     record = logging.LogRecord("recae", logging.INFO, "", 0, "%s", ("a\x1b[31m\nb",), None)
     handler.form = "plain"
     assert handler.line(record) == r"a\x1b[31m\nb"

@@ -16,7 +16,7 @@ import pytest
 from commands import ROOT, recae
 
 from recae import compiling
-from recae.cli import logs
+from recae.cli import handler
 from recae.compiling import Compiling
 from recae.display import Surface, settle, starting
 from recae.interface import warmup
@@ -117,7 +117,7 @@ def test_a_terminal_shows_at_once_what_goes_on() -> None:
 
 
 def test_messages_take_its_place() -> None:
-    with on_terminal() as terminal, logs.listening(), starting("reading purchases.csv"):
+    with on_terminal() as terminal, handler.listening(), starting("reading purchases.csv"):
         logging.getLogger("recae").info("read 5 rows")
         logging.getLogger("recae").info("next")
     assert terminal.getvalue().rpartition("\r")[2] == "read 5 rows\nnext\n"
@@ -132,7 +132,7 @@ def test_it_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> None:
 def test_messages_break_between_words_on_a_terminal() -> None:
     words = "warning: user_id: 20 users buy far more often than a person does; see who they are, and leave them out"
     command = "next: recae recommend --user somebody-with-a-long-name --model a-very-long-name.recae"
-    with on_terminal() as terminal, logs.listening():
+    with on_terminal() as terminal, handler.listening():
         for text in (words, command):
             logging.getLogger("recae").info(text)
     *lines, last = terminal.getvalue().splitlines()

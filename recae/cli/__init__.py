@@ -18,7 +18,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from recae.cli.help import help_of, usage_sentence
-from recae.cli.logs import listening, log_options, trace
+from recae.cli.logs import log_options
 from recae.cli.output import message, silence
 from recae.errors import RecaeError
 
@@ -144,12 +144,16 @@ class _Commands(click.Group):
         except click.UsageError as error:
             if isinstance(error, NoArgsIsHelpError):
                 raise
+            from recae.cli.handler import listening
+
             with listening():
                 message(f"error: {usage_sentence(error)}")
             raise click.exceptions.Exit(error.exit_code) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what it says, and how it ends, goes to stderr."""
+        from recae.cli.handler import listening  # loads logging, which `recae --help` has no use for
+
         with listening(ctx):
             return self._run(ctx)
 
@@ -182,6 +186,8 @@ class _Commands(click.Group):
             if line is not None:
                 message(line)
             if refused is not None:
+                from recae.cli.handler import trace
+
                 trace(refused)
         except BrokenPipeError:
             code = _BROKEN_PIPE

@@ -1,154 +1,22 @@
-"""Messages on stderr: how many (-v, -q), and in which form (--log-format), for every command alike.
-
-The records of the logger `recae` become lines here, and nowhere else. On a terminal a line is the text alone, above the
-progress bar where there is one. Elsewhere (cron, a container, a file) each line begins with the local time, unless
-stderr is the journal of systemd, which notes times itself.
-"""
+"""Which messages there are on stderr (-v, -q), and in which form (--log-format), for every command alike."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from recae.cli.output import write
-from recae.display.place import hush, is_terminal, live, quiet
-from recae.messages import LOGGER
-from recae.text import clean
-
 FORMATS: Final = ("text", "plain", "json")
 """Forms of a line: with the time where nobody watches, without it, and a JSON object."""
-
-COMMANDS: Final = ("$ ", "next: ")
-"""What a message begins with that is a command to be copied."""
 
 ENVIRONMENT: Final = "RECAE_LOG_FORMAT"
 """The environment variable that stands for --log-format."""
 
+APPLY: Final = f"{__name__}.apply"
+"""Key in the meta of a context under which `recae.cli.handler` leaves what does as the options say."""
 
-class Handler(logging.Handler):
-    """Prints records on stderr, whatever that is at the moment.
-
-    Attributes:
-        form: one of `FORMATS`.
-        timed: whether lines of text begin with the time even on a terminal, as those of a server do.
-    """
-
-    def __init__(self) -> None:
-        """Print information and worse, as text."""
-        super().__init__()
-        self.form = "text"
-        self.timed = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record; that stderr is closed is for the command to know."""
-        surface = live()
-        if surface is not None and getattr(record, "transient", False):
-            return
-        lines = self.line(record)
-        if surface is not None:
-            surface.print(lines)
-        else:
-            write(f"{lines}\n", sys.stderr)
-
-    def line(self, record: logging.LogRecord) -> str:
-        """Return a record as text: one line, and those of a traceback where it has one."""
-        if self.form == "json":
-            return _json(record)
-        text = clean(record.getMessage())
-        if record.exc_info:
-            text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
-        stamped = self.form == "text" and (self.timed or not (is_terminal(sys.stderr) or _is_journal()))
-        if stamped:
-            return f"{_time(record, 'seconds')} {text}"
-        return text if record.exc_info or not is_terminal(sys.stderr) else _wrapped(text)
-
-
-def _wrapped(text: str) -> str:
-    """Return a message as lines that fit a terminal and end between words; a command stays a line, to be copied."""
-    import shutil
-    import textwrap
-
-    columns = shutil.get_terminal_size().columns
-    if len(text) <= columns or text.startswith(COMMANDS):
-        return text
-    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
-
-
-def _time(record: logging.LogRecord, precision: str) -> str:
-    """Return the local time of a record, with its distance from UTC."""
-    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec=precision)
-
-
-def _json(record: logging.LogRecord) -> str:
-    """Return a record as one line of JSON, in ASCII."""
-    fields: dict[str, Any] = {
-        "time": _time(record, "milliseconds"),
-        "level": record.levelname.lower(),
-        "logger": record.name,
-        "message": record.getMessage(),
-    }
-    if figures := getattr(record, "figures", None):
-        fields["figures"] = figures
-    if record.exc_info:
-        fields["traceback"] = logging.Formatter().formatException(record.exc_info)
-    import json  # takes a moment, which `recae --help` has no use for
-
-    return json.dumps(fields, default=str)
-
-
-def _is_journal() -> bool:
-    """Return whether stderr is the journal of systemd, by what systemd says of it in the environment."""
-    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
-    try:
-        found = os.fstat(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False
-    return (device, inode) == (str(found.st_dev), str(found.st_ino))
-
-
-_handler = Handler()
-
-
-@contextmanager
-def listening(ctx: click.Context | None = None) -> Iterator[None]:
-    """Print the records of the logger `recae` while a command runs; afterwards the logger is as it was.
-
-    Args:
-        ctx: of the whole command line, whose options before the command's name are read already; None: they cannot
-            be read.
-    """
-    level, propagates = LOGGER.level, LOGGER.propagate
-    _handler.form, _handler.timed = "text", False
-    LOGGER.addHandler(_handler)
-    LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
-    try:
-        with quiet(False):
-            if ctx is not None:
-                _apply(ctx)
-            elif os.environ.get(ENVIRONMENT) in FORMATS:
-                _handler.form = os.environ[ENVIRONMENT]
-            yield
-    finally:
-        LOGGER.removeHandler(_handler)
-        LOGGER.propagate = propagates
-        LOGGER.setLevel(level)
-
-
-def _apply(ctx: click.Context) -> None:
-    """Do what the options say that were read so far."""
-    chosen = {name: value for name in ("level", "form") if (value := ctx.meta.get(f"{__name__}.{name}"))}
-    LOGGER.setLevel(chosen.get("level", logging.INFO))
-    _handler.form = chosen.get("form", "text")
-    if LOGGER.level > logging.INFO or _handler.form == "json":
-        hush()
+_DEBUG, _WARNING = 10, 30
+"""Levels of `logging`, which is imported where a command runs: its import takes a tenth of `recae --help`."""
 
 
 def log_options(environment: bool = False) -> list[click.Option]:
@@ -163,7 +31,7 @@ def log_options(environment: bool = False) -> list[click.Option]:
             is_flag=True,
             expose_value=False,
             is_eager=True,
-            callback=lambda ctx, parameter, value: _choose(ctx, "level", logging.DEBUG if value else None),
+            callback=lambda ctx, parameter, value: _choose(ctx, "level", _DEBUG if value else None),
             help="Say more: how long each step takes, and where an error comes from.",
         ),
         click.Option(
@@ -171,7 +39,7 @@ def log_options(environment: bool = False) -> list[click.Option]:
             is_flag=True,
             expose_value=False,
             is_eager=True,
-            callback=lambda ctx, parameter, value: _choose(ctx, "level", logging.WARNING if value else None),
+            callback=lambda ctx, parameter, value: _choose(ctx, "level", _WARNING if value else None),
             help="Say warnings and errors only.",
         ),
         click.Option(
@@ -197,24 +65,11 @@ def _choose(ctx: click.Context, name: str, value: Any) -> None:
     if name == "level" and ctx.meta.get(key, value) != value:
         raise click.UsageError("-v says more and -q says less: leave one of them out", ctx)
     ctx.meta[key] = value
-    if _handler in LOGGER.handlers:
-        _apply(ctx)
+    apply = ctx.meta.get(APPLY)
+    if apply is not None:  # the command runs already
+        apply(ctx)
 
 
-def trace(error: Exception) -> None:
-    """Say, with -v, where an error comes from."""
-    LOGGER.debug("raised here:", exc_info=error)
-
-
-def log_server(requests: bool) -> None:
-    """Print the log of the server, too, every line with its time.
-
-    Args:
-        requests: whether every request is logged; their paths hold the ids of users.
-    """
-    _handler.timed = True
-    for name, level in (("uvicorn.error", logging.WARNING), ("uvicorn.access", logging.INFO)):
-        logger = logging.getLogger(name)
-        logger.handlers = [_handler] if requests or name == "uvicorn.error" else []
-        logger.propagate = False
-        logger.setLevel(level)
+def chosen_in(ctx: click.Context) -> dict[str, Any]:
+    """Return what the options say that were read so far: a "level" of logging, and a "form"."""
+    return {name: value for name in ("level", "form") if (value := ctx.meta.get(f"{__name__}.{name}"))}

@@ -40,7 +40,7 @@ __all__ = [
 
 
 def message(text: str, **figures: Any) -> None:
-    """Say one line, which `recae.cli.logs` prints on stderr; the arguments are those of `recae.messages.say`."""
+    """Say one line, which `recae.cli.handler` prints on stderr; the arguments are those of `recae.messages.say`."""
     from recae.messages import say
 
     say(text, **figures)

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.logs import log_server
 from recae.cli.options import model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
@@ -119,6 +118,8 @@ def serve(
 
     def started(what: str) -> None:
         message(f"serving {model_path} ({what}) on http://{shown}:{taken}/")
+
+    from recae.cli.handler import log_server
 
     log_server(access_log)
     try:
