@@ -84,7 +84,7 @@ def test_start_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("batch", ["nothing is done", "part-00000.parquet", "Purchases: "]),
+        ("batch", ["nothing was done", "part-00000.parquet", "Purchases: "]),
         ("embeddings", ["Map: 600 items by t-SNE", "worst_item_1"]),
         ("evaluate", ["Report: 2 models, protocol strong", "Report: 2 models, protocol time"]),
         ("serve", ["serving ", "'source': 'popular'", "143"]),
