@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from recae.examination import Examination
 
 
-def read(source: Any, options: ReadOptions | None = None, **words: Any) -> Purchases:
+def read(
+    source: Any, options: ReadOptions | None = None, *, filters: Filters | None = None, **words: Any
+) -> Purchases:
     """Read a table of purchases, as `recae.reading.read` does.
 
     Args:
         source: a path, a folder, a pattern, "-", the URL of a database, a pandas or polars data frame, an Arrow table,
             an iterable of tuples, a dictionary of columns, or a scipy matrix of users × items.
         options: how to understand it; None: by its names and values.
+        filters: which of the purchases count; None: as the words say.
         words: the same as keywords, such as ``user_column="customer"`` or ``where="price > 0"``; filters, such as
             ``since="2024-01-01"``; ``users`` and ``items``, the ids of a matrix.
 
@@ -34,7 +37,7 @@ def read(source: Any, options: ReadOptions | None = None, **words: Any) -> Purch
     found = taken(source, asked)
     if isinstance(found, Interactions):
         raise ConfigError("these purchases were read already: use them as they are")
-    made = asked.options(options)
+    made = asked.options(options, filters)
     asked.finish()
     return tables.read(found, made)
 
