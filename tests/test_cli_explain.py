@@ -134,6 +134,8 @@ def test_the_rest_is_summed(coded_path: Path, n: str, others: str) -> None:
 
 def test_explain_on_a_terminal(coded_path: Path) -> None:
     lines = on_a_terminal("explain", "--user", "42", "--item", "0", "--model", coded_path)
+    assert lines[0].startswith("loading ")
+    lines = lines[next(k for k, line in enumerate(lines) if line.startswith("Score")) :]
     assert lines[0] == "Score of '0' for user '42', who owns it"
     assert max(map(len, lines)) <= 80
     values = [line.split()[-1] for line in lines if line.strip().startswith(("owned", "base", "score"))]
@@ -141,7 +143,7 @@ def test_explain_on_a_terminal(coded_path: Path) -> None:
     assert len({len(value.partition(".")[2]) for value in values}) == 1  # aligned
     assert lines[-1].startswith("check: the parts sum to ")
     basket = on_a_terminal("explain", "--items", "85123A", "--item", "0", "--model", coded_path)
-    assert basket[0] == "Score of '0' for a basket"
+    assert "Score of '0' for a basket" in basket
 
 
 def test_explain_refuses_in_one_sentence(model_path: Path, coded_path: Path, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_connection_lost_in_the_middle_leaves_no_model(
     assert stdout == b""
     (line,) = stderr.decode().splitlines()
     assert line.startswith("error: reading 'postgresql://shop:***@/postgres, query' failed after 0 rows: ")
-    assert "can be run again" in line
+    assert "safe to run it again" in line
     assert names(tmp_path) == []
 
 

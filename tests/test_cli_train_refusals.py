@@ -198,10 +198,10 @@ def test_the_source_is_not_replaced_by_its_model(folder: Path) -> None:
     Path("link.csv").symlink_to("p.csv")
     before = Path("p.csv").read_bytes()
     for out in ("p.csv", "./p.csv", str(folder / "p.csv"), "link.csv"):
-        refused(recae("train", "p.csv", "--out", out, *TINY), "the file that is read")
-    refused(recae("train", "link.csv", "--out", "p.csv", *TINY), "the file that is read")
+        refused(recae("train", "p.csv", "--out", out, *TINY), "it is also the input")
+    refused(recae("train", "link.csv", "--out", "p.csv", *TINY), "it is also the input")
     assert Path("p.csv").read_bytes() == before
     trained("p.csv")
     shutil.move("model.recae", "model.csv")
-    refused(recae("score", "--model", "model.csv", "--out", "model.csv"), "the file that is read")
+    refused(recae("score", "--model", "model.csv", "--out", "model.csv"), "it is also the input")
     assert load("model.csv")

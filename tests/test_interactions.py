@@ -148,7 +148,7 @@ def test_columns_must_rise_within_each_row_wherever_a_piece_ends(
     monkeypatch.setattr(interactions, "_CHECKED", seed % 5 + 1)
     rng = np.random.default_rng(seed)
     rows = [sorted(rng.choice(5, rng.integers(0, 5), replace=False).tolist()) for _ in range(6)]
-    ids = IdMap("abcdef"), IdMap("vwxyz")
+    ids = IdMap(list("abcdef")), IdMap(list("vwxyz"))
 
     def made(entries: list[list[int]]) -> Interactions:
         flat = [column for row in entries for column in row]

@@ -79,7 +79,7 @@ def test_what_is_wrong_with_a_table_or_query(shop: str) -> None:
         "with recursive n(i) as (select 1 union all select i + 1 from n limit 70000) "
         "select case when i = 69000 then abs(-9223372036854775808) else i end as i from n"
     )
-    refused(shop, "failed after 65,536 rows: integer overflow; nothing was kept", query=late)
+    refused(shop, "failed after 65,536 rows: integer overflow; none of them were stored", query=late)
     assert values(shop, table="main.purchases")["user_id"][0] == "1"
     with pytest.raises(ConfigError, match="both given"):
         opened(shop, query="select 1", table="purchases")
@@ -388,7 +388,7 @@ def test_a_lost_connection_is_said(postgres: Postgres, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(frames, "texts_of", ending)
     query = "select g as user_id from generate_series(1, 500000) as g"
-    refused(postgres.url, "failed after 32,768 rows: ", "terminat", "can be run again", query=query)
+    refused(postgres.url, "failed after 32,768 rows: ", "terminat", "safe to run it again", query=query)
     assert ended == [(True,)]
 
 

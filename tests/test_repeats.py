@@ -100,7 +100,7 @@ def test_too_few_who_came_again() -> None:
     assert held_out.learners.tolist() == [0, 1, 2]
     assert held_out.decay == DECAY
     assert hold_out_repeats(events, users(events), 0, 0.5).decay == 0.5
-    with pytest.raises(ConfigError, match="nobody is held out"):
+    with pytest.raises(ConfigError, match="no user can be held out"):
         measure_repeats({}, held_out)
 
 

@@ -146,8 +146,7 @@ def test_messages_break_between_words_on_a_terminal() -> None:
 
 
 def test_warmup_says_what_it_stored_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warmup, "_KINDS", ({"kind": "popularity"},))
-    monkeypatch.setattr(warmup, "_KINDS_WITH_TORCH", ())
+    monkeypatch.setattr(warmup, "_trainings", lambda: [{"kind": "popularity"}])
     result = recae("warmup")
     assert (result.exit_code, result.stdout) == (0, "")
     first, second, last = result.stderr.splitlines()

@@ -14,6 +14,7 @@ import numpy as np
 
 from recae.compiling import COMPILING
 from recae.display.place import quiet
+from recae.kinds import DEFAULT, MAIN, find, known
 from recae.messages import LOGGER
 
 if TYPE_CHECKING:
@@ -36,22 +37,6 @@ _WITH_TORCH = (
     "recae.training.exact.blocks",
 )
 
-_KINDS: tuple[dict[str, Any], ...] = (
-    {"kind": "sigmoid"},
-    {"kind": "sigmoid", "half_life": 90},
-    {"kind": "blend"},
-    {"kind": "sparse-linear", "half_life": 90},
-    {"kind": "ease"},
-    {"kind": "edlae"},
-    {"kind": "als"},
-    {"kind": "bpr"},
-    {"kind": "frequency", "repeats": True},
-)
-_KINDS_WITH_TORCH: tuple[dict[str, Any], ...] = (
-    {"kind": "sigmoid", "batch_size": 16},
-    {"kind": "deep", "layers": "16,8"},
-)
-
 
 def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, float, Path]:
     """Compile the loops of training, recommending, scoring, evaluating and judging anomalies, and store them.
@@ -64,8 +49,7 @@ def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, fl
     """
     before, seconds = COMPILING.loops, COMPILING.seconds
     COMPILING.announced = True  # the caller says it
-    torch = find_spec("torch") is not None
-    for options in _KINDS + _KINDS_WITH_TORCH * torch:
+    for options in _trainings():
         on_step(" ".join(str(value) for value in options.values()))
         with _silence():
             _use(options)
@@ -93,12 +77,24 @@ def loops() -> dict[str, Any]:
     return found
 
 
+def _trainings() -> list[dict[str, Any]]:
+    """Return the options of the trainings that use the loops of all kinds, as the registry has them."""
+    torch = find_spec("torch") is not None
+    return [
+        {"kind": row.name, **options}
+        for row in known().values()
+        for options in row.warmed + row.warmed_by_torch * torch
+    ]
+
+
 def _use(options: dict[str, Any]) -> None:
     """Train a model of a kind and use it in every way."""
     from recae.interface.functions import train
 
     kind = options["kind"]
-    n_items = _LARGE_CATALOGUE if kind in ("blend", "ease", "sigmoid") else _SMALL_CATALOGUE
+    # what grows with the cube of the items is solved by users where these are fewer
+    large = kind in (DEFAULT, MAIN) or find(kind).memory
+    n_items = _LARGE_CATALOGUE if large else _SMALL_CATALOGUE
     limits: dict[str, Any] = {name: 2 for name in ("epochs", "factors") if name in _settings(kind)}
     model = train(_purchases(n_items), progress=False, **limits | options)
     _recommend(model, kind)
@@ -113,7 +109,7 @@ def _recommend(model: Recommender, kind: str) -> None:
     model.model.score_items(histories, np.arange(3))
     best_items(model.model, histories, 5, exclude_owned=True, barred=None)
     best_items(model.model, histories, 5, exclude_owned=False, barred=np.arange(model.model.n_items) == 0)
-    if kind in ("blend", "sigmoid"):
+    if kind in (DEFAULT, MAIN):
         from recae.insight.anomalies import purchase_anomalies, user_anomalies
 
         user_anomalies(model, learners=model.learners)
@@ -131,7 +127,6 @@ def _measure() -> None:
 
 
 def _settings(kind: str) -> set[str]:
-    from recae.kinds import find
     from recae.settings import settings_of
 
     return set(settings_of(find(kind).settings_class()))

@@ -66,6 +66,8 @@ class Kind:
         presets: Settings known to do well, tried before any others, in the order of promise.
         only_presets: Whether a comparison tries nothing beyond these.
         auto: How `auto` treats it.
+        warmed: Options of trainings that use all of its loops, for `recae warmup`; empty: it has none of its own.
+        warmed_by_torch: Those that need torch.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Kind:
     presets: tuple[Mapping[str, Any], ...] = ()
     only_presets: bool = False
     auto: Candidate = Candidate()
+    warmed: tuple[Mapping[str, Any], ...] = ()
+    warmed_by_torch: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the name, and that there is a class of models."""

@@ -57,6 +57,8 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
             even("input_power", 0.2, 0.7),
         ),
         auto=Candidate(promise=3.0),
+        warmed=({}, {"half_life": 90}),
+        warmed_by_torch=({"batch_size": 16},),
     ),
     Kind(
         name="deep",
@@ -77,6 +79,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
             even("input_power", 0.2, 0.7),
         ),
         auto=Candidate(turn=2),
+        warmed_by_torch=({"layers": "16,8"},),
     ),
     Kind(
         name="multvae",
@@ -141,6 +144,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         cost=inverse,
         space=_EASE,
         auto=Candidate(promise=3.0),
+        warmed=({},),
     ),
     Kind(
         name="edlae",
@@ -153,6 +157,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         cost=inverse,
         space=_EDLAE,
         auto=Candidate(promise=3.0),
+        warmed=({},),
     ),
     Kind(
         name="sparse-linear",
@@ -164,6 +169,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         cost=lambda size: counting(size) + 1e-3 * size.items,
         space=(*_EDLAE[:2], whole("neighbours", 50, 500), *_EASE[1:]),
         auto=Candidate(promise=2.0, instead_of="ease"),
+        warmed=({"half_life": 90},),
     ),
     Kind(
         name="blend",
@@ -181,6 +187,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         # the weights of a blend of models that are there already
         cost=lambda size: 4e-3 * size.validation_users + 3 * validating(size, size.factors),
         auto=Candidate(turn=1),
+        warmed=({},),
     ),
     Kind(
         name="auto",
@@ -222,6 +229,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
             {"factors": 128, "regularization": 0.03},
             {"factors": 128, "regularization": 0.01},
         ),
+        warmed=({},),
     ),
     Kind(
         name="als",
@@ -242,6 +250,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
             {"factors": 128, "regularization": 50.0, "alpha": 3.0},
             {"factors": 128, "regularization": 50.0, "alpha": 10.0},
         ),
+        warmed=({},),
     ),
     Kind(
         name="itemknn",
@@ -271,6 +280,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         decay="decay",
         cost=lambda size: 1e-7 * size.interactions + 1e-3,
         space=(log("popularity", 0.01, 20), even("decay", 0.5, 1)),
+        warmed=({"repeats": True},),
     ),
     Kind(
         name="popularity",
