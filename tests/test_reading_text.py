@@ -524,8 +524,8 @@ LONG = b"user,item\n" + b"".join(b"%d,%d\n" % (number, number * 7919 % 10_007) f
         ("a.csv.xz", lzma.compress(LONG)[:-100], "truncated xz"),
         ("a.csv.gz", gzip.compress(LONG, mtime=0)[:-8] + bytes(8), "not a valid gzip"),
         ("a.csv", b"user,item\n1,\x002\n", "zero bytes"),
-        ("a.csv", b"x" * 70_000_000, "a line of more than 64 MiB"),
-        ("a.csv", b"user,item\n1," + b"x" * 70_000_000, "a line of more than 64 MiB"),
+        ("a.csv", b"x" * 17_000_000, "a line of more than 16 MiB"),
+        ("a.csv", b"user,item\n1," + b"x" * 17_000_000, "a line of more than 16 MiB"),
         (
             "a.csv",
             b",".join(b"c%d" % n for n in range(100_000)) + b"\n" + b"1," * 99_999 + b"1\n",

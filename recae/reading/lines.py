@@ -133,7 +133,7 @@ class Row:
     swallowed: bool = False
 
 
-LONGEST: Final = 1 << 26
+LONGEST: Final = 1 << 24
 """Characters of the longest row."""
 _ENOUGH: Final = 20  # rows that show how a text is written
 

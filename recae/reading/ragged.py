@@ -243,7 +243,7 @@ def open_lines(engine: Engine, path: Path, name: str, layout: str, dialect: Any 
     lines = engine.view(
         f"SELECT ltrim(line, chr(65279)) AS line FROM read_csv({text(str(path))}, auto_detect = false, header = false, "
         f"columns = {{'line': 'VARCHAR'}}, delim = {text(_NEVER)}, quote = '', escape = '', "
-        f"max_line_size = {_LINE}, skip = {int(found.header)})",
+        f"max_line_size = {_LINE}, buffer_size = {_LINE}, skip = {int(found.header)})",
         "lines",
     )
     user = next((place for place, column in enumerate(prefix) if hints.is_user(column)), None)

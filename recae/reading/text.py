@@ -226,8 +226,9 @@ class _Text:
         scan = (
             f"read_csv({text(str(path))}, auto_detect = false, header = false, skip = {dialect.skip}, "
             f"delim = {text(dialect.delimiter)}, quote = {text(dialect.quote)}, escape = {text(dialect.escape)}, "
-            f"max_line_size = {LONGEST}, columns = {{{kinds}}}, nullstr = '', compression = 'none', "
-            "hive_partitioning = false)"
+            # each processor reads a buffer at a time; by default that would be sixteen of the longest lines
+            f"max_line_size = {LONGEST}, buffer_size = {LONGEST}, columns = {{{kinds}}}, nullstr = '', "
+            "compression = 'none', hive_partitioning = false)"
         )
         names, _ = self._names()
         picked = ", ".join(
