@@ -210,7 +210,7 @@ mount --make-rprivate /
 mount -o remount,ro,bind /
 mount -t tmpfs tmpfs /tmp -o size=256m
 cp -R "$KEPT_LOOPS" /tmp/loops 2>/dev/null || mkdir -p /tmp/loops
-if touch /root/written "$HOME/written" /var/tmp/written 2>/dev/null; then echo "the root can be written to"; exit 9; fi
+if touch /written "$HOME/written" /var/tmp/written 2>/dev/null; then echo "the root can be written to"; exit 9; fi
 export NUMBA_CACHE_DIR=/tmp/loops HOME=/tmp XDG_CACHE_HOME=/tmp PYTHONDONTWRITEBYTECODE=1
 cd /tmp
 "$PYTHON" -m recae score --model "$MODEL" --out /tmp/recs.csv --top 3

@@ -99,7 +99,7 @@ def test_search_highlights_lists_and_flies(open_map: Any) -> None:
     assert options.all_text_contents() == [
         f"Product {i}" for i in (4, 14, 24, 34, 40, 42, 44, 46)
     ]  # by owners
-    assert page.inner_text(".recae-map-tally") == "10 found"
+    assert page.inner_text(".recae-map-count") == "10 found"
     drawn(page)
     assert picture(page) != before
     page.keyboard.press("ArrowDown")
@@ -117,10 +117,10 @@ def test_search_highlights_lists_and_flies(open_map: Any) -> None:
     page.fill("input", "p5")
     assert page.locator("[role=option] span").first.text_content() == "P5"
     page.fill("input", "nothing like it")
-    assert page.inner_text(".recae-map-tally") == "nothing found"
+    assert page.inner_text(".recae-map-count") == "nothing found"
     page.keyboard.press("Escape")
     assert page.input_value("input") == ""
-    assert page.inner_text(".recae-map-tally") == ""
+    assert page.inner_text(".recae-map-count") == ""
     assert_clean(page)
 
 

@@ -136,7 +136,7 @@ def test_the_page_around_it_is_told_and_tells(open_map: Any) -> None:
     assert not page.locator(".recae-map-card").is_visible()
     assert page.evaluate("told") == [0, -1]
     page.evaluate("map.search('P7')")
-    assert page.inner_text(".recae-map-tally") == "1 found"
+    assert page.inner_text(".recae-map-count") == "1 found"
     page.evaluate("map.destroy()")
     assert page.locator(".recae-map").count() == 0
     page.set_viewport_size({"width": 700, "height": 500})

@@ -41,7 +41,7 @@ IDS = st.one_of(
         ]
     ),
 )
-MOMENTS = st.one_of(
+TIMES = st.one_of(
     st.just(""),
     st.datetimes(dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 3)).map(lambda m: m.isoformat(" ")),
     st.sampled_from(["2020-01-01 10:00:00.000001", "2020-01-01 10:00:00.000002", "2020-01-01 10:00:00"]),
@@ -49,7 +49,7 @@ MOMENTS = st.one_of(
 ROW = st.tuples(
     IDS,
     IDS,
-    MOMENTS,
+    TIMES,
     st.sampled_from(["", "1", "2", "-1", "0", "2.5", "x"]),
     st.sampled_from(["", "Tea", " Tea ", "Pen"]),
 )

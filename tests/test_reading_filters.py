@@ -133,13 +133,13 @@ def tables(draw: st.DrawFn) -> tuple[list[Row], list[str], bool]:
     return rows, names, draw(st.booleans()) and bool({"order_id", "timestamp"} & set(names))
 
 
-MOMENTS = ["2010-12-01", "2010-12-01T23:59:59", "2010-12-02", "2010-12-02T12:00:01", "2010-12-04"]
+TIMES = ["2010-12-01", "2010-12-01T23:59:59", "2010-12-02", "2010-12-02T12:00:01", "2010-12-04"]
 
 
 @st.composite
 def some_filters(draw: st.DrawFn) -> Filters:
-    since = draw(st.none() | st.sampled_from(MOMENTS[:3]))
-    until = draw(st.none() | st.sampled_from(MOMENTS[3:]))
+    since = draw(st.none() | st.sampled_from(TIMES[:3]))
+    until = draw(st.none() | st.sampled_from(TIMES[3:]))
     excluded = draw(st.lists(st.sampled_from(["p", "q", "zzz"]), max_size=2))
     return Filters(since, until, draw(st.integers(1, 3)), draw(st.integers(1, 3)), excluded)
 

@@ -18,14 +18,14 @@ from recae.reading.pairs import Selection, gather_pairs
 
 DAY = 86_400_000_000
 Row = tuple[int, int, int | None, float, int]
-MOMENTS = st.one_of(
+TIMES = st.one_of(
     st.none(),
     st.integers(-3, 3),
     st.builds(lambda day, unit: day * unit, st.integers(-3, 3), st.sampled_from((DAY, 10**6, 10**3, 1))),
 )
 AMOUNTS = st.one_of(st.integers(-2, 5).map(float), st.sampled_from([0.5, 1e12, 3.0]))
 ROWS = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 4), MOMENTS, AMOUNTS, st.integers(0, 1)), max_size=40
+    st.tuples(st.integers(0, 3), st.integers(0, 4), TIMES, AMOUNTS, st.integers(0, 1)), max_size=40
 )
 
 
@@ -121,6 +121,21 @@ def test_pairs_are_numbered_first_where_they_do_not_fit_with_their_times(
     assert found.times is not None
     assert found.times.tolist() == [last[pair] for pair in sorted(last)]
     assert int(found.counts.sum()) == 500
+
+
+def test_times_that_lie_too_far_apart_for_a_number_are_grouped(engine: Engine) -> None:
+    times = [-(2**62) - 2**61, 2**62 + 2**61, 2**62 + 2**61]
+    table = {
+        "user": pa.array([0, 0, 0], pa.int32()),
+        "item": pa.array([0, 0, 0], pa.int32()),
+        "time": pa.array(times, pa.int64()),
+        "fate": pa.array([0, 0, 0], pa.uint8()),
+    }
+    name = engine.register(pa.table(table))
+    found = gather_pairs(engine, Selection(name, frozenset(table), "true", 3, 1, 1), quantities=False)
+    assert found.counts.tolist() == [2]
+    assert found.times is not None
+    assert found.times.tolist() == [2**62 + 2**61]
 
 
 @pytest.mark.parametrize("step", [1, 10**9], ids=["near", "far"])

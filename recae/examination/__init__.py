@@ -136,7 +136,7 @@ class Examination(Summarised):
             "last_time": self.period[1],
             "notes": [] if report is None else list(map(str, report.notes)),
             "figures": None if self.figures is None else asdict(self.figures),
-            "outlook": None if self.expectation is None else self.expectation.as_dict(),
+            "forecast": None if self.expectation is None else self.expectation.as_dict(),
             "no_products": [asdict(item) for item in self.no_products],
             "findings": [finding.as_dict() for finding in self.findings],
         }

@@ -6,6 +6,7 @@ Whole numbers and plain decimals are read by the scan of the table itself, into 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,6 +108,10 @@ class NumberColumn:
                 f"column {column!r} is of type {kind.split('(')[0]}, but a {role} must be a number; "
                 f"name another column with --{role}-column"
             )
+
+    def forget_unstored(self, names: Collection[str]) -> None:
+        """Forget the columns that were not stored, since the table has no such values; the others are named."""
+        self.stored = {name: sql for name, sql in self.stored.items() if name in names}
 
     def settle(self, rows: str) -> SettledNumbers:
         """Decide what the values mean.

@@ -145,6 +145,8 @@ class _Packing:
             )
             first, last, *whole = found[: 2 + len(_UNITS)] if "time" in selection.columns else (None, None)
             if first is not None:
+                if last - first >= 2**63:  # more than DuckDB subtracts
+                    return None
                 unit = next((unit for unit, fits in zip(_UNITS, whole, strict=True) if fits), 1)
                 parts |= {"n_times": (last - first) // unit + 2, "first": first, "unit": unit}
             if amounts and found[-3] is not None:

@@ -96,7 +96,7 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
     ids = [column.of_stored(parts) for column in ids]
     for reader in (time, quantity):
         if reader is not None:
-            reader.stored = {name: sql for name, sql in reader.stored.items() if name in parts}
+            reader.forget_unstored(parts)
     n_rows = int(engine.value(f"SELECT count(*) FROM {rows}"))
     counted, left_out = "true", {}
     if counting.conditions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -234,6 +234,10 @@ class TimeColumn:
             and orders.get(f) in (None, self._order)
         ]
         self._formats = (best, *sorted(others, key=lambda f: -counts[f])[:2])
+
+    def forget_unstored(self, names: Collection[str]) -> None:
+        """Forget the columns that were not stored, since the table has no such values; the others are named."""
+        self.stored = {name: sql for name, sql in self.stored.items() if name in names}
 
     def settle(self, rows: str) -> SettledTimes:
         """Decide what the values mean.

@@ -57,7 +57,7 @@
       "aria-label": `Search ${words.many} by name or id`, "aria-controls": `${id}-found`, "aria-expanded": "false",
     });
     const found = element("ul", "recae-map-found", { id: `${id}-found`, role: "listbox", "aria-label": "Found" });
-    const tally = element("span", "recae-map-tally", { "aria-live": "polite" });
+    const counter = element("span", "recae-map-count", { "aria-live": "polite" });
     const button = (text, label, act) => {
       const made = element("button", "", { type: "button", "aria-label": label, title: label }, text);
       made.addEventListener("click", act);
@@ -68,7 +68,7 @@
       button("⤢", "Show everything", () => showAll()));
     const stage = element("div", "recae-map-stage", {}, points_, over, zooms, tip, card);
     const legend = element("div", "recae-map-legend", { role: "group", "aria-label": "Categories" });
-    const search = element("div", "recae-map-search", { role: "search" }, input, tally, found);
+    const search = element("div", "recae-map-search", { role: "search" }, input, counter, found);
     const root = element("div", "recae-map", {}, element("div", "recae-map-grid", {}, search, stage, legend), help, live);
     container.replaceChildren(root);
     card.hidden = tip.hidden = found.hidden = true;
@@ -468,7 +468,7 @@
         }
         best = rows.slice(0, LISTED);
       }
-      tally.textContent = wanted.length ? (total ? `${number.format(total)} found` : "nothing found") : "";
+      counter.textContent = wanted.length ? (total ? `${number.format(total)} found` : "nothing found") : "";
       found.replaceChildren(...best.map((i, at) => {
         const line = element("li", "", { role: "option", id: `${id}-found-${at}`, "aria-selected": "false" },
           element("span", "", { dir: "auto" }, title(i)),
