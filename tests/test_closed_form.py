@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, TrainingError
+from recae.kinds import exact_solve
 from recae.models import Ease, Edlae
 from recae.training.callbacks import Hooks
 from recae.training.kinds import linear as closed_form
@@ -130,6 +131,30 @@ def test_the_cheaper_inverse_is_chosen_if_it_fits():
     dual, less = plan(30_000, 41_000, 810_000, need - 1)
     assert not dual
     assert less < need
+
+
+def test_feasible_is_what_fits_into_the_share_of_memory_and_the_time():
+    shop = exact_solve(4_000, 3_700, 270_000, 8 * 2**30, 2)
+    assert shop.feasible
+    assert shop.why_not == ""
+    assert 4 * 3_700**2 < shop.bytes < 2**30
+    assert 0.1 < shop.seconds < 5
+    assert exact_solve(4_000, 3_700, 270_000, None, 2).feasible  # memory unknown
+    short = exact_solve(4_000, 3_700, 270_000, 4 * (shop.bytes - 1), 2)
+    assert not short.feasible
+    assert "each pair of 3,700 items needs 0.1 GiB of memory" in short.why_not
+    assert exact_solve(4_000, 3_700, 270_000, shop.bytes, 2, memory_share=1).feasible
+    large = exact_solve(30_000, 41_000, 810_000, None, 2)
+    assert not large.feasible
+    assert large.by_users
+    assert "30 s may be taken" in large.why_not
+    assert exact_solve(30_000, 41_000, 810_000, None, 2, seconds_at_most=3600).feasible
+    assert exact_solve(30_000, 41_000, 810_000, None, 64).seconds < large.seconds / 16
+    # where users × users does not fit beside items × items, the latter is inverted
+    by_items = exact_solve(30_000, 41_000, 810_000, large.bytes - 1, 2, memory_share=1, seconds_at_most=1e9)
+    assert not by_items.by_users
+    assert by_items.feasible
+    assert by_items.seconds > large.seconds
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_computed(monkeypatch):

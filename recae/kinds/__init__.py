@@ -11,7 +11,7 @@ A plugin registers by an entry point of the group `recae.kinds`, whose name is t
 or from Python by `register(Kind(...))`. Everything else follows from the row.
 """
 
-from recae.kinds.cost import Size
+from recae.kinds.cost import ExactSolve, Size, exact_solve
 from recae.kinds.kind import Candidate, Kind
 from recae.kinds.registry import (
     SETTINGS,
@@ -42,11 +42,13 @@ __all__ = [
     "SETTINGS",
     "Candidate",
     "Dimension",
+    "ExactSolve",
     "Kind",
     "Size",
     "baselines",
     "decay_setting",
     "evaluated",
+    "exact_solve",
     "find",
     "hand_over",
     "has_models",

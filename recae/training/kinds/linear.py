@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
 from recae.errors import TrainingError
+from recae.kinds import exact_solve
+from recae.kinds.cost import BLOCK, GROUP
 from recae.machine import processors
 from recae.models import Ease, Edlae
 from recae.settings import LARGEST_SEED, Settings, redefined, setting
@@ -120,13 +122,6 @@ def score_scales(config: EaseSettings, matrix: sp.csr_matrix) -> NDArray[np.floa
     return np.asarray(np.maximum(owners, 1) ** -float(config.item_power))
 
 
-GROUP = 8
-"""Items whose rows the dual form computes together: one vector register."""
-
-BLOCK = 512
-"""Rows of a dense matrix that are filled or rescaled at once."""
-
-
 def fit_ease(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> tuple[Ease, list[Epoch]]:
     """Fit EASE to (U, I) purchases (Steck 2019, arXiv:1905.03375); TrainingError as `solve`."""
     config = resolve(config, matrix)
@@ -178,18 +173,15 @@ def plan(users: int, items: int, interactions: int, left: int | None) -> tuple[b
     Raises:
         TrainingError: neither fits into the bytes left (None: unknown, then everything fits).
     """
-    small = 64 * interactions + 8 * BLOCK * max(users, items) + processors() * GROUP * 8 * users
-    primal, dual = 4 * items**2 + small, 4 * items**2 + 4 * users**2 + small
-    # multiplications, those of the sparse products ten times as dear as those of dense ones
-    cheaper = users**3 + 10 * interactions * (users + items) < items**3
-    need = dual if cheaper and (left is None or dual <= left) else primal
+    found = exact_solve(users, items, interactions, left, processors(), memory_share=1.0)
+    need = found.bytes
     if left is not None and need > left:
         raise TrainingError(
             f"a weight for each pair of {items:,} items needs {need / 2**30:,.1f} GiB of memory, and this machine has "
             f"{left / 2**30:,.1f} GiB left: use the kind 'sparse-linear', which keeps the weights of each item's "
             "neighbours only, or leave out rare items"
         )
-    return need == dual, need
+    return found.by_users, need
 
 
 def from_items(Z: sp.csr_matrix) -> NDArray[np.float32]:
