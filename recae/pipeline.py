@@ -289,7 +289,7 @@ def _read(
         decay = None
         if setting := decay_setting(kind):
             decay = config.parts.get(setting) if find(kind).parts else getattr(config, setting)
-        held_out = hold_out_repeats(events, interactions.users, config.seed, decay)
+        held_out = hold_out_repeats(events, interactions.users, config.seed, decay, items=interactions.items)
         decay, fingerprint, histories = held_out.decay, events.fingerprint, events.weights(held_out.decay)
     check_confidences(kind, config, interactions, repeats)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.reading import ReadOptions, read
 from recae.reading.matrix import read_matrix as read_npz
-from recae.splits.parts import fold_in_split, leave_last_out, split_by_time
+from recae.splits.parts import fold_in_split, leave_last_out, split_by_time, tied_users
 
 FRACTION = 0.2  # of the users or of a user's items, held out for testing
 
@@ -116,7 +116,10 @@ def read_table(
         history, held_out = fold_in_split(matrix, fraction, rng=rng)
         return Task(history, history, held_out, f"split items {fraction:g}")
     if moment is None:
-        history, held_out = leave_last_out(interactions)
+        times = interactions.times
+        if times is not None and (tied := int(tied_users(matrix, times).sum())):
+            say(f"{tied:,} users bought several items at the last moment; one of each is held out at random")
+        history, held_out = leave_last_out(interactions, int(rng.integers(2**63)))
         return Task(history, history, held_out, "split last")
     history, held_out = split_by_time(interactions, moment)
     known = np.flatnonzero(np.diff(history.indptr))

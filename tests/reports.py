@@ -185,6 +185,7 @@ def full_report() -> dict[str, Any]:
             "n_held_out": 4910,
             "lost": 12,
             "exclude_owned": True,
+            "counts": {},
         },
         "budget": {
             "trials_per_model": 8,
@@ -236,6 +237,7 @@ def bare_report() -> dict[str, Any]:
             "n_held_out": 1,
             "lost": 0,
             "exclude_owned": True,
+            "counts": {"users_with_ties": 1},
         },
         "budget": {"trials_per_model": None, "text": None},
         "ks": [5],

@@ -19,6 +19,7 @@ from commands import PATIENCE, recae, refused, start
 from jobs import interactions
 from reports import full_report
 
+from recae import evaluate as recae_evaluate
 from recae.cli import main
 from recae.kinds import evaluated as evaluated_kinds
 from recae.modelfile import describe
@@ -116,11 +117,30 @@ def test_a_given_pair_of_tables(shop: Path) -> None:
     )
     assert report["protocol"]["n_held_out"] == len(test)
     Path("more.csv").write_text("\n".join([lines[0], *test, "nobody,i01,2021-01-01,9,x"]) + "\n")
-    result = recae("evaluate", "train.csv", "--protocol", "pair", "--test", "more.csv", *CHEAP)
-    assert result.exit_code == 2
-    error = result.stderr.splitlines()[-1]
-    assert error.startswith("error: the test part must have the ids of the training part, but 1 of its ")
-    assert "nobody" in error
+    result = evaluated("train.csv", "--protocol", "pair", "--test", "more.csv", *CHEAP, "--json")
+    again = json.loads(result.stdout)
+    said = "left out: 1 interaction of the test part, of users or items that the training part does not know: 1 of its"
+    assert said in result.stderr
+    assert said in again["protocol"]["rule"]
+    assert again["protocol"]["counts"]["unknown_test_interactions"] == 1
+    assert again["protocol"]["n_held_out"] == len(test)
+    figures = [[model["metrics"] for model in found["models"]] for found in (report, again)]
+    assert figures[0] == figures[1]
+
+
+def test_ties(shop: Path) -> None:
+    rules = {}
+    for ties in ("random", "moment"):
+        options = ("--protocol", "last-out", "--ties", ties, *CHEAP, "--json")
+        protocol = json.loads(evaluated("shop.csv", *options).stdout)["protocol"]
+        rules[ties] = protocol["rule"]
+        assert protocol["counts"]["users_with_ties"] > 0
+    assert "is chosen at random" in rules["random"]
+    assert "all of these are held out" in rules["moment"]
+    found = recae_evaluate(
+        "shop.csv", protocol="last-out", ties="moment", kind="popularity", baselines="none"
+    )
+    assert found.tasks[0].rule == rules["moment"]
 
 
 def test_a_given_pair_of_matrices(shop: Path) -> None:

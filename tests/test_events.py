@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plainkeys import MASK, mix, plain_pair_key
 
 from recae.errors import ConfigError, DataError
-from recae.interactions import Events
-from recae.splits.parts import last_basket_out
+from recae.ids import IdMap
+from recae.interactions import NO_TIME, SECOND, Events
+from recae.splits.keys import item_keys, user_keys
+from recae.splits.parts import last_basket_out, without_basket_ties
 
 USERS, ITEMS = 5, 6
 ROWS = st.lists(
@@ -212,3 +215,45 @@ def test_an_item_twice_in_a_basket_has_its_first_time() -> None:
         events = Events.of(same, same, when[order], 1, 1, times[order])
         assert events.time is not None
         assert events.time.tolist() == [40, 60]
+
+
+def test_baskets_of_one_moment_are_ordered_by_keys_alone() -> None:
+    """Which of them is the last depends on ids and seed; all else stays, and so do purchases without ties."""
+    rng = np.random.default_rng(2)
+    names = [f"i{i}" for i in range(ITEMS)]
+    rows = []  # user, item, number of the basket, its time; baskets of equal thirds begin together
+    for user in range(USERS):
+        n = int(rng.integers(1, 8))
+        rows += [(user, int(i), b, b // 3) for b in range(n) for i in rng.permutation(ITEMS)[: 1 + b % 3]]
+    for seed in (0, 1):
+        users = user_keys(IdMap(f"u{u}" for u in range(USERS)), seed).items
+        items = item_keys(IdMap(names), seed)
+
+        def key(user: int, basket: list[int], seed: int = seed) -> int:
+            total = sum(plain_pair_key(f"u{user}", names[i], seed) for i in basket) & MASK
+            return mix(total)
+
+        u, i, b, t = np.array(rows).T
+        renamed = rng.permutation(100)  # other numbers for the baskets, in the order of time
+        orders = [b, 1000 * t + renamed[b]]
+        found = [
+            without_basket_ties(Events.of(u, i, when, USERS, ITEMS, times=t * SECOND), users, items)
+            for when in orders
+        ]
+        for events, tied in found:
+            assert events.fingerprint == found[0][0].fingerprint
+            for user in range(USERS):
+                numbers = {(t, b) for v, _, b, t in rows if v == user}
+                held_by = {(t, b): [j for v, j, c, _ in rows if (v, c) == (user, b)] for t, b in numbers}
+                baskets = sorted(held_by.items(), key=lambda pair: (pair[0][0], key(user, pair[1])))
+                own = events.user == user
+                listed = [
+                    sorted(events.item[own & (events.basket == n)].tolist()) for n in range(len(baskets))
+                ]
+                assert listed == [sorted(held) for _, held in baskets]
+                moments = [moment for (moment, _), _ in baskets]
+                assert tied[user] == (moments.count(moments[-1]) > 1)
+    untied = Events.of(u, i, b, USERS, ITEMS, times=b * SECOND)
+    assert without_basket_ties(untied, users, items)[0] is untied
+    unknown = Events.of(u, i, b, USERS, ITEMS, times=np.full(u.size, NO_TIME))
+    assert without_basket_ties(unknown, users, items)[0] is unknown

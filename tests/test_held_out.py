@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from plainkeys import plain_keys, plain_pair_key
 
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
@@ -24,24 +24,6 @@ from recae.splits.protocols import ProtocolOptions, Purchases, Task, make_tasks
 
 IDS = ["42", "007", "7", "", " a b ", "Zoë", "☕", "日本語" * 50, "x" * 10_000, "a\0b", "a", "\U0001f600"]
 SEEDS = st.integers(0, 2**63 - 1)
-MASK = 2**64 - 1
-
-
-# Keys, in plain Python
-
-
-def plain_keys(text: str, seed: int, what: bytes, n: int) -> list[int]:
-    digest = hashlib.blake2b(
-        text.encode(), digest_size=8 * n, salt=bytes((seed >> 8 * b) & 255 for b in range(16)), person=what
-    ).digest()
-    return [sum(digest[8 * k + b] << 8 * b for b in range(8)) for k in range(n)]
-
-
-def plain_pair_key(user: str, item: str, seed: int) -> int:
-    z = (plain_keys(user, seed, b"recae user", 3)[2] + plain_keys(item, seed, b"recae item", 1)[0]) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    return z ^ (z >> 31)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), unique=True), SEEDS)

@@ -32,6 +32,7 @@ BAD: dict[str, list[Any]] = {
     "repeats": [1, None, "yes"],
     "min_items": [1, None, 2.0],
     "decay": [0, 1.5],
+    "ties": ["alphabet", None, True],
     "min_user_purchases": [0, 1.5, None],
     "min_item_purchases": [0, True],
 }
@@ -53,6 +54,7 @@ def test_options_out_of_range(name: str, value: Any) -> None:
         ("weak", {"repeats": True}, "repeats count with the protocols time and next-basket"),
         ("strong", {"cut": 5}, "a cut is for the protocol time, but the protocol is strong"),
         ("time", {"decay": 0.5}, "a decay weighs repeats"),
+        ("strong", {"ties": "moment"}, "ties of the last moment are broken with the protocol last-out, but"),
         (
             "weak",
             {"min_item_purchases": 2},
@@ -119,10 +121,12 @@ def test_time_needs_each_purchase() -> None:
         make_tasks(Purchases(purchases_of(ROWS, timed=False).interactions), "time")
 
 
-def test_ids_that_are_not_the_training_ids() -> None:
-    test = [(f"x{n}", f"y{n}", 0) for n in range(5)] + [("u00", "i00", 0)]
-    with pytest.raises(DataError, match="5 of its 6 users, such as 'x0', 'x1', 'x2', and 5 of its 6 items"):
+def test_a_test_part_that_shares_nothing() -> None:
+    test = [(f"x{n}", f"y{n}", 0) for n in range(5)]
+    with pytest.raises(DataError, match="5 of its 5 users, such as 'x0', 'x1', 'x2' and 5 of its 5 items"):
         make_tasks(purchases_of(ROWS, test=test), "pair")
+    with pytest.raises(DataError, match="does not know 1 of its 1 item, such as 'y'; number both alike"):
+        make_tasks(purchases_of(ROWS, test=[("u00", "y", 0)]), "pair")
 
 
 def test_a_table_that_mixes_units(tmp_path: Path) -> None:

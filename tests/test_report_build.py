@@ -179,6 +179,7 @@ def test_the_protocol_is_that_of_the_tasks() -> None:
         "n_held_out": tasks[0].held_out.nnz,
         "lost": tasks[0].lost,
         "exclude_owned": True,
+        "counts": {},
     }
     folds, _ = comparison("k-fold")
     protocol = built("k-fold")["protocol"]
@@ -187,7 +188,9 @@ def test_the_protocol_is_that_of_the_tasks() -> None:
     assert protocol["n_held_out"] == sum(task.held_out.nnz for task in folds)
     assert protocol["lost"] == sum(task.lost for task in folds) > 0
     assert protocol["rule"] == f"{folds[0].rule}; the other parts alike"
-    assert built("next-basket", True)["protocol"]["exclude_owned"] is False
+    by_basket = built("next-basket", True)["protocol"]
+    assert by_basket["exclude_owned"] is False
+    assert by_basket["counts"] == {"users_with_ties": 0}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from plainkeys import plain_pair_key
 from shops import in_microseconds
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, Interactions
 from recae.sparse import without
-from recae.splits.parts import fold_in_split, leave_last_out, split_by_time
+from recae.splits.parts import TIES, fold_in_split, leave_last_out, split_by_time
 
 FRACTIONS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -79,16 +80,21 @@ TIMES = st.sampled_from([NO_TIME, -5, 0, 1, 2, 3])
 BOUGHT = st.dictionaries(st.tuples(st.integers(0, 4), st.integers(0, 6)), TIMES, min_size=1)
 
 
-@given(BOUGHT)
-def test_leave_last_out(pairs):
+@given(BOUGHT, st.integers(0, 2**63 - 1), st.sampled_from(TIES))
+def test_leave_last_out(pairs, seed, ties):
     interactions = bought(pairs, (5, 7))
-    history, held_out = leave_last_out(interactions)
+    history, held_out = leave_last_out(interactions, seed, ties)
     check_parts(interactions.matrix, history, held_out)
     wanted = set()
     for user in range(5):
-        own = [(time, item) for (u, item), time in pairs.items() if u == user]
-        if len(own) >= 2 and max(own)[0] != NO_TIME:
-            wanted.add((user, max(own)[1]))
+        own = {item: time for (u, item), time in pairs.items() if u == user}
+        latest = max(own.values(), default=NO_TIME)
+        last = [item for item, time in own.items() if time == latest != NO_TIME and len(own) >= 2]
+        if ties == "random":
+            last = sorted(last, key=lambda item: plain_pair_key(f"u{user}", f"i{item}", seed))[:1]
+        elif len(last) == len(own):
+            last = []  # nothing would be left to find it from
+        wanted |= {(user, item) for item in last}
     assert pairs_of(held_out) == wanted
 
 

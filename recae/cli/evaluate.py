@@ -67,6 +67,11 @@ _OPTIONS: dict[str, tuple[str, str]] = {
         "Users to choose settings on, a fraction or a number; 0: none, all have their defaults.  [default: as many as "
         "are tested, or 0.1]",
     ),
+    "ties": (
+        "random|moment",
+        "With last-out, of several items bought at the last moment: hold out one that the seed chooses, or all.  "
+        "[default: random]",
+    ),
     "decay": (
         "X",
         "With --repeats: what a purchase still weighs one basket later.  [default: the best on validation users]",
@@ -107,7 +112,10 @@ def read_protocol_options(protocol: str, texts: dict[str, Any]) -> ProtocolOptio
             raise ConfigError(
                 f"{_flag(name)} is for the {in_words(taking(name))}, but the protocol is {protocol}; leave it out"
             )
-        given[name] = seconds_of(text) if name == "cut" else number(_flag(name), text)
+        if name == "ties":
+            given[name] = text
+        else:
+            given[name] = seconds_of(text) if name == "cut" else number(_flag(name), text)
     if "cut" in given and "held_out" in given:
         raise ConfigError("--cut and --held-out both say where the held-out period begins; give one of them")
     return ProtocolOptions(**given)

@@ -225,7 +225,7 @@ def evaluate(
         progress: as for `train`.
         executor: where models are fitted; None: each in a process of its own.
         words: as for `train`, without settings; and options of the protocol: ``test_users``, ``held_out``, ``folds``,
-            ``cut`` (a date), ``repeats``, ``min_items``, ``validation_users`` and ``decay``.
+            ``cut`` (a date), ``repeats``, ``min_items``, ``validation_users``, ``decay`` and ``ties``.
 
     Returns:
         the report and its parts; its ``table`` has a row a model.
@@ -252,7 +252,7 @@ def evaluate(
         field.name for field in fields(ProtocolOptions) if field.name not in (*FILTERS, "weighting")
     )
     for name, value in given.items():
-        if name not in ("cut", "repeats") and not isinstance(value, int | float | np.number | None):
+        if name not in ("cut", "repeats", "ties") and not isinstance(value, int | float | np.number | None):
             raise ConfigError(f"{name} is a number, found {brief(value)}: give one, or leave it out")
     if given.get("cut") is not None:
         given["cut"] = _seconds(given["cut"])

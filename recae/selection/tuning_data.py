@@ -79,7 +79,9 @@ class TuningData:
         if self.events is None:
             held_out, chosen = hold_out(self.interactions, self.seed), None
         else:
-            held_out = hold_out_repeats(self.events, self.interactions.users, self.seed, decay)
+            held_out = hold_out_repeats(
+                self.events, self.interactions.users, self.seed, decay, items=self.interactions.items
+            )
             chosen = held_out.decay
         if held_out.validation is None or held_out.test is None:
             of_two = "baskets" if self.events is not None else "items"

@@ -25,6 +25,7 @@ from recae.splits.parts import (
     hold_out_items,
     last_basket_out,
     number_held_out,
+    without_basket_ties,
 )
 from recae.splits.tasks import Pair, ProtocolOptions
 
@@ -231,13 +232,15 @@ def hold_out_repeats(
     seed: int,
     decay: float | None = None,
     decays: Sequence[float] = DECAYS,
+    items: IdMap | None = None,
 ) -> HeldOutRepeats:
     """Hold out the last baskets of 10 % of the users (at most 10,000) for validation, and of as many for the test.
 
     All other users are learned from, with all their baskets. Nothing of a held-out user is learned from: the earlier
     baskets are the history from which the last basket is to be found. Users with one basket are learned from. With
     fewer than three users of two baskets or more, nobody is held out. The users are those of the protocol
-    "next-basket" with repeats and its default options, whatever the decay.
+    "next-basket" with repeats and its default options, whatever the decay. Of several baskets that began at the last
+    moment the ids and the seed decide which is the last.
 
     Args:
         events: purchases with their baskets.
@@ -245,16 +248,19 @@ def hold_out_repeats(
         seed: decides, with the ids, who is held out.
         decay: what a purchase counts one basket later; None: the best of `decays`, see `choose_decay`.
         decays: tried where no decay is given.
+        items: ids of the items; None: their numbers are taken for their ids.
 
     Raises:
         ConfigError: the decay is out of range.
     """
+    keys = user_keys(users, seed)
+    events, _ = without_basket_ties(events, keys.items, _item_keys(events, items, seed))
     eligible = np.flatnonzero(events.baskets >= 2)
     number = number_held_out(events.n_users, eligible.size)
     if not number:
         events.weights(given := DECAY if decay is None else decay)  # which checks it
         return HeldOutRepeats(np.full(events.n_users, LEARNED, np.uint8), None, None, given)
-    test, validation = held_out_users(eligible, number, number, user_keys(users, seed))
+    test, validation = held_out_users(eligible, number, number, keys)
     codes = _codes(events.n_users, test, validation)
     if decay is None:
         earlier, last = events.before_last(), sp.csr_matrix(events.last_baskets()[validation])
@@ -270,6 +276,10 @@ def hold_out_repeats(
         return sp.csr_matrix(parts[0][users]), sp.csr_matrix(parts[1][users])
 
     return HeldOutRepeats(codes, pair(validation), pair(test), decay)
+
+
+def _item_keys(events: Events, items: IdMap | None, seed: int) -> NDArray[np.uint64]:
+    return item_keys(IdMap(map(str, range(events.n_items))) if items is None else items, seed)
 
 
 def _codes(n_users: int, test: NDArray[np.int64], validation: NDArray[np.int64]) -> NDArray[np.uint8]:

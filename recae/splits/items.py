@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap, shown
 from recae.interactions import Interactions
-from recae.sparse import pattern, take_entries, without
+from recae.sparse import entry_rows, pattern, take_entries, without
 from recae.splits.held_out import Keys, choose_validation_users
-from recae.splits.keys import user_keys
-from recae.splits.parts import hold_out_items, last_bought
+from recae.splits.parts import hold_out_items, last_bought, tied_users
 from recae.splits.tasks import Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 from recae.splits.time import check_times
 
@@ -46,45 +45,72 @@ def weak(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task
 def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
     """Hold out the item that each user bought last; the earlier ones are learned from.
 
-    The time of a pair is its last purchase, as in `splits.leave_last_out`. For validation, the item before the
-    held-out one is taken out of the histories of some users.
+    The time of a pair is its last purchase. Where a user bought several items at the last moment, `options.ties` says
+    which are held out, as in `parts.last_bought`; how many such users there are is said. For validation, the last of
+    the other items is taken out of the histories of some users by the same rule.
     """
-    interactions = purchases.interactions
+    interactions, ties = purchases.interactions, options.ties
     matrix = interactions.matrix
     check_times(interactions.times)
     times: NDArray[np.int64] = np.asarray(interactions.times)
-    eligible = _large_enough(matrix, options)
-    held = last_bought(matrix, times) & _of(matrix, eligible)
-    train = take_entries(matrix, ~held)
+    keys = Keys(interactions, seed)
+    pair_keys = keys.of(matrix)
+    large = _large_enough(matrix, options)
+    held = last_bought(matrix, times, pair_keys, ties) & _of(matrix, large)
+    tied = int(tied_users(matrix, times)[large].sum())
+    # with whole moments, users of a single one have nothing before it, and only learn
+    users = np.intersect1d(large, entry_rows(matrix)[held]) if ties == "moment" else large
+    train, left = take_entries(matrix, ~held), times[~held]
+    second = last_bought(train, left, pair_keys[~held], ties)
     enough = _large_enough(train, options)
-    chosen = choose_validation_users(enough, options, user_keys(interactions.users, seed), spare=0)
-    second = last_bought(train, times[~held]) & _of(train, chosen)
-    taken = take_entries(train, second)
+    if ties == "moment":
+        enough = np.intersect1d(enough, entry_rows(train)[second])
+    chosen = choose_validation_users(enough, options, keys.users, spare=0)
+    second &= _of(train, chosen)
+    taken, fit = take_entries(train, second), take_entries(train, ~second)
+    what = "the item" if ties == "random" else "everything"
     parts = Parts(
-        held="the item that each of {users} bought last ({interactions}) is to be found from the earlier ones, which "
-        "are learned from",
-        chosen="the last of whose earlier items are taken out",
+        held=f"{what} that each of {{users}} bought last ({{interactions}}) is to be found from the other items, which "
+        f"are learned from{_ties_in_words(tied, large.size, ties)}",
+        chosen="the last of whose other items are taken out",
         train=train,
-        fit=take_entries(train, ~second),
-        validation=(sp.csr_matrix(take_entries(train, ~second)[chosen]), sp.csr_matrix(taken[chosen])),
-        users=eligible,
-        histories=sp.csr_matrix(train[eligible]),
-        held_out=sp.csr_matrix(take_entries(matrix, held)[eligible]),
-        not_tested=_below_minimum(interactions.n_users - eligible.size, options),
+        fit=fit,
+        validation=(sp.csr_matrix(fit[chosen]), sp.csr_matrix(taken[chosen])),
+        users=users,
+        histories=sp.csr_matrix(train[users]),
+        held_out=sp.csr_matrix(take_entries(matrix, held)[users]),
+        not_tested=(
+            *_below_minimum(interactions.n_users - large.size, options),
+            *(
+                [f"{counted(large.size - users.size, 'user')} of a single moment"]
+                if large.size > users.size
+                else []
+            ),
+        ),
+        counts={"users_with_ties": tied},
     )
     return [make_task("last-out", interactions, parts, options)]
+
+
+def _ties_in_words(tied: int, n_users: int, ties: str) -> str:
+    """Return how many users bought several items last and what is done about it, to go on in the rule."""
+    if not tied:
+        return ""
+    done = "one of these is chosen at random" if ties == "random" else "all of these are held out"
+    who = f"{counted(tied, 'user')} ({100 * tied / n_users:.3g} %)"
+    return f"; {who} bought several items at the last moment, and {done}"
 
 
 def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
     """Make the task of a given test part, with a given training part that is learned from.
 
-    For validation, some items of some users are taken out of the training part, unless `options.validation_users` is
-    0.
+    Users and items that the training part does not know are left out of the test part and counted. For validation,
+    some items of some users are taken out of the training part, unless `options.validation_users` is 0.
     """
     interactions, test = purchases.interactions, purchases.test
     if test is None:
         raise ConfigError("the protocol 'pair' needs a test part beside the training part: give both")
-    held_out = _in_ids_of(interactions, test)
+    held_out, counts, left_out = _in_ids_of(interactions, test)
     train = interactions.matrix
     fit, validation = _fold_in_validation(train, options, Keys(interactions, seed))
     users = np.flatnonzero(np.diff(held_out.indptr))
@@ -97,6 +123,8 @@ def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> lis
         users=users,
         histories=sp.csr_matrix(train[users]),
         held_out=sp.csr_matrix(held_out[users]),
+        left_out=left_out,
+        counts=counts,
     )
     return [make_task("pair", interactions, parts, options)]
 
@@ -105,8 +133,7 @@ def pair_of_matrices(train: sp.csr_matrix, test: sp.csr_matrix) -> Purchases:
     """Return a given pair of sparse matrices (users, items) as purchases.
 
     Every entry that is not zero is an interaction. The ids are the row and column numbers. A test matrix may have
-    fewer rows and columns than the training matrix; where it has purchases outside of it, `make_tasks` raises
-    DataError.
+    fewer rows and columns than the training matrix; purchases outside of it are left out and counted by `make_tasks`.
 
     Raises:
         DataError: a value is not finite.
@@ -126,31 +153,47 @@ def _numbered(matrix: sp.csr_matrix, which: str) -> Interactions:
     return Interactions(pattern(own), users, items, None, np.ones(own.nnz, dtype=np.int32))
 
 
-def _in_ids_of(train: Interactions, test: Interactions) -> sp.csr_matrix:
-    """Return the test part with the rows and columns of the training part.
+def _in_ids_of(
+    train: Interactions, test: Interactions
+) -> tuple[sp.csr_matrix, dict[str, int], tuple[str, ...]]:
+    """Return the test part with the rows and columns of the training part, and what was left out for being unknown.
+
+    Returns:
+        The known part, csr (U, I); counts by name; and the same in words for the rule.
 
     Raises:
-        DataError: it has purchases of ids that the training part lacks.
+        DataError: nothing of the test part is known.
     """
     own = test.matrix.tocoo()
-    where = [mine.rows(theirs.ids(np.arange(len(theirs)))) for mine, theirs in
-             ((train.users, test.users), (train.items, test.items))]  # fmt: skip
-    unknown = []
-    for what, rows, used, ids in (
-        ("users", where[0], own.row, test.users),
-        ("items", where[1], own.col, test.items),
-    ):
+    sides = (
+        ("user", train.users, test.users, own.row),
+        ("item", train.items, test.items, own.col),
+    )
+    known, places, said, counts = np.ones(own.nnz, dtype=np.bool_), [], [], {}
+    for what, mine, theirs, used in sides:
+        rows = mine.rows(theirs.ids(np.arange(len(theirs))))
         occurring = np.unique(used)
         lacking = occurring[rows[occurring] < 0]
+        places.append(rows[used])
+        known &= rows[used] >= 0
+        counts[f"unknown_test_{what}s"] = int(lacking.size)
         if lacking.size:
-            examples = ", ".join(shown(text) for text in ids.ids(lacking[:_SHOWN]).to_pylist())
-            unknown.append(f"{lacking.size:,} of its {occurring.size:,} {what}, such as {examples},")
-    if unknown:
+            examples = ", ".join(shown(text) for text in theirs.ids(lacking[:_SHOWN]).to_pylist())
+            said.append(f"{lacking.size:,} of its {counted(occurring.size, what)}, such as {examples}")
+    lost = int(own.nnz - known.sum())
+    counts["unknown_test_interactions"] = lost
+    if own.nnz and not known.any():
         raise DataError(
-            f"the test part must have the ids of the training part, but {' and '.join(unknown)} are not in it; "
-            "number both alike, or leave them out of the test part"
+            f"the test part shares no purchase's user and item with the training part, which does not know "
+            f"{' and '.join(said)}; number both alike"
         )
-    return sp.csr_matrix((own.data, (where[0][own.row], where[1][own.col])), shape=train.matrix.shape)
+    pairs = (places[0][known], places[1][known])
+    words = (
+        f"{counted(lost, 'interaction')} of the test part, of users or items that the training part does not know: "
+        f"{' and '.join(said)}"
+    )
+    matrix = sp.csr_matrix((own.data[known], pairs), shape=train.matrix.shape)
+    return matrix, counts, (words,) if lost else ()
 
 
 def _fold_in_validation(

@@ -68,6 +68,11 @@ def pair_keys(
     """
     keys = np.repeat(users, np.diff(matrix.indptr))
     keys += items[matrix.indices]
+    return mixed(keys)
+
+
+def mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix sums of keys (n,) by the finaliser of SplitMix64, in place, and return them."""
     for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
         keys ^= keys >> shift
         keys *= factor

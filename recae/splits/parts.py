@@ -4,6 +4,8 @@ The two parts of a split are disjoint and add up to its input, which is not modi
 or from a generator that the caller passes.
 """
 
+from typing import Final
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.interactions import NO_TIME, SECOND, Events, Interactions
 from recae.sparse import entry_rows, row_lengths, take_entries
+from recae.splits.keys import item_keys, mixed, pair_keys, user_keys
 
 HELD_OUT_FRACTION = 0.1
 """Default fraction of the users that are test users, and of those that are validation users."""
@@ -78,11 +81,23 @@ def hold_out_items(
     return take_entries(histories, ~held), take_entries(histories, held)
 
 
-def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+TIES: Final = ("random", "moment")
+"""What is held out where a user bought several items at the last moment: one of them at random, or all of them."""
+
+
+def leave_last_out(
+    interactions: Interactions, seed: int = 0, ties: str = "random"
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Hold out the item that each user bought last; the others are the history.
 
-    The time of a pair is its last purchase. Of several items at the same last moment, the one with the highest number
-    is held out. Users with fewer than two items, or without a single known time, have everything in the history.
+    The time of a pair is its last purchase. Users with fewer than two items, or without a single known time, have
+    everything in the history.
+
+    Args:
+        interactions: with times.
+        seed: decides, with the ids, between several items of the same last moment; from 0.
+        ties: one of `TIES`. With "moment" everything of the last moment is held out, and users who bought everything
+            at one moment have it in the history.
 
     Returns:
         History and held-out items, csr_matrix (n_users, n_items) each.
@@ -90,24 +105,100 @@ def leave_last_out(interactions: Interactions) -> tuple[sp.csr_matrix, sp.csr_ma
     Raises:
         DataError: the interactions carry no times.
     """
-    held = last_bought(interactions.matrix, _times(interactions))
-    return take_entries(interactions.matrix, ~held), take_entries(interactions.matrix, held)
+    matrix, times = interactions.matrix, _times(interactions)
+    held = last_bought(matrix, times, pair_keys_of(interactions, seed), ties)
+    return take_entries(matrix, ~held), take_entries(matrix, held)
 
 
-def last_bought(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mark the entry that each user bought last, as `leave_last_out` holds it out; bool (nnz,).
+def pair_keys_of(interactions: Interactions, seed: int) -> NDArray[np.uint64]:
+    """Return the key of each (user, item) pair, (nnz,), by the ids and the seed alone."""
+    users, items = user_keys(interactions.users, seed).items, item_keys(interactions.items, seed)
+    return pair_keys(interactions.matrix, users, items)
+
+
+def last_bought(
+    matrix: sp.csr_matrix, times: NDArray[np.int64], keys: NDArray[np.uint64], ties: str = "random"
+) -> NDArray[np.bool_]:
+    """Mark what each user bought last, as `leave_last_out` holds it out; bool (nnz,).
 
     Args:
         matrix: csr_matrix (B, I).
         times: int64 (nnz,), the last purchase of each entry in microseconds, `NO_TIME` where unknown.
+        keys: uint64 (nnz,), of several entries of the last moment the smallest is held out ("random").
+        ties: one of `TIES`.
+    """
+    last = at_last_moment(matrix, times)
+    users = entry_rows(matrix)
+    if ties == "moment":
+        earlier = np.bincount(users[~last], minlength=matrix.shape[0])
+        return last & (earlier[users] > 0)
+    candidates = np.flatnonzero(last)
+    ordered = candidates[np.lexsort((keys[candidates], users[candidates]))]
+    first = np.ones(ordered.size, dtype=np.bool_)
+    first[1:] = users[ordered[1:]] != users[ordered[:-1]]
+    held = np.zeros(users.size, dtype=np.bool_)
+    held[ordered[first]] = True
+    return held
+
+
+def at_last_moment(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark every entry of the last known moment of each user with two items or more; bool (nnz,).
+
+    Args:
+        matrix: csr_matrix (B, I).
+        times: as for `last_bought`.
     """
     users = entry_rows(matrix)
-    by_time = np.lexsort((matrix.indices, times, users))  # by user, then time, then item
-    ends = matrix.indptr[1:][np.diff(matrix.indptr) >= 2].astype(np.int64)
-    last = by_time[ends - 1]
-    held = np.zeros(users.size, dtype=np.bool_)
-    held[last[times[last] != NO_TIME]] = True
-    return held
+    latest = np.full(matrix.shape[0], NO_TIME)
+    np.maximum.at(latest, users, times)
+    enough = row_lengths(matrix) >= 2
+    found: NDArray[np.bool_] = enough[users] & (times != NO_TIME) & (times == latest[users])
+    return found
+
+
+def tied_users(matrix: sp.csr_matrix, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which users bought several items at their last moment, bool (B,); the arguments as `at_last_moment`."""
+    at_last = entry_rows(matrix)[at_last_moment(matrix, times)]
+    return np.bincount(at_last, minlength=matrix.shape[0]) >= 2
+
+
+def without_basket_ties(
+    events: Events, users: NDArray[np.uint64], items: NDArray[np.uint64]
+) -> tuple[Events, NDArray[np.bool_]]:
+    """Put baskets of one user that began at the same moment into the order of their keys.
+
+    Their order was that of their numbers or names, which say nothing of time. Baskets of unknown times stay.
+
+    Args:
+        events: purchases with their baskets; without times they have no ties.
+        users: keys of the users, (n_users,).
+        items: keys of the items, (n_items,).
+
+    Returns:
+        The purchases, and which users began several baskets at their last moment, bool (n_users,).
+    """
+    tied = np.zeros(events.n_users, dtype=np.bool_)
+    if events.time is None or not events.n_events:
+        return events, tied
+    starts = np.flatnonzero(
+        np.append(True, (events.user[1:] != events.user[:-1]) | (events.basket[1:] != events.basket[:-1]))
+    )
+    owner, began = events.user[starts], np.minimum.reduceat(events.time, starts)
+    same = (owner[1:] == owner[:-1]) & (began[1:] == began[:-1]) & (began[1:] != NO_TIME)
+    if not same.any():
+        return events, tied
+    last = np.append(owner[1:] != owner[:-1], True)
+    tied[owner[1:][same & last[1:]]] = True
+    # the sum of the keys of its pairs: baskets of the same items alone have the same, and their order is of no account
+    keys = mixed(np.add.reduceat(mixed(users[events.user] + items[events.item]), starts))
+    run = np.append(0, np.cumsum(~same))  # baskets of one user and moment
+    place = np.empty(starts.size, dtype=np.int64)
+    place[np.lexsort((keys, run))] = np.arange(starts.size)
+    when = np.repeat(place, np.diff(np.append(starts, events.n_events)))
+    ordered = Events.of(
+        events.user, events.item, when, events.n_users, events.n_items, events.time, events.quantity
+    )
+    return ordered, tied
 
 
 def last_basket_out(events: Events, decay: float = 1.0) -> tuple[sp.csr_matrix, sp.csr_matrix]:

@@ -36,7 +36,7 @@ def make_tasks(
         ConfigError: the protocol is unknown, an option does not belong to it, or the seed is out of range.
         DataError: nothing is left to learn from or nobody to test; more users are asked for than there are; the
             protocol needs times or baskets that the purchases lack, or the times are all the same or mix units; a
-            given test part has ids that its training part lacks. The message holds the counts.
+            given test part has no purchase of a user and an item of its training part. The message holds the counts.
     """
     options = ProtocolOptions() if options is None else options
     check_protocol(protocol, options, seed, with_test=purchases.test is not None)
@@ -83,6 +83,11 @@ def check_protocol(
     if options.decay is not None and not options.repeats:
         raise ConfigError(
             "a decay weighs repeats, but repeats are not asked for; leave it out, or ask for them"
+        )
+    if options.ties != "random" and not row.takes("ties"):
+        raise ConfigError(
+            f"ties of the last moment are broken with the {in_words(taking('ties'))}, but the protocol is {protocol}; "
+            "leave ties out"
         )
     if with_test and not row.takes("test"):
         raise ConfigError(

@@ -85,6 +85,7 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
             meaning="Of each test user the most recent item was hidden, and the models learned from what came before. "
             "The figures say how well the very next item of a known user is found.",
             maker="recae.splits.items:last_out",
+            options=("ties",),
         ),
         Protocol(
             name="time",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from recae.ids import IdMap
 from recae.interactions import Events, Interactions
 from recae.settings import check_option, check_range
 from recae.sparse import pattern, rows_in_use, take_columns, without
+from recae.splits.parts import TIES
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
 """Histories (B, I) and held-out items (B, I)."""
@@ -58,6 +60,8 @@ class ProtocolOptions:
         decay: what a purchase counts one basket later, in (0, 1], with `repeats`; None: the best of `held_out.DECAYS`
             for personal frequency on the validation users.
         weighting: confidence of the purchases that are learned from; all others count alike.
+        ties: what is held out of several items that a user bought at the last moment ("last-out"): one that the seed
+            chooses ("random"), or all of them ("moment").
 
     Raises:
         ConfigError: a value is out of its range.
@@ -74,6 +78,7 @@ class ProtocolOptions:
     min_user_purchases: int = 1
     min_item_purchases: int = 1
     weighting: Weighting = field(default_factory=Weighting)
+    ties: str = "random"
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -86,6 +91,7 @@ class ProtocolOptions:
         check_option("repeats", self.repeats, (False, True))
         check_range("min_items", self.min_items, 2, 1_000_000, whole=True)
         check_range("decay", self.decay, 0, 1, open_low=True)
+        check_option("ties", self.ties, TIES)
         least = ("min_user_purchases", "min_item_purchases")
         for name in least:
             check_range(name, getattr(self, name), 1, 2**31 - 1, whole=True)
@@ -131,6 +137,7 @@ class Task:
             it; for popularity, and for a fit after the settings are chosen.
         decay: of the histories' values; None where they are ones.
         confidence: of each entry of `fit`, in its order, by the purchases of `fit` alone, (nnz,); None: 1.
+        counts: further numbers of the split by name, such as "users_with_ties", for the report.
     """
 
     protocol: str
@@ -147,6 +154,7 @@ class Task:
     train: sp.csr_matrix
     decay: float | None = None
     confidence: NDArray[np.float32] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +193,7 @@ class Parts:
         left_out: likewise.
         train_of: origin of the rows of `train`.
         fit_of: origin of the rows of `fit`.
+        counts: as `Task.counts`.
     """
 
     held: str
@@ -201,6 +210,7 @@ class Parts:
     fold: int = 0
     train_of: Learned = field(default_factory=Learned)
     fit_of: Learned = field(default_factory=Learned)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def make_task(protocol: str, interactions: Interactions, parts: Parts, options: ProtocolOptions) -> Task:
@@ -259,6 +269,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
         train=train,
         decay=parts.decay,
         confidence=confidence,
+        counts=parts.counts,
     )
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from recae.errors import DataError
 from recae.sparse import pattern, without
 from recae.splits.held_out import Keys, choose_decay, choose_users, choose_validation_users
-from recae.splits.keys import smallest, user_keys
-from recae.splits.parts import last_basket_out
-from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, make_task
+from recae.splits.keys import item_keys, smallest, user_keys
+from recae.splits.parts import last_basket_out, without_basket_ties
+from recae.splits.tasks import Learned, Pair, Parts, ProtocolOptions, Purchases, Task, counted, make_task
 from recae.splits.time import check_times, check_units
 
 
@@ -83,7 +83,8 @@ def k_fold(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Ta
 def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task]:
     """Hold out users: the last basket of each test user is to be found from the earlier ones.
 
-    With `options.repeats` all of the last basket counts, otherwise only what the user did not own. All other users
+    Of several baskets that began at the last moment the ids and the seed decide which is the last. With
+    `options.repeats` all of the last basket counts, otherwise only what the user did not own. All other users
     are learned from with all their baskets, and so are those with one basket.
     """
     interactions, events = purchases.interactions, purchases.events
@@ -94,6 +95,8 @@ def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         )
     if events.time is not None:
         check_units(events.time)
+    keys = user_keys(interactions.users, seed)
+    events, tied = without_basket_ties(events, keys.items, item_keys(interactions.items, seed))
     earlier, last = last_basket_out(events)
     wanted = last if options.repeats else without(last, earlier)
     enough = np.diff(earlier.indptr) + np.diff(wanted.indptr) >= options.min_items
@@ -101,7 +104,7 @@ def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
     who = f"users of two baskets or more{'' if options.repeats else ', something new in the last,'} and enough items"
     if eligible.size < 2 and events.time is not None and (events.baskets < 2).all():
         check_times(events.time)  # which says if they are all the same
-    test, chosen = choose_users(eligible, options, user_keys(interactions.users, seed), who)
+    test, chosen = choose_users(eligible, options, keys, who)
     learners = np.setdiff1d(np.arange(events.n_users), np.concatenate([test, chosen]))
     fit = sp.csr_matrix(interactions.matrix[learners])
     before = events.before_last()
@@ -116,10 +119,13 @@ def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         return sp.csr_matrix(weighted[users]), sp.csr_matrix(last[users])
 
     histories, held_out = pair(test)
+    n_tied = int(tied[test].sum())
+    said = f"{counted(n_tied, 'test user')} began several baskets at the last moment: one is chosen at random"
     parts = Parts(
         held="the last baskets of {users} who are not learned from ({interactions}"
         + (", owned items among them" if options.repeats else " of items that they did not own")
-        + ") are to be found from their earlier baskets",
+        + ") are to be found from their earlier baskets"
+        + (f"; {said}" if n_tied else ""),
         chosen="whose last baskets are held out alike",
         train=sp.csr_matrix(interactions.matrix[np.union1d(learners, chosen)]),
         fit=fit,
@@ -130,6 +136,7 @@ def next_basket(purchases: Purchases, options: ProtocolOptions, seed: int) -> li
         decay=decay,
         train_of=Learned(np.union1d(learners, chosen)),
         fit_of=Learned(learners),
+        counts={"users_with_ties": n_tied},
     )
     return [make_task("next-basket", interactions, parts, options)]
 

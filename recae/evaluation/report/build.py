@@ -118,6 +118,7 @@ def _protocol(tasks: Sequence[Task], seed: int) -> Protocol:
         n_held_out=sum(task.held_out.nnz for task in tasks),
         lost=sum(task.lost for task in tasks),
         exclude_owned=first.exclude_owned,
+        counts={name: sum(task.counts.get(name, 0) for task in tasks) for name in first.counts},
     )
 
 

@@ -330,6 +330,7 @@ class Protocol:
         n_held_out: Their held-out interactions.
         lost: Held-out interactions of items that no training part has.
         exclude_owned: Whether items of the history are left out of the lists.
+        counts: Further numbers of the split by name, such as "users_with_ties".
     """
 
     name: str | None = None
@@ -340,11 +341,13 @@ class Protocol:
     n_held_out: int | None = None
     lost: int | None = None
     exclude_owned: bool | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: object) -> Protocol:
         """Read what is known of the protocol."""
         found = _object(value)
+        counts = {name: _count(number) for name, number in _object(found.get("counts")).items()}
         owned = found.get("exclude_owned")
         return cls(
             _text(found.get("name")) or None,
@@ -355,6 +358,7 @@ class Protocol:
             _count(found.get("n_held_out")),
             _count(found.get("lost")),
             owned if isinstance(owned, bool) else None,
+            {name: number for name, number in counts.items() if number is not None},
         )
 
 
