@@ -430,7 +430,7 @@ class Recommender(Summarised):
         self,
         user: str | int | None = None,
         item: str | int | None = None,
-        n: int = 10,
+        n: int = 5,
         *,
         items: Sequence[str | int] | None = None,
     ) -> Table[Any]:
@@ -444,8 +444,8 @@ class Recommender(Summarised):
 
         Returns:
             a table with the columns ``part``, ``item_id``, ``name`` and ``value``. The parts are "base" (the score
-            without any history), "owned" (a row each: the score minus that of the history without the item), "others",
-            "joint" (what only several owned items together explain) and "score", their sum.
+            without any history), "owned" (a row each: what the item adds), "others" (what all other owned items add
+            together; left out where there are none) and "score", their sum.
 
         Raises:
             ConfigError: no item is given, or both or neither of ``user`` and ``items``.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from shopserver import HOSTILE, N_ITEMS, N_USERS, client, shop
 from starlette.testclient import TestClient
 
+from recae.insight.explain import explain
 from recae.models import ItemKNN, Popularity
 from recae.recommender import Recommender
 
@@ -49,7 +51,7 @@ def test_users_get_what_the_recommender_says(
     found = ask(api, user=user, n=12, exclude_owned=exclude_owned)
     assert (found["user"], found["items"], found["unknown_items"]) == (user, None, [])
     close(found["recommendations"], model.recommend(user, n=12, exclude_owned=exclude_owned))
-    assert not {"because", "base", "joint"} & set(found["recommendations"][0])
+    assert not {"because", "base", "others"} & set(found["recommendations"][0])
 
 
 def test_a_basket_of_repeated_and_unknown_items(api: TestClient, model: Recommender) -> None:
@@ -82,26 +84,22 @@ def test_excluded_and_only(api: TestClient, model: Recommender) -> None:
     assert ask(api, user="u1", only=only, exclude=only, explain=True)["recommendations"] == []
 
 
-def test_reasons_are_what_leaving_an_item_out_changes(api: TestClient, model: Recommender) -> None:
-    dense = model.histories[model.users.row("u0")].toarray()  # type: ignore[index,union-attr]
-    owned = np.flatnonzero(dense[0])
-    for r in ask(api, user="u0", n=3, explain=True)["recommendations"]:
-        row = model.items.row(r["item_id"])
-
-        def score(history: np.ndarray, row: int = row) -> float:
-            return float(model.model.score(sp.csr_matrix(history))[0, row])
-
-        without = {}
-        for item in owned:
-            less = dense.copy()
-            less[0, item] = 0
-            without[model.items.id(int(item))] = score(dense) - score(less)
-        best = sorted((v for v in without.values() if v > 0), reverse=True)[:5]
-        np.testing.assert_allclose([b["contribution"] for b in r["because"]], best, rtol=1e-3, atol=1e-6)
-        for b in r["because"]:
-            assert without[b["item_id"]] == pytest.approx(b["contribution"], rel=1e-3, abs=1e-6)
-        assert r["base"] == pytest.approx(score(dense * 0), rel=1e-4, abs=1e-6)
-        assert r["joint"] == pytest.approx(r["score"] - r["base"] - sum(without.values()), rel=1e-3, abs=1e-5)
+def test_reasons_sum_to_the_score_as_it_is_written(api: TestClient, model: Recommender) -> None:
+    history = model.history_of("u0")
+    plain = ask(api, user="u0", n=3)["recommendations"]
+    answer = api.post("/recommend", json={"user": "u0", "n": 3, "explain": True})
+    exact = json.loads(answer.text, parse_float=Decimal)["recommendations"]
+    for r, written, without in zip(answer.json()["recommendations"], exact, plain, strict=True):
+        assert r["score"] == without["score"]
+        (found,) = explain(model, history, [model.items.row(r["item_id"])])
+        expected = found.reasons(5)
+        assert [b["item_id"] for b in r["because"]] == [model.items.id(row) for row, _ in expected]
+        np.testing.assert_allclose(
+            [b["contribution"] for b in r["because"]], [value for _, value in expected], rtol=1e-5, atol=1e-6
+        )
+        assert r["others"]["items"] == history.nnz - len(r["because"])
+        parts = [written["base"], *(b["contribution"] for b in written["because"])]
+        assert sum(parts) + written["others"]["contribution"] == written["score"]
 
 
 def test_somebody_without_purchases(api: TestClient, model: Recommender) -> None:

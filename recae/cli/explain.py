@@ -19,7 +19,7 @@ from recae.errors import ConfigError
     click.option("--user", metavar="ID", help="A user of the model, by the exact id in the purchases."),
     basket_option,
     click.option("--item", metavar="ID", required=True, help="The item whose score is to be explained."),
-    top_option("How many contributions to show; the others are summed."),
+    top_option("How many contributions to show; the others are summed.", 5),
 )
 @model_option
 @under("Output", click.option("--json", "as_json", is_flag=True, help="Print JSON."))
@@ -32,16 +32,18 @@ def explain(
       recae explain --user 42 --item P017
       recae explain --items P017,P230 --item P203
 
-    The base is the score without any history. An owned item's contribution is the score minus the score of the
-    same history without that item; the largest come first, whatever their sign. What remains is joint: only
-    several owned items together explain it, since one that is left out is partly replaced by the others. The last line,
-    on stderr, checks the sum against the score that `recae recommend` states. --items is read as there.
+    The base is what the score is without any history. Then come the owned items that move it most, whatever their
+    sign, and what all others add together: the lines sum to the score that `recae recommend` states, exactly as
+    they are printed. Parts of the model that are sums, such as item-kNN, are taken as they are; an autoencoder is
+    followed from the empty history to the whole one. --items is read as by recommend.
 
     In a pipe, plain output is tab-separated lines below a header: part, item_id, name, value. The parts are
-    base, owned (a line each), others, joint and score.
+    base, owned (a line each), others and score.
     """
     if (user is None) == (items is None):
         raise ConfigError("explain needs either --user ID or --items ID,ID,...; give exactly one of them")
+
+    from decimal import Decimal
 
     import numpy as np
 
@@ -55,16 +57,21 @@ def explain(
     unknown = recommender.unknown_items(items) if items else []
     if unknown:
         message(f"not in the model, left out: {', '.join(map(shown, unknown))}")
-    (found,) = explain_scores(recommender, history, [target])
-    stated = float(recommender.model.score(history)[0, target])  # by recommend's way, all items at once
-    order = np.argsort(-np.abs(found.contributions), kind="stable")
-    largest = [
-        (*recommender.id_and_name(int(found.owned[at])), float(found.contributions[at])) for at in order[:n]
-    ]
-    n_others, others = max(order.size - n, 0), float(found.contributions[order[n:]].sum())
-    total = found.base + sum(value for _, _, value in largest) + others + found.joint
+    stated = recommender.model.score(history)[0, [target]]  # by recommend's way, all items at once
+    (found,) = explain_scores(recommender, history, [target], stated)
     name = recommender.id_and_name(target)[1]
     is_owned = bool(np.isin(target, found.owned))
+    if found.error:
+        message(
+            f"contributions were sampled, their standard errors are up to {found.error:.2g}; their sum is exact"
+        )
+    on_terminal = is_terminal(sys.stdout) and not as_json
+    score = shortest_float32(found.score)
+    if on_terminal:
+        decimals = len(aligned([score, found.base, *found.contributions])[0].partition(".")[2])
+        parts = found.sum(n, decimals=decimals)
+    else:
+        parts = found.sum(n, score=Decimal(str(score)))
     if as_json:
         print_json(
             {
@@ -74,41 +81,35 @@ def explain(
                 "item_id": item,
                 "name": name,
                 "owned": is_owned,
-                "score": shortest_float32(stated),
-                "base": shortest_float32(found.base),
+                "score": score,
+                "base": float(parts.base),
                 "contributions": [
-                    {"item_id": owned, "name": label, "contribution": shortest_float32(value)}
-                    for owned, label, value in largest
+                    {"item_id": owned, "name": label, "contribution": float(value)}
+                    for (owned, label), value in (
+                        (recommender.id_and_name(row), value) for row, value in parts.reasons
+                    )
                 ],
-                "others": {"items": n_others, "contribution": shortest_float32(others)},
-                "joint": shortest_float32(found.joint),
-                "difference": total - stated,
+                "others": {"items": parts.n_others, "contribution": float(parts.others)},
+                "error": found.error,
             }
         )
         return
-    parts = [
-        ("base", "", "no history", found.base),
-        *(("owned", owned, label or "", value) for owned, label, value in largest),
-        *(
-            [("others", "", f"{n_others:,} more owned item{'s' if n_others > 1 else ''}", others)]
-            if n_others
-            else []
-        ),
-        ("joint", "", "several owned items together", found.joint),
-        ("score", item, name or "", stated),
-    ]
-    values = [value for *_, value in parts]
-    on_terminal = is_terminal(sys.stdout)
-    figures = aligned(values) if on_terminal else [str(shortest_float32(value)) for value in values]
+    lines = [("base", "", "without any history", parts.base)]
+    for row, value in parts.reasons:
+        owned, label = recommender.id_and_name(row)
+        lines.append(("owned", owned, label or "", value))
+    if parts.n_others:
+        plural = "s" if parts.n_others > 1 else ""
+        lines.append(("others", "", f"{parts.n_others:,} other owned item{plural}", parts.others))
+    lines.append(("score", item, name or "", parts.score))
     whom = "a basket" if user is None else f"user {shown(user)}"
     having = (" that holds it" if user is None else ", who owns it") if is_owned else ""
     print_table(
         ["part", "item_id", "name", "value"],
         (
-            [part, owned, label, figure]
-            for (part, owned, label, _), figure in zip(parts, figures, strict=True)
+            [part, owned, label, f"{value:f}" if on_terminal else str(float(value))]
+            for part, owned, label, value in lines
         ),
         title=f"Score of {shown(item)} for {whom}{having}",
         right=("value",),
     )
-    message(f"check: the parts sum to {total:.7g}, the score is {stated:.7g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ from recae.errors import ConfigError
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
+    from recae.insight.explain import Explanation, ShownSum
     from recae.recommender import Recommendation, Recommender
     from recae.results import Table
 
-_REASONS, _REASONS_ON_TERMINAL = 5, 3
+_REASONS = 5
 _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are explained
 
 
@@ -79,15 +81,15 @@ def recommend(
     or begins with a quotation mark stands between quotation marks, as in --items '"A,1",B'. Line breaks separate
     ids as commas do. Items that the model does not know are named on stderr and left out.
 
-    --explain adds to each recommendation the owned items that raise its score most: a contribution is the
-    score minus the score of the same history without that item. `recae explain` shows all of them.
+    --explain adds to each recommendation up to five owned items that raise its score most, and what all others add
+    together: base, contributions and others sum to the score. `recae explain` shows more of them.
 
     With --fallback popular, a user whom the model does not know, an empty basket and one of unknown items get the
     items that most users own; their score is the number of these users. A column source says "model" or "popular".
 
     In a pipe, plain output is tab-separated lines below a header: rank, item_id, name, score. With --explain
-    it has, as --csv has, a line for each recommendation and reason: rank, item_id, name, score, base, joint,
-    because_item_id, because_name, contribution; the last three are empty where no owned item raises the score.
+    it has, as --csv has, a line for each recommendation and reason: rank, item_id, name, score, base, other_items,
+    others, because_item_id, because_name, contribution; the last three are empty where no owned item raises the score.
     """
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other; give one of them")
@@ -122,13 +124,14 @@ def recommend(
             for r in found
         ]
         for answer, why in zip(answers, reasons or [], strict=False):
+            parts = why.exact()
             answer |= {
                 "because": [
-                    {"item_id": item, "name": name, "contribution": shortest_float32(value)}
-                    for item, name, value in why.because
+                    {"item_id": item, "name": name, "contribution": float(value)}
+                    for item, name, value in _named(recommender, parts)
                 ],
-                "base": shortest_float32(why.base),
-                "joint": shortest_float32(why.joint),
+                "base": float(parts.base),
+                "others": {"items": parts.n_others, "contribution": float(parts.others)},
             }
         source = {} if fallback is None else {"source": POPULAR if popular else MODEL}
         print_json(
@@ -142,15 +145,15 @@ def recommend(
         message("nothing to recommend: every item of the model is in the history already")
     headers = ["rank", "item_id", "name", "score"]
     if reasons is not None and on_terminal:
-        print_table(headers, _lines_with_reasons(found, reasons), right=("rank", "score"))
+        print_table(headers, _lines_with_reasons(recommender, found, reasons), right=("rank", "score"))
         return
     rows: Iterable[Sequence[object]] = ((r.rank, r.item, r.name, shortest_float32(r.score)) for r in found)
     if fallback is not None:
         headers = [*headers, "source"]
         rows = ((r.rank, r.item, r.name, shortest_float32(r.score), r.source) for r in found)
     if reasons is not None:
-        headers += ["base", "joint", "because_item_id", "because_name", "contribution"]
-        rows = _row_a_reason(found, reasons)
+        headers += ["base", "other_items", "others", "because_item_id", "because_name", "contribution"]
+        rows = _row_a_reason(recommender, found, reasons)
     if as_csv:
         print_csv(headers, rows)
     elif on_terminal:
@@ -165,48 +168,67 @@ def recommend(
 
 @dataclass(frozen=True)
 class _Why:
-    """The reasons of a recommendation: (item id, name, contribution), the strongest first."""
+    """The reasons of a recommendation, the strongest first: rounded for a terminal, exact for programs."""
 
-    because: list[tuple[str, str | None, float]]
-    base: float
-    joint: float
+    explanation: Explanation
+    score: float
+
+    def exact(self) -> ShownSum:
+        score = Decimal(str(shortest_float32(self.score)))
+        return self.explanation.sum(_REASONS, positive=True, score=score)
+
+    def shown(self, decimals: int) -> ShownSum:
+        return self.explanation.sum(_REASONS, positive=True, decimals=decimals)
+
+
+def _named(recommender: Recommender, parts: ShownSum) -> Iterator[tuple[str, str | None, Decimal]]:
+    for row, value in parts.reasons:
+        yield *recommender.id_and_name(row), value
 
 
 def _reasons(
     recommender: Recommender, history: sp.csr_matrix, found: Table[Recommendation]
 ) -> Iterator[_Why]:
     """Explain the recommendations, in blocks, so that the contributions of one block are held at a time."""
+    import numpy as np
+
     from recae.insight.explain import explain
 
-    rows = recommender.items.rows([r.item for r in found])
+    rows, scores = recommender.items.rows([r.item for r in found]), np.array([r.score for r in found])
     step = max(1, _CONTRIBUTIONS_AT_ONCE // max(1, history.nnz))
     for start in range(0, len(found), step):
-        for explanation in explain(recommender, history, rows[start : start + step]):
-            yield _Why(
-                [(*recommender.id_and_name(item), value) for item, value in explanation.reasons(_REASONS)],
-                explanation.base,
-                explanation.joint,
-            )
+        some = slice(start, start + step)
+        for explanation in explain(recommender, history, rows[some], scores[some]):
+            yield _Why(explanation, explanation.score)
 
 
-def _row_a_reason(found: Table[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[object]]:
+def _row_a_reason(
+    recommender: Recommender, found: Table[Recommendation], reasons: Sequence[_Why]
+) -> Iterator[Sequence[object]]:
     for r, why in zip(found, reasons, strict=True):
-        first = (r.rank, r.item, r.name, *map(shortest_float32, (r.score, why.base, why.joint)))
-        for item, name, value in why.because:
-            yield *first, item, name, shortest_float32(value)
-        if not why.because:
+        parts = why.exact()
+        figures = (float(parts.base), parts.n_others, float(parts.others))
+        first = (r.rank, r.item, r.name, shortest_float32(r.score), *figures)
+        for item, name, value in _named(recommender, parts):
+            yield *first, item, name, float(value)
+        if not parts.reasons:
             yield *first, None, None, None
 
 
-def _lines_with_reasons(found: Table[Recommendation], reasons: Sequence[_Why]) -> Iterator[Sequence[str]]:
-    """Return each recommendation with its strongest reasons below it, their contributions below its score."""
+def _lines_with_reasons(
+    recommender: Recommender, found: Table[Recommendation], reasons: Sequence[_Why]
+) -> Iterator[Sequence[str]]:
+    """Return each recommendation with its strongest reasons below it, which sum to its score as they are shown."""
     scores = aligned(r.score for r in found)
     for r, score, why in zip(found, scores, reasons, strict=True):
         yield str(r.rank), r.item, r.name or "", score
-        shown = why.because[:_REASONS_ON_TERMINAL]
-        # the decimals of the scores, so that the column can be read as a sum
-        decimals = len(score.partition(".")[2])
-        for at, (item, name, value) in enumerate(shown):
-            yield "", "", f"  {'and' if at else 'because you own'} {name or item}", f"{value:+.{decimals}f}"
-        if not shown:
+        parts = why.shown(len(score.partition(".")[2]))  # as many as the scores have
+        for at, (item, name, value) in enumerate(_named(recommender, parts)):
+            yield "", "", f"  {'and' if at else 'because you own'} {name or item}", f"{value:+f}"
+        if not parts.reasons:
             yield "", "", "  nothing in the history raises it", ""
+        if parts.others:
+            what = f"{parts.n_others:,} other owned item{'s' * (parts.n_others > 1)}"
+            yield "", "", f"  and {what}", f"{parts.others:+f}"
+        if parts.base and parts.reasons:
+            yield "", "", "  whatever you own", f"{parts.base:+f}"

@@ -1,39 +1,41 @@
-"""Explanations: how much each owned item contributed to a score, found by leaving it out of the history."""
+"""Explanations: a score as a sum of a base and of what each owned item adds, with nothing left over."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
+from recae.models.attribution import attribute
 from recae.models.base import check_histories, check_items, reads_values
-from recae.ranking import rows_per_block
 from recae.recommender import Recommender
 
-# Bytes of left-out histories and their scores held at one time: some 700 histories of 2,000 items.
-_BLOCK_BYTES = 16 * 2**20
+REASONS: Final = 5
+"""How many owned items are named at most, by default; the others are summed."""
+
+_ROUNDING: Final = 1e-3  # of the sizes that are summed: what float32 may lose at most between score and parts
+_DIGITS: Final = 9  # of the largest number of a sum; they tell any two float32 apart
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A score, taken apart by leaving each owned item out: score = base + Σ contributions + joint.
+    """A score, taken apart: score = base + Σ contributions.
 
     Attributes:
         item: row of the item that is scored.
-        score: the model's score of the item for the whole history.
-        base: its score for an empty history, what the model says of the item to anybody.
+        score: the model's score of the item for the history.
+        base: the score of an empty history on the scale of this one; see `recae.models.attribution`.
         owned: rows of the m items in the history, int64 (m,), rising.
-        contributions: score − score of the history without that item, float64 (m,), as `owned`. Negative
-            where owning the item speaks against the recommendation.
-        joint: score − base − Σ contributions: what only several items together explain. 0 where the score is
-            a sum over the items, as item-kNN's. Where a model divides the sum by a power p of the history's
-            length, the items that are left take the place of the one left out, and joint holds about the
-            fraction p of score − base; where it bends the sum, as a sigmoid does, joint holds the difference.
+        contributions: what each of them adds, float64 (m,), as `owned`. Negative where owning the item speaks
+            against the recommendation.
+        error: the largest standard error of a contribution; 0 unless they were sampled. The sum has none.
     """
 
     item: int
@@ -41,27 +43,86 @@ class Explanation:
     base: float
     owned: NDArray[np.int64]
     contributions: NDArray[np.float64]
-    joint: float
+    error: float = 0.0
 
-    def reasons(self, most: int = 5) -> list[tuple[int, float]]:
+    def reasons(self, most: int = REASONS) -> list[tuple[int, float]]:
         """Return (item row, contribution) of the largest positive contributions, largest first, at most `most`.
 
         Equal ones come in the order of their rows.
         """
-        order = np.argsort(-self.contributions, kind="stable")[:most]
         return [
-            (int(self.owned[at]), float(self.contributions[at])) for at in order if self.contributions[at] > 0
+            (int(self.owned[at]), float(self.contributions[at]))
+            for at in self._order(self.contributions)[:most]
+            if self.contributions[at] > 0
         ]
+
+    def sum(
+        self,
+        most: int = REASONS,
+        *,
+        positive: bool = False,
+        score: Decimal | None = None,
+        decimals: int | None = None,
+    ) -> ShownSum:
+        """Return the sum as decimal numbers to be shown, which add up exactly.
+
+        Args:
+            most: how many contributions to name, largest first; the others are summed.
+            positive: name only such as raise the score, instead of the largest whatever their sign.
+            score: the score as it is shown elsewhere; None: rounded like the rest.
+            decimals: digits after the point; None: nine digits of the largest number, and those that `score` has.
+        """
+        sizes = -self.contributions if not positive else np.minimum(-self.contributions, 0)
+        order = self._order(np.abs(sizes) if not positive else -sizes)
+        named = [at for at in order[:most] if not positive or self.contributions[at] > 0]
+        rest = np.delete(self.contributions, named)
+        values = [self.base, *(float(self.contributions[at]) for at in named), float(rest.sum())]
+        values = [float(np.clip(np.nan_to_num(value), -_LARGEST, _LARGEST)) for value in values]
+        whole = float(np.clip(np.nan_to_num(self.score), -_LARGEST, _LARGEST))
+        if decimals is None:
+            largest = max(map(abs, (whole, *values)))
+            decimals = _DIGITS - 1 - int(np.floor(np.log10(largest))) if largest > 0 else 0
+            own = Decimal(str(np.float32(whole))) if score is None else score
+            exponent = own.as_tuple().exponent
+            decimals = max(decimals, -exponent if isinstance(exponent, int) else 0, 0)
+        total = score if score is not None else _rounded(whole, decimals)
+        # an empty remainder has no share in the rounding: there is no line to show it in
+        free = values if rest.size else values[:-1]
+        base, *shown = _summing_to(total, free, decimals)
+        others = shown.pop() if rest.size else Decimal(0)
+        rows = [int(self.owned[at]) for at in named]
+        return ShownSum(total, base, list(zip(rows, shown, strict=True)), int(rest.size), others)
+
+    def _order(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.argsort(-values, kind="stable")
+
+
+@dataclass(frozen=True)
+class ShownSum:
+    """A score as it is shown: score = base + Σ reasons + others, exactly, in decimal numbers.
+
+    Attributes:
+        score: as it is shown.
+        base: of everybody.
+        reasons: (item row, what it adds), the largest first.
+        n_others: how many other items the history has.
+        others: what they add together.
+    """
+
+    score: Decimal
+    base: Decimal
+    reasons: list[tuple[int, Decimal]]
+    n_others: int
+    others: Decimal
 
 
 def explain(
-    recommender: Recommender, history: sp.csr_matrix, items: Sequence[int] | NDArray[np.integer[Any]]
+    recommender: Recommender,
+    history: sp.csr_matrix,
+    items: Sequence[int] | NDArray[np.integer[Any]],
+    scores: NDArray[np.floating[Any]] | None = None,
 ) -> list[Explanation]:
-    """Explain the scores of items for one history by exact leave-one-out, in the model's own score.
-
-    The model scores the history, the empty history, and each of the m histories that lack one item, in blocks
-    of some megabytes. The cost is that of m histories of m − 1 items, for the given items only. The result
-    holds m float64 for each item.
+    """Explain the scores of items for one history.
 
     Args:
         recommender: whose model scores.
@@ -69,13 +130,15 @@ def explain(
             reads the values of a history is given them. May be empty.
         items: rows of the items to explain, in 0 .. I − 1, in any order. Owned ones may be among them; such
             an item's own contribution is part of its explanation.
+        scores: (n,), the scores as they were stated; None: they are made anew. What rounding to float32 leaves
+            between them and the parts is given to the parts in proportion to their sizes.
 
     Returns:
-        One explanation for each of `items`, in their order. Scores are float32 in the model, so contributions
-        below about 1e-7 of the score are rounding.
+        One explanation for each of `items`, in their order.
 
     Raises:
-        DataError: the history is not one row over the model's items, or an item is outside 0 .. I − 1.
+        DataError: the history is not one row over the model's items, an item is outside 0 .. I − 1, or what the model
+            says of its parts does not sum to its score.
     """
     model = recommender.model
     if history.shape[0] != 1:
@@ -85,37 +148,48 @@ def explain(
     check_histories(history, model.n_items)
     targets = check_items(np.asarray(items), model.n_items)
     owned, place = np.unique(history.indices, return_inverse=True)  # (m,) each once
-    m = owned.size
-    values = np.ones(m, np.float32)
+    values = np.ones(owned.size, np.float32)
     if reads_values(model):
-        values = np.bincount(place, weights=history.data, minlength=m).astype(np.float32)
-    # the history and the empty one
-    whole = sp.csr_matrix((values, owned, [0, m, m]), shape=(2, model.n_items))
-    score, base = model.score_items(whole, targets).astype(np.float64)  # (n,) each
-
-    contributions = np.empty((targets.size, m))
-    block = rows_per_block(3 * m + targets.size, _BLOCK_BYTES)  # an entry has a value, an index and a mark
-    for start in range(0, m, block):
-        stop = min(start + block, m)
-        scores = model.score_items(
-            _left_out(owned, values, start, stop, model.n_items), targets
-        )  # (stop − start, n)
-        contributions[:, start:stop] = score[:, None] - scores.T
-    joint = score - base - contributions.sum(axis=1)
+        values = np.bincount(place, weights=history.data, minlength=owned.size).astype(np.float32)
+    whole = sp.csr_matrix((values, owned, [0, owned.size]), shape=(1, model.n_items))
+    if scores is None:
+        scores = model.score_items(whole, targets)[0]
+    found = attribute(model, whole, targets)
     rows = owned.astype(np.int64)
-    return [
-        Explanation(int(item), float(s), float(b), rows, row, float(j))
-        for item, s, b, row, j in zip(targets, score, base, contributions, joint, strict=True)
-    ]
+    explanations = []
+    for at, item in enumerate(targets):
+        score, base, own = float(scores[at]), float(found.base[at]), found.contributions[:, at]
+        gap, size = score - base - own.sum(), np.abs(own).sum()
+        if not abs(gap) <= _ROUNDING * (abs(score) + abs(base) + size) and np.isfinite(score):
+            raise DataError(
+                f"the contributions to a score sum to {base + own.sum():.6g}, but the score is {score:.6g}: the kind "
+                f"'{model.kind}' has a faulty `contributions`; leave that method out, and they are sampled"
+            )
+        base, own = (base, own + gap * np.abs(own) / size) if size > 0 else (score, own)
+        error = float(found.error[:, at].max(initial=0))
+        explanations.append(Explanation(int(item), score, base, rows, own, error))
+    return explanations
 
 
-def _left_out(
-    owned: NDArray[np.integer[Any]], values: NDArray[np.float32], start: int, stop: int, n_items: int
-) -> sp.csr_matrix:
-    """Return histories that lack one item each: the items at start .. stop − 1 of `owned`, (stop − start, I)."""
-    m, rows = owned.size, stop - start
-    stays = np.arange(m) != np.arange(start, stop)[:, None]  # (rows, m)
-    indices = np.broadcast_to(owned, (rows, m))[stays]
-    indptr = np.arange(rows + 1) * (m - 1)
-    data = np.broadcast_to(values, (rows, m))[stays]
-    return sp.csr_matrix((data, indices, indptr), shape=(rows, n_items))
+def _rounded(value: float, decimals: int) -> Decimal:
+    return Decimal(f"{value:z.{decimals}f}")
+
+
+def _summing_to(total: Decimal, values: list[float], decimals: int) -> list[Decimal]:
+    """Round values so that they sum to a total exactly: each to one of the two nearest decimals, mostly the nearest.
+
+    What is missing is given in units of the last digit to those that rounding moved furthest the other way. Where it is
+    more than a unit each, which no rounding explains, the largest takes it.
+    """
+    unit = Decimal(1).scaleb(-decimals)
+    rounded = [_rounded(value, decimals) for value in values]
+    missing = total - sum(rounded, Decimal(0))
+    units, sign = int(abs(missing) / unit), 1 if missing > 0 else -1
+    if units > len(values):
+        largest = max(range(len(values)), key=lambda at: abs(values[at]))
+        rounded[largest] += missing
+        return rounded
+    lost = [sign * (Decimal(value) - near) for value, near in zip(values, rounded, strict=True)]
+    for at in sorted(range(len(values)), key=lambda at: -lost[at])[:units]:
+        rounded[at] += sign * unit
+    return rounded

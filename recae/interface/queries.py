@@ -215,18 +215,16 @@ def explain(recommender: Recommender, user: Any, item: Any, n: int, items: Any) 
         raise ConfigError("explain needs the item whose score is to be explained: give item=")
     target = recommender.items.row(item, "item")
     history = recommender.history_of(user, items=items)
-    (found,) = explanations.explain(recommender, history, [target])
-    order = np.argsort(-np.abs(found.contributions), kind="stable")
-    largest, rest = order[:n], order[n:]
+    stated = recommender.model.score(history)[0, [target]]  # as recommend makes it
+    (found,) = explanations.explain(recommender, history, [target], stated)
+    parts = found.sum(n)
     own_id, own_name = recommender.id_and_name(target)
-    rows: list[tuple[str, str | None, str | None, float]] = [("base", None, None, found.base)]
-    rows += [
-        ("owned", *recommender.id_and_name(int(found.owned[at])), float(found.contributions[at]))
-        for at in largest
-    ]
-    if rest.size:
-        rows.append(("others", None, None, float(found.contributions[rest].sum())))
-    rows += [("joint", None, None, found.joint), ("score", own_id, own_name, found.score)]
+    rows: list[tuple[str, str | None, str | None, float]] = [("base", None, None, float(parts.base))]
+    rows += [("owned", *recommender.id_and_name(row), float(value)) for row, value in parts.reasons]
+    if parts.n_others:
+        what = f"{parts.n_others:,} other item{'s' * (parts.n_others > 1)}"
+        rows.append(("others", None, what, float(parts.others)))
+    rows.append(("score", own_id, own_name, float(parts.score)))
     part, ids, names, values = zip(*rows, strict=True)
     return Table.of(
         {

@@ -132,6 +132,27 @@ class Additive(Protocol):
         ...
 
 
+@runtime_checkable
+class Attributed(Protocol):
+    """A model that says what each item of a history adds to a score; ask ``isinstance(model, Attributed)``.
+
+    Models that are `Additive` need not: what their items add stands in their weights.
+    """
+
+    def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return what each item of a history adds to the scores of some items.
+
+        Args:
+            history: csr_matrix (1, I) with m entries, each item once.
+            items: int64 (n,), items whose scores are taken apart.
+
+        Returns:
+            float64 (m, n), rows in the order of the history's entries. A column sums to the item's score for the
+            history minus that for an empty history, to rounding.
+        """
+        ...
+
+
 def reads_values(model: object) -> bool:
     """Return whether scores depend on the values stored in a history, such as how often each item was bought.
 

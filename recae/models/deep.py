@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ModelFileError
+from recae.models import paths
 from recae.models.base import JSON, check_histories, take_array, take_bool, take_name, take_number
 from recae.models.factored import FactoredScores, products, scale_by_length
 from recae.sparse import pattern
@@ -90,6 +91,12 @@ class DeepAutoencoder(FactoredScores):
             DataError: the histories have another number of items.
         """
         return self._decode(self.encode(histories))
+
+    def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return what each item of a history adds to scores, (m, n): integrated gradients; see `models.paths`."""
+        weight, bias = self.encoder[0]
+        inputs = paths.scaled_inputs(weight, history.indices, self.input_power)
+        return paths.contributions(inputs, bias, self._pull, self.output[items])
 
     @property
     def item_factors(self) -> Floats:
@@ -188,6 +195,18 @@ class DeepAutoencoder(FactoredScores):
         for weight, bias in self.encoder[1:]:
             h = activate(h @ weight + bias)
         return np.asarray(h, dtype=np.float32)
+
+    def _pull(self, z: paths.Doubles) -> paths.Pull:
+        """Return the pull of what follows the first layer, before its activation, along a path of it."""
+        activate = ACTIVATIONS[self.activation]
+        h, pull = paths.elementwise(activate, z)
+        pulls = [pull]
+        for weight, bias in (*self.encoder[1:], *self.decoder):
+            h, pull = paths.linear(weight, bias, h)
+            pulls.append(pull)
+            h, pull = paths.elementwise(activate, h)
+            pulls.append(pull)
+        return paths.chain(pulls)
 
     def _decode(self, codes: Floats) -> Floats:
         """Return the last hidden layer (B, s₀) of codes (B, d)."""

@@ -56,6 +56,10 @@ class DenseLinear:
         _add_dense_at(histories.indptr, histories.indices, self.weights, items, scores)
         return scores
 
+    def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return the weights of the history's items for some items, float64 (m, n)."""
+        return np.asarray(self.weights[np.ix_(history.indices, items)], dtype=np.float64)
+
     def config(self) -> dict[str, JSON]:
         """Return the settings it was solved with."""
         return dict(self.settings)

@@ -50,6 +50,10 @@ class Popularity:
         check_histories(histories, self.n_items)
         return np.tile(self.counts[check_items(items, self.n_items)], (histories.shape[0], 1))
 
+    def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return zeros (m, n): no history changes the counts."""
+        return np.zeros((history.nnz, len(items)))
+
     def config(self) -> dict[str, JSON]:
         """Return the settings it was fitted with."""
         return dict(self.settings)

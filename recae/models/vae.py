@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recae.compiled import Floats
 from recae.errors import ModelFileError
+from recae.models import paths
 from recae.models.base import JSON, check_histories, take_array, take_int, take_number
 from recae.models.factored import Autoencoder, scale_by_length, take_decoder, take_encoder
 from recae.sparse import pattern
@@ -48,6 +49,15 @@ class _Variational(Autoencoder):
         inputs = scale_by_length(pattern(histories), self.input_power)
         return np.ascontiguousarray(self._hidden(inputs @ self.encoder + self.encoder_bias), dtype=np.float32)
 
+    @abstractmethod
+    def _pull(self, z: paths.Doubles) -> paths.Pull:
+        """Return the pull of what follows the first layer, along a path of it."""
+
+    def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return what each item of a history adds to scores, (m, n): integrated gradients; see `models.paths`."""
+        inputs = paths.scaled_inputs(self.encoder, history.indices, self.input_power)
+        return paths.contributions(inputs, self.encoder_bias, self._pull, self.decoder[items])
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the parameters by name."""
         return super().arrays() | named("encoder", self.encoder_dense)
@@ -71,6 +81,18 @@ class MultVAE(_Variational):
         for weight, bias in self.decoder_dense:
             z = np.tanh(z @ weight + bias)
         return z
+
+    def _pull(self, z: paths.Doubles) -> paths.Pull:
+        pulls = []
+        for weight, bias in self.encoder_dense:
+            z, activated = paths.elementwise(np.tanh, z)
+            z, pull = paths.linear(weight, bias, z)
+            pulls += [activated, pull]
+        for weight, bias in self.decoder_dense:
+            z, pull = paths.linear(weight, bias, z)
+            z, activated = paths.elementwise(np.tanh, z)
+            pulls += [pull, activated]
+        return paths.chain(pulls)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the parameters by name."""
@@ -123,6 +145,26 @@ class RecVAE(_Variational):
             before += h
             z = h @ weight + bias
         return z
+
+    def _pull(self, z: paths.Doubles) -> paths.Pull:
+        before = np.zeros_like(z)
+        layers = []
+        for (weight, bias), (gain, shift) in zip(self.encoder_dense, self.norms, strict=True):
+            u, activated = paths.elementwise(_swish, z + before)
+            u, levelled = paths.normalised(u, NORM_EPSILON)
+            h = u * gain + shift
+            before = before + h
+            z, pull = paths.linear(weight, bias, h)
+            layers.append((pull, gain, paths.chain([activated, levelled])))
+
+        def pulled(of_z: paths.Doubles) -> paths.Doubles:
+            of_before = np.zeros(())  # what the later layers are given of the sum of those before them
+            for pull, gain, inner in reversed(layers):
+                of_z = inner((pull(of_z) + of_before) * gain)
+                of_before = of_before + of_z
+            return of_z
+
+        return pulled
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the parameters by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,10 @@ from recae.ids import shown
 from recae.ranking import rank_histories
 from recae.recommender import MODEL, POPULAR
 from recae.serving.problems import Problem
-from recae.serving.schemas import Because, RecommendAnswer, Recommendation, RecommendRequest
+from recae.serving.schemas import Because, Others, RecommendAnswer, Recommendation, RecommendRequest
 from recae.serving.served import ServedModel
 
-MAX_EXPLAINED_HISTORY = 2_000  # items; explaining costs the square of a history's length
-_MAX_REASONS = 5
+MAX_EXPLAINED_HISTORY = 10_000  # items; a number is held for each of them and recommendation
 _LARGEST = float(np.finfo(np.float32).max)
 _quoted = json.encoder.encode_basestring_ascii
 
@@ -155,7 +155,7 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
     Raises:
         Problem: 422, the history is too long to be explained.
     """
-    from recae.insight.explain import explain
+    from recae.insight.explain import REASONS, explain
 
     if one.source == POPULAR:
         return to_json(served, [one])[0]  # there is no history that could speak for it
@@ -172,23 +172,22 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
         zip(
             *served.ids_and_names(one.items),
             _rounded(one.scores),
-            explain(served.recommender, history, one.items),
+            explain(served.recommender, history, one.items, one.scores),
             strict=True,
         ),
         start=1,
     ):
-        reasons = explanation.reasons(_MAX_REASONS)
-        owned, contributions = (np.array([reason[at] for reason in reasons]) for at in (0, 1))
-        base, joint = _rounded(np.array([explanation.base, explanation.joint]))
+        parts = explanation.sum(REASONS, positive=True, score=Decimal(str(score)))
+        owned = np.array([row for row, _ in parts.reasons], dtype=np.int64)
         because = [
-            Because(item_id=item_id, name=its_name, contribution=contribution)
-            for item_id, its_name, contribution in zip(
-                *served.ids_and_names(owned.astype(np.int64)), _rounded(contributions), strict=True
-            )
+            Because(item_id=item_id, name=its_name, contribution=float(value))
+            for item_id, its_name, (_, value) in zip(*served.ids_and_names(owned), parts.reasons, strict=True)
         ]
+        others = Others(items=parts.n_others, contribution=float(parts.others))
+        base = float(parts.base)
         found.append(
             Recommendation(
-                rank=place, item_id=item, name=name, score=score, because=because, base=base, joint=joint
+                rank=place, item_id=item, name=name, score=score, because=because, base=base, others=others
             )
         )
     answer = RecommendAnswer(

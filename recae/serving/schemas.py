@@ -94,9 +94,16 @@ class NamedItem(_Answer):
 
 
 class Because(NamedItem):
-    """An owned item and how much the score falls without it."""
+    """An owned item and what it adds to the score."""
 
     contribution: float
+
+
+class Others(_Answer):
+    """All owned items that are not named."""
+
+    items: int = Field(ge=0, description="how many they are")
+    contribution: float = Field(description="what they add to the score together")
 
 
 class _RankedItem(_Answer):
@@ -106,14 +113,14 @@ class _RankedItem(_Answer):
 
 
 class Recommendation(_RankedItem):
-    """An item of a list; `because`, `base` and `joint` are there when `explain` was asked for."""
+    """An item of a list; with `explain` also `because`, `base` and `others`, which sum to the score."""
 
     score: float = Field(description="higher is better, comparable for this user or basket only")
     because: list[Because] = Field(
         default=[], description="up to 5 owned items with the largest positive contributions"
     )
-    base: float = Field(default=0.0, description="the score for an empty history")
-    joint: float = Field(default=0.0, description="what only several owned items together explain")
+    base: float = Field(default=0.0, description="the score without any history, on the scale of this one")
+    others: Others | None = Field(default=None, description="the owned items that are not named, together")
 
 
 class RecommendAnswer(_Answer):

@@ -6,7 +6,6 @@ import { drop, load } from "./load.js";
 import { basketToggle, idOf, productLink, productList } from "./parts.js";
 import { go, state } from "./state.js";
 
-const REASONS = 3; // shown at once; the whole sum is a click away
 const OWNED_AT_MOST = 200;
 
 /** Show what the state says, in #recommend and #history. */
@@ -95,36 +94,60 @@ function reasons(pick, largest) {
   return [
     el("p", { class: "because" }, "because of"),
     el("ul", { class: "reasons" },
-      pick.because.slice(0, REASONS).map((reason) =>
+      pick.because.map((reason) =>
         el("li", {},
           productLink(reason.item_id),
           el("span", { class: "value" }, `+${number(reason.contribution)}`),
           bar(reason.contribution / largest, "warm"),
         )),
     ),
+    rest(pick),
     sum(pick),
   ];
 }
 
-/** The score taken apart: what a new customer gets, each product's part, and what only several explain together. */
+/** What stands beside the reasons: the other products together. */
+function rest(pick) {
+  const { items: count, contribution } = pick.others ?? { items: 0, contribution: 0 };
+  if (!count) return null;
+  const figure = `${contribution < 0 ? "" : "+"}${number(contribution)}`;
+  return el("p", { class: "small-print" }, `and ${many(count, "other product")} `, el("span", { class: "value" }, figure));
+}
+
+/** The score taken apart: what the model says before it looks at the history, and what each product adds. */
 function sum(pick) {
-  const named = pick.because.reduce((total, reason) => total + reason.contribution, 0);
+  const others = pick.others?.items ?? 0;
   const lines = [
-    ["Somebody who owns nothing", pick.base],
+    ["Whatever is owned", pick.base],
     ...pick.because.map((reason) => [nameOf(reason.item_id), reason.contribution]),
-    ["The other products owned", pick.score - pick.base - pick.joint - named],
-    ["Only several of them together", pick.joint],
+    ...(others ? [[many(others, "other product"), pick.others.contribution]] : []),
   ];
+  const shown = addingUp(lines.map(([, value]) => value), pick.score);
   return el("details", { class: "sum" },
     el("summary", {}, "The whole sum"),
     el("table", {},
-      el("tbody", {}, lines.map(([what, value]) =>
-        el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, number(value))))),
-      el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "Score"), el("td", {}, number(pick.score)))),
+      el("tbody", {}, lines.map(([what], at) =>
+        el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, shown.values[at])))),
+      el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "Score"), el("td", {}, shown.total))),
     ),
     el("p", { class: "small-print" },
-      "A product’s part is how much the score falls when that product alone is removed from the history."),
+      "What each product adds to the score. The lines sum to it, and nothing is left over."),
   );
+}
+
+/** Texts of numbers with the same decimals, which sum to that of the total as they are shown. */
+function addingUp(values, total) {
+  const size = Math.abs(total) || Math.max(...values.map(Math.abs));
+  const few = size > 0 && size < 0.0005; // which number() writes with an exponent, that is to say not in a column
+  const digits = few ? Math.min(2 - Math.floor(Math.log10(size)), 12) : size < 0.01 ? 4 : size < 10 ? 3 : size < 100 ? 2 : 1;
+  const unit = 10 ** digits;
+  const whole = values.map((value) => Math.round(value * unit));
+  const missing = Math.round(total * unit) - whole.reduce((sum, value) => sum + value, 0);
+  const step = Math.sign(missing);
+  const lost = values.map((value, at) => [step * (value * unit - whole[at]), at]).sort((a, b) => b[0] - a[0]);
+  for (let left = 0; left < Math.abs(missing); left += 1) whole[lost[left % lost.length][1]] += step;
+  const text = (value) => (value / unit).toFixed(digits).replace("-", "−");
+  return { values: whole.map(text), total: text(Math.round(total * unit)) };
 }
 
 function nothingLeft() {
