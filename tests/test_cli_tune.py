@@ -53,7 +53,8 @@ def test_stdout_is_a_file_for_train(shop: Path) -> None:
     assert values["seed"] == 0
     assert "l2" in values
     for words in (
-        "tuning l2, dropout, user_power, item_power of edlae by ndcg@20 on 6 validation users; 6 test users are set",
+        "tuning l2, dropout, user_power, item_power, owned_power, diagonal of edlae by ndcg@20 on 6 ",
+        "on 6 validation users; 6 test users are set",
         "trial 1/4: ndcg@20 ",
         "done after 4 trials (4 complete)",
         "recae train --config with this trains it",

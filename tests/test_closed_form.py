@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import lsq_linear
 
 from recae.errors import ConfigError, TrainingError
 from recae.kinds import exact_solve
@@ -27,19 +28,33 @@ def purchases(n_users: int, n_items: int, share: float = 0.2, seed: int = 0) -> 
     return sp.csr_matrix((rng.random((n_users, n_items)) < share).astype(np.float32))
 
 
-def dense_edlae(matrix, l2, dropout=0.0, user_power=0.0, item_power=0.0):
-    """B of the weighted purchases, column by column: the regression of each item on all others."""
+def dense_edlae(matrix, l2, dropout=0.0, user_power=0.0, item_power=0.0, owned_power=0.0, diagonal=0.0):
+    """B of the weighted purchases, column by column: the regression of each item on all others.
+
+    With a diagonal it is that on all items, where a bound keeps the item's own weight small: solved as bounded least
+    squares, without any inverse.
+    """
     X = matrix.toarray().astype(np.float64)
     n_items = X.shape[1]
     weights = np.array([max(row.sum(), 1) ** -user_power for row in X])
     weights *= X.sum() / sum(w * row.sum() for w, row in zip(weights, X, strict=True))
     G = sum(w * np.outer(row, row) for w, row in zip(weights, X, strict=True))
     B = np.zeros((n_items, n_items))
+    owners = np.maximum(X.sum(axis=0), 1)
     for j in range(n_items):
+        if diagonal:
+            A = np.vstack(
+                [np.sqrt(weights)[:, None] * X, np.diag(np.sqrt(l2 + dropout / (1 - dropout) * np.diag(G)))]
+            )
+            wanted = np.concatenate([np.sqrt(weights) * X[:, j], np.zeros(n_items)])
+            upper = np.where(np.arange(n_items) == j, diagonal, np.inf)
+            B[:, j] = lsq_linear(A, wanted, (-np.inf, upper), tol=1e-14).x * owners**owned_power
+            B[:, j] /= owners[j] ** item_power
+            continue
         others = np.array([i for i in range(n_items) if i != j])
         penalty = np.diag([l2 + dropout / (1 - dropout) * G[i, i] for i in others])
         B[others, j] = np.linalg.solve(G[np.ix_(others, others)] + penalty, G[others, j])
-        B[:, j] /= max(X[:, j].sum(), 1) ** item_power
+        B[:, j] *= owners**owned_power / owners[j] ** item_power
     return B
 
 
@@ -47,6 +62,9 @@ SETTINGS = [
     {"l2": 2.0},
     {"l2": 20.0, "dropout": 0.4},
     {"l2": 5.0, "dropout": 0.2, "user_power": 0.7, "item_power": 0.3},
+    {"l2": 5.0, "dropout": 0.2, "user_power": 0.7, "item_power": 0.2, "owned_power": 0.3},
+    {"l2": 8.0, "dropout": 0.3, "diagonal": 0.3},  # the bound holds for some items, and others stay below it
+    {"l2": 3.0, "user_power": 0.5, "owned_power": -0.2, "item_power": 0.1, "diagonal": 0.6},
 ]
 
 
@@ -63,7 +81,10 @@ def test_weights_are_those_of_the_regression_of_each_item_on_the_others(settings
     assert model.weights.flags.c_contiguous
     expected = dense_edlae(matrix, **settings)
     np.testing.assert_allclose(model.weights, expected, atol=2e-6 * np.abs(expected).max())
-    assert (model.weights.diagonal() == 0).all()
+    if "diagonal" not in settings:
+        assert (model.weights.diagonal() == 0).all()
+    again = Edlae.from_arrays(model.config(), model.arrays(), shape[1])
+    np.testing.assert_array_equal(again.weights, model.weights)
 
 
 def test_ease_is_edlae_without_dropout():
@@ -73,7 +94,14 @@ def test_ease_is_edlae_without_dropout():
     np.testing.assert_allclose(ease.weights, dense_edlae(matrix, 7.0), atol=1e-6)
     edlae, _ = fit_edlae(matrix, EdlaeSettings(l2=7.0, dropout=0.0, user_power=0.0), Hooks())
     np.testing.assert_array_equal(ease.weights, edlae.weights)
-    assert ease.config() == {"l2": 7.0, "user_power": 0.0, "item_power": 0.0, "seed": 0}
+    assert ease.config() == {
+        "l2": 7.0,
+        "user_power": 0.0,
+        "item_power": 0.0,
+        "owned_power": 0.0,
+        "diagonal": 0.0,
+        "seed": 0,
+    }
 
 
 def test_scores_minimise_the_penalised_error():
@@ -97,6 +125,19 @@ def test_both_inverses_agree_beyond_one_group_and_block(monkeypatch):
     expected = np.linalg.inv(np.eye(301) + (Z.T @ Z).toarray().astype(np.float64))
     np.testing.assert_allclose(from_items(Z), expected, atol=2e-6)
     np.testing.assert_allclose(from_users(Z), expected, atol=2e-6)
+
+
+def test_the_diagonal_is_bounded_and_reached():
+    """Frequent items would explain themselves beyond any bound below 1; of rare ones the penalty is stronger."""
+    rng = np.random.default_rng(4)
+    popularity = np.linspace(0.02, 0.6, 25)
+    matrix = sp.csr_matrix((rng.random((120, 25)) < popularity).astype(np.float32))
+    own = fit_edlae(matrix, EdlaeSettings(l2=6.0, diagonal=0.5), Hooks())[0].weights.diagonal()
+    assert 0 <= own.min() < 0.45
+    assert own.max() == 0.5
+    free = fit_edlae(matrix, EdlaeSettings(l2=6.0, diagonal=1.0, user_power=0, dropout=0), Hooks())[0].weights
+    X = matrix.toarray().astype(np.float64)
+    np.testing.assert_allclose(free, np.linalg.solve(X.T @ X + 6 * np.eye(25), X.T @ X), atol=1e-6)
 
 
 def test_an_item_that_nobody_owns_and_a_user_without_purchases():
@@ -177,10 +218,11 @@ def test_a_matrix_that_cannot_be_inverted():
     with pytest.raises(TrainingError, match="larger l2"):
         closed_form._inverse(np.array([[1, 2], [2, 1]], dtype=np.float32))
     roots = np.ones(2)
+    plain = (0.0, roots, roots)  # no diagonal, no factors
     with pytest.raises(TrainingError, match="larger l2"):
-        closed_form._to_weights(np.array([[1, 2], [2, -1]], dtype=np.float32), roots, roots)
+        closed_form._to_weights(np.array([[1, 2], [2, -1]], dtype=np.float32), roots, *plain)
     with pytest.raises(TrainingError, match="not finite"):
-        closed_form._to_weights(np.array([[1, np.inf], [2, 1]], dtype=np.float32), roots, roots)
+        closed_form._to_weights(np.array([[1, np.inf], [2, 1]], dtype=np.float32), roots, *plain)
 
 
 def test_long_solves_are_announced():
@@ -203,6 +245,8 @@ def test_long_solves_are_announced():
         (EaseSettings, {"l2": "1"}, "l2"),
         (EaseSettings, {"user_power": 1.1}, "user_power"),
         (EaseSettings, {"item_power": -0.1}, "item_power"),
+        (EaseSettings, {"owned_power": -1.1}, "owned_power"),
+        (EaseSettings, {"diagonal": 1.1}, "diagonal"),
         (EaseSettings, {"seed": -1}, "seed"),
         (EdlaeSettings, {"dropout": 1}, "dropout"),
         (EdlaeSettings, {"l2": -1}, "l2"),

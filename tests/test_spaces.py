@@ -112,7 +112,13 @@ def test_what_is_chosen_is_not_searched() -> None:
 
 def test_a_blend_has_the_first_settings_of_its_parts() -> None:
     found = [d.name for d in space("blend", {"components": "ease, itemknn", "ease.l2": 3.0})]
-    assert found == ["ease.user_power", "ease.item_power", "itemknn.k", "itemknn.weighting"]
+    assert found == [
+        "ease.user_power",
+        "ease.item_power",
+        "ease.owned_power",
+        "itemknn.k",
+        "itemknn.weighting",
+    ]
     assert {name.partition(".")[0] for name in (d.name for d in space("blend"))} == {
         "sigmoid",
         "sparse-linear",

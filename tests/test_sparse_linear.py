@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import lsq_linear
 
 from recae.errors import TrainingError
 from recae.models import SparseLinear
@@ -33,6 +34,8 @@ def gram(matrix, user_power):
     [
         {"l2": 3.0, "dropout": 0.0, "user_power": 0.0},
         {"l2": 1.0, "dropout": 0.3, "user_power": 0.6, "item_power": 0.4},
+        {"l2": 4.0, "dropout": 0.2, "user_power": 0.2, "item_power": 0.2, "owned_power": 0.3},
+        {"l2": 9.0, "dropout": 0.2, "user_power": 0.2, "owned_power": -0.1, "diagonal": 0.4},
     ],
 )
 def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, settings):
@@ -41,6 +44,12 @@ def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, 
     G = gram(matrix, settings["user_power"])
     p = settings["dropout"]
     penalty = settings["l2"] + p / (1 - p) * np.diag(G)
+    owners = np.maximum(matrix.toarray().sum(axis=0), 1).astype(np.float64)
+    scales = owners[:, None] ** settings.get("owned_power", 0) / owners ** settings.get("item_power", 0)
+    own, most = B.diagonal() / scales.diagonal(), settings.get("diagonal", 0)
+    assert (own >= 0).all()
+    assert (own <= most + 1e-6).all()
+    np.fill_diagonal(B, 0)
     for j in range(40):
         S = np.flatnonzero(B[:, j])
         gains = np.where(np.arange(40) == j, 0, G[:, j] ** 2 / (np.diag(G) + penalty))
@@ -51,14 +60,29 @@ def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, 
         others = np.setdiff1d(np.arange(40), [*S, j])
         assert gains[S].min() >= gains[others].max() - 1e-9
         expected = np.linalg.solve(G[np.ix_(S, S)] + np.diag(penalty[S]), G[S, j])
-        expected /= max(matrix[:, j].sum(), 1) ** settings.get("item_power", 0.0)
+        if most:  # least squares on S and the item itself, whose weight has a bound
+            at = [*S, j]
+            root = np.linalg.cholesky(G[np.ix_(at, at)] + np.diag(penalty[at]))
+            upper = np.where(np.arange(len(at)) == len(S), most, np.inf)
+            wanted = np.linalg.solve(root, G[at, j])
+            expected = lsq_linear(root.T, wanted, (-np.inf, upper), tol=1e-14).x
+            np.testing.assert_allclose(own[j], expected[-1], rtol=1e-5)
+            expected = expected[:-1]
+        expected = expected * scales[S, j]
         np.testing.assert_allclose(B[S, j], expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("neighbours", [29, 30, 1000])
 def test_with_all_other_items_as_neighbours_it_is_edlae(neighbours):
     matrix = purchases(50, 30)
-    settings = {"l2": 4.0, "dropout": 0.25, "user_power": 0.5, "item_power": 0.2}
+    settings = {
+        "l2": 4.0,
+        "dropout": 0.25,
+        "user_power": 0.5,
+        "item_power": 0.2,
+        "owned_power": 0.1,
+        "diagonal": 0.4,
+    }
     sparse, epochs = fit_sparse_linear(
         matrix, SparseLinearSettings(neighbours=neighbours, **settings), Hooks()
     )

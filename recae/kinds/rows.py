@@ -22,7 +22,13 @@ def _multinomial(fixed: Mapping[str, Any]) -> bool:
     return fixed.get("loss") == "multinomial"
 
 
-_EASE = (log("l2", 2, 5000), even("user_power", 0, 1), even("item_power", 0, 0.5))
+_EASE = (
+    log("l2", 2, 5000),
+    even("user_power", 0, 1),
+    even("item_power", 0, 0.5),
+    even("owned_power", -0.5, 0.5),
+    even("diagonal", 0, 0.9),
+)
 _EDLAE = (_EASE[0], even("dropout", 0.05, 0.75), *_EASE[1:])
 
 DEFAULT: Final = "blend"

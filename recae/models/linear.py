@@ -26,7 +26,8 @@ class DenseLinear:
     """Scores = histories @ weights, with one weight for each pair of items.
 
     Attributes:
-        weights: B, float32 (I, I); B_ij is what owning item i adds to the score of item j, B_jj = 0.
+        weights: B, float32 (I, I); B_ij is what owning item i adds to the score of item j, B_jj = 0 unless the setting
+            `diagonal` allows more.
         settings: the settings it was solved with, for the record.
     """
 
@@ -75,10 +76,10 @@ class DenseLinear:
         """Return the model of these weights.
 
         Raises:
-            ModelFileError: they are not finite, not (I, I), or not 0 on the diagonal.
+            ModelFileError: they are not finite, not (I, I), or not 0 on the diagonal although the settings say so.
         """
         weights = take_array(arrays, "weights", np.float32, (n_items, n_items))
-        if weights.diagonal().any():
+        if not config.get("diagonal") and weights.diagonal().any():
             raise ModelFileError(
                 "the model file's array 'weights' should be 0 on its diagonal, where an item would speak for "
                 "itself, but is not; train the model again"

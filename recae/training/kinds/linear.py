@@ -36,6 +36,15 @@ class EaseSettings(Settings):
     item_power: float = setting(
         0.0, "a in 0..1: the score of an item of n owners is divided by n^a; 0: not", ge=0, le=1
     )
+    owned_power: float = setting(
+        0.0,
+        "b in -1..1: what owning an item of n owners adds to the scores is multiplied by n^b; 0: not",
+        ge=-1,
+        le=1,
+    )
+    diagonal: float = setting(
+        0.0, "ξ in 0..1: what an item may add to its own score at most; 0: nothing", ge=0, le=1
+    )
     seed: int = setting(0, "has no effect: nothing here is random", ge=0, le=LARGEST_SEED)
 
 
@@ -116,10 +125,19 @@ def penalties(config: EaseSettings, squares: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(config.l2 + dropout / (1 - dropout) * squares)
 
 
-def score_scales(config: EaseSettings, matrix: sp.csr_matrix) -> NDArray[np.float64]:
-    """Return what the scores of each item are multiplied with, n^−item_power for n owners, float64 (I,)."""
-    owners = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    return np.asarray(np.maximum(owners, 1) ** -float(config.item_power))
+def item_scales(
+    config: EaseSettings, matrix: sp.csr_matrix
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the weights are multiplied with: n^owned_power by row and n^−item_power by column, for n owners.
+
+    With both powers alike these are the factors n_i^α n_j^−α of data-adaptive normalisation (Park et al. 2025,
+    arXiv:2504.05805).
+
+    Returns:
+        Two float64 (I,): of the items that are owned, and of those that are scored.
+    """
+    owners = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1).astype(np.float64)
+    return owners ** float(config.owned_power), owners ** -float(config.item_power)
 
 
 def fit_ease(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> tuple[Ease, list[Epoch]]:
@@ -135,9 +153,11 @@ def fit_edlae(matrix: sp.csr_matrix, config: EdlaeSettings, hooks: Hooks) -> tup
 
 
 def solve(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> NDArray[np.float32]:
-    """Return B = I − P diag(1/diag P) with P = (XᵀX + Λ)⁻¹, float32 (I, I), of purchases X (U, I).
+    """Return B = I − P diag(μ + Λ) with P = (XᵀX + Λ)⁻¹, float32 (I, I), of purchases X (U, I).
 
-    `config` is resolved.
+    `config` is resolved. Without `diagonal` ξ, μ_j + Λ_j = 1/P_jj, so that B_jj = 0; with it B_jj ≤ ξ instead,
+    μ_j = max(0, (1 − ξ)/P_jj − Λ_j) (Moon et al. 2023, arXiv:2305.12922). Rows and columns are then multiplied by
+    `item_scales`.
 
     In terms of Z = XΛ^−½, P = Λ^−½ N Λ^−½ with N = (I + ZᵀZ)⁻¹, which by Woodbury's identity is I − Zᵀ(I + ZZᵀ)⁻¹Z:
     the inverse is of items by items or of users by users, whichever is less work and fits.
@@ -164,7 +184,7 @@ def solve(matrix: sp.csr_matrix, config: EaseSettings, hooks: Hooks) -> NDArray[
     Z = Z.astype(np.float32)
     _announce(users if dual else items, "users" if dual else "items", items, need, hooks)
     N = from_users(Z) if dual else from_items(Z)
-    return _to_weights(N, np.sqrt(penalty), score_scales(config, matrix))
+    return _to_weights(N, np.sqrt(penalty), config.diagonal, *item_scales(config, matrix))
 
 
 def plan(users: int, items: int, interactions: int, left: int | None) -> tuple[bool, int]:
@@ -255,21 +275,37 @@ def _inverse_by_scipy(G: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _to_weights(
-    N: NDArray[np.float32], roots: NDArray[np.float64], scales: NDArray[np.float64]
+    N: NDArray[np.float32],
+    roots: NDArray[np.float64],
+    most: float,
+    owned: NDArray[np.float64],
+    scored: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Turn N into B_ij = −P_ij/P_jj · scale_j = −N_ij √Λ_j/(√Λ_i N_jj) · scale_j, i ≠ j."""
+    """Turn N into B, in its place.
+
+    With P_ij = N_ij/√(Λ_i Λ_j), 1 − B_jj = P_jj (μ_j + Λ_j) = max(1 − ξ, N_jj), and for i ≠ j
+    B_ij = −N_ij √Λ_j/(√Λ_i N_jj) · (1 − B_jj).
+
+    Args:
+        N: (I + ZᵀZ)⁻¹, (I, I).
+        roots: of Λ, (I,).
+        most: ξ, what the diagonal may hold.
+        owned: factors of the rows, (I,).
+        scored: factors of the columns, (I,).
+    """
     diagonal = N.diagonal().astype(np.float64)
     if not (diagonal > 0).all():  # NaN included
         raise TrainingError("the inverse lost its precision: give a larger l2")
-    columns = (-roots * scales / diagonal).astype(np.float32)
-    rows = (1 / roots).astype(np.float32)
+    apart = np.maximum(1 - most, np.minimum(diagonal, 1)) if most > 0 else np.ones(len(N))  # 1 − B_jj
+    columns = (-roots * scored * apart / diagonal).astype(np.float32)
+    rows = (owned / roots).astype(np.float32)
     for start in range(0, len(N), BLOCK):
         block = N[start : start + BLOCK]
         block *= columns
         block *= rows[start : start + BLOCK, None]
         if not np.isfinite(block).all():
             raise TrainingError("a weight is not finite: give a larger l2")
-    np.fill_diagonal(N, 0)
+    np.fill_diagonal(N, (1 - apart) * owned * scored)
     return N
 
 

@@ -19,10 +19,10 @@ from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
 from recae.training.kinds.linear import (
     SparseLinearSettings,
+    item_scales,
     item_squares,
     penalties,
     resolve,
-    score_scales,
     user_weights,
 )
 
@@ -45,7 +45,7 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     purchase, as in `linear.solve`; `config` is resolved. Where S is all other items, this is EDLAE (Steck 2020); the
     limited S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The
     neighbours of j are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the
-    squared error.
+    squared error. With `diagonal` ξ, j is among its own neighbours, B_jj ≤ ξ, and B_Sj is multiplied by 1 − B_jj.
 
     Raises:
         TrainingError: it does not fit in memory (before anything is computed), or a system is not positive definite.
@@ -56,7 +56,7 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     weights = user_weights(matrix, config.user_power)
     squares = item_squares(matrix, weights, hooks.confidence)
     penalty = penalties(config, squares)
-    scales = score_scales(config, matrix)
+    owned, scored = item_scales(config, matrix)
     _check_memory(n_users, n_items, matrix.nnz, k, threads)
     roots = of_owners = None
     if hooks.confidence is not None:
@@ -67,11 +67,13 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
         of_owners = owners.data
     neighbours = np.full((n_items, k), -1, dtype=np.int32)
     values = np.zeros((n_items, k), dtype=np.float32)
+    own = np.zeros(n_items)
 
     def solve(items: NDArray[np.int64]) -> None:
         failed = _solve_columns(
             matrix.indptr, matrix.indices, owners.indptr, owners.indices,
-            weights, roots, of_owners, squares, penalty, scales, items, neighbours, values,
+            weights, roots, of_owners, squares, penalty, owned, scored, config.diagonal, items,
+            neighbours, values, own,
         )  # fmt: skip
         if failed >= 0:
             raise TrainingError(
@@ -98,7 +100,8 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return _by_row(neighbours, values)
+    B = _by_row(neighbours, values)
+    return (B + sp.diags_array(own.astype(np.float32), format="csr")).tocsr() if own.any() else B
 
 
 def _check_memory(n_users: int, n_items: int, interactions: int, k: int, threads: int) -> None:
@@ -132,16 +135,19 @@ def _solve_columns(
     of_owners: Floats | None,  # (nnz,) likewise, by item
     squares: Floats,  # (I,) the diagonal of G
     penalty: Floats,  # (I,)
-    scales: Floats,  # (I,)
+    owned: Floats,  # (I,) factors of the rows
+    scored: Floats,  # (I,) and of the columns
+    most: float,  # ξ
     items: Ints,
     neighbours: Ints,  # (I, k) written; −1 before
     values: Floats,  # (I, k) written
+    own: Floats,  # (I,) written: the diagonal
 ) -> int:
     """Solve the columns `items`; return −1, or the first one whose system is not positive definite."""
     n_users, n_items, k = weights.shape[0], penalty.shape[0], neighbours.shape[1]
     common = np.zeros(n_items)  # G_ij of the current j
     touched = np.empty(n_items, dtype=np.int32)
-    A, y = np.zeros((k, k)), np.zeros(k)
+    A, y, right = np.zeros((k, k)), np.zeros(k), np.zeros(k)
     count, place = np.zeros(n_users, dtype=np.int32), np.zeros(n_users, dtype=np.int64)
     for j in items:
         n_touched = _co_occurrences(
@@ -157,6 +163,7 @@ def _solve_columns(
         neighbours[j, :n] = S
         for a in range(n):
             y[a] = common[S[a]]
+            right[a] = y[a]
         for t in range(n_touched):
             common[touched[t]] = 0
         _gram_of(S, owners_indptr, owners, weights, of_owners, count, place, A)
@@ -164,8 +171,15 @@ def _solve_columns(
             A[a, a] += penalty[S[a]]
         if not _solve_in_place(A, y, n):
             return int(j)
+        apart = 1.0  # 1 − B_jj
+        if most > 0:
+            pivot = squares[j] + penalty[j]  # 1/P_jj of the items S and j
+            for a in range(n):
+                pivot -= right[a] * y[a]
+            apart = min(max(1 - most, penalty[j] / pivot), 1.0)
+            own[j] = (1 - apart) * owned[j] * scored[j]
         for a in range(n):
-            values[j, a] = y[a] * scales[j]
+            values[j, a] = y[a] * apart * owned[S[a]] * scored[j]
     return -1
 
 
