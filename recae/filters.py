@@ -47,7 +47,7 @@ class Filters:
         """Check the values, and bring times and ids into one form."""
         for name in ("since", "until"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _in_words(_seconds(name, getattr(self, name))))
+                object.__setattr__(self, name, time_text(seconds_of(name, getattr(self, name))))
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ConfigError(
                 f"since is {self.since} and until is {self.until}, so that no time lies between them: until is the "
@@ -79,12 +79,12 @@ class Filters:
     @property
     def start(self) -> int | None:
         """``since`` in seconds since 1970-01-01 UTC."""
-        return None if self.since is None else _seconds("since", self.since)
+        return None if self.since is None else seconds_of("since", self.since)
 
     @property
     def end(self) -> int | None:
         """``until`` in seconds since 1970-01-01 UTC."""
-        return None if self.until is None else _seconds("until", self.until)
+        return None if self.until is None else seconds_of("until", self.until)
 
     @property
     def by_time(self) -> bool:
@@ -149,8 +149,12 @@ class Filters:
         return ", ".join(words)
 
 
-def _seconds(name: str, value: object) -> int:
-    """Return a time in seconds since 1970-01-01 UTC."""
+def seconds_of(name: str, value: object) -> int:
+    """Return a time, ISO text, a date or a datetime, in seconds since 1970-01-01 UTC.
+
+    Raises:
+        ConfigError: it is none, or has fractions of a second; the message calls it ``name``.
+    """
     if isinstance(value, str):
         try:
             value = dt.datetime.fromisoformat(value)
@@ -168,8 +172,8 @@ def _seconds(name: str, value: object) -> int:
     return since.days * 86_400 + since.seconds
 
 
-def _in_words(seconds: int) -> str:
-    """Return a time as ISO text in UTC, the day alone at midnight."""
+def time_text(seconds: int) -> str:
+    """Return a time as ISO text in UTC, the day alone at midnight; ConfigError outside the years 1 to 9999."""
     try:
         moment = _EPOCH + dt.timedelta(seconds=seconds)
     except OverflowError:

@@ -293,7 +293,7 @@ def _read(
         decay, fingerprint, histories = held_out.decay, events.fingerprint, events.weights(held_out.decay)
     check_confidences(kind, config, interactions, repeats)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
-    confidence = confidence_of(weighting, interactions, held_out.learners)
+    confidence = confidence_of(weighting, interactions, held_out.learners, progress.on_message)
     return _Purchases(interactions, fingerprint, held_out, matrix, histories, decay, confidence, counting)
 
 

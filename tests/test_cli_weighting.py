@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 from commands import recae, refused
 
+from recae import train as recae_train
 from recae.modelfile import load
 
 EASE = ("--kind", "ease")
@@ -96,15 +97,62 @@ def test_the_file_says_how_purchases_weighed(shop: Path) -> None:
     assert told["weights"] == {"half_life": 9.0, "quantity_as_confidence": True}  # options win, one by one
 
 
+def test_a_date_of_another_age_and_the_moment_of_age_0(shop: Path) -> None:
+    """One wrong date changes no other purchase's confidence, and is said; --as-of reaches every command and file."""
+    lines = Path("shop.csv").read_text()
+    Path("wrong.csv").write_text(f"{lines}u00,x99,2093-05-05,1\n")
+    train = ("--kind", "popularity", "--half-life", "60")
+    found = recae("train", "wrong.csv", *train, "--out", "wrong.recae")
+    assert found.exit_code == 0, found.stderr
+    said = "dated far later than all others, such as 2093-05-05: age is measured from 2025-12-"
+    assert said in found.stderr
+    assert all(item.startswith("new") for item in best("wrong.recae", 3))
+    for command in (
+        ("evaluate", "--protocol", "weak", "--baselines", "none", "--trials", "1"),
+        ("tune", "--trials", "1"),
+    ):
+        kind = ("--kind", "itemknn", "--half-life", "60")
+        result = recae(command[0], "wrong.csv", *command[1:], *kind)
+        assert result.exit_code == 0, result.stderr
+        assert said in result.stderr
+    recae("train", "wrong.csv", *train, "--as-of", "2024-01-31T12:00", "--out", "then.recae")
+    told = json.loads(recae("inspect", "then.recae", "--json").stdout)["weights"]
+    assert told == {"half_life": 60.0, "as_of": "2024-01-31T12:00:00Z"}
+    toml = recae("inspect", "then.recae", "--toml").stdout
+    assert toml.endswith('\n[weights]\nas_of = "2024-01-31T12:00:00Z"\nhalf_life = 60.0\n')
+    model = recae_train("wrong.csv", "popularity", half_life=60, as_of=datetime(2024, 1, 31, 12))
+    assert model.metadata["weights"] == told
+    refused(recae("train", "none.csv", "--as-of", "2024-01-01"), "as_of is the moment", "give half_life, too")
+    refused(
+        recae("train", "none.csv", "--half-life", "9", "--as-of", "soon"), "as_of is an ISO date", "'soon'"
+    )
+    refused_after_reading(
+        recae("train", "shop.csv", *train, "--as-of", "1999-01-01"),
+        "--as-of 1999-01-01, before all purchases",
+    )
+    # dates as seconds, and whatever the unit of the column
+    rows = [line.split(",") for line in lines.splitlines()[1:]]
+    for factor in (1, 1000):
+        seconds = [int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) for _, _, day, _ in rows]
+        body = "\n".join(f"{u},{i},{t * factor},1" for (u, i, _, _), t in zip(rows, seconds, strict=True))
+        Path("epochs.csv").write_text(f"user,item,time,pieces\n{body}\n")
+        for text in ("2024-01-31", "1706659200"):
+            recae("train", "epochs.csv", *train, "--as-of", text, "--out", "epochs.recae")
+            recae("train", "shop.csv", *train, "--as-of", "2024-01-31", "--out", "dates.recae")
+            found = [load(path).model.arrays() for path in ("epochs.recae", "dates.recae")]
+            assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
 @pytest.mark.parametrize(
     ("table", "part"),
     [
         ("weights = 3", "weights is a table with lines such as half_life = 90, found 3"),
         (
             "[weights]\nhalflife = 3",
-            "weights have no 'halflife'; choose one of half_life, quantity_as_confidence",
+            "weights have no 'halflife'; choose one of half_life, quantity_as_confidence, as_of",
         ),
         ("[weights]\nhalf_life = -3", "half_life is a number of days above 0"),
+        ("[weights]\nas_of = 2011-12-09", "without half_life age does not matter"),
         ("[weights]\nquantity_as_confidence = 3", "quantity_as_confidence is true or false"),
     ],
 )

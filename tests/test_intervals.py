@@ -1,5 +1,6 @@
 """Bootstrap intervals against SciPy's and a plain loop, Holm's correction against the procedure, and the edges."""
 
+import itertools
 import math
 from dataclasses import astuple
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation import Interval, Paired, bootstrap_mean, intervals, paired_difference
-from recae.evaluation.intervals import bootstrap_means, holm, paired_differences
+from recae.evaluation.intervals import DRAWS, bootstrap_means, draws_for, holm, paired_differences
 
 NAN = float("nan")
 
@@ -156,8 +157,20 @@ def test_one_user_has_a_mean_and_no_interval():
 def test_a_constant_has_an_interval_of_no_width():
     assert bootstrap_mean([0.1] * 7) == Interval(0.1, 0.1, 0.1)
     assert paired_difference([0.3] * 5, [0.3] * 5) == Paired(0, 0, 0, 1)
-    always = paired_difference([0.75] * 5, [0.25] * 5, draws=99)
+    always = paired_difference([0.75] * 8, [0.25] * 8, draws=99)
     assert (always.mean, always.low, always.high, always.p) == (0.5, 0.5, 0.5, 0.02)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9])
+def test_a_handful_of_users_cannot_be_surer_than_their_signs(n):
+    """However often they are drawn: the oracle goes through all signs that chance could have given."""
+    rng = np.random.default_rng(n)
+    values = rng.uniform(0.1, 1, size=n)
+    signs = np.array(list(itertools.product((-1, 1), repeat=n)))
+    as_far = np.abs(signs @ values) >= values.sum() - 1e-12
+    found = paired_difference(values, np.zeros(n), draws=20_000)
+    assert found.low > 0
+    assert found.p == pytest.approx(max(as_far.mean(), 2 / 20_001))
 
 
 @pytest.mark.parametrize(
@@ -281,6 +294,39 @@ def test_holm_by_hand() -> None:
     assert holm([0.5, 0.9]).tolist() == [1, 1]
     assert holm([0.03]).tolist() == [0.03]
     assert holm([]).tolist() == []
+
+
+@pytest.mark.parametrize("users", [1, 40, 10_000, 10**8])
+@pytest.mark.parametrize("m", [1, 2, 7, 50, 400])
+def test_there_are_draws_enough_for_all_comparisons(m: int, users: int) -> None:
+    """The smallest p-value that so many draws can give is far below 0.05 after the correction."""
+    draws = draws_for(m, users)
+    smallest = 2 / (draws + 1)
+    assert draws >= DRAWS
+    assert holm([smallest] * m)[0] < (0.002 if draws * users <= 5e8 else 0.01)
+    assert draws * users <= max(5e8, 200 * m * users, DRAWS * users)
+
+
+def test_clear_differences_stay_clear_among_many() -> None:
+    """60 models beside a baseline: those that are better are found, and of those that are not hardly any.
+
+    The oracle is the t-test of the same differences, corrected by R's rule in plain Python.
+    """
+    rng = np.random.default_rng(4)
+    base = rng.uniform(size=80)
+    gaps = np.where(np.arange(60) < 30, 0.05, 0)
+    models = [base + gap + rng.normal(0, 0.04, size=80) for gap in gaps]
+    pairs = [(model, base) for model in models]
+    found = holm([paired.p for paired in paired_differences(pairs, draws=draws_for(60, 80))])
+    tested = [scipy.stats.ttest_rel(model, base).pvalue for model in models]
+    order = sorted(range(60), key=lambda n: tested[n])
+    wanted, highest = [0.0] * 60, 0.0
+    for rank, n in enumerate(order):
+        highest = max(highest, min(1.0, (60 - rank) * tested[n]))
+        wanted[n] = highest
+    assert [p < 0.05 for p in found] == [p < 0.05 for p in wanted] == [gap > 0 for gap in gaps]
+    # with the draws of an interval nothing could be told
+    assert min(holm([paired.p for paired in paired_differences(pairs)])) > 0.05
 
 
 def test_what_was_not_compared_does_not_count() -> None:

@@ -1,7 +1,7 @@
 """What purchases weigh: the formula against plain loops, its bounds, and where the numbers come from."""
 
 import math
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recae
-from recae.confidence import LARGEST, Facts, Weighting, places_of
+from recae.confidence import LARGEST, Facts, Weighting, last_moment, places_of
 from recae.errors import ColumnError, ConfigError
 from recae.interactions import NO_TIME, SECOND, Events
 
@@ -38,6 +38,18 @@ def capped(values: list[float]) -> list[float]:
     return [min(low * v, LARGEST) for v in values]
 
 
+def plain_last(days: list[int], half_life: float) -> int:
+    """The last day that is no outlier: of the days in order, the last few are held against the one before them."""
+    ordered = sorted(days)
+    n = len(ordered)
+    most = n // 100 if n >= 100 else 1 if n >= 20 else 0
+    if most == 0:
+        return ordered[-1]
+    high = ordered[-1 - most]
+    allowed = max(5 * half_life, (high - ordered[n // 2]) / 20)
+    return max(day for day in ordered if day <= high + allowed)
+
+
 @given(
     rows=st.lists(
         st.tuples(st.none() | st.integers(0, 4000), st.floats(0.015625, 1e6, width=32)),
@@ -51,7 +63,8 @@ def test_weights_are_those_of_the_plain_formula(
     rows: list[tuple[int | None, float]], half_life: float, quantity: bool
 ) -> None:
     days = [day for day, _ in rows if day is not None]
-    recency = {day: 0.5 ** min((max(days) - day) / half_life, 10) for day in days}
+    last = plain_last(days, half_life) if days else 0
+    recency = {day: 0.5 ** min(max(last - day, 0) / half_life, 10) for day in days}
     mean = sum(recency[day] for day in days) / len(days) if days else 1.0
     plain = [mean if day is None else recency[day] for day, _ in rows]
     if quantity:
@@ -70,11 +83,76 @@ def test_a_purchase_weighs_half_when_it_is_a_half_life_older() -> None:
     np.testing.assert_allclose(found, np.array([1, 2, 4]) * 3 / 7, rtol=1e-6)
 
 
-def test_one_date_far_in_the_future_leaves_the_others_as_they_are() -> None:
-    found = Weighting(half_life=30).confidence(facts([*[0] * 999, 30_000 * DAY]))
+YEAR = [*range(365)] * 3  # three purchases a day
+
+
+@pytest.mark.parametrize("half_life", [7.0, 90.0])
+@pytest.mark.parametrize("wrong", [[7300], [1200, 7300, 2_932_896], [*range(1500, 8000, 650)]])
+def test_dates_far_in_the_future_do_not_switch_age_off(half_life: float, wrong: list[int]) -> None:
+    """Whatever their number up to a hundredth: they count as bought on the last day, and the others by their age."""
+    times = facts([DAY * day for day in [*wrong, *YEAR]])
+    found = Weighting(half_life).confidence(times)
     assert found is not None
-    assert found[-1] == LARGEST
-    np.testing.assert_allclose(found[:-1], (1000 - LARGEST) / 999, rtol=1e-6)
+    plain = [0.5 ** min((364 - min(day, 364)) / half_life, 10) for day in [*wrong, *YEAR]]
+    np.testing.assert_allclose(found, capped(plain), rtol=1e-5)
+    assert last_moment(np.array(times.times), half_life) == DAY * 364
+    latest = np.datetime64(wrong[-1], "D")
+    assert Weighting(half_life).note(times) == (
+        f"{len(wrong)} of {len(wrong) + 1095:,} purchases that are learned from are dated far later than all others, "
+        f"such as {latest}: age is measured from 1970-12-31, and they count as bought then; --as-of sets another moment"
+    )
+
+
+def test_the_last_purchases_of_a_steady_shop_are_no_outliers() -> None:
+    rng = np.random.default_rng(0)
+    for n, half_life in ((40, 0.5), (200, 1.0), (5000, 0.1), (5000, 30.0)):
+        times = np.sort(rng.integers(0, 3000 * DAY, n))
+        times[-1] = times[-2] + min(times[-1] - times[-2], DAY)  # no pause before the very last one
+        assert last_moment(times, half_life) == times[-1]
+        assert Weighting(half_life).note(facts(times.tolist())) == ""
+    assert last_moment(np.array([1, 2, 10**9 * DAY]), 1.0) == 10**9 * DAY  # of three times none can be told
+    assert last_moment(np.array([5]), 1.0) == 5
+
+
+def test_age_at_a_moment_that_is_given() -> None:
+    times = facts([DAY * day for day in (0, 30, 60, 90)])
+    found = Weighting(30, as_of="1970-03-02").confidence(times)  # day 60
+    np.testing.assert_allclose(found, np.array([1, 2, 4, 4]) * 4 / 11, rtol=1e-6)
+    for same in (date(1970, 3, 2), datetime(1970, 3, 2), 60 * 86_400, str(60 * 86_400), "19700302",
+                 "1970-03-02T01:00+01:00"):  # fmt: skip
+        assert Weighting(30, as_of=same) == Weighting(30, as_of="1970-03-02")
+    assert Weighting(30, as_of="1970-03-02").note(times) == (
+        "1 of 4 purchases that are learned from are later than --as-of 1970-03-02, such as 1970-04-01, and count as "
+        "bought then"
+    )
+    assert Weighting(30, as_of="1970-04-01").note(times) == ""
+    assert Weighting(30).note(times) == Weighting(None, True).note(facts(None, [1.0])) == ""
+    # the moment that is found and the same one given are the same
+    rng = np.random.default_rng(1)
+    many = facts((DAY * rng.integers(0, 800, 500)).tolist())
+    moment = Weighting(9).moment(many)
+    assert moment is not None
+    given = Weighting(9, as_of=moment // SECOND).confidence(many)
+    np.testing.assert_array_equal(given, Weighting(9).confidence(many))
+
+
+def test_moments_at_which_all_count_alike_are_refused() -> None:
+    times = facts([DAY * day for day in (100, 130)])
+    with pytest.raises(
+        ConfigError, match=r"--as-of 1970-01-05, before all purchases .* 1970-04-11 to 1970-05-11"
+    ):
+        Weighting(30, as_of="1970-01-05").confidence(times)
+    with pytest.raises(ConfigError, match="10 half-lives or more after all purchases"):
+        Weighting(30, as_of="2031-01-01").confidence(times)
+    assert Weighting(30, as_of="2031-01-01").confidence(facts([NO_TIME, NO_TIME])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("as_of", ["yesterday", "2011-13-01", "", 2.5, True, 2**60])
+def test_moments_that_are_none(as_of: Any) -> None:
+    with pytest.raises(ConfigError, match="as_of is "):
+        Weighting(30, as_of=as_of)
+    with pytest.raises(ConfigError, match="without half_life age does not matter"):
+        Weighting(as_of="2011-12-09")
 
 
 def test_nothing_asked_for_is_no_weights() -> None:
@@ -85,6 +163,11 @@ def test_nothing_asked_for_is_no_weights() -> None:
 
 
 def test_what_is_asked_for_in_words() -> None:
+    dated = Weighting(90, as_of=date(2011, 12, 9))
+    assert dated.as_dict() == {"half_life": 90.0, "as_of": "2011-12-09"}
+    assert Weighting.of(dated.as_dict()) == dated
+    assert dated.in_words() == "half-life 90 days as of 2011-12-09"
+    assert dated.options() == "--half-life 90 --as-of 2011-12-09"
     both = Weighting(90, True)
     assert both.as_dict() == {"half_life": 90.0, "quantity_as_confidence": True}
     assert both.in_words() == "half-life 90 days, quantity as confidence"

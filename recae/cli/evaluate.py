@@ -324,8 +324,8 @@ def evaluate(
     --min-user-purchases and --min-item-purchases apply to all purchases before anything is held out, as in published
     protocols; with the protocol time, to the purchases before the cut. They cannot be combined with pair.
 
-    --half-life and --quantity-as-confidence apply to the purchases that are learned from, for models and baselines
-    alike. {no_confidence_titles} cannot use them.
+    --half-life, --as-of and --quantity-as-confidence apply to the purchases that are learned from, for models and
+    baselines alike. {no_confidence_titles} cannot use them.
 
     With --test, the rejects of the test part go to a file beside --rejects, such as rejects.test.csv.
 

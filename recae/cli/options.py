@@ -167,13 +167,19 @@ def fallback_option(function: _Function) -> _Function:
 
 
 def weighting_options(function: _Function) -> _Function:
-    """Add --half-life and --quantity-as-confidence; `read_weighting` takes them."""
+    """Add --half-life, --as-of and --quantity-as-confidence; `read_weighting` takes them."""
     return under(
         "Confidence",
         click.option(
             "--half-life",
             metavar="DAYS",
             help="Purchases count half in training when they are so many days older.  [default: age does not matter]",
+        ),
+        click.option(
+            "--as-of",
+            metavar="DATE",
+            help="With --half-life: when age is 0; what is later counts as bought then.  [default: the last purchase "
+            "that is no outlier]",
         ),
         click.option(
             "--quantity-as-confidence",
@@ -191,7 +197,7 @@ def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> We
         base: what holds where an option is not given.
 
     Raises:
-        ConfigError: the half-life is no number of days above 0.
+        ConfigError: the half-life is no number of days above 0, or the moment is no date.
     """
     from recae.confidence import Weighting
 
@@ -204,7 +210,7 @@ def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> We
             raise ConfigError(
                 f"--half-life is a number of days above 0, such as 90, found '{text}': give one"
             ) from error
-    asked = {"half_life": days, "quantity_as_confidence": quantity or None}
+    asked = {"half_life": days, "quantity_as_confidence": quantity or None, "as_of": options.pop("as_of")}
     given = {name: value for name, value in asked.items() if value is not None}
     return Weighting.of({**({} if base is None else base.as_dict()), **given})
 

@@ -239,6 +239,7 @@ def train(
 
     With --half-life and --quantity-as-confidence some purchases count more than others in training, for the baselines
     as well: 1 on average, 10 at most. Neither changes the histories that a model recommends from, nor the metrics.
+    Age is measured from the last purchase, or from --as-of; dates far later than all others are said and count as new.
     --kind {no_confidence} cannot use them; --repeats can be combined with them.
 
     With --checkpoint-every, --checkpoint or --resume, an interrupted training leaves a checkpoint; a second Ctrl-C

@@ -131,7 +131,7 @@ def tune(
     search ends with --trials or --budget, whichever comes first. A trial that lags behind the others is pruned;
     one that cannot be fitted counts as failed.
 
-    --half-life and --quantity-as-confidence weigh purchases in training as for `recae train`; the TOML holds
+    --half-life, --as-of and --quantity-as-confidence weigh purchases in training as for `recae train`; the TOML holds
     them as a table [weights], which it reads.
 
     An interrupted tuning leaves its study; the same command with --resume goes on, to the same result, and may

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.evaluation.evaluate import measure
-from recae.evaluation.intervals import Interval, Paired, bootstrap_means, holm, paired_differences
+from recae.evaluation.intervals import Interval, Paired, bootstrap_means, draws_for, holm, paired_differences
 from recae.evaluation.sets import set_figures
 from recae.evaluation.slices import Slice, slices
 from recae.metrics import METRICS
@@ -131,7 +131,7 @@ def compare_runs(
     The best baseline is the one with the highest mean of `metric` on these same test users, the first of several
     equal ones. Choosing it where it is measured flatters it, so that the comparison is stricter on the models, never
     easier. All other runs are compared with it, other baselines included, and the p-values are corrected for all
-    these comparisons together.
+    these comparisons together; the users are drawn often enough for that, see `draws_for`.
 
     With k-fold, each user is measured in the item columns of the own fold, and the users of all folds are put
     together. The intervals take users as independent, although the models of two folds share most of what they
@@ -166,7 +166,8 @@ def compare_runs(
     if best_baseline is not None:
         others = [n for n in means if n != best_baseline]
         pairs = [(measured[n].values[metric], measured[best_baseline].values[metric]) for n in others]
-        paired = paired_differences(pairs, seed=seed)
+        n_users = sum(len(task.test_users) for task in tasks)
+        paired = paired_differences(pairs, seed=seed, draws=draws_for(len(pairs), n_users))
         corrected = holm([found.p for found in paired])
         differences = {
             n: Difference(runs[best_baseline].name, found, float(p))

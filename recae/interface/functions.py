@@ -65,11 +65,11 @@ def train(
         filters: which of the purchases count; None: as the words say.
         checkpoints: where and when to write checkpoints.
         repeats: whether repeat purchases count, so that owned items are recommended.
-        confidence: of purchases in training; None: as ``half_life`` and ``quantity_as_confidence`` say.
+        confidence: of purchases in training; None: as ``half_life``, ``as_of`` and ``quantity_as_confidence`` say.
         engine: several processes that train together.
         words: options of the command line as keywords: on reading, such as ``user_column="customer"``; filters, such
-            as ``since="2024-01-01"``; ``half_life`` and ``quantity_as_confidence``; ``users`` and ``items``, the ids of
-            a matrix; and settings of the kind, such as ``epochs=20``, ``factors=256`` or ``seed=1``.
+            as ``since="2024-01-01"``; ``half_life``, ``as_of`` and ``quantity_as_confidence``; ``users`` and ``items``,
+            the ids of a matrix; and settings of the kind, such as ``epochs=20``, ``factors=256`` or ``seed=1``.
 
     Returns:
         the recommender; `recae.pipeline.train` says what its metadata holds.

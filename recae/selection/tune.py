@@ -130,6 +130,8 @@ def tune(
         f"tuning {', '.join(d.name for d in dimensions)} of {kind} by {metric} on {seen.validation[0].shape[0]:,} "
         f"validation users; {seen.set_aside:,} test users are set aside; on {device_name(chosen)}"
     )
+    for note in seen.notes:
+        progress.on_message(note)
     with open_study(study, resume, identity) as opened:
         if before := opened.trials:
             progress.on_message(f"going on after {len(before)} trials, as in {study}")

@@ -30,6 +30,7 @@ class Seen:
         held_out: fingerprint of who is held out.
         decay: of the histories' values; None where they are a pattern.
         confidence: in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
+        notes: sentences on the times that it was computed from.
     """
 
     matrix: sp.csr_matrix
@@ -38,6 +39,7 @@ class Seen:
     held_out: str
     decay: float | None = None
     confidence: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +92,11 @@ class TuningData:
                 f"found fewer among {self.interactions.n_users:,} users: use more purchases, or train with the defaults"
             )
         matrix = sp.csr_matrix(self.interactions.matrix[held_out.learners])
-        confidence = confidence_of(self.weighting, self.interactions, held_out.learners)
+        notes: list[str] = []
+        confidence = confidence_of(self.weighting, self.interactions, held_out.learners, notes.append)
+        n_test = held_out.test[0].shape[0]
         return Seen(
-            matrix, held_out.validation, held_out.test[0].shape[0], held_out.fingerprint, chosen, confidence
+            matrix, held_out.validation, n_test, held_out.fingerprint, chosen, confidence, tuple(notes)
         )
 
 

@@ -290,13 +290,26 @@ def _codes(n_users: int, test: NDArray[np.int64], validation: NDArray[np.int64])
 
 
 def confidence_of(
-    weighting: Weighting, interactions: Interactions, learners: NDArray[np.int64]
+    weighting: Weighting,
+    interactions: Interactions,
+    learners: NDArray[np.int64],
+    tell: Callable[[str], None] | None = None,
 ) -> NDArray[np.float32] | None:
     """Return the confidence of each purchase of the learners, by their purchases alone, (nnz,); None where all count 1.
 
+    Args:
+        weighting: what is asked for.
+        interactions: all purchases.
+        learners: rows of the users who are learned from.
+        tell: is given a sentence on times that are too late to be right, if there are any.
+
     Raises:
-        ColumnError: as `Weighting.confidence`.
+        ColumnError, ConfigError: as `Weighting.confidence`.
     """
     if not weighting and interactions.confidences is None:
         return None
-    return weighting.confidence(Facts.of(interactions, learners))
+    facts = Facts.of(interactions, learners)
+    found = weighting.confidence(facts)
+    if tell is not None and (note := weighting.note(facts)):
+        tell(note)
+    return found

@@ -171,14 +171,18 @@ class Learned:
 
     def confidence(
         self, fit: sp.csr_matrix, known: NDArray[np.int64], interactions: Interactions, weighting: Weighting
-    ) -> NDArray[np.float32] | None:
-        """Return the confidence of the entries in the rows in use of the matrix, in its columns `known` alone."""
+    ) -> tuple[NDArray[np.float32] | None, str]:
+        """Return the confidence of the entries in the rows in use of the matrix, in its columns `known` alone.
+
+        Beside it, what is to be said of the times that it is computed from; empty where nothing is.
+        """
         if not weighting and interactions.confidences is None:
-            return None
+            return None, ""
         facts = Facts.of(interactions) if self.events is None else Facts.of_events(self.events)
         weighting.check(facts)
         rows = np.arange(interactions.n_users) if self.users is None else self.users
-        return weighting.confidence(facts.at(take_columns(fit, known), rows, known))
+        facts = facts.at(take_columns(fit, known), rows, known)
+        return weighting.confidence(facts), weighting.note(facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +248,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
     train = _rows_in_use(take_columns(parts.train, known))
     fit = train if validation is None else _rows_in_use(take_columns(parts.fit, known))
     source, matrix = (parts.train_of, parts.train) if validation is None else (parts.fit_of, parts.fit)
-    confidence = source.confidence(matrix, known, interactions, options.weighting)
+    confidence, note = source.confidence(matrix, known, interactions, options.weighting)
     held_out = sp.csr_matrix(found[tested])
     learned = f"the models learn from {counted(fit.nnz, 'interaction')} of {counted(fit.shape[0], 'user')}"
     chosen = "nobody is held out to choose on"
@@ -253,7 +257,8 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
         chosen = f"are chosen on {users} ({wanted}), {parts.chosen}"
     users, wanted = counted(tested.size, "user"), counted(held_out.nnz, "interaction")
     held = parts.held.format(users=users, interactions=wanted)
-    rule = "; ".join([held[0].upper() + held[1:], f"{learned} and {chosen}", *losses])
+    notes = [note] if note else []
+    rule = "; ".join([held[0].upper() + held[1:], f"{learned} and {chosen}", *losses, *notes])
     return Task(
         protocol=protocol,
         rule=rule,
