@@ -275,9 +275,30 @@ def id_texts(ids: Iterable[object], what: str = "id") -> list[str]:
         raise ConfigError(f"{several} are given as a list, found the text {brief(ids)}: write [{brief(ids)}]")
     if isinstance(ids, pa.Array | pa.ChunkedArray):
         ids = ids.to_pylist()
-    if not isinstance(ids, Iterable) or isinstance(ids, Mapping):
+    if hasattr(ids, "columns") or hasattr(ids, "column_names"):  # iterating gives the names of the columns
+        raise ConfigError(f"{several} are given as a list, found a table: give one of its columns")
+    if hasattr(ids, "readline"):
+        raise ConfigError(
+            f"{several} are given as a list, found an open file: read the ids and give a list of them"
+        )
+    if not isinstance(ids, Iterable) or isinstance(ids, Mapping) or getattr(ids, "ndim", 1) == 0:
         raise ConfigError(f"{several} are given as a list, found {brief(ids)}: write [{brief(ids)}]")
     return [value if type(value) is str else id_text(value, what) for value in ids]
+
+
+def written_ids(ids: Iterable[object], what: str = "id") -> list[str]:
+    """Return ids as `id_texts`, for what is written or read as UTF-8 later.
+
+    Raises:
+        ConfigError: as `id_texts`, or one cannot be written as UTF-8.
+    """
+    texts = id_texts(ids, what)
+    for text in texts:
+        if _utf8(text) is None:
+            raise ConfigError(
+                f"ids must be writable as UTF-8, but {text!r} is not: write it in other characters"
+            )
+    return texts
 
 
 def shown(id: str) -> str:  # noqa: A002  # the word of the field

@@ -195,9 +195,10 @@ class Recommender(Summarised):
         """
         _check_number(n)
         check_fallback(fallback)
+        items = None if items is None else _basket_ids(items)
         source = MODEL
         try:
-            if fallback is not None and items is not None and not len(items):
+            if fallback is not None and items is not None and not items:
                 raise UnknownIdError("an empty basket")
             history = self.history_of(user, items=items)
             if fallback is not None and not history.nnz:

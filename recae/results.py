@@ -215,11 +215,18 @@ class Stream(Iterator[pa.RecordBatch]):
     Args:
         schema: the columns.
         batches: of that schema.
+        unknown_items: ids that were named by a rule and that the model does not know, each once.
     """
 
-    def __init__(self, schema: pa.Schema, batches: Generator[pa.RecordBatch, None, None]) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        batches: Generator[pa.RecordBatch, None, None],
+        unknown_items: Sequence[str] = (),
+    ) -> None:
         """Hold what is to come."""
         self.schema = schema
+        self.unknown_items = tuple(unknown_items)
         self._batches = batches
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

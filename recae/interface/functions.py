@@ -17,7 +17,7 @@ from recae.arguments import check_flag, check_mapping, check_path, check_seed, c
 from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.filters import Filters
-from recae.ids import id_texts
+from recae.ids import written_ids
 from recae.interactions import Interactions
 from recae.interface.keywords import FILTERS, WEIGHTING, Words
 from recae.interface.purchases import taken
@@ -314,7 +314,8 @@ def score(
         n: how many items a user.
         exclude_owned: leave out the items of the history; by default unless the model is of repeat purchases.
         exclude_items: ids that nobody gets.
-        only_items: ids outside of which nothing is recommended.
+        only_items: ids outside of which nothing is recommended. Of these and the excluded ones, those that the model
+            does not know are logged as a warning and held as ``unknown_items`` of what is returned.
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows.
         reading: how to read the histories; None: by their names and values, and the words.
         progress: as for `train`, shown while the batches are asked for.
@@ -322,7 +323,7 @@ def score(
 
     Returns:
         an iterator over Arrow record batches of ``user_id``, ``item_id``, ``rank`` and ``score``, with a fallback also
-        ``source``; it has ``to_pandas()``, ``to_polars()``, ``to_arrow()`` and ``save(path)``, too.
+        ``source``; it has ``to_pandas()``, ``to_polars()``, ``to_arrow()``, ``save(path)`` and ``unknown_items``, too.
 
     Raises:
         ConfigError: ``n`` is less than 1, an option is unknown, or no item is left to recommend.
@@ -338,7 +339,7 @@ def score(
         raise ConfigError(f"n is how many items a user gets, a whole number, found {brief(n)}: give one")
     asked = Words("score", words)
     if is_matrix(histories) and asked.left.get("items") is None and asked.left.get("users") is not None:
-        histories = sp.csr_matrix(histories), id_texts(asked.take(("users",))["users"], "user")
+        histories = sp.csr_matrix(histories), written_ids(asked.take(("users",))["users"], "user")
     options = reading
     if histories is not None and not isinstance(histories, tuple):
         histories, options = taken(histories, asked), asked.options(reading)
@@ -348,8 +349,8 @@ def score(
         histories,
         n,
         exclude_owned=exclude_owned,
-        exclude_items=None if exclude_items is None else id_texts(exclude_items, "item"),
-        only_items=None if only_items is None else id_texts(only_items, "item"),
+        exclude_items=None if exclude_items is None else written_ids(exclude_items, "item"),
+        only_items=None if only_items is None else written_ids(only_items, "item"),
         fallback=fallback,
         reading=options,
         progress=progress,

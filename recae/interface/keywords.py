@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.filters import Filters
-from recae.ids import id_texts
+from recae.ids import written_ids
 from recae.reading import ReadOptions
 from recae.text import brief
 
@@ -101,7 +101,7 @@ class Words:
                 f"filters and {', '.join(words)} are both given; put everything into one of the two"
             )
         if words.get("exclude_items") is not None:
-            words["exclude_items"] = id_texts(words["exclude_items"], "item")
+            words["exclude_items"] = written_ids(words["exclude_items"], "item")
         return Filters.of({name: value for name, value in words.items() if value is not None})
 
     def weighting(self, base: Weighting | None = None) -> Weighting | None:

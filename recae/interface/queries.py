@@ -16,7 +16,7 @@ from recae.arguments import check_seed, check_text, listed
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.evaluation import evaluate as evaluate_lists
 from recae.evaluation.intervals import bootstrap_means
-from recae.ids import IdMap, id_texts, shown
+from recae.ids import IdMap, id_texts, shown, written_ids
 from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
 from recae.insight.categories import read_categories
@@ -32,6 +32,7 @@ from recae.reading.lists import read_pairs
 from recae.recommender import Recommender, check_fallback
 from recae.results import Table
 from recae.scoring.audience import Audience, fold_in, listed_users
+from recae.scoring.rules import warn_of_unknown
 from recae.scoring.work import audience_of, make_work
 from recae.selection.displays import CountingDisplay
 from recae.selection.progress import Progress, following
@@ -71,8 +72,10 @@ def recommend_many(
     _check_count(n)
     check_fallback(fallback)
     audience = _audience(recommender, users, histories, fallback is not None, reading)
+    exclude, only = (None if ids is None else id_texts(ids, "item") for ids in (exclude, only))
     allowed = recommender.allowed_items(exclude=exclude, only=only)
     barred = None if allowed is None else ~allowed
+    warn_of_unknown(recommender.unknown_items([*(exclude or ()), *(only or ())]))
     work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
     found = pa.Table.from_batches((batch for _, batch in work.batches()), work.schema)
     names = recommender.names_of(recommender.items.rows(found["item_id"]))
@@ -102,7 +105,7 @@ def _audience(
             f"users is a list of ids, found {type(users).__name__}: give a list, recommend() for one user, or "
             "purchases as histories="
         )
-    ids = list(dict.fromkeys(id_texts(users, "user")))
+    ids = list(dict.fromkeys(written_ids(users, "user")))
     if not everybody and recommender.users is not None:
         unknown = [user for user, row in zip(ids, recommender.users.rows(ids), strict=True) if row < 0]
         if unknown:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from recae.errors import ConfigError, DataError, SourceError
-from recae.ids import IdMap, id_texts
+from recae.ids import IdMap, written_ids
 from recae.interface.keywords import IDS, Words
 from recae.reading.matrix import LabelledMatrix
 from recae.text import brief
@@ -107,7 +107,7 @@ def _with_ids(matrix: Any, ids: Mapping[str, Any]) -> Any:
 def _names(given: Any, size: int, name: str, axis: str) -> IdMap:
     if given is None:
         return IdMap([str(number) for number in range(size)])
-    texts = id_texts(given, name[:-1])
+    texts = written_ids(given, name[:-1])
     if len(texts) != size:
         raise ConfigError(
             f"{name} are the ids of the matrix's {size:,} {axis}, found {len(texts):,}: give one each, in order"

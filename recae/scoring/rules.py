@@ -10,10 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError
-from recae.ids import IdMap, shown
+from recae.ids import IdMap, id_texts, shown
 from recae.insight.categories import Categories
+from recae.messages import say
 
 _SHOWN = 20  # categories named in a message
+_NAMED = 5  # unknown ids, likewise
 
 
 def barred_items(
@@ -48,11 +50,11 @@ def barred_items(
     for ids, others in ((exclude, False), (only, True)):
         if ids is None:
             continue
-        rows = items.rows(ids)
+        texts = id_texts(ids, "item")
+        rows = items.rows(texts)
         named = np.zeros(len(items), dtype=np.bool_)
         named[rows[rows >= 0]] = True
         barred |= ~named if others else named
-        texts = ids.to_pylist() if isinstance(ids, pa.Array) else ids
         unknown |= {text: None for text, row in zip(texts, rows, strict=True) if row < 0}
     for names, others in ((exclude_categories, False), (only_categories, True)):
         if names is None:
@@ -66,6 +68,15 @@ def barred_items(
             f"the rules leave none of the model's {len(items):,} items to recommend; loosen one of them"
         )
     return barred, list(unknown)
+
+
+def warn_of_unknown(unknown: Sequence[str]) -> None:
+    """Log a warning of ids in rules that the model does not know, if there are any."""
+    if not unknown:
+        return
+    examples = f"{', '.join(map(shown, unknown[:_NAMED]))}{', …' if len(unknown) > _NAMED else ''}"
+    which = "id that a rule names is" if len(unknown) == 1 else "ids that rules name are"
+    say(f"warning: {len(unknown):,} {which} not in the model and left out: {examples}", unknown=len(unknown))
 
 
 def _code(categories: Categories, name: str) -> int:

@@ -22,7 +22,7 @@ from recae.recommender import MODEL, POPULAR, Recommender, check_fallback
 from recae.results import Stream
 from recae.scoring.audience import Audience, every_user, fold_in, new_histories, rejects
 from recae.scoring.block import best_items, numbers_for
-from recae.scoring.rules import barred_items
+from recae.scoring.rules import barred_items, warn_of_unknown
 from recae.selection.displays import CountingDisplay
 from recae.selection.progress import Progress, following
 
@@ -183,15 +183,17 @@ def score(
         reading: how to read a table of histories; None: by its names and values.
         exclude_owned: leave out the items of the history; by default unless the model `repeats`.
         exclude_items: ids that nobody gets.
-        only_items: ids outside of which nothing is recommended.
+        only_items: ids outside of which nothing is recommended. Ids in these two that the model does not know are
+            logged as a warning.
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows;
             None: users of whom it knows no item get no rows.
         progress: whether to show it while the batches are asked for: True, False, or None for in a notebook and on a
             terminal; or callbacks.
 
     Returns:
-        Record batches of ``user_id`` and ``item_id`` (string), ``rank`` (int32, from 1) and ``score`` (float32): by
-        user, then by rank; with a fallback also ``source``, "model" or "popular". The same call gives the same bits,
+        A stream of record batches of ``user_id`` and ``item_id`` (string), ``rank`` (int32, from 1) and ``score``
+        (float32): by user, then by rank; with a fallback also ``source``, "model" or "popular". Its ``unknown_items``
+        are the ids in the rules that the model does not know. The same call gives the same bits,
         whatever the number of threads. A batch may be empty.
 
     Raises:
@@ -204,10 +206,11 @@ def score(
         from recae.modelfile import load
 
         model = load(model)
-    barred, _ = barred_items(model.items, exclude=exclude_items, only=only_items)
+    barred, unknown = barred_items(model.items, exclude=exclude_items, only=only_items)
+    warn_of_unknown(unknown)
     audience = audience_of(model, histories, fallback is not None, reading)
     work = make_work(model, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
-    return Stream(work.schema, _followed(work, progress))
+    return Stream(work.schema, _followed(work, progress), unknown)
 
 
 def _followed(work: Work, progress: Progress | bool | None) -> Generator[pa.RecordBatch, None, None]:
