@@ -15,6 +15,7 @@ from recae.training.kinds.deep import DeepSettings, fit_deep
 from recae.training.kinds.linear import EaseSettings, EdlaeSettings, SparseLinearSettings
 from recae.training.kinds.recvae import RecVaeSettings
 from recae.training.kinds.sigmoid import train_sigmoid
+from recae.training.kinds.spectral import SpectralSettings, fit_spectral
 from recae.training.kinds.vae import MultVaeSettings
 
 MULTVAE = MultVaeSettings(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
@@ -37,6 +38,7 @@ ALS = AlsSettings(factors=8, regularization=0.1, alpha=5.0, seed=1)
 BPR = BprSettings(factors=8, learning_rate=0.1, others=64, seed=1)
 AAE = AaeSettings(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
 DEEP = DeepSettings(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
+SPECTRAL = SpectralSettings(filter="two-step", factors=6, neighbours=20)
 
 # a new kind of model needs one line here to come under the contract
 FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
@@ -50,6 +52,7 @@ FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
     "sparse-linear": lambda matrix: fit_simple("sparse-linear", matrix, SparseLinearSettings(neighbours=4))[
         0
     ],
+    "spectral": lambda matrix: fit_spectral(matrix, SPECTRAL, Hooks())[0],
     "popularity": Popularity.fit,
     "frequency": Frequency.fit,
     "itemknn": ItemKNN.fit,

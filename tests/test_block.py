@@ -145,8 +145,8 @@ def test_every_kind_gives_what_all_its_scores_give(kind: str, path: str) -> None
 
 def test_which_kinds_have_a_catalogue() -> None:
     tiled = {kind for kind in FIT if catalogue(fitted(kind))}
-    assert tiled == {"aae", "als", "blend", "bpr", "deep", "multvae", "recvae", "sigmoid"}
-    assert {kind for kind in FIT if isinstance(fitted(kind), Factored)} == tiled - {"blend"}
+    assert tiled == {"aae", "als", "blend", "bpr", "deep", "multvae", "recvae", "sigmoid", "spectral"}
+    assert {kind for kind in FIT if isinstance(fitted(kind), Factored)} == tiled - {"blend", "spectral"}
     assert {k for k in FIT if isinstance(fitted(k), Additive)} == {"frequency", "itemknn", "sparse-linear"}
 
 
@@ -172,7 +172,13 @@ def test_weights_and_constants_make_the_score(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kinds", [("sigmoid", "als", "itemknn"), ("sigmoid", "sparse-linear", "frequency"), ("bpr",)]
+    "kinds",
+    [
+        ("sigmoid", "als", "itemknn"),
+        ("sigmoid", "sparse-linear", "frequency"),
+        ("bpr",),
+        ("sigmoid", "sparse-linear", "spectral"),
+    ],
 )
 def test_blends_of_many_forms(kinds: tuple[str, ...], path: str) -> None:
     histories = purchases()

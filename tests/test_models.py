@@ -9,7 +9,7 @@ from fitting import FIT
 
 from recae.errors import ConfigError, DataError, ModelFileError
 from recae.kinds import find, model_class, model_kinds
-from recae.models import Model
+from recae.models import Model, Spectral
 from recae.models.base import Encoder, reads_values
 from recae.ranking import top_k
 
@@ -153,7 +153,7 @@ def test_score_items_refuses_what_is_no_item(model, items, message):
 
 
 def test_codes_and_item_vectors_belong_together(model):
-    coded = {"sigmoid", "als", "bpr", "multvae", "recvae"}  # a new kind with codes is named here
+    coded = {"sigmoid", "als", "bpr", "multvae", "recvae", "spectral"}  # a new kind with codes is named here
     assert isinstance(model, Encoder) == (model.kind in coded)
     if not isinstance(model, Encoder):
         return
@@ -163,6 +163,8 @@ def test_codes_and_item_vectors_belong_together(model):
     assert vectors.shape[0] == N_ITEMS
     # apart from each item's own constant, a score is the product of code and item vector
     scores = model.score(HISTORIES)
+    if isinstance(model, Spectral):  # and its sparse part
+        scores -= (HISTORIES @ model.product.weights).toarray()
     np.testing.assert_allclose(
         scores - scores[0], (codes - codes[0]) @ vectors.T, rtol=1e-4, atol=1e-5 * np.abs(scores).max()
     )

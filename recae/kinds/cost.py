@@ -149,6 +149,13 @@ def validating(size: Size, factors: int) -> float:
     return size.validation_users * size.items * (1e-10 * factors + 5e-9)  # of an epoch
 
 
+def filtering(size: Size) -> float:
+    """Return the seconds of a graph filter of 512 directions, ten settings of which are validated."""
+    width = min(576, size.users, size.items)
+    directions = 2e-10 * width * 30 * size.interactions + 4e-11 * 16 * width**2 * size.items
+    return counting(size) + directions + 10 * validating(size, width)
+
+
 def exact(size: Size) -> float:
     """Return the seconds of exact steps, one user at a time."""
     step = 3e-4 * (size.factors / 512) ** 2 + 2e-5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from recae.kinds.cost import counting, dense, exact, inverse, validating
+from recae.kinds.cost import counting, dense, exact, filtering, inverse, validating
 from recae.kinds.kind import Candidate, Kind
 from recae.kinds.space import even, log, one_of, whole
 
@@ -176,6 +176,24 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         space=(*_EDLAE[:2], whole("neighbours", 50, 500), *_EASE[1:]),
         auto=Candidate(promise=2.0, instead_of="ease"),
         warmed=({"half_life": 90},),
+    ),
+    Kind(
+        name="spectral",
+        title="spectral",
+        about="graph filter over the items, in closed form; fitted in seconds",
+        settings="recae.training.kinds.spectral:SpectralSettings",
+        fit="recae.training.kinds.spectral:fit_spectral",
+        model="recae.models.spectral:Spectral",
+        cost=filtering,
+        space=(
+            one_of("filter", "one-step", "two-step", "chebyshev"),
+            even("beta", 0, 0.8),
+            even("alpha", 0, 1),
+            whole("factors", 64, 1024),
+            whole("neighbours", 50, 500),
+        ),
+        auto=Candidate(promise=2.0),
+        warmed=({},),
     ),
     Kind(
         name="blend",

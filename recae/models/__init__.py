@@ -9,6 +9,7 @@ from recae.models.itemknn import ItemKNN
 from recae.models.linear import DenseLinear, Ease, Edlae, SparseLinear
 from recae.models.popularity import Popularity
 from recae.models.sigmoid import SigmoidAutoencoder
+from recae.models.spectral import Spectral
 from recae.models.vae import MultVAE, RecVAE
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "RecVAE",
     "SigmoidAutoencoder",
     "SparseLinear",
+    "Spectral",
     "find_encoder",
 ]

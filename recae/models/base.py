@@ -153,6 +153,16 @@ class Attributed(Protocol):
         ...
 
 
+@runtime_checkable
+class Sum(Protocol):
+    """A model whose score is the sum of other models' scores; ask ``isinstance(model, Sum)``."""
+
+    @property
+    def summands(self) -> tuple[Model, ...]:
+        """The models that are added up, over the same items, none of them a sum."""
+        ...
+
+
 def reads_values(model: object) -> bool:
     """Return whether scores depend on the values stored in a history, such as how often each item was bought.
 

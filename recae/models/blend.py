@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from recae.errors import ModelFileError
 from recae.kinds import is_simple, model_class
-from recae.models.base import JSON, Encoder, Model, check_histories, check_items, reads_values, take_number
+from recae.models.base import (
+    JSON,
+    Encoder,
+    Model,
+    Sum,
+    check_histories,
+    check_items,
+    reads_values,
+    take_number,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +152,16 @@ def find_encoder(model: Model) -> Encoder | None:
 
 
 def summands(model: Model) -> tuple[Part, ...]:
-    """Return the parts of a blend; any other model as the only one, which `part_factors` leaves as it is."""
-    return model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
+    """Return the parts of a blend; any other model as the only one, which `part_factors` leaves as it is.
+
+    A model that is itself the sum of others stands there as these, each with its weight and spread.
+    """
+    parts = model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
+    return tuple(
+        Part(own, part.weight, part.spread)
+        for part in parts
+        for own in (part.model.summands if isinstance(part.model, Sum) else (part.model,))
+    )
 
 
 def part_factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:

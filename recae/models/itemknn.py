@@ -84,26 +84,7 @@ class Neighbours:
             raise ConfigError(f"item-kNN has no weighting '{weighting}'; choose one of {known}")
         by_item = _weighted(matrix, weighting, confidence)  # (I, users)
         by_user = by_item.T.tocsr()
-        n_items = by_item.shape[0]
-        # an item meets no more items than its users own; memory is taken where neighbours are written, not before
-        met = np.asarray(pattern(by_item).astype(np.float64) @ row_lengths(by_user), dtype=np.int64)
-        ends = np.cumsum(np.minimum(met, min(k, n_items)))
-        starts = np.append(0, ends)[:-1]
-        lengths = np.zeros(n_items, dtype=np.int64)
-        n_most = int(ends[-1]) if n_items else 0
-        items, similarities = np.empty(n_most, dtype=np.int32), np.empty(n_most)
-        arrays = (*_kernel_arrays(by_item), *_kernel_arrays(by_user))
-        workers = min(processors(), 1 + n_items // _ITEMS_PER_THREAD)
-        # more ranges than workers, so that one slow range does not leave the others idle
-        bounds = np.linspace(0, n_items, 8 * workers + 1).astype(np.int64)
-        with ThreadPoolExecutor(workers) as pool:
-            jobs = [
-                pool.submit(_nearest, *arrays, k, starts, lengths, items, similarities, start, stop)
-                for start, stop in pairwise(bounds)
-            ]
-            for job in jobs:
-                job.result()
-        return cls(starts, lengths, items, similarities, weighting)
+        return cls(*largest_products(by_item, by_user, k), weighting)
 
     def model(self, k: int) -> ItemKNN:
         """Return the item-kNN model of k neighbours, the same as fitted for that k alone, since ties break alike."""
@@ -120,6 +101,38 @@ class Neighbours:
         similarity.eliminate_zeros()  # a similarity may vanish in float32
         similarity.sort_indices()
         return ItemKNN(similarity, k, self.weighting)
+
+
+def largest_products(
+    by_item: sp.csr_matrix, by_user: sp.csr_matrix, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Return the k largest products of each item's row with all items' rows, as `Neighbours` holds them.
+
+    Args:
+        by_item: values of each item's users, csr_matrix (I, users).
+        by_user: its transpose.
+        k: at least 1; an item's product with itself is one of them.
+    """
+    n_items = by_item.shape[0]
+    # an item meets no more items than its users own; memory is taken where neighbours are written, not before
+    met = np.asarray(pattern(by_item).astype(np.float64) @ row_lengths(by_user), dtype=np.int64)
+    ends = np.cumsum(np.minimum(met, min(k, n_items)))
+    starts = np.append(0, ends)[:-1]
+    lengths = np.zeros(n_items, dtype=np.int64)
+    n_most = int(ends[-1]) if n_items else 0
+    items, products = np.empty(n_most, dtype=np.int32), np.empty(n_most)
+    arrays = (*_kernel_arrays(by_item), *_kernel_arrays(by_user))
+    workers = min(processors(), 1 + n_items // _ITEMS_PER_THREAD)
+    # more ranges than workers, so that one slow range does not leave the others idle
+    bounds = np.linspace(0, n_items, 8 * workers + 1).astype(np.int64)
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [
+            pool.submit(_nearest, *arrays, k, starts, lengths, items, products, start, stop)
+            for start, stop in pairwise(bounds)
+        ]
+        for job in jobs:
+            job.result()
+    return starts, lengths, items, products
 
 
 def _weighted(
