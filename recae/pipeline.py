@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.confidence import Weighting
-from recae.errors import ConfigError
+from recae.errors import CheckpointError, ClusterError, ConfigError, RankLostError, RecaeError
 from recae.evaluation import evaluate
 from recae.examination import examine, spoken
 from recae.files import check_writable
@@ -23,9 +23,10 @@ from recae.kinds import DEFAULT, decay_setting, find
 from recae.messages import timed
 from recae.models import ItemKNN, Model, Popularity
 from recae.reading import Reading, ReadOptions
-from recae.recommender import Recommender
+from recae.recommender import REFIT, Recommender
 from recae.selection.displays import TrainingDisplay
 from recae.selection.fit import (
+    Fitted,
     batch_size_of,
     check_checkpoints,
     check_confidences,
@@ -35,10 +36,14 @@ from recae.selection.fit import (
     make_settings,
 )
 from recae.selection.progress import Progress, followed, told_by
+from recae.selection.refit import refit as refit_model
+from recae.selection.refit import refit_seconds
+from recae.selection.trial import sentence
 from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
 from recae.splits.protocols import check_baskets, reading_options
+from recae.text import human_seconds
 from recae.training.callbacks import Engine, Hooks, check_kind
-from recae.training.checkpoint import Checkpoints
+from recae.training.checkpoint import BEST_EPOCHS, Checkpoints
 from recae.training.device import choose_device, device_name
 
 KS = (10, 20, 50)
@@ -137,9 +142,13 @@ def train(
     repeats: bool = False,
     confidence: Weighting | None = None,
     engine: Engine | None = None,
+    refit: bool = True,
     **settings: Any,
 ) -> Recommender:
     """Train a model on purchases and measure it on users it has not seen, beside popularity and item-kNN.
+
+    Then it is fitted once more on all users, with what was chosen on the validation users: the epochs, and a blend's
+    parts, weights and spreads. The figures are those of the model before.
 
     Args:
         source: Interactions, or a table of purchases as `recae.reading.read` takes it: a path, a folder, a pattern,
@@ -157,14 +166,17 @@ def train(
             table learn from the same confidences, except personal frequency; histories and figures are not weighted.
         engine: several processes that train together, as `recae.training.distributed.torchrun` and `.ray` have them:
             the kind sigmoid with a batch_size of 2 or more; None: this process alone.
+        refit: whether to fit the model once more on all users after it was measured; False: the model has not learned
+            from the held-out users.
         settings: fields of the kind's configuration, such as factors, epochs or seed.
 
     Returns:
-        The recommender. Its metadata holds `metrics` (the table), `history` (an entry an epoch), `fingerprint` (of
-        the data), `filters` (where the purchases were filtered while they were read, here or before; see
-        `Filters.as_dict`), `held_out` (the seed by which users were held out), `weights` where they are asked for,
-        and `versions`; no times, so that the same seed gives the same model file. Its `held_out` says who was held
-        out.
+        The recommender. Its metadata holds `metrics` (the table), `history` (an entry an epoch), `best_epochs` (kind →
+        the epoch that was taken), `fingerprint` (of the data), `filters` (where the purchases were filtered while they
+        were read, here or before; see `Filters.as_dict`), `held_out` (the seed by which users were held out), `refit`
+        (the number of users of the last fit, where the model was fitted once more on all), `weights` where they are
+        asked for, and `versions`; no times, so that the same seed gives the same model file. Its `held_out` says who
+        was held out.
 
     Raises:
         ConfigError: a kind or setting is unknown, the kind cannot take the weighting, purchases without baskets are
@@ -221,6 +233,7 @@ def train(
         engine=engine,
         solved=solved,
         neighbours={},
+        seconds={},
     )
     with timed("training"):
         fitted = fit_settings(kind, config, matrix, held_out.validation, hooks, exclude_owned=not repeats)
@@ -235,8 +248,13 @@ def train(
             baselines = _baselines(purchases, repeats, config.seed, hooks)
             compared = {fitted.model.kind: fitted.model, **baselines}
             metrics = (measure_repeats if repeats else measure)(compared, held_out)
+    model = fitted.model
+    again = None
+    if refit and metrics is not None:
+        with timed("fitting once more"):
+            again = _fit_on_all(fitted, config, purchases, weighting, hooks)
     return Recommender(
-        model=fitted.model,
+        model=again or model,
         users=purchases.interactions.users,
         items=purchases.interactions.items,
         item_names=purchases.interactions.item_names,
@@ -252,12 +270,47 @@ def train(
                 for epoch in fitted.epochs
             ],
             **fitted.report,
+            **({} if again is None else {REFIT: {"users": purchases.interactions.n_users}}),
             **(METADATA if repeats else {}),
             **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
         held_out=held_out.codes,
     )
+
+
+def _fit_on_all(
+    fitted: Fitted, config: Any, purchases: _Purchases, weighting: Weighting, trained: Hooks
+) -> Model | None:
+    """Return the model fitted once more on all users; None, with a message, where that fails."""
+    interactions, best = purchases.interactions, fitted.report.get(BEST_EPOCHS, {})
+    n_users, epochs = interactions.n_users, len(fitted.epochs)
+    seconds = refit_seconds(trained.seconds or {}, epochs, best, (purchases.matrix.shape[0], n_users))
+    about = "" if seconds is None else f": about {human_seconds(seconds)}"
+    trained.on_message(
+        f"fitting once more on all {n_users:,} users{about}; the figures stay those of the held-out users"
+    )
+    checkpoints = None
+    if trained.checkpoints is not None:
+        checkpoints = trained.checkpoints.of_refit({**trained.checkpoints.identity, "refit.epochs": best})
+    hooks = replace(
+        trained,
+        checkpoints=checkpoints,
+        solved=None,
+        neighbours=None,
+        seconds=None,
+        confidence=confidence_of(weighting, interactions, np.arange(n_users)),
+    )
+    try:
+        return refit_model(fitted.model, config, best, interactions.matrix, hooks)
+    except (RankLostError, ClusterError, CheckpointError):
+        raise
+    except (RecaeError, MemoryError) as error:
+        trained.on_message(
+            f"warning: the fit on all users failed ({sentence(error)}); the model is the one that was measured, which "
+            f"has learned from {purchases.matrix.shape[0]:,} of the {n_users:,} users"
+        )
+        return None
 
 
 def _read(

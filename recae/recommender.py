@@ -44,6 +44,9 @@ VALIDATION: Final = 1
 TEST: Final = 2
 """A user held out to measure on."""
 
+REFIT: Final = "refit"
+"""Entry of the metadata of a model that was fitted once more on all users, held-out ones too: {"users": number}."""
+
 MODEL: Final = "model"
 """Source of a list that the model made."""
 
@@ -86,7 +89,8 @@ class Recommender(Summarised):
         histories: shape (users, items), what each user owns; None where it was left out. Its values count only
             for a model that reads them (`recae.models.base.reads_values`): how often and lately it was bought.
         metadata: JSON values stored beside the model, such as fingerprint, metrics, history and versions.
-        held_out: uint8 of shape (users,): `LEARNED`, `VALIDATION` or `TEST`; None where that is not known.
+        held_out: uint8 of shape (users,): `LEARNED`, `VALIDATION` or `TEST`, who was held out when the model was
+            measured; None where that is not known.
 
     Raises:
         DataError: the parts do not have the same number of items or users, or ``held_out`` holds another code.
@@ -146,8 +150,18 @@ class Recommender(Summarised):
 
     @property
     def learners(self) -> NDArray[np.bool_] | None:
-        """Which users the model was learned from, shape (users,); None where that is not known."""
-        return None if self.held_out is None else self.held_out == LEARNED
+        """Which users the model was learned from, shape (users,); None where that is not known.
+
+        All of them where it was fitted once more on all users after it was measured.
+        """
+        if self.held_out is None:
+            return None
+        return np.ones(self.held_out.size, np.bool_) if self.refitted else self.held_out == LEARNED
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the model was fitted once more on all users after it was measured on held-out ones."""
+        return bool(self.metadata.get(REFIT))
 
     @property
     def repeats(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 # Control characters, Unicode's two line ends, and the marks that force the direction of writing.
 # A text, which is compiled where it is needed: that would take a tenth of what `recae --help` takes beside click.
@@ -24,6 +25,19 @@ def human_bytes(size: int) -> str:
             break
         value /= 1024
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration as text: 1.5 s, 42 s, 3.2 min, 1.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.3g} h"
+
+
+def refit_words(refit: object) -> str:
+    """Return "fitted once more on all 2,000 users" for the metadata of such a model; empty for any other."""
+    users = refit.get("users") if isinstance(refit, Mapping) else None
+    return f"fitted once more on all {users:,} users" if isinstance(users, int) else ""
 
 
 def brief(value: object, at_most: int = 80) -> str:

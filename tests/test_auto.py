@@ -20,6 +20,7 @@ from recae.selection import auto as search
 from recae.selection import trial
 from recae.selection.auto import AutoSettings, fit_auto
 from recae.selection.fit import fit_settings, make_settings
+from recae.text import human_seconds
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 
@@ -230,7 +231,7 @@ def test_a_small_surprise_does_not_stop_what_takes_long(world: World) -> None:
     ],
 )
 def test_times_in_words(seconds: float, text: str) -> None:
-    assert search._time(seconds) == text
+    assert human_seconds(seconds) == text
 
 
 def trained(world: World, epochs: int, seconds: float) -> Fit:

@@ -96,8 +96,9 @@ def test_a_model_that_cannot_be_written_leaves_the_checkpoint(
     options = ("--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
     result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
     assert result.exit_code == 2
-    assert "holds epoch 1 after 1,600 users; the same command with --resume" in result.stderr.splitlines()[-2]
+    assert "c.refit' holds epoch 1 after 2,000 users; the same command with --resume" in result.stderr
     assert (tmp_path / "c").exists()
+    assert (tmp_path / "c.refit").exists()
 
 
 def test_refusals_before_any_work(tmp_path: Path) -> None:
@@ -127,4 +128,10 @@ def test_time_left_and_batches(tmp_path: Path) -> None:
     lines = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options).stderr.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
     pattern = r"epoch \d/3: loss \d+\.\d\d, recall@20 0\.\d{4}, [\d,]+ users/s(, at most 0:00:\d\d left)?"
+    assert [line for line in lines if "fitting once more" in line]
+    epochs, again = epochs[:3], epochs[3:]
+    assert all(
+        re.fullmatch(pattern.replace(r", recall@20 0\.\d{4}", "").replace("/3", r"/\d"), line)
+        for line in again
+    )
     assert [re.fullmatch(pattern, line)[1] is not None for line in epochs] == [True, True, False]

@@ -198,15 +198,19 @@ def test_the_learners_are_those_that_training_saw(folder: Path, monkeypatch: pyt
         return original(matrix, *arguments, **options)
 
     monkeypatch.setattr(sigmoid, "fit_sigmoid", watched)
-    model = train(purchases, seed=3, factors=4, epochs=1)
+    model = train(purchases, seed=3, factors=4, epochs=1, refit=False)
     learners = model.learners
     assert learners is not None
     assert learners.sum() == 48
     assert (purchases.matrix[learners] != seen[0]).nnz == 0
+    everybody = train(purchases, seed=3, factors=4, epochs=1).learners
+    assert everybody is not None
+    assert everybody.all()
+    assert (purchases.matrix != seen[-1]).nnz == 0
 
 
 def test_without_a_trace_of_the_training_all_are_compared_together(folder: Path) -> None:
-    trained("../purchases.csv")
+    trained("../purchases.csv", "--no-refit")
     model = load(Path("model.recae"))
     assert "does not say" not in recae("anomalies").stderr
     apart = answer("--json")["anomalies"]

@@ -48,7 +48,14 @@ def test_train_in_a_pipe(folder: Path) -> None:
         r"choosing the weights of sigmoid ⊕ sparse-linear ⊕ itemknn on 6 validation users",
         r"validation NDCG@20: sigmoid 0\.\d{4}, .*; blended 0\.\d{4} with .*",
         r"measuring it beside popularity and item-kNN on 6 held-out users",
-        r"read, trained and measured in \d+\.\d s; the model is in model\.recae",
+        r"fitting once more on all 60 users: about .* s; the figures stay those of the held-out users",
+        r"fitting sigmoid",
+        r"training on 60 users, at most \d epochs?.*",
+        r"epoch 1/\d: loss [\d.]+, [\d,]+ users/s.*",
+        r"(fitting sparse-linear|epoch 2/2: .*)",
+        *([] if "epoch 2/2: loss" not in result.stderr.split("once more")[1] else [r"fitting sparse-linear"]),
+        r"fitting itemknn",
+        r"read, trained, measured and fitted once more on all 60 users in \d+\.\d s; the model is in model\.recae",
         r"next: recae recommend --user u0",
     ]
     lines = result.stderr.splitlines()
@@ -61,7 +68,16 @@ def test_train_in_a_pipe(folder: Path) -> None:
 
 def test_train_json(folder: Path) -> None:
     answer = json.loads(trained("../purchases.csv", "--out", "m.recae", "--json").stdout)
-    assert list(answer) == ["model", "kind", "seconds", "fingerprint", "n_users", "n_items", "metrics"]
+    assert list(answer) == [
+        "model",
+        "kind",
+        "seconds",
+        "fingerprint",
+        "n_users",
+        "n_items",
+        "metrics",
+        "refit",
+    ]
     assert answer["model"] == "m.recae"
     assert (answer["n_users"], answer["n_items"]) == (60, 30)
     assert 0 < answer["seconds"] < 60
@@ -249,7 +265,7 @@ def test_a_terminal_of_80_columns(folder: Path) -> None:
     assert "━" in text  # the bar
     assert "──" in text  # the table
     assert "\t" not in text
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("read, trained and measured")[0]
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).split("read, trained, measured")[0]
     drawn = shown.split("training on")[1]
     assert max(len(line) for line in re.split("[\r\n]", drawn)) <= 80
     assert names(folder) == ["m.recae"]

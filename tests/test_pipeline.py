@@ -83,13 +83,16 @@ def test_neighbours_are_chosen_once_in_a_training(monkeypatch: pytest.MonkeyPatc
         {**SMALL, "itemknn.k": 7},
         {"kind": "auto", "candidates": "ease"},
     ):
-        recommender = train(data, **{"seed": 1, **asked})
+        recommender = train(data, refit=False, **{"seed": 1, **asked})
         assert compared == ["tfidf"]
         compared.clear()
         baselines.append(recommender.metadata["metrics"]["rows"][-1])
     assert baselines[1:] == baselines[:1] * 3
-    train(data, **SMALL, **{"itemknn.weighting": "bm25"})  # another model than the baseline
+    train(data, refit=False, **SMALL, **{"itemknn.weighting": "bm25"})  # another model than the baseline
     assert compared == ["bm25", "tfidf"]
+    compared.clear()
+    train(data, kind="itemknn")
+    assert compared == ["tfidf", "tfidf"]  # once more, on everybody
 
 
 def sets(matrix: sp.csr_matrix) -> list[set[int]]:
@@ -160,7 +163,7 @@ def test_the_model_sees_the_learners_alone(monkeypatch: pytest.MonkeyPatch) -> N
         return real(matrix, *arguments, **options)
 
     monkeypatch.setattr(sigmoid, "fit_sigmoid", spy)
-    recommender = train(purchases, **SMALL)
+    recommender = train(purchases, **SMALL, refit=False)
     assert recommender.metadata["metrics"]["n_users"] == 5
     assert recommender.metadata["metrics"]["validation_users"] == 5
     learners = {owner(seen[0], row, 50) for row in range(seen[0].shape[0])}
@@ -215,7 +218,19 @@ def test_metadata(tmp_path: Path) -> None:
     purchases = shop([5] * 60)
     recommender = train(purchases, **SMALL)
     metadata = recommender.metadata
-    assert set(metadata) == {"fingerprint", "held_out", "metrics", "history", "blend", "versions"}
+    assert set(metadata) == {
+        "fingerprint",
+        "held_out",
+        "metrics",
+        "history",
+        "blend",
+        "best_epochs",
+        "refit",
+        "versions",
+    }
+    assert metadata["refit"] == {"users": 60}
+    recalls = [entry["recall@20"] for entry in metadata["history"]]
+    assert metadata["best_epochs"] == {"sigmoid": 1 + recalls.index(max(recalls))}
     assert metadata["fingerprint"] == purchases.fingerprint
     assert set(metadata["metrics"]) == {"n_users", "validation_users", "ks", "rows"}
     assert metadata["metrics"]["ks"] == [10, 20, 50]
@@ -282,12 +297,20 @@ def test_progress_is_told_in_order() -> None:
     train(SAMPLE, progress=progress, **SMALL)
     assert [kind for kind, _ in told if kind != "message"][:3] == ["report", "start", "users"]
     assert told[0] == ("report", 2000)
-    assert ("start", (3, 1600)) in told
-    assert [value for kind, value in told if kind == "epoch"] == [1, 2, 3]
-    done = [value for kind, value in told if kind == "users"]
+    measuring = told.index(("message", "measuring it beside popularity and item-kNN on 200 held-out users"))
+    before, again = told[:measuring], told[measuring:]
+    assert ("start", (3, 1600)) in before
+    assert [value for kind, value in before if kind == "epoch"] == [1, 2, 3]
+    done = [value for kind, value in before if kind == "users"]
     assert max(done) == 1600
     assert done.count(1600) == 3
-    assert told[-1] == ("message", "measuring it beside popularity and item-kNN on 200 held-out users")
+    assert "fitting once more on all 2,000 users: about " in str(again[1])
+    epochs = [value for kind, value in again if kind == "epoch"]
+    assert ("start", (len(epochs), 2000)) in again
+    assert epochs == [1, 2, 3][: len(epochs)]
+    told.clear()
+    train(SAMPLE, progress=progress, refit=False, **SMALL)
+    assert told == [*before, told[-1]]
 
 
 # what is refused

@@ -54,7 +54,7 @@ def anomalies(
     many items: 0 is ordinary, 1 is one standard deviation. The tail probability is that of a normal
     distribution: among N ordinary users, expect N times that many at least as high. A purchase's score is
     compared with purchases of items that have about as many owners; its tail probability is the fraction of those
-    that are at least as surprising. Users held out of the training are compared with one another.
+    that are at least as surprising. Users that the model has not learned from are compared with one another.
 
     An anomaly is what the model does not explain: an automated buyer, a reseller, several users of one
     account, or an unusual taste. Users of fewer than 2 items cannot be judged; stderr counts them.

@@ -188,7 +188,7 @@ def inspect(
     print_gap()
     metrics = summary["metrics"]
     if isinstance(metrics, Mapping) and isinstance(metrics.get("rows"), list):
-        print_metrics(metrics)
+        print_metrics(metrics, summary.get("refit"))
         print_gap()
     if isinstance(summary.get("auto"), Mapping):
         print_auto(summary["auto"])
@@ -221,12 +221,20 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         count("format_version"),
         ["file size", human_bytes(summary["bytes"])],
         *_entries("held_out", summary["held_out"]),
+        *([["learned from", learned]] if (learned := _learned_from(summary)) else []),
         *_entries("filters", with_shortened_ids(summary["filters"])),
         *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
         *_entries("weights", summary.get("weights")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]
+
+
+def _learned_from(summary: Mapping[str, Any]) -> str:
+    """Return whom the model has learned from, where some users were held out."""
+    if _object(summary.get("refit")):
+        return "all users, once the figures were measured"
+    return "the users not held out" if summary["held_out"] else ""
 
 
 def _rows_chosen(reading: object) -> list[str]:

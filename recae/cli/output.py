@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from recae.display import is_terminal, settle
 from recae.errors import OutputError
-from recae.text import clean, human_bytes
+from recae.text import clean, human_bytes, refit_words
 
 __all__ = [
     "aligned",
@@ -135,11 +135,18 @@ def metrics_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]
     return ["model", *names], body
 
 
-def print_metrics(metrics: Mapping[str, Any]) -> None:
-    """Print `metrics_table` on stdout, its figures aligned, with the number of held-out users as its title."""
+def print_metrics(metrics: Mapping[str, Any], refit: object = None) -> None:
+    """Print `metrics_table` on stdout, its figures aligned, with the number of held-out users as its title.
+
+    Args:
+        metrics: as `metrics_table` takes them.
+        refit: as the metadata of a model has it that was fitted once more on all users after the figures were measured.
+    """
     headers, rows = metrics_table(metrics)
     n_users = metrics.get("n_users")
     title = f"{n_users:,} held-out users" if isinstance(n_users, int) else None
+    if title and refit_words(refit):
+        title += f", measured before the model was {refit_words(refit)}"
     print_table(headers, rows, title=title, right=headers[1:])
 
 

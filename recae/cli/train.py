@@ -40,6 +40,7 @@ from recae.cli.purchases import (
 )
 from recae.errors import ConfigError, OutputError
 from recae.machine import launched, restarts
+from recae.text import refit_words
 
 if TYPE_CHECKING:
     from recae.recommender import Recommender
@@ -143,6 +144,15 @@ class _Train(KindsCommand):
         help="Repeat purchases: owned items stay recommendable and are measured, too.",
     ),
 )
+@under(
+    "Model",
+    click.option(
+        "--refit/--no-refit",
+        default=True,
+        show_default=True,
+        help="Fit the model once more on all users after it was measured.",
+    ),
+)
 @column_options
 @filter_options
 @reading_options
@@ -191,6 +201,7 @@ def train(
     assignments: tuple[str, ...],
     config_path: Path | None,
     repeats: bool,
+    refit: bool,
     device: str,
     checkpoint_every: int | None,
     checkpoint: str | None,
@@ -228,7 +239,8 @@ def train(
 
     No option is needed: columns are recognised by their names and values, and the default settings suit the size of
     the data. A tenth of the users choose when to stop; the table at the end is measured on another tenth, for the
-    model, popularity and item-kNN. Ctrl-C leaves no partial file.
+    model, popularity and item-kNN. Then the model is fitted once more on all users, with what was chosen; the table
+    is of the model before. --no-refit leaves that out, for comparisons. Ctrl-C leaves no partial file.
 
     Settings: --factors 256 is short for --set factors=256, and applies to every kind that has factors; `recae settings
     KIND` lists them. A TOML file holds settings as lines such as dropout = 0.4, at its top or in a table named after
@@ -297,11 +309,12 @@ def train(
             repeats=repeats,
             confidence=weighting,
             engine=engine,
+            refit=refit,
             **settings,
         )
         save(recommender, out, histories=not no_histories)
     if checkpoints is not None:
-        checkpoints.path.unlink(missing_ok=True)
+        checkpoints.remove()
     seconds = time.perf_counter() - started
     metadata = recommender.metadata
     if as_json:
@@ -314,11 +327,15 @@ def train(
                 "n_users": None if recommender.users is None else len(recommender.users),
                 "n_items": len(recommender.items),
                 "metrics": metadata["metrics"],
+                "refit": metadata.get("refit"),
             }
         )
     elif metadata["metrics"] is not None:
-        print_metrics(metadata["metrics"])
-    message(f"read, trained and measured in {seconds:.1f} s; the model is in {out}")
+        print_metrics(metadata["metrics"], metadata.get("refit"))
+    done = "read, trained and measured" if metadata["metrics"] is not None else "read and trained"
+    if again := refit_words(metadata.get("refit")):
+        done = f"read, trained, measured and {again}"
+    message(f"{done} in {seconds:.1f} s; the model is in {out}")
     message(f"next: {_next_command(recommender, out, not no_histories)}")
 
 
@@ -334,7 +351,7 @@ def _next_command(recommender: Recommender, out: Path, with_users: bool) -> str:
 
 def _checkpoints(source: str, out: Path, given: str | None, every: int | None, resume: bool) -> Checkpoints:
     """Return where checkpoints go; OutputError when they cannot be written there."""
-    from recae.training.checkpoint import Checkpoints
+    from recae.training.checkpoint import Checkpoints, refit_path
 
     path = out.with_name(f"{out.name}.checkpoint")
     if given is not None:
@@ -344,8 +361,10 @@ def _checkpoints(source: str, out: Path, given: str | None, every: int | None, r
     check_not_read(path, source)
     if path.resolve() == out.resolve():
         raise OutputError(f"cannot write a checkpoint to '{path}': the model goes there; choose another path")
-    if path.exists() and not resume:
-        message(f"'{path}' is there already and will be replaced; --resume would go on from it")
+    if not resume:
+        if path.exists():
+            message(f"'{path}' is there already and will be replaced; --resume would go on from it")
+        refit_path(path).unlink(missing_ok=True)  # of the same training
     return checkpoints
 
 

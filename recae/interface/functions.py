@@ -51,6 +51,7 @@ def train(
     repeats: bool = False,
     confidence: Weighting | None = None,
     engine: Engine | None = None,
+    refit: bool = True,
     **words: Any,
 ) -> Recommender:
     """Train a model on purchases and measure it on users it has not seen, as `recae train` does.
@@ -67,6 +68,7 @@ def train(
         repeats: whether repeat purchases count, so that owned items are recommended.
         confidence: of purchases in training; None: as ``half_life``, ``as_of`` and ``quantity_as_confidence`` say.
         engine: several processes that train together.
+        refit: whether to fit the model once more on all users after it was measured.
         words: options of the command line as keywords: on reading, such as ``user_column="customer"``; filters, such
             as ``since="2024-01-01"``; ``half_life``, ``as_of`` and ``quantity_as_confidence``; ``users`` and ``items``,
             the ids of a matrix; and settings of the kind, such as ``epochs=20``, ``factors=256`` or ``seed=1``.
@@ -82,6 +84,7 @@ def train(
     """
     check_text("device", device, "cpu")
     check_flag("repeats", repeats)
+    check_flag("refit", refit)
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         raise ConfigError(
             f"checkpoints is a recae.training.checkpoint.Checkpoints, found {brief(checkpoints)}: give one, or leave "
@@ -102,6 +105,7 @@ def train(
         repeats=repeats,
         confidence=weighting,
         engine=engine,
+        refit=refit,
         **_settings(kind, asked, train),
     )
 

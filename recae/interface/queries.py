@@ -36,7 +36,7 @@ from recae.scoring.rules import warn_of_unknown
 from recae.scoring.work import audience_of, make_work
 from recae.selection.displays import CountingDisplay
 from recae.selection.progress import Progress, following
-from recae.sparse import without
+from recae.sparse import stored_in, without
 from recae.text import brief
 
 __all__ = [
@@ -272,6 +272,8 @@ def evaluate(
     excludes = recommender.excludes_owned(exclude_owned)
     if excludes:
         looked_for = without(looked_for, owned)
+        if histories is not None:
+            _check_not_learned(recommender, wanted.users.ids(wanted.rows[there]), looked_for)
     if not looked_for.nnz:
         raise DataError(
             f"of the {len(ids):,} users to be measured, the model knows {int(there.sum()):,}, and nothing is left "
@@ -289,6 +291,27 @@ def evaluate(
         "n_users": [int(np.isfinite(values).sum()) for values in result.values.values()],
     }
     return Table.of(columns, title=f"Measured on {result.n_users:,} users")
+
+
+def _check_not_learned(recommender: Recommender, ids: Any, looked_for: sp.csr_matrix) -> None:
+    """Check that the model has not learned from the purchases that it is to find.
+
+    Raises:
+        ConfigError: it has, so that the figures would not be those of held-out purchases.
+    """
+    users, owned, learners = recommender.users, recommender.histories, recommender.learners
+    if users is None or owned is None or learners is None:
+        return
+    rows = users.rows(ids)
+    learned = (rows >= 0) & learners[np.maximum(rows, 0)]
+    known = sp.csr_matrix(owned[rows[learned]])
+    again = int(stored_in(sp.csr_matrix(looked_for[learned]), known).sum())
+    if again:
+        raise ConfigError(
+            f"the model has learned from {again:,} of the {looked_for.nnz:,} purchases that it is to find, so that "
+            "this would not measure it on held-out ones: give newer purchases, or those of users whom a model trained "
+            "with --no-refit (refit=False) has not learned from"
+        )
 
 
 def _known(values: Iterable[float]) -> pa.Array:

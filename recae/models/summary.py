@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from recae.models.base import Model
 from recae.summary import Grid, Summary
+from recae.text import refit_words
 
 _SETTINGS: Final = 6  # of the model, in the text
 _SHOWN: Final = ("recall@10", "recall@20", "recall@50", "ndcg@20")
@@ -48,7 +49,9 @@ def summary_of(
     metrics = metadata.get("metrics")
     grid = _grid(metrics)
     if grid is not None and isinstance(metrics, Mapping) and isinstance(metrics.get("n_users"), int):
-        facts.append(("measured", f"on {metrics['n_users']:,} held-out users"))
+        before = refit_words(metadata.get("refit"))
+        before = before and f", before it was {before}"
+        facts.append(("measured", f"on {metrics['n_users']:,} held-out users{before}"))
     details = [f"{name} {_value(value)}" for name, value in config.items()]
     return Summary(f"Recommender: {model.kind}{of}", facts, grid, details=details)
 

@@ -20,7 +20,7 @@ from recae.evaluation import evaluate
 from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_difference
 from recae.kinds import MAIN, SETTINGS, Size, find, is_simple, known, parts_of, seconds_for
 from recae.models import Model
-from recae.models.blend import Blend, Part
+from recae.models.blend import Blend, Part, summands
 from recae.selection.blend import Candidates, fit_spread
 from recae.selection.trial import (
     FAILURES,
@@ -36,8 +36,9 @@ from recae.selection.trial import (
     sentence,
 )
 from recae.settings import LARGEST_SEED, PARTS, Settings, build_settings, setting
+from recae.text import human_seconds
 from recae.training.callbacks import Hooks
-from recae.training.checkpoint import Epoch
+from recae.training.checkpoint import BEST_EPOCHS, Epoch, best_epoch
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -266,7 +267,7 @@ class Search:
         queue = self._order()
         n_users = self.validation[0].shape[0]
         self.hooks.on_message(
-            f"trying {', '.join(queue)} within {_time(self.budget)}, comparing NDCG@20 on {n_users:,} users"
+            f"trying {', '.join(queue)} within {human_seconds(self.budget)}, comparing NDCG@20 on {n_users:,} users"
         )
         for kind in queue:
             reason = self._reason_to_skip(kind)
@@ -299,6 +300,12 @@ class Search:
             "why": selected.why,
         }
 
+    def best_epochs(self, chosen: Tried) -> dict[str, int]:
+        """Return kind → the epoch whose model was taken, of what was chosen, or of the parts of the blend."""
+        kinds = [part.model.kind for part in summands(chosen.model)]
+        tried = [trial for trial in self.trials if trial.name in kinds and trial.epochs]
+        return {trial.name: best_epoch(trial.epochs) for trial in tried}
+
     def _order(self) -> list[str]:
         """Return the cheap ones that are always tried, then the others by their promise per second."""
         rows = [find(kind) for kind in self.config.kinds()]
@@ -322,7 +329,8 @@ class Search:
             return "it needs two models to blend, besides popularity"
         left, expected = self.deadline - time.monotonic(), self._expected(kind)
         if expected > left:
-            return f"it takes about {_time(expected)}, and of {_time(self.budget)} {_time(max(left, 0))} are left"
+            of, left_over = human_seconds(self.budget), human_seconds(max(left, 0))
+            return f"it takes about {human_seconds(expected)}, and of {of} {left_over} are left"
         better = row.auto.instead_of
         if better and self.config.candidates is None and any(trial.name == better for trial in self.trials):
             return f"{better} fits, of which it is an approximation"
@@ -350,9 +358,8 @@ class Search:
         took = time.monotonic() - started
         if not found.note.startswith("stopped"):
             self._took, self._cost = self._took + max(took - 1, 0), self._cost + cost  # a second for imports
-        self.hooks.on_message(
-            f"{found.in_words()} in {_time(took)}, {found.bytes / 2**20:,.1f} MiB{found.note and ', ' + found.note}"
-        )
+        size, note = f"{found.bytes / 2**20:,.1f} MiB", found.note and f", {found.note}"
+        self.hooks.on_message(f"{found.in_words()} in {human_seconds(took)}, {size}{note}")
         return None
 
     def _trial(self, kind: str) -> Trial:
@@ -410,12 +417,6 @@ def _finite(*numbers: float) -> list[float | None]:
     return [number if math.isfinite(number) else None for number in numbers]
 
 
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.2g} min" if seconds < 5940 else f"{seconds / 3600:.3g} h"
-
-
 __all__ = ["AutoSettings", "fit_auto"]
 
 
@@ -454,4 +455,6 @@ def fit_auto(
     selected = choose(search.trials)
     report = search.report(selected)
     hooks.on_message(f"auto: {report['why']}")
-    return selected.chosen.model, selected.chosen.epochs, {"auto": report}
+    chosen = selected.chosen
+    best = search.best_epochs(chosen)
+    return chosen.model, chosen.epochs, {"auto": report, **({BEST_EPOCHS: best} if best else {})}

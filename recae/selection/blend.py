@@ -23,7 +23,7 @@ from recae.ranking import rows_per_block, top_k
 from recae.settings import LARGEST_SEED, PARTS, Settings, find_setting, setting
 from recae.splits.parts import fold_in_split
 from recae.training.callbacks import Hooks
-from recae.training.checkpoint import Epoch
+from recae.training.checkpoint import BEST_EPOCHS, Epoch, best_epoch
 
 CANDIDATES = 200
 """Number of best items of each part among which the weights are chosen.
@@ -294,9 +294,9 @@ def fit_blend(
         return evaluate(model, *pair, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
     if learn is whole:
-        models, epochs = _fit_parts(whole, configs, hooks, quality, fit)
+        models, epochs = fit_parts(whole, configs, hooks, quality, fit)
     else:
-        models, epochs = _fit_parts(learn, configs, to_choose, None, fit)
+        models, epochs = fit_parts(learn, configs, to_choose, None, fit)
     hooks.on_message(f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users")
     spreads = [fit_spread(model, pair[0]) for model in models]
     unit = [Blend((Part(model, 1.0, s),), {}) for model, s in zip(models, spreads, strict=True)]
@@ -310,7 +310,7 @@ def fit_blend(
     if learn is not whole:
         chosen = {kind: configs[kind] for kind, weight in zip(kinds, weights, strict=True) if weight}
         hooks.on_message("fitting the parts once more, to all purchases")
-        models, epochs = _fit_parts(whole, chosen, hooks, None, fit)
+        models, epochs = fit_parts(whole, chosen, hooks, None, fit)
         weights, kinds = weights[weights > 0], tuple(chosen)
         spreads = [fit_spread(model, pair[0]) for model in models]
     report: dict[str, Any] = {
@@ -320,7 +320,9 @@ def fit_blend(
     hooks.on_message(_in_words(report))
     settings: dict[str, JSON] = {"components": asked, "seed": config.seed}
     parts = tuple(Part(m, float(w), s) for m, w, s in zip(models, weights, spreads, strict=True) if w > 0)
-    return Blend(parts, settings), epochs, {"blend": report}
+    best = {kind: best_epoch(of_part) for kind, of_part in epochs.items()}
+    found = {"blend": report, **({BEST_EPOCHS: best} if best else {})}
+    return Blend(parts, settings), next(iter(epochs.values()), []), found
 
 
 def _equally_weighted(
@@ -333,34 +335,49 @@ def _equally_weighted(
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
     """Return the blend with equal weights, for data where nobody has two items to choose the weights by."""
     hooks.on_message("no user has two items to choose weights by: the parts of the blend weigh the same")
-    models, epochs = _fit_parts(matrix, configs, hooks, None, fit)
+    models, epochs = fit_parts(matrix, configs, hooks, None, fit)
     weight = 1 / len(kinds)
     parts = tuple(Part(model, weight, fit_spread(model, matrix)) for model in models)
     report = {"validation_ndcg@20": {}, "weights": dict.fromkeys(kinds, weight)}
-    return Blend(parts, {"components": ",".join(kinds), "seed": seed}), epochs, {"blend": report}
+    settings: dict[str, JSON] = {"components": ",".join(kinds), "seed": seed}
+    return Blend(parts, settings), next(iter(epochs.values()), []), {"blend": report}
 
 
-def _fit_parts(
-    matrix: sp.csr_matrix, configs: Mapping[str, Any], hooks: Hooks, validate: Any, fit: Fit
-) -> tuple[list[Model], list[Epoch]]:
-    """Fit each part to the matrix; return the models, and the epochs of the first that has any.
+def fit_parts(
+    matrix: sp.csr_matrix,
+    configs: Mapping[str, Any],
+    hooks: Hooks,
+    validate: Callable[[Model], float] | None,
+    fit: Fit,
+    last: Mapping[str, int] | None = None,
+) -> tuple[list[Model], dict[str, list[Epoch]]]:
+    """Fit each part to the matrix; return the models, and the epochs of those that are trained in epochs.
 
     Confidence counts for all parts but those with a decay of their own.
+
+    Args:
+        matrix: (U, I) purchases.
+        configs: kind → settings.
+        hooks: of the fits.
+        validate: quality of a model, for what is chosen by it; None: nothing is.
+        fit: fits a kind.
+        last: kind → epoch after which its training ends; None: all run to their ends.
     """
     models: list[Model] = []
-    epochs: list[Epoch] = []
+    epochs: dict[str, list[Epoch]] = {}
     for kind, config in configs.items():
         if hooks.solved is not None and (kind, config) in hooks.solved:
             models.append(hooks.solved[kind, config])
             continue
         hooks.on_message(f"fitting {kind}")
         confidence = None if find(kind).decay else hooks.confidence
-        of_kind = replace(hooks, validate=validate, confidence=confidence)
+        of_kind = replace(hooks, validate=validate, confidence=confidence, last_epoch=(last or {}).get(kind))
         model, of_part = fit(kind, config.as_dict(), matrix, None, of_kind)
         if hooks.solved is not None and not model.trained:
             hooks.solved[kind, config] = model
         models.append(model)
-        epochs = epochs or of_part
+        if of_part:
+            epochs[kind] = of_part
     return models, epochs
 
 

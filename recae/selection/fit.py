@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from recae.kinds import SETTINGS, find, is_simple, parts_of, title
 from recae.models import Model
 from recae.settings import build_settings
 from recae.training.callbacks import Hooks
-from recae.training.checkpoint import Checkpoints, Epoch
+from recae.training.checkpoint import BEST_EPOCHS, Checkpoints, Epoch, best_epoch
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
 """Histories and held-out items, (B, I) each."""
@@ -84,7 +85,8 @@ def fit_settings(
             return evaluate(model, *pair, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
         hooks = replace(hooks, validate=recall)
-    return Fitted(*fit_simple(kind, matrix, config, hooks))
+    model, epochs = fit_simple(kind, matrix, config, hooks)
+    return Fitted(model, epochs, {BEST_EPOCHS: {kind: best_epoch(epochs)}} if epochs else {})
 
 
 def fit_simple(
@@ -98,8 +100,24 @@ def fit_simple(
     hooks = hooks or Hooks()
     if hooks.confidence is not None:
         check_confidence(kind)
+    validate, validating = hooks.validate, 0.0
+    if validate is not None:
+        asked = validate
+
+        def timed(model: Model) -> float:
+            nonlocal validating
+            began = time.perf_counter()
+            quality = asked(model)
+            validating += time.perf_counter() - began
+            return quality
+
+        if hooks.engine is None:  # whose workers are handed the function itself
+            hooks = replace(hooks, validate=timed)
+    began = time.perf_counter()
     with torch_needed(f"the kind '{kind}'"):
         fitted: tuple[Model, list[Epoch]] = find(kind).fit_function()(matrix, config, hooks)
+    if hooks.seconds is not None:
+        hooks.seconds[kind] = time.perf_counter() - began - validating
     return fitted
 
 

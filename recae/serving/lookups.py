@@ -6,6 +6,7 @@ import numpy as np
 
 from recae.ids import shown
 from recae.models import find_encoder
+from recae.recommender import REFIT
 from recae.serving.problems import Problem
 from recae.serving.schemas import (
     FoundItem,
@@ -162,6 +163,7 @@ def describe(served: ServedModel) -> ModelAnswer:
         n_interactions=None if histories is None else int(histories.nnz),
         metrics=metadata.get("metrics"),
         history=metadata.get("history", []),
+        refit=metadata.get(REFIT),
         versions=metadata.get("versions", {}),
         fingerprint=metadata.get("fingerprint"),
         loaded_at=served.loaded_at.isoformat(timespec="seconds"),

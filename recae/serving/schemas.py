@@ -249,6 +249,10 @@ class ModelAnswer(_Answer):
     n_interactions: int | None
     metrics: JsonValue
     history: JsonValue
+    refit: JsonValue = Field(
+        description="the number of users of the last fit, where the model was fitted once more on all of them after "
+        "it was measured"
+    )
     versions: JsonValue
     fingerprint: JsonValue
     loaded_at: str = Field(description="UTC, ISO 8601")

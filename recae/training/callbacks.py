@@ -93,6 +93,9 @@ class Hooks:
             same `confidence`.
         confidence: how much each purchase counts in the loss: float32 (nnz,) in the order of the matrix's
             entries, 1 in the mean (see `recae.confidence`); None: all 1.
+        last_epoch: after which training ends, whatever the settings say; its steps are those of a longer training.
+            For a fit that repeats another one up to its best epoch; None: all epochs.
+        seconds: kind → seconds that its last fit took, without what `validate` took; filled in by the fit.
     """
 
     device: str = "cpu"
@@ -106,6 +109,8 @@ class Hooks:
     solved: dict[tuple[str, Any], Model] | None = None
     neighbours: dict[str, tuple[int, Neighbours]] | None = None
     confidence: NDArray[np.float32] | None = None
+    last_epoch: int | None = None
+    seconds: dict[str, float] | None = None
 
     @property
     def largest(self) -> float:

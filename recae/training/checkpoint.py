@@ -15,6 +15,8 @@ and tensors `state.<name>`, what `Trainer.state` gave, and `best.<name>`, the pa
 random state is the position alone: see `Trainer`. The file is replaced whole or not at all.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -58,6 +60,16 @@ class Epoch:
     drift: float = 0.0
 
 
+BEST_EPOCHS = "best_epochs"
+"""Entry of a report: kind → the epoch whose model was taken, of what is trained in epochs."""
+
+
+def best_epoch(epochs: Sequence[Epoch]) -> int:
+    """Return the number of the epoch with the best validation recall, the first of equal ones; without any the last."""
+    judged = [epoch for epoch in epochs if epoch.recall is not None and epoch.recall >= 0]  # NaN: by nobody
+    return max(judged, key=lambda epoch: epoch.recall or 0.0).epoch if judged else epochs[-1].epoch
+
+
 @dataclass
 class Progress:
     """How far a training is, apart from its trainer: the epochs that ended, the best of them, seconds of this one."""
@@ -80,6 +92,7 @@ class Checkpoints:
         identity: of the data, compared on resuming, such as {"data.fingerprint": "…"}.
         on_message: is told when a checkpoint cannot be written (once; training goes on) and when training is resumed.
         saved: what the file holds, as text; empty until it was read or written.
+        again: those of the fit on all users that follows; None before it begins.
     """
 
     path: Path
@@ -88,12 +101,32 @@ class Checkpoints:
     identity: Mapping[str, Any] = field(default_factory=dict)
     on_message: Callable[[str], None] = lambda text: None
     saved: str = ""
+    again: Checkpoints | None = None
     _since: int = 0
     _warned: bool = False
 
     def __post_init__(self) -> None:
         """Start counting users at 0."""
         check_range("checkpoint_every", self.every, 1, 2**63 - 1, whole=True)
+
+    def of_refit(self, identity: Mapping[str, Any]) -> Checkpoints:
+        """Return the checkpoints of the fit on all users, in a file beside this one, which stays until the end.
+
+        A training that is resumed goes through the first fit at its last checkpoint, and on from that of the second
+        where there is one.
+
+        Args:
+            identity: of the second fit's data, as `identity`.
+        """
+        path = refit_path(self.path)
+        resume = self.resume and path.exists()
+        self.again = Checkpoints(path, self.every, resume, identity, self.on_message)
+        return self.again
+
+    def remove(self) -> None:
+        """Remove the files, as when the model is saved."""
+        for path in (self.path, refit_path(self.path)):
+            path.unlink(missing_ok=True)
 
     def due(self, users: int) -> bool:
         """Count `users` more steps; return whether it is time to save."""
@@ -199,6 +232,8 @@ class Checkpoints:
 
     def describe(self) -> str:
         """Return a line on what an interrupted training has left and how to resume; empty if it has left nothing."""
+        if self.again is not None and (left := self.again.describe()):
+            return left
         if not self.saved:
             return ""
         return f"'{self.path}' holds {self.saved}; the same command with --resume goes on from there"
@@ -207,6 +242,11 @@ class Checkpoints:
         n_users, n_items = trainer.matrix.shape
         shape = {"data.users": n_users, "data.items": n_items, "data.interactions": trainer.matrix.nnz}
         return {**trainer.config.as_dict(), "device": device, **shape, **self.identity}
+
+
+def refit_path(path: Path) -> Path:
+    """Return the path of the checkpoint of the fit on all users, beside that of the first fit."""
+    return path.with_name(f"{path.name}.refit")
 
 
 def _place(position: Mapping[str, Any]) -> str:

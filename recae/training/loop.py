@@ -57,6 +57,7 @@ def train(trainer: Trainer, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     returned and training stops when `patience` epochs brought nothing better. `checkpoints` are written as they say,
     after the last step of each epoch, and when SIGINT or SIGTERM arrive between two steps of an epoch, before these
     take their course; a training that goes on from one gives the same bits as if it had not been interrupted.
+    After `hooks.last_epoch` it ends, with the steps up to there that a training of all epochs takes.
     `on_start` is told the number of epochs and of users, `on_users` how many users of the epoch are done, `on_epoch`
     what an epoch did, those before a resumed one too.
 
@@ -68,20 +69,21 @@ def train(trainer: Trainer, hooks: Hooks) -> tuple[Model, list[Epoch]]:
     progress = Progress()
     if checkpoints is not None and checkpoints.resume:
         progress = checkpoints.load(trainer, device)
+    last = min(trainer.epochs, hooks.last_epoch or trainer.epochs)
     if hooks.on_start is not None:
-        hooks.on_start(trainer.epochs, trainer.n_users)
+        hooks.on_start(last, trainer.n_users)
     history = progress.history
     if hooks.on_epoch is not None:
         for past in history:
             hooks.on_epoch(past)
     model = None
-    for epoch in range(trainer.epoch, trainer.epochs + 1):
+    for epoch in range(trainer.epoch, last + 1):
         _train_epoch(trainer, device, progress, checkpoints, hooks.on_users)
         # A checkpoint ends here at the latest: what follows is done again after an interruption, to the same bits.
         started = time.perf_counter()
         loss = trainer.end_epoch()
         judge = validate is not None and epoch >= trainer.judged_from
-        model = trainer.model() if judge or epoch == trainer.epochs else None
+        model = trainer.model() if judge or epoch == last else None
         seconds = progress.seconds + time.perf_counter() - started
         progress.seconds = 0.0
         if model is not None:

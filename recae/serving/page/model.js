@@ -10,13 +10,13 @@ export function showModel() {
   const body = el("div", { class: "model-body" });
   box.replaceChildren(el("h1", { id: "model-title", tabindex: "-1" }, "The model"), body);
   load("model", body, (signal) => api("/model", { signal }), (answer) => [
-    measured(answer.metrics),
+    measured(answer.metrics, answer.refit?.users),
     learned(answer.history),
     about(answer),
   ]);
 }
 
-function measured(metrics) {
+function measured(metrics, refitted) {
   const rows = metrics?.rows ?? [];
   if (!rows.length) {
     return el("section", {},
@@ -41,7 +41,7 @@ function measured(metrics) {
                 bar(row[key] / (best[key] || 1), at === 0 ? "" : "plain")))))),
       ),
     ),
-    howMeasured(metrics),
+    howMeasured(metrics, refitted),
   );
 }
 
@@ -62,7 +62,7 @@ function verdict(rows) {
     + `${key.split("@")[1]} recommendations${beside ? ` (${beside})` : ""}.`);
 }
 
-function howMeasured(metrics) {
+function howMeasured(metrics, refitted) {
   const users = metrics.n_users;
   if (!users) return null;
   // Figures of one customer lie between 0 and 1, so their standard deviation is at most a half.
@@ -74,6 +74,11 @@ function howMeasured(metrics) {
       metrics.validation_users
         ? `; when to stop, and the baselines’ settings, were chosen on ${whole(metrics.validation_users)} others.`
         : "."),
+    refitted
+      ? el("p", {},
+        `Then the model was fitted once more, on all ${many(refitted, "customer")} with what was chosen: the figures `
+        + "are of the model before, and the one here has learned from more purchases.")
+      : null,
     el("p", {},
       "Each figure is an average over these customers; other customers would give slightly different figures: "
       + `two standard errors are at most ±${chance.toFixed(2)}. A lead much smaller than that may be chance.`),

@@ -44,6 +44,7 @@ class Task:
         every: users between two checkpoints; None: at the ends of epochs.
         identity: of the data, as `Checkpoints` has it.
         name: of the checkpoint, for messages.
+        last_epoch: after which it ends, as `Hooks` has it.
     """
 
     mailbox: Any
@@ -54,6 +55,7 @@ class Task:
     every: int | None
     identity: dict[str, Any]
     name: str
+    last_epoch: int | None = None
 
 
 class Mailbox:
@@ -188,6 +190,7 @@ def _run_rank_zero(task: Task, group: Any) -> None:
             on_start=lambda epochs, users: mailbox.say.remote("start", (epochs, users)),
             on_users=_throttled(lambda done: mailbox.say.remote("users", done)),
             on_epoch=lambda epoch: mailbox.say.remote("epoch", asdict(epoch)),
+            last_epoch=task.last_epoch,
         )
         try:
             model, history = train(trainer, hooks)
@@ -296,6 +299,7 @@ class OnRay:
                 every=None if checkpoints is None else checkpoints.every,
                 identity={} if checkpoints is None else dict(checkpoints.identity),
                 name="the memory of the command's machine" if checkpoints is None else str(checkpoints.path),
+                last_epoch=hooks.last_epoch,
             )
             reason = self._run(task, hooks)
             outcome = ray.get(mailbox.outcome.remote())

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from typing import Any, cast
 
 import scipy.sparse as sp
@@ -154,7 +155,7 @@ class Torchrun:
 
     def __init__(self, size: int) -> None:
         """Meet the `size − 1` other processes at torchrun's store."""
-        self._size = size
+        self._size, self._fits = size, 0
         self._store = _store()
 
     def describe(self) -> str:
@@ -169,9 +170,10 @@ class Torchrun:
         Raises:
             TrainingError: another process failed; the message is its own.
         """
-        self._store.set("word", BEGIN)
+        number, self._fits = self._fits, self._fits + 1
+        self._store.set(_word(number), BEGIN)
         try:
-            group = Group(PrefixStore("group", self._store), 0, self._size)
+            group = Group(PrefixStore(f"group/{number}", self._store), 0, self._size)
             with rank_zero(group):
                 model, history = train(RankZeroTrainer(matrix, config, group), hooks)
         except RankLostError as error:
@@ -185,10 +187,9 @@ class Torchrun:
         return model, history
 
     def let_go(self) -> None:
-        """Dismiss the others where no training has begun, without waiting for them."""
+        """Dismiss the others, who wait for another training, without waiting for them."""
         with suppress(RuntimeError):  # torchrun itself may have gone
-            if not self._store.check(["word"]):
-                self._store.set("word", STOP)
+            self._store.set(_word(self._fits), STOP)
             self._store.set("over", "1")
 
     def _failure(self, rank: int) -> str | None:
@@ -212,18 +213,26 @@ def take_part(rank: int, size: int) -> int:
     """Run a process other than 0 from beginning to end; return its exit code.
 
     It prints nothing: process 0 reports what goes wrong here. Ctrl-C and SIGTERM are left to process 0, which may have
-    a checkpoint to collect first.
+    a checkpoint to collect first. There may be several trainings: a model is fitted once more on all users.
     """
     try:
         store = _store()
-        store.wait(["word"], _READING)
-        if store.get("word") != BEGIN.encode():
-            return 2
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        group = Group(PrefixStore("group", store), rank, size)
+        for fit in count():
+            store.wait([_word(fit)], _READING)
+            if store.get(_word(fit)) != BEGIN.encode():
+                return 0 if fit else 2
+            if code := _take_part_once(store, fit, rank, size):
+                return code
     except (RankLostError, RuntimeError):
         return 2
+    raise AssertionError
+
+
+def _take_part_once(store: Store, fit: int, rank: int, size: int) -> int:
+    """Take part in one training; return an exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    group = Group(PrefixStore(f"group/{fit}", store), rank, size)
     try:
         follow(group)
     except RankLostError:
@@ -236,6 +245,11 @@ def take_part(rank: int, size: int) -> int:
         return 2
     group.close()
     return 0
+
+
+def _word(fit: int) -> str:
+    """Return where the store says whether the training of that number begins."""
+    return f"word/{fit}"
 
 
 def _report(store: Store, rank: int, size: int, error: Exception) -> None:
