@@ -381,14 +381,14 @@ class Recommender(Summarised):
         return found
 
     def similar_items(self, item: str | int, n: int = 10) -> Table[Any]:
-        """Return the items most like an item by the cosine of their decoder vectors, nearest first.
+        """Return the items most like an item by the correlation of their scores over users, nearest first.
 
         Returns:
             a table with the columns ``rank``, ``item_id``, ``name`` and ``similarity``, from -1 to 1.
 
         Raises:
             UnknownIdError: the item is not in the model.
-            DataError: the model has no codes.
+            DataError: the model scores every history alike, as popularity does.
         """
         found: Table[Any] = _queries().similar_items(self, item, n)
         return found
@@ -408,7 +408,7 @@ class Recommender(Summarised):
         return found
 
     def similar_users(self, user: str | int, n: int = 10) -> Table[Any]:
-        """Return the users most like a user by the cosine of their codes, nearest first.
+        """Return the users most like a user by the cosine of their scores, less the mean user's, nearest first.
 
         Returns:
             a table with the columns ``rank``, ``user_id``, ``n_items``, ``shared`` (items that both own) and
@@ -416,7 +416,7 @@ class Recommender(Summarised):
 
         Raises:
             UnknownIdError: the user is not in the model.
-            DataError: the model has no codes, or was saved without histories.
+            DataError: the model scores every history alike, or was saved without histories.
         """
         found: Table[Any] = _queries().similar_users(self, user, n)
         return found
@@ -509,7 +509,7 @@ class Recommender(Summarised):
         return found
 
     def embed(self, what: str = "users", ids: Sequence[str | int] | None = None) -> Table[Any]:
-        """Return the codes of users or the vectors of items, as features for other programs.
+        """Return vectors of users or items whose product is the score, for other programs.
 
         Args:
             what: "users" or "items".
@@ -517,12 +517,13 @@ class Recommender(Summarised):
 
         Returns:
             a table with the columns of `recae.insight.embeddings.embedding_schema`: for users ``user_id``,
-            ``n_items``, ``code_0`` …, for items ``item_id``, ``name``, ``owners``, ``vector_0`` … and ``bias``.
+            ``n_items``, ``code_0`` …, for items ``item_id``, ``name``, ``owners``, ``vector_0`` … and ``bias``. Where a
+            part of a blend is no product of vectors, the title says how much of the score the others are.
 
         Raises:
             ConfigError: ``what`` is something else.
             UnknownIdError: an id is not in the model.
-            DataError: the model has no codes, or for users no histories.
+            DataError: no part of the model is factored, or for users it has no histories.
         """
         found: Table[Any] = _queries().embed(self, what, ids)
         return found
@@ -594,7 +595,8 @@ class Recommender(Summarised):
 
         Raises:
             ConfigError: there is no such kind or method.
-            DataError: the model has no codes, or for users no histories; or the categories cannot be read.
+            DataError: the model scores every history alike, or has no histories for users; or the categories cannot
+                be read.
         """
         return _queries().draw(self, kind, categories, method, limit, seed, progress)
 

@@ -16,7 +16,7 @@ from recae.evaluation import evaluate
 from recae.ids import IdMap
 from recae.modelfile import load, save
 from recae.models import Blend, ItemKNN, Model, Popularity, find_encoder
-from recae.models.blend import Part
+from recae.models.blend import Part, learned_part
 from recae.recommender import Recommender
 from recae.selection.blend import BlendSettings, Candidates, choose_components, fit_blend, fit_spread
 from recae.selection.fit import fit_kind, make_settings
@@ -103,6 +103,19 @@ def test_a_blend_has_the_codes_of_its_autoencoder(parts: list[Model]) -> None:
     assert find_encoder(parts[0]) is parts[0]
     assert find_encoder(Blend((Part(parts[1], 1.0, (1.0, 0.0)),), {})) is None
     assert find_encoder(parts[2]) is None
+
+
+def test_the_epochs_of_a_blend_are_those_of_its_trained_part(parts: list[Model]) -> None:
+    blend = Blend((Part(parts[1], 0.5, (1.0, 0.0)), Part(parts[0], 0.5, (1.0, 0.0))), {})
+    assert learned_part(blend) is parts[0]
+    assert learned_part(parts[0]) is parts[0]
+    counted = Blend((Part(parts[1], 1.0, (1.0, 0.0)),), {})
+    assert learned_part(counted) is None
+    history = {"history": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]}
+    for model, said in ((blend, "sigmoid part: 2 epochs"), (counted, None)):
+        ids = IdMap([f"i{n}" for n in range(model.n_items)])
+        facts = dict(Recommender(model, None, ids, metadata=history).summary().facts)
+        assert facts.get("trained", "").startswith(said) if said else "trained" not in facts
 
 
 class _Spread(Popularity):

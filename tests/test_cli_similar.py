@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import PATIENCE, ROOT, recae, refused, start
+from modelfiles import popular
 from readings import read_with_report
 
-from recae.insight.neighbours import METRIC_ITEMS, METRIC_USERS, BoughtTogether, similar_items, similar_users
+from recae.insight.neighbours import BoughtTogether, similar_items, similar_users
+from recae.insight.vectors import METRIC_USERS, OVER_BASKETS, OVER_USERS
 from recae.modelfile import save
 from recae.recommender import Recommender
 from recae.training.config import SigmoidSettings
@@ -90,7 +92,7 @@ def test_item_as_json(coded: Recommender, path: Path) -> None:
         "item_id": "P017",
         "name": named(coded, row)[1],
         "owners": int((coded.histories[:, [row]].toarray() > 0).sum()),
-        "metric": METRIC_ITEMS,
+        "metric": OVER_USERS,
         "similar": alike(coded, "P017"),
         "bought_together": together(coded, "P017"),
     }
@@ -98,7 +100,7 @@ def test_item_as_json(coded: Recommender, path: Path) -> None:
 
 def test_item_in_a_pipe(coded: Recommender, path: Path) -> None:
     result = recae("similar", "--item", "P017", "-n", str(N), model=path)
-    assert (result.exit_code, result.stderr) == (0, f"similarity: {METRIC_ITEMS}\n")
+    assert (result.exit_code, result.stderr) == (0, f"similarity: {OVER_USERS}\n")
     first, second = ([line.split("\t") for line in part.splitlines()] for part in result.stdout.split("\n\n"))
     for lines, expected in ((first, alike(coded, "P017")), (second, together(coded, "P017"))):
         assert lines[0] == list(expected[0])
@@ -167,7 +169,7 @@ def test_on_a_terminal_of_80_columns(coded: Recommender, path: Path) -> None:
     shown = os.read(terminal, 65_536).decode()
     os.close(terminal)
     assert process.returncode == 0
-    assert errors.decode() == f"similarity: {METRIC_ITEMS}\n"
+    assert errors.decode() == f"similarity: {OVER_USERS}\n"
     assert max(map(len, shown.splitlines())) <= 80
     assert f"Items like P017 {named(coded, coded.items.row('P017'))[1]}" in shown
     assert "Bought together by its" in shown
@@ -185,6 +187,7 @@ def test_without_histories(lone_path: Path) -> None:
     assert (answer["bought_together"], answer["owners"], answer["name"]) == (None, None, None)
     found = recae("similar", "--item", "P017", "--csv", model=lone_path)
     assert {row["relation"] for row in csv.DictReader(io.StringIO(found.stdout))} == {"similar"}
+    assert answer["metric"] == OVER_BASKETS
     refused(recae("similar", "--user", "42", model=lone_path), "without histories")
 
 
@@ -208,9 +211,18 @@ def test_refusals(arguments: tuple[str, ...], part: str, path: Path) -> None:
     refused(recae("similar", *arguments, model=path), part)
 
 
-def test_a_model_without_codes(model_path: Path) -> None:
-    refused(recae("similar", "--item", "P017", model=model_path), "kind 'itemknn' has none")
-    refused(recae("similar", "--user", "42", model=model_path), "kind 'itemknn' has none")
+def test_kinds_without_codes_are_compared_too(model_path: Path, tmp_path: Path) -> None:
+    for asked in (("--item", "P017"), ("--user", "42")):
+        answer = json.loads(recae("similar", *asked, "--json", model=model_path).stdout)
+        assert answer["similar"][0]["similarity"] > 0.5
+
+
+def test_a_model_that_scores_everybody_alike(tmp_path: Path) -> None:
+    save(popular(), tmp_path / "popular.recae")
+    for asked in (("--item", "0"), ("--user", "42")):
+        refused(
+            recae("similar", *asked, model=tmp_path / "popular.recae"), "scores every history alike", "train"
+        )
 
 
 def test_n_below_one(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
+from fitting import FIT
 from modelfiles import HISTORIES, ITEMS, NAMES, USERS, popular, recommender
 from numpy.typing import NDArray
 from readings import read_with_report
@@ -22,13 +24,14 @@ from recae.errors import ConfigError, DataError, OutputError
 from recae.ids import IdMap
 from recae.insight.embeddings import (
     What,
+    coverage,
     embedding_schema,
     embeddings,
-    encoder_of,
     owner_counts,
     write_embeddings,
 )
-from recae.models import SigmoidAutoencoder
+from recae.models import Blend, ItemKNN, Popularity, SigmoidAutoencoder
+from recae.models.blend import Part
 from recae.recommender import Recommender
 from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid
@@ -127,13 +130,8 @@ def test_what_a_model_may_lack() -> None:
     nobody = shop(users=IdMap([]), histories=sp.csr_matrix((0, len(ITEMS)), dtype=np.float32))
     assert table("users", nobody).num_rows == 0
 
-    class Unbiased(SigmoidAutoencoder):
-        def arrays(self) -> dict[str, NDArray[Any]]:
-            return {}
-
-    plain = autoencoder()
-    parts = [plain.encoder, plain.encoder_bias, plain.decoder, plain.decoder_bias]
-    assert table("items", shop(model=Unbiased(*parts, 0.5, {}))).column_names[-1] == f"vector_{FACTORS - 1}"
+    unbiased = shop(model=FIT["als"](sp.csr_matrix(HISTORIES)))
+    assert table("items", unbiased).column_names[-1].startswith("vector_")
 
 
 def test_owner_counts() -> None:
@@ -282,6 +280,63 @@ def test_the_codes_tell_tastes_better_than_pca(make_sample: ModuleType) -> None:
     assert code > pca  # 0.70
 
 
-def test_encoder_of_gives_the_model_itself() -> None:
-    source = shop()
-    assert encoder_of(source) is source.model
+# which part of the score
+
+
+def product(source: Recommender) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the columns multiply to, and the scores."""
+    users, items = table("users", source), table("items", source)
+    width = sum(name.startswith("code_") for name in users.column_names)
+    code, vector = (
+        np.column_stack([found[f"{prefix}_{j}"].to_numpy() for j in range(width)])
+        for prefix, found in (("code", users), ("vector", items))
+    )
+    bias = items["bias"].to_numpy() if "bias" in items.column_names else 0
+    return code @ vector.T + bias, source.model.score(sp.csr_matrix(HISTORIES))
+
+
+def metadata(source: Recommender) -> Any:
+    return json.loads(embedding_schema(source, "items").metadata[b"recae"])
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "deep", "aae", "multvae", "recvae", "als", "bpr"])
+def test_the_product_is_the_score_of_every_factored_kind(kind: str) -> None:
+    source = shop(model=FIT[kind](sp.csr_matrix(np.tile(HISTORIES, (8, 1)))))
+    found, scores = product(source)
+    np.testing.assert_allclose(found, scores, rtol=1e-4, atol=1e-5)
+    assert metadata(source) == {"parts": [kind], "left_out": [], "whole": True, "share_of_score": 1}
+
+
+def test_the_product_is_the_score_of_a_blend_of_factored_parts() -> None:
+    matrix = sp.csr_matrix(HISTORIES)
+    parts = (
+        Part(autoencoder(), 0.5, (0.3, 0.5)),
+        Part(FIT["als"](matrix), 0.3, (2.0, -0.2)),
+        Part(Popularity.fit(matrix), 0.2, (1.5, 0.1)),
+    )
+    source = shop(model=Blend(parts, {}))
+    found, scores = product(source)
+    np.testing.assert_allclose(found, scores, rtol=1e-4, atol=1e-5)
+    assert "bias" not in table("items", source).column_names  # it depends on the length of the history
+    assert coverage(source).sentence == "code · vector + bias is the score that recommend states"
+
+
+def test_what_is_left_out_of_a_blend_is_said() -> None:
+    matrix = sp.csr_matrix(HISTORIES)
+    parts = (Part(ItemKNN.fit(matrix, k=4), 0.7, (0.2, 0.3)), Part(autoencoder(), 0.3, (0.3, 0.5)))
+    source = shop(model=Blend(parts, {}))
+    found, scores = product(source)
+    own = parts[1].model.score(matrix) * 0.3 / (0.3 * np.maximum(HISTORIES.sum(axis=1), 1) ** 0.5)[:, None]
+    np.testing.assert_allclose(found, own, rtol=1e-4, atol=1e-5)
+    shares = [
+        found[user, ~owned].sum() / scores[user, ~owned].sum()
+        for user, owned in enumerate(HISTORIES.astype(bool))
+        if owned.any()
+    ]
+    covered = coverage(source)
+    assert (covered.parts, covered.left_out) == (("sigmoid",), ("itemknn",))
+    assert covered.share == pytest.approx(np.median(shares), rel=1e-4)
+    assert f"{100 * np.median(shares):.0f} % of the score" in covered.sentence
+    assert metadata(source)["whole"] is False
+    assert coverage(shop(model=source.model, histories=None, users=None)).share is None
+    assert "the score of sigmoid alone" in repr(source.embed("items"))

@@ -144,17 +144,19 @@ def test_the_most_owned_items_come_first_and_unowned_ones_are_left_out() -> None
     assert points.rows.tolist() == [0, 4, 2]
     assert (points.empty, points.beyond) == (1, 1)
     vectors = point_vectors(shop, points)
-    np.testing.assert_array_equal(vectors, shop.model.item_vectors[[0, 4, 2]])  # type: ignore[attr-defined]
+    scores = shop.model.score(sp.csr_matrix(HISTORIES[HISTORIES.any(axis=1)]))
+    np.testing.assert_allclose(vectors, (scores - scores.mean(axis=0)).T[[0, 4, 2]], rtol=1e-4, atol=1e-6)
 
 
-def test_users_are_mapped_by_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_are_mapped_by_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     shop = sigmoid()
     points = choose_points(shop, "users")
     assert points.rows.tolist() == [0, 3, 2]  # three, three and two items; user 1 owns nothing
     assert points.empty == 1
-    whole = shop.model.encode(shop.histories)  # type: ignore[attr-defined]
-    monkeypatch.setattr("recae.insight.map.rows_per_block", lambda n: 2)
-    np.testing.assert_allclose(point_vectors(shop, points), whole[[0, 3, 2]], rtol=1e-6)
+    scores = shop.model.score(sp.csr_matrix(HISTORIES))
+    whole = scores - scores[[0, 2, 3]].mean(axis=0)
+    monkeypatch.setattr("recae.insight.vectors.rows_per_block", lambda n, size=0: 2)
+    np.testing.assert_allclose(point_vectors(shop, points), whole[[0, 3, 2]], rtol=1e-4, atol=1e-6)
     data = map_data(shop, points, np.zeros((3, 2), np.float32))
     assert data["item_id"] == ["42", "Zoë", " a b "]
     assert data["owners"] == [3, 3, 2]
@@ -178,7 +180,7 @@ def test_what_cannot_be_mapped() -> None:
     with pytest.raises(DataError, match="nothing to map"):
         choose_points(sigmoid(histories=sp.csr_matrix(HISTORIES.shape, dtype=np.float32)))
     shop = popular()
-    with pytest.raises(DataError, match="kind 'popularity' does not have"):
+    with pytest.raises(DataError, match="kind 'popularity' scores every history alike"):
         point_vectors(shop, choose_points(shop))
 
 

@@ -128,7 +128,7 @@ def test_a_product_opens_with_similar_ones_and_those_bought_together(go: Open) -
     assert page.url.endswith("#user=42&item=P3")
     similar = names(page, "ul[aria-label='Similar products'] .name")
     assert set(similar[:4]) == {"Tea Pot", "Tea Cup", "Tea Towel", "Green Tea"}
-    assert "cosine" in panel.inner_text()
+    assert "correlation of the items’ scores" in panel.inner_text().replace("'", "’")
     together = page.locator("ul[aria-label='Products bought together'] li").first
     assert together.locator(".name").inner_text() == "Tea Pot"
     # 421, all and x/y own both; four of seven... P3: 3 of 7 users, P1: 5 of 7, both: 3 of 7
@@ -205,7 +205,7 @@ def test_the_model_is_shown_beside_its_baselines(go: Open) -> None:
     assert "Measured on 400 customers held out of the training" in text
     assert "were chosen on 300 others" in text
     assert "±0.05" in text  # 2 · 0.5 / √400
-    assert "Epoch 2 was the best" in text
+    assert "Epoch 2 was the best on the validation customers: its model is the one here" in text
     assert "35c69cf16e5d4cb1" in text
     chart = page.get_by_role("img", name="Validation recall@20")
     assert "best 0.400 in epoch 2" in (chart.get_attribute("aria-label") or "")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import browser, count, drawn, open_page, see  # noqa: F401
-from pageserver import BOLD, ITEMS, N_TEA, serving, shop
+from pageserver import BOLD, ITEMS, N_TEA, by_hand, serving, shop
 
-from recae.models import Popularity
+from recae.models import Blend, ItemKNN, Popularity
+from recae.models.blend import Part
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -242,7 +243,7 @@ def test_a_model_without_codes_histories_or_measurement_says_so(visit: Open, tmp
         page.goto(server.url + "#basket=P1")
         assert see(page.locator(".pick h2").first).inner_text() == "Tea Cup"  # of those owned most, the first
         page.goto(server.url + "#basket=P1&item=P2")
-        see(page.locator("dialog").get_by_text("Items cannot be compared, since a model of kind popularity"))
+        see(page.locator("dialog").get_by_text("a model of kind 'popularity' scores every history alike"))
         page.goto(server.url + "#map")
         see(page.get_by_role("heading", name="This model has no map"))
         page.goto(server.url + "#model")
@@ -255,10 +256,21 @@ def test_without_codes_there_is_still_what_is_bought_together(visit: Open, tmp_p
     assert histories is not None
     with serving(tmp_path, shop(model=Popularity.fit(histories))) as server:
         page = visit(server.url + "#item=P2")
-        see(page.get_by_text("This kind of model has no codes by which to compare products."))
+        see(page.get_by_text("This kind of model scores every customer alike"))
         see(page.locator("ul[aria-label='Products bought together']").get_by_role("link", name="Tea Pot"))
 
 
 def test_the_shop_of_these_tests_is_what_it_says() -> None:
     best = [recommendation.item for recommendation in shop().recommend("42", n=7)]
     assert best[:3] == list(ITEMS)[2:N_TEA]
+
+
+def test_the_epochs_of_a_blend_are_said_to_be_those_of_a_part(visit: Open, tmp_path: Path) -> None:
+    parts = (Part(by_hand(), 0.25, (1.0, 0.0)), Part(ItemKNN.fit(shop().histories, k=3), 0.75, (1.0, 0.0)))
+    with serving(tmp_path, shop(model=Blend(parts, {}))) as server:
+        page = visit(server.url + "#model")
+        see(page.get_by_role("heading", name="How its part sigmoid learned"))
+        text = page.locator("#model").inner_text()
+        assert "Epoch 2 was the best on the validation customers: its part is the one here" in text
+        assert "figures of the part alone" in text
+        assert "itemknn 0.75, sigmoid 0.25" in text

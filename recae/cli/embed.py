@@ -15,7 +15,7 @@ from recae.errors import ConfigError
 @click.command(cls=Command)
 @under(
     "What",
-    click.option("--users", "users", is_flag=True, help="Write the users' codes."),
+    click.option("--users", "users", is_flag=True, help="Write the users' vectors."),
     click.option("--items", "items", is_flag=True, help="Write the items' vectors."),
 )
 @model_option
@@ -30,7 +30,7 @@ from recae.errors import ConfigError
     ),
 )
 def embed(users: bool, items: bool, out: Path, model_path: Path) -> None:
-    """Write the codes of all users or the vectors of all items to one file, as features for other programs.
+    """Write the vectors of all users or the vectors of all items to one file, as features for other programs.
 
     \b
       recae embed --users --out users.parquet
@@ -50,7 +50,9 @@ def embed(users: bool, items: bool, out: Path, model_path: Path) -> None:
       bias           what is added to the item's score for everybody
                      (float32), where the model has one
 
-    The score of an item for a user is the sum of code_j * vector_j over all j, plus the bias. Rows are made
+    The score that `recae recommend` states is the sum of code_j * vector_j over all j, plus the bias. Parts of a
+    blend that are no such product, as item-kNN, are left out; which these are, and how much of the score the others
+    are, stands on stderr and in the metadata of Parquet, under the key recae. Rows are made
     and written block by block, so that memory does not grow with their number. The file appears when it is
     complete: an error or Ctrl-C leaves an older file of that name as it was, and nothing else.
     """
@@ -63,7 +65,7 @@ def embed(users: bool, items: bool, out: Path, model_path: Path) -> None:
 
     check_output(out, model_path)  # before the model is read, as in `score`
 
-    from recae.insight.embeddings import encoder_of, write_embeddings
+    from recae.insight.embeddings import coverage, products_of, write_embeddings
     from recae.modelfile import load
 
     recommender = load(model_path)
@@ -73,6 +75,7 @@ def embed(users: bool, items: bool, out: Path, model_path: Path) -> None:
     started = time.perf_counter()
     with progress(f"writing {what}", count) as on_rows:
         rows = write_embeddings(recommender, "users" if users else "items", out, on_rows=on_rows)
-    width = encoder_of(recommender).item_vectors.shape[1]
+    width = products_of(recommender).width
     seconds = time.perf_counter() - started
     message(f"wrote {rows:,} {what} of {width:,} numbers each to {out} in {seconds:.1f} s")
+    message(coverage(recommender).sentence)

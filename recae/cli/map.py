@@ -81,8 +81,9 @@ def map_command(
       recae map --out map.html --categories purchases.csv
       recae map --out customers.html --users
 
-    The page is one file that loads nothing else: it can be mailed and opens without a network. It zooms, finds
-    by name or id, and shows what a dot is. Each item gets the category of most of its rows in FILE, each
+    Products lie where the scores of the whole model put them: near each other when they are recommended to the
+    same customers. The page is one file that loads nothing else: it can be mailed and opens without a network. It
+    zooms, finds by name or id, and shows what a dot is. Each item gets the category of most of its rows in FILE, each
     customer that of most of the items owned. Items that nobody owns are left out.
 
     Without --json nothing is printed on stdout.

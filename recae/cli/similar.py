@@ -45,10 +45,11 @@ def similar(
       recae similar --item P017
       recae similar --user 42 -n 5
 
-    Items are similar when their scores follow a user's code alike: the similarity is the cosine of their
-    decoder vectors, from -1 to 1. Beside it stands what the purchases themselves say: the items that most
-    owners of the item own too, and lift, how many times more often both are owned than chance would have it
-    (1 is chance). Users are similar by the cosine of their codes; "shared" is how many items both own.
+    Items are similar when the model scores them alike: the similarity is the correlation of their scores over
+    users, from -1 to 1, with all parts of a blend. Beside it stands what the purchases themselves say: the items
+    that most owners of the item own too, and lift, how many times more often both are owned than chance would
+    have it (1 is chance). Users are similar by the cosine of their scores, less those of the mean user; "shared"
+    is how many items both own.
 
     \b
     --csv prints one table:
@@ -92,15 +93,17 @@ def similar(
 
 
 def _of_item(recommender: Recommender, item: str, n: int) -> dict[str, Any]:
-    from recae.insight.neighbours import METRIC_ITEMS, BoughtTogether, similar_items
+    from recae.insight.neighbours import BoughtTogether, similar_items
+    from recae.insight.vectors import ItemVectors
 
+    vectors = ItemVectors(recommender)
     row = recommender.items.row(item, "item")
-    rows, similarity = similar_items(recommender, row, n)
+    rows, similarity = similar_items(recommender, row, n, vectors=vectors)
     answer: dict[str, Any] = {
         "item_id": item,
         "name": _names(recommender, [row])[0],
         "owners": None,
-        "metric": METRIC_ITEMS,
+        "metric": vectors.metric,
         "similar": _entries(_SIMILAR, _ids(recommender, rows), _names(recommender, rows), similarity),
         "bought_together": None,
     }
@@ -118,7 +121,8 @@ def _of_user(recommender: Recommender, user: str, n: int) -> dict[str, Any]:
     import numpy as np
 
     from recae.insight.embeddings import histories_of
-    from recae.insight.neighbours import METRIC_USERS, similar_users
+    from recae.insight.neighbours import similar_users
+    from recae.insight.vectors import METRIC_USERS
 
     users, histories = histories_of(recommender)
     row = users.row(user, "user")

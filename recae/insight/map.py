@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.insight.categories import Categories
-from recae.models import find_encoder
-from recae.ranking import rows_per_block, top_k
+from recae.insight.vectors import ItemVectors, UserVectors
+from recae.ranking import DEFAULT_BLOCK_BYTES, rows_per_block, top_k
 from recae.recommender import Recommender
 
 METHODS = ("tsne", "pca")
@@ -227,26 +227,17 @@ def choose_points(recommender: Recommender, kind: str = "items", limit: int = 50
 
 
 def point_vectors(recommender: Recommender, points: Points) -> NDArray[np.float32]:
-    """Return the item vectors, or the codes of the users, of a map's points: float32 of shape (n, d).
+    """Return the vectors of a map's items or users, made from the scores of the whole model: float32 (n, d).
 
     Raises:
-        DataError: the model has neither, since it passes no history through a code.
+        DataError: the model scores every history alike.
     """
-    model = find_encoder(recommender.model)
-    if model is None:
-        raise DataError(
-            f"a map is drawn from codes, which a model of kind '{recommender.model.kind}' does not have; "
-            "train an autoencoder (recae train --kind sigmoid)"
-        )
     if points.kind == "items":
-        return np.ascontiguousarray(model.item_vectors[points.rows], dtype=np.float32)
+        return np.ascontiguousarray(ItemVectors(recommender).vectors[points.rows])
     assert recommender.histories is not None  # noqa: S101  # choose_points has seen to it
-    step = rows_per_block(model.item_vectors.shape[1])
-    blocks = [
-        model.encode(recommender.histories[points.rows[begin : begin + step]])
-        for begin in range(0, points.rows.size, step)
-    ]
-    return np.concatenate(blocks)
+    vectors = UserVectors(recommender)
+    chosen = sp.csr_matrix(recommender.histories[points.rows])
+    return np.concatenate([block for _, block in vectors.blocks(chosen, DEFAULT_BLOCK_BYTES)])
 
 
 def map_data(

@@ -108,7 +108,7 @@ def draw_map(
 
     Raises:
         ConfigError: there is no such kind or method, or the limit is less than 1.
-        DataError: the model has no codes or, for users, no histories.
+        DataError: the model scores every history alike or, for users, has no histories.
     """
     method = default_method() if method is None else method
     check_method(method)

@@ -1,20 +1,16 @@
-"""Neighbours: items by their vectors, users by their codes, and items by common owners."""
+"""Neighbours: items and users by their scores, and items by common owners."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, UnknownIdError
-from recae.insight.embeddings import code_blocks, encoder_of, histories_of, owner_counts
+from recae.insight.embeddings import histories_of, owner_counts
+from recae.insight.vectors import ItemVectors, UserVectors
 from recae.ranking import rows_per_block, top_k
 from recae.recommender import Recommender
-
-METRIC_ITEMS: Final = "cosine of the items' decoder vectors, from -1 to 1"
-METRIC_USERS: Final = "cosine of the users' codes, from -1 to 1"
 
 # Small enough for a block of vectors in float64 to stay in the processor's cache.
 _CACHE_BYTES = 2**20
@@ -24,64 +20,65 @@ _OWNERS = 65_536
 
 
 def similar_items(
-    recommender: Recommender, item: int, n: int = 10
+    recommender: Recommender, item: int, n: int = 10, *, vectors: ItemVectors | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the items with the vectors most similar to an item's, nearest first; ties by row number.
+    """Return the items whose scores follow an item's most over users, nearest first; ties by row number.
 
-    The similarity is v·w / (‖v‖ ‖w‖), and 0 where one of the vectors is zero.
+    The similarity is the correlation of the two items' scores over the histories of `ItemVectors`, and 0 where one of
+    them has the same score for all.
 
     Args:
-        recommender: a model with codes.
+        recommender: any model that does not score every history alike.
         item: a row of its items.
         n: how many; fewer come back where there are fewer other items.
+        vectors: of its items, where they were made before.
 
     Returns:
         rows (k,) int32, without the item itself; similarities (k,) float32 from −1 to 1, never NaN.
 
     Raises:
         ConfigError: ``n`` is less than 1.
-        DataError: the model has no codes.
+        DataError: the model scores every history alike.
         UnknownIdError: there is no such row.
     """
-    vectors = encoder_of(recommender).item_vectors
-    _check(n, item, len(vectors), "item")
-    similarity = np.empty(len(vectors), dtype=np.float32)
-    step = rows_per_block(2 * vectors.shape[1], _CACHE_BYTES)
-    for start in range(0, len(vectors), step):
-        similarity[start : start + step] = _cosines(vectors[start : start + step], vectors[item])
+    _check(n, item, len(recommender.items), "item")
+    rows = (vectors or ItemVectors(recommender)).vectors
+    similarity = np.empty(len(rows), dtype=np.float32)
+    step = rows_per_block(2 * rows.shape[1], _CACHE_BYTES)
+    for start in range(0, len(rows), step):
+        similarity[start : start + step] = _cosines(rows[start : start + step], rows[item])
     return _nearest(similarity, item, n)
 
 
 def similar_users(
     recommender: Recommender, user: int, n: int = 10, *, block_bytes: int = _BLOCK_BYTES
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the users with the codes most similar to a user's, nearest first; ties by row number.
+    """Return the users with the scores most similar to a user's, nearest first; ties by row number.
 
-    All users are encoded anew, a block at a time: beside a block, only one number a user is held.
+    The similarity is the cosine of the vectors of `UserVectors`. All users are scored anew, a block at a time: beside a
+    block, only one number a user is held.
 
     Args:
-        recommender: a model with codes and histories.
+        recommender: a model with histories.
         user: a row of its users.
         n: how many; fewer come back where there are fewer other users.
-        block_bytes: bytes of codes and what is computed with them held at one time.
+        block_bytes: bytes of vectors and what is computed with them held at one time.
 
     Returns:
         rows (k,) int32, without the user; similarities (k,) float32 as for `similar_items`.
 
     Raises:
         ConfigError: ``n`` or ``block_bytes`` is less than 1.
-        DataError: the model has no codes, or was saved without histories.
+        DataError: the model scores every history alike, or was saved without histories.
         UnknownIdError: there is no such row.
     """
-    encoder = encoder_of(recommender)
     users, histories = histories_of(recommender)
     _check(n, user, len(users), "user")
-    code = encoder.encode(sp.csr_matrix(histories[user]))[0]
+    vectors = UserVectors(recommender)
+    own = vectors.of(sp.csr_matrix(histories[user]))[0]
     similarity = np.empty(len(users), dtype=np.float32)
-    # a number of each code exists as three float32, the encoder's steps, and once as float64
-    step = rows_per_block(5 * code.size, block_bytes)
-    for start, codes in code_blocks(encoder, histories, step):
-        similarity[start : start + step] = _cosines(codes, code)
+    for start, rows in vectors.blocks(histories, block_bytes):
+        similarity[start : start + len(rows)] = _cosines(rows, own)
     return _nearest(similarity, user, n)
 
 

@@ -333,13 +333,15 @@ def embed(recommender: Recommender, what: str, ids: Sequence[str | int] | None) 
     check_text("what", what, "users")
     kind: Any = what  # which is checked now
     schema = embeddings.embedding_schema(recommender, kind)
+    covered = embeddings.coverage(recommender)
+    title = "" if not covered.left_out else covered.sentence
     if ids is None:
-        return Table(pa.Table.from_batches(embeddings.embeddings(recommender, kind), schema))
+        return Table(pa.Table.from_batches(embeddings.embeddings(recommender, kind), schema), title=title)
     known = recommender.items if what == "items" else embeddings.histories_of(recommender)[0]
     rows = np.array([known.row(one, what[:-1]) for one in id_texts(ids, what[:-1])], dtype=np.int64)
     if what == "items":
         found = pa.Table.from_batches(embeddings.embeddings(recommender, kind), schema)
-        return Table(found.take(pa.array(rows)))
+        return Table(found.take(pa.array(rows)), title=title)
     distinct, place = np.unique(rows, return_inverse=True)  # each is encoded once
     users, histories = embeddings.histories_of(recommender)
     part = replace(
@@ -349,7 +351,7 @@ def embed(recommender: Recommender, what: str, ids: Sequence[str | int] | None) 
         held_out=None,
     )
     found = pa.Table.from_batches(embeddings.embeddings(part, kind), schema)
-    return Table(found.take(pa.array(place)))
+    return Table(found.take(pa.array(place)), title=title)
 
 
 def draw(

@@ -151,6 +151,13 @@ def find_encoder(model: Model) -> Encoder | None:
     return model if isinstance(model, Encoder) else None
 
 
+def learned_part(model: Model) -> Model | None:
+    """Return what the epochs of a training are of: the model, or a blend's first trained part, or None without one."""
+    if not isinstance(model, Blend):
+        return model
+    return next((part.model for part in model.parts if part.model.trained), None)
+
+
 def summands(model: Model) -> tuple[Part, ...]:
     """Return the parts of a blend; any other model as the only one, which `part_factors` leaves as it is.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from recae.models.base import Model
+from recae.models.blend import learned_part
 from recae.summary import Grid, Summary
 from recae.text import refit_words
 
@@ -43,7 +44,10 @@ def summary_of(
     if isinstance(history, list) and history and isinstance(history[-1], Mapping):
         loss = history[-1].get("loss")
         last = f", loss {loss:.2f} in the last" if isinstance(loss, int | float) else ""
-        facts.append(("trained", f"{len(history):,} epoch{'s' * (len(history) != 1)}{last}"))
+        part = learned_part(model)
+        of_part = f"{part.kind} part: " if part is not None and part is not model else ""
+        if part is not None:
+            facts.append(("trained", f"{of_part}{len(history):,} epoch{'s' * (len(history) != 1)}{last}"))
     if metadata.get("repeats") is True:
         facts.append(("repeats", "owned items stay recommendable"))
     metrics = metadata.get("metrics")

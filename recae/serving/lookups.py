@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from recae.errors import DataError
 from recae.ids import shown
-from recae.models import find_encoder
+from recae.models.blend import learned_part
 from recae.recommender import REFIT
 from recae.serving.problems import Problem
 from recae.serving.schemas import (
@@ -37,21 +38,19 @@ def similar(served: ServedModel, item_id: str, n: int) -> SimilarAnswer:
     Raises:
         Problem: 404, the item is unknown, or there is nothing to compare items by.
     """
-    from recae.insight.neighbours import METRIC_ITEMS, similar_items
+    from recae.insight.neighbours import similar_items
 
     recommender = served.recommender
     item = served.item(item_id)
-    coded = find_encoder(recommender.model) is not None
-    if not coded and served.together is None:
-        raise Problem(
-            "not-comparable",
-            404,
-            f"items cannot be compared, since a model of kind {recommender.model.kind} has no item vectors "
-            "and this one was saved without histories",
-        )
     near: list[SimilarItem] = []
-    if coded:
-        items, cosines = similar_items(recommender, item, n)
+    try:
+        items, cosines = similar_items(recommender, item, n, vectors=served.vectors)
+    except DataError as error:  # a kind that scores every history alike
+        if served.together is None:
+            raise Problem("not-comparable", 404, str(error)) from None
+        metric = None
+    else:
+        metric = served.vectors.metric
         near = [
             # the shortest decimals that float32 has for it
             SimilarItem(rank=rank, item_id=other, name=name, similarity=float(str(cosine)))
@@ -72,7 +71,7 @@ def similar(served: ServedModel, item_id: str, n: int) -> SimilarAnswer:
         model=served.version,
         item_id=item_id,
         name=served.ids_and_names(np.array([item]))[1][0],
-        metric=METRIC_ITEMS if coded else None,
+        metric=metric,
         similar=near,
         bought_together=together,
     )
@@ -154,6 +153,7 @@ def describe(served: ServedModel) -> ModelAnswer:
     """Describe the model; NaN and infinities become null in JSON."""
     recommender = served.recommender
     users, histories, metadata = recommender.users, recommender.histories, recommender.metadata
+    learned = learned_part(recommender.model)
     return ModelAnswer(
         model=served.version,
         kind=recommender.model.kind,
@@ -164,6 +164,7 @@ def describe(served: ServedModel) -> ModelAnswer:
         metrics=metadata.get("metrics"),
         history=metadata.get("history", []),
         refit=metadata.get(REFIT),
+        history_of=None if learned is None else learned.kind,
         versions=metadata.get("versions", {}),
         fingerprint=metadata.get("fingerprint"),
         loaded_at=served.loaded_at.isoformat(timespec="seconds"),

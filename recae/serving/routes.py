@@ -13,6 +13,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
+from recae.errors import DataError
 from recae.serving import lookups
 from recae.serving.answers import RankedList, explained_json
 from recae.serving.batcher import Batcher, LookupPool, Result
@@ -188,7 +189,7 @@ def add_fast_routes(app: FastAPI, dependencies: Sequence[params.Depends]) -> Non
 
 @private.get("/similar/{item_id:any}", responses=_GET)
 async def similar_items(services: Injected, item_id: Id, n: Limit = 10) -> SimilarAnswer:
-    """Find items with like vectors, and items that the same users own."""
+    """Find items that the model scores alike, and items that the same users own."""
     return await services.lookups.run(lookups.similar, services.models.current, item_id, n)
 
 
@@ -215,8 +216,11 @@ async def item_map(services: Injected) -> Response:
     """Show up to 20,000 most owned items in the plane, like ones near each other; 503 while it is laid out."""
     of_model = services.models.current.map
     if of_model is None:
-        raise Problem("no-map", 404, "this model has no item vectors that a map could be made of")
-    content = of_model.answer()
+        raise Problem("no-map", 404, "this model has no items that a map could be made of")
+    try:
+        content = of_model.answer()
+    except DataError as error:  # a kind that scores every history alike
+        raise Problem("no-map", 404, str(error)) from None
     if content is None:
         raise Problem(
             "not-ready", 503, "the map is being laid out; try again soon", headers={"Retry-After": "2"}

@@ -172,7 +172,7 @@ class BatchAnswer(_Answer):
 
 
 class SimilarItem(_RankedItem):
-    """An item whose vector points the same way."""
+    """An item that the model scores alike."""
 
     similarity: float
 
@@ -185,7 +185,7 @@ class TogetherItem(_RankedItem):
 
 
 class SimilarAnswer(_Answer):
-    """Items like one; where the model has no item vectors, `metric` is null and `similar` empty."""
+    """Items like one; where the model scores every history alike, `metric` is null and `similar` empty."""
 
     model: str
     item_id: str
@@ -252,6 +252,9 @@ class ModelAnswer(_Answer):
     refit: JsonValue = Field(
         description="the number of users of the last fit, where the model was fitted once more on all of them after "
         "it was measured"
+    )
+    history_of: str | None = Field(
+        description="kind of the part of a blend, or of the model, whose epochs `history` has; null where none is left"
     )
     versions: JsonValue
     fingerprint: JsonValue

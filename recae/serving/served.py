@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from recae.errors import RecaeError
 from recae.ids import IdMap, shown
-from recae.models import find_encoder
 from recae.models.base import reads_values
 from recae.ranking import rank_histories, rows_per_block
 from recae.recommender import Recommender
@@ -29,6 +28,7 @@ from recae.serving.schemas import MapAnswer
 
 if TYPE_CHECKING:
     from recae.insight.neighbours import BoughtTogether
+    from recae.insight.vectors import ItemVectors
 
 MAX_MAP_ITEMS = 20_000
 # t-SNE's time grows with the square of the items; beyond, a server has better things to do with its processors.
@@ -119,14 +119,22 @@ class ItemMap:
     """The map of one model's most owned items in the plane, laid out in the background when first asked for.
 
     Args:
-        recommender: a model with codes and at least one item.
+        recommender: a model with at least one item.
+        vectors: of its items.
         owners: int64 of shape (I,), how many users own each item; None where that is not known.
         version: what the answer names the model by.
     """
 
-    def __init__(self, recommender: Recommender, owners: NDArray[np.int64] | None, version: str) -> None:
+    def __init__(
+        self,
+        recommender: Recommender,
+        vectors: ItemVectors,
+        owners: NDArray[np.int64] | None,
+        version: str,
+    ) -> None:
         """Note what to lay out; nothing is computed yet."""
-        self._recommender, self._owners, self._version = recommender, owners, version
+        self._recommender, self._vectors = recommender, vectors
+        self._owners, self._version = owners, version
         self._lock = threading.Lock()
         self._job: Future[bytes] | None = None
 
@@ -158,14 +166,12 @@ class ItemMap:
     def _layout(self) -> MapAnswer:
         from recae.insight.map import default_method, layout
 
-        model = find_encoder(self._recommender.model)
-        assert model is not None  # noqa: S101  # the constructor's condition
         size = min(len(self._recommender.items), MAX_MAP_ITEMS)
         items = np.arange(size)
         if self._owners is not None:
             items = np.argsort(-self._owners, kind="stable")[:size]
         method = default_method() if size <= MAX_TSNE_ITEMS else "pca"
-        places = layout(np.ascontiguousarray(model.item_vectors[items]), method=method)
+        places = layout(np.ascontiguousarray(self._vectors.vectors[items]), method=method)
         names = self._recommender.item_names
         _log.info("the map of %s items is laid out by %s", f"{size:,}", method)
         return MapAnswer(
@@ -191,7 +197,8 @@ class ServedModel:
         items: finds items by words.
         users: finds users by their id; None where there are no histories.
         together: what is bought together; None where there are no histories.
-        map: the map of the items; None where the model has no codes.
+        vectors: of the items, made when they are first asked for.
+        map: the map of the items; None where the model has none.
     """
 
     recommender: Recommender
@@ -200,6 +207,7 @@ class ServedModel:
     items: ItemSearch
     users: UserSearch | None
     together: BoughtTogether | None
+    vectors: ItemVectors = field(repr=False)
     map: ItemMap | None = field(repr=False)
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -282,6 +290,7 @@ def load_served(path: Path) -> ServedModel:
         ModelFileError: as `recae.modelfile.load`.
     """
     from recae.insight.neighbours import BoughtTogether
+    from recae.insight.vectors import ItemVectors
     from recae.modelfile import load
 
     recommender = load(path)
@@ -293,9 +302,9 @@ def load_served(path: Path) -> ServedModel:
     _warm_up(recommender)
     users = None if recommender.users is None or histories is None else UserSearch(recommender.users)
     search = ItemSearch(recommender.items, recommender.item_names, owners)
-    coded = find_encoder(recommender.model) is not None and len(recommender.items) > 0
-    item_map = ItemMap(recommender, owners, version) if coded else None
-    return ServedModel(recommender, version, datetime.now(UTC), search, users, together, item_map)
+    vectors = ItemVectors(recommender)
+    item_map = ItemMap(recommender, vectors, owners, version) if len(recommender.items) else None
+    return ServedModel(recommender, version, datetime.now(UTC), search, users, together, vectors, item_map)
 
 
 def _warm_up(recommender: Recommender) -> None:

@@ -47,8 +47,8 @@ function draw(answer, item) {
   const which = cut ? `The ${many(ids.length, "most bought product")}` : many(ids.length, "product");
   return [
     el("p", { class: "lead" },
-      `${which}, laid out by ${METHODS[answer.method] ?? answer.method} of the model’s codes: `
-      + "neighbours are bought by similar customers. Choose one to open it."),
+      `${which}, laid out by ${METHODS[answer.method] ?? answer.method} of the model’s scores: `
+      + "neighbours are recommended to the same customers. Choose one to open it."),
     picture,
   ];
 }

@@ -11,7 +11,7 @@ export function showModel() {
   box.replaceChildren(el("h1", { id: "model-title", tabindex: "-1" }, "The model"), body);
   load("model", body, (signal) => api("/model", { signal }), (answer) => [
     measured(answer.metrics, answer.refit?.users),
-    learned(answer.history),
+    learned(answer),
     about(answer),
   ]);
 }
@@ -85,25 +85,32 @@ function howMeasured(metrics, refitted) {
   );
 }
 
-function learned(history) {
+/** The course of training; of a blend it is that of one part, and says nothing of the whole. */
+function learned({ history, history_of: of, kind, refit }) {
+  if (of === null) return null; // the part that was trained is not in the blend
+  const part = of !== undefined && of !== kind;
   const epochs = (history ?? []).filter((epoch) => Number.isFinite(epoch.epoch));
   if (epochs.length < 2) return null;
   const recall = Object.keys(epochs[0]).find((key) => key.startsWith("recall@"));
   const best = recall && epochs.reduce((a, b) => ((b[recall] ?? -1) > (a[recall] ?? -1) ? b : a));
   return el("section", {},
-    el("h2", {}, "How it learned"),
+    el("h2", {}, part ? `How its part ${of} learned` : "How it learned"),
     el("div", { class: "charts" },
       recall ? chart(epochs, recall, `Validation ${recall}`, best) : null,
       Number.isFinite(epochs[0].loss) ? chart(epochs, "loss", "Training loss per customer", null) : null,
     ),
     el("p", { class: "small-print" },
-      best ? `Epoch ${best.epoch} was the best on the validation customers: its model is the one here.` : null),
+      best ? `Epoch ${best.epoch} was the best on the validation customers: ${refit?.users
+        ? "the last fit, on all customers, took as many"
+        : `its ${part ? "part" : "model"} is the one here`}.` : null,
+      part ? " These are figures of the part alone; those of the whole model stand above." : null),
   );
 }
 
 function about(answer) {
   const facts = [
     ["Kind", answer.kind],
+    ["Parts", parts(answer.config)],
     ["Customers", answer.n_users === null ? "not stored" : whole(answer.n_users)],
     ["Products", whole(answer.n_items)],
     ["Purchases", answer.n_interactions === null ? "not stored" : whole(answer.n_interactions)],
@@ -120,6 +127,13 @@ function about(answer) {
       "What this page shows can be had as JSON: ", el("a", { href: "docs" }, "the HTTP API"), "."),
   );
 }
+
+/** The parts of a blend, the heaviest first. */
+const parts = (config) =>
+  Array.isArray(config?.parts)
+    ? [...config.parts].sort((a, b) => b.weight - a.weight)
+      .map((part) => `${part.kind} ${Number(part.weight).toFixed(2)}`).join(", ")
+    : null;
 
 const factList = (facts) =>
   el("dl", { class: "facts" }, facts.filter(([, value]) => value !== undefined && value !== null)

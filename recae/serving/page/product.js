@@ -89,7 +89,7 @@ function similar(answer) {
         label: "Similar products",
         each: (item) => ({ share: item.similarity, value: number(item.similarity), title: answer.metric }),
       })
-      : el("p", { class: "small-print" }, "This kind of model has no codes by which to compare products."),
+      : el("p", { class: "small-print" }, "This kind of model scores every customer alike, so that products cannot be compared by it."),
     items.length && answer.metric ? el("p", { class: "small-print" }, sentence(`by ${answer.metric}`)) : null,
   );
 }
