@@ -9,9 +9,10 @@ with a filter f, after Shen et al. 2021 (GF-CF, arXiv:2108.07567) and Kim et al.
 directions λ is small, and f is taken to be a straight line a + c λ there. So every filter is a sparse product plus a
 code:
 
-    f(S) + α V Vᵀ  ≈  a + c S' + V M Vᵀ,    M = f(Λ) + α − a − c Λ
+    f(S) + α V Vᵀ  ≈  a + c S' + V M Vᵀ,    M = f(Λ) + α − a − c diag(Vᵀ S' V)
 
-S' holds the largest entries of each row of S; with all of them, the filter is exact within the main directions.
+S' holds the largest entries of the rows and columns of S. What M leaves out is what S' does along each of the main
+directions itself; with all of S, the filter is exact within them.
 """
 
 from __future__ import annotations

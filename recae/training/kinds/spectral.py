@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -13,6 +14,7 @@ from numpy.polynomial.chebyshev import chebfit, chebpts1, chebval
 from numpy.typing import NDArray
 
 from recae.errors import TrainingError
+from recae.machine import processors
 from recae.models import Model, SparseLinear, Spectral
 from recae.models.itemknn import largest_products
 from recae.models.spectral import SpectralCode
@@ -21,7 +23,7 @@ from recae.sparse import joined_ranges, with_values
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
-from recae.training.kinds.subspace import largest_eigenvectors, width_of
+from recae.training.kinds.subspace import largest_eigenvectors, times, width_of
 
 Filter = Literal["one-step", "two-step", "chebyshev"]
 
@@ -114,6 +116,7 @@ class Parts:
         vectors: V, float32 (I, d).
         end: all other eigenvalues lie between 0 and this.
         products: S', float32 csr_matrix (I, I).
+        seen: the diagonal of Vᵀ S' V, float64 (d,).
     """
 
     degrees: NDArray[np.float64]
@@ -121,6 +124,7 @@ class Parts:
     vectors: NDArray[np.float32]
     end: float
     products: sp.csr_matrix
+    seen: NDArray[np.float64]
 
     @classmethod
     def of(cls, matrix: sp.csr_matrix, config: SpectralSettings, hooks: Hooks) -> Parts:
@@ -129,17 +133,12 @@ class Parts:
             raise TrainingError("there is no purchase to learn from: every history is empty")
         _check_memory(matrix, config)
         scaled, degrees = normalised(matrix, hooks.confidence)
-        by_item = scaled.T.tocsr()
-        starts, lengths, items, cosines = largest_products(by_item, scaled, config.neighbours)
-        places = joined_ranges(starts, lengths)
-        products = sp.csr_matrix(
-            (cosines[places].astype(np.float32), items[places], np.append(0, np.cumsum(lengths))),
-            shape=(degrees.size, degrees.size),
-        )
-        products.sort_indices()
+        products = largest_entries(scaled, config.neighbours)
         values, vectors = largest_eigenvectors(scaled.astype(np.float32), config.factors, config.seed)
+        with ThreadPoolExecutor(processors()) as pool:
+            seen = np.einsum("ij,ij->j", vectors, times(products, vectors, pool), dtype=np.float64)
         all_there = values.size < config.factors  # the others are 0
-        return cls(degrees, values, vectors, 0.0 if all_there else float(values[-1]), products)
+        return cls(degrees, values, vectors, 0.0 if all_there else float(values[-1]), products, seen)
 
     def model(self, config: SpectralSettings) -> Spectral:
         """Return the model of some settings, none of them None."""
@@ -149,7 +148,7 @@ class Parts:
         constant, slope = line(name, self.end)
         wanted = response(name, self.values) + alpha
         lengths = np.maximum(wanted, 1e-6)  # the weights make up for it
-        weights = (wanted - constant - slope * self.values) / lengths
+        weights = (wanted - constant - slope * self.seen) / lengths
         powers = self.degrees**beta
         products = self.products.copy()
         rows = np.repeat(1 / powers, np.diff(products.indptr))
@@ -178,6 +177,22 @@ def normalised(
     of_items[of_items == 0] = 1
     each = np.repeat(of_users, np.diff(matrix.indptr)) * of_items[matrix.indices]
     return with_values(matrix, values / np.sqrt(each)), np.asarray(of_items)
+
+
+def largest_entries(scaled: sp.csr_matrix, number: int) -> sp.csr_matrix:
+    """Return the mean of the `number` largest entries of each row of S and of each column, float32 (I, I).
+
+    An entry that is among the largest of its row or of its column only counts half. With both, lists were better than
+    with rows alone, and no worse than with all of S.
+    """
+    starts, lengths, items, cosines = largest_products(scaled.T.tocsr(), scaled, number)
+    places = joined_ranges(starts, lengths)
+    ends = np.append(0, np.cumsum(lengths))
+    shape = (lengths.size, lengths.size)
+    of_rows = sp.csr_matrix((0.5 * cosines[places].astype(np.float32), items[places], ends), shape=shape)
+    found = sp.csr_matrix(of_rows + of_rows.T.tocsr())
+    found.sort_indices()
+    return found
 
 
 def line(name: Filter, end: float) -> tuple[float, float]:
