@@ -28,7 +28,7 @@ ROUNDS: Final = 8
 PRODUCTS: Final = 3
 """Products with R̃ᵀR̃ in a round, fewer where the spectrum is so steep that float32 would lose the last vectors."""
 
-SETTLED: Final = 0.003
+SETTLED: Final = 0.01
 """Mean relative growth of the directions in a round below which they count as settled."""
 
 _NULL: Final = 1e-6  # eigenvalues that are 0 but for rounding; the largest is 1
