@@ -229,16 +229,33 @@ def _counts(engine: Engine, sample: str, columns: Sequence[str]) -> dict[str, tu
         tests = []
         for column in some:
             cell = f"trim({quoted(column)}, {_BLANKS})"
-            tests += [f"count(nullif({cell}, ''))"]
-            tests += [
-                f"count(*) FILTER (regexp_matches({cell}, {text(way)}, 's'))"
-                for way in (_BRACKETED, _OBJECTS, _IDS)
-            ]
+            opened = " OR ".join(f"contains({cell}, '{bracket}')" for bracket in "[({")
+            tests += [f"count(nullif({cell}, ''))", f"count(*) FILTER ({opened})"]
             tests += [f"count(*) FILTER (contains({cell}, {text(mark)}))" for mark in SEPARATORS]
         row = engine.row(f"SELECT {', '.join(tests)} FROM {sample}")
-        each = 4 + len(SEPARATORS)
-        found |= {column: tuple(row[i * each : (i + 1) * each]) for i, column in enumerate(some)}
+        each = 2 + len(SEPARATORS)
+        counts = {column: row[i * each : (i + 1) * each] for i, column in enumerate(some)}
+        # compiling a pattern takes longer than looking at a small table: only where it may match
+        blank = 2 + SEPARATORS.index(" ")
+        patterned = [column for column, (_, opened, *_) in counts.items() if opened or counts[column][blank]]
+        of_patterns = _patterns(engine, sample, patterned)
+        for column, (filled, _, *separated) in counts.items():
+            found[column] = (filled, *of_patterns.get(column, (0, 0, 0)), *separated)
     return found
+
+
+def _patterns(engine: Engine, sample: str, columns: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return for each column how many cells are bracketed, objects, and ids apart by blanks."""
+    if not columns:
+        return {}
+    ways = (_BRACKETED, _OBJECTS, _IDS)
+    tests = [
+        f"count(*) FILTER (regexp_matches(trim({quoted(column)}, {_BLANKS}), {text(way)}, 's'))"
+        for column in columns
+        for way in ways
+    ]
+    row = engine.row(f"SELECT {', '.join(tests)} FROM {sample}")
+    return {column: tuple(row[i * len(ways) : (i + 1) * len(ways)]) for i, column in enumerate(columns)}
 
 
 def _parts_of(engine: Engine, sample: str, column: str, separator: str, keep: bool = False) -> str:

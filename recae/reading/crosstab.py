@@ -21,6 +21,8 @@ _FLAG: Final = re.compile(
 )
 _ENOUGH: Final = 20  # rows by which a user who is there once is told
 _ANSWERS: Final = 10  # more values than these are no answers or ratings
+_FIRST: Final = 20  # rows by which columns of text are told from those that may be numbers
+_NUMERIC: Final = re.compile(r"[-+]?[\d_.,]*(e[-+]?[\d_]+)?|[-+]?(inf|infinity|nan)")
 _MOST: Final = 1000  # of an item at once; larger numbers are no counts
 
 
@@ -196,12 +198,18 @@ def find_matrix(table: Table, given: Sequence[str] = (), asked: bool = False) ->
     """
     if len(table.columns) < (2 if asked else 3):
         return None
-    looked = _look_at_cells(table)
+    may_be = _maybe_numbers(table)
+    if len(may_be) < (1 if asked else 2):
+        return None
+    looked = _look_at_cells(table, may_be)
     columns, others = [], []
     for column in table.columns:
-        found = looked[column]
+        found = looked.get(column)
+        if found is None or column in given:
+            others.append(column)
+            continue
         # an item may be called "DVD player", too, but nobody's id is empty for most
-        own = column in given or (table.header and found.empty < 0.5 * found.rows and _is_known(column))
+        own = table.header and found.empty < 0.5 * found.rows and _is_known(column)
         if own or not (found.is_mark or (asked and found.is_number and not found.is_unique)):
             others.append(column)
         else:
@@ -274,12 +282,31 @@ class _Cells:
         return self.largest <= 1 or (self.empty >= 0.1 * self.rows and (self.whole == self.numbers or rated))
 
 
-def _look_at_cells(table: Table) -> dict[str, _Cells]:
-    """Return what the cells of each column hold."""
-    rows = max(50, min(_SAMPLE, _CELLS // len(table.columns)))
+def _maybe_numbers(table: Table) -> list[str]:
+    """Return the columns whose first cells are all empty, marks or numbers; the others hold neither marks nor counts.
+
+    A look at a few rows saves most tables the look at all cells.
+    """
+    rows = table.engine.rows(f"SELECT * FROM {table.sample(_SAMPLE)} LIMIT {_FIRST}")
+    words = {*_YES, *_NO, *MISSING, ""}
+
+    def is_possible(cell: object) -> bool:
+        text = str(cell).strip().lower()
+        return cell is None or text in words or _NUMERIC.fullmatch(text) is not None
+
+    return [
+        column
+        for column, *cells in zip(table.columns, *rows, strict=True)
+        if table.types[column] != "VARCHAR" or all(map(is_possible, cells))
+    ]
+
+
+def _look_at_cells(table: Table, columns: Sequence[str]) -> dict[str, _Cells]:
+    """Return what the cells of some columns hold."""
+    rows = max(50, min(_SAMPLE, _CELLS // len(columns)))
     sample = f"(SELECT * FROM {table.sample(_SAMPLE)} LIMIT {rows})"
-    picked = ", ".join(f"lower(trim({quoted(c)}::VARCHAR)) AS c{i}" for i, c in enumerate(table.columns))
-    names = ", ".join(f"c{i}" for i in range(len(table.columns)))
+    picked = ", ".join(f"lower(trim({quoted(c)}::VARCHAR)) AS c{i}" for i, c in enumerate(columns))
+    names = ", ".join(f"c{i}" for i in range(len(columns)))
     number = "TRY_CAST(replace(cell, ',', '.') AS DOUBLE)"
     yes, no, nothing = (f"cell IN ({', '.join(map(text, words))})" for words in (_YES, _NO, MISSING))
     found = table.engine.rows(
@@ -294,7 +321,7 @@ def _look_at_cells(table: Table) -> dict[str, _Cells]:
     looked = {int(row[0][1:]): _Cells(height, *row[1:]) for row in found}
     return {
         column: looked.get(i, _Cells(height, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0))
-        for i, column in enumerate(table.columns)
+        for i, column in enumerate(columns)
     }
 
 

@@ -7,11 +7,13 @@ DuckDB runs in this process. It takes at most the memory it is told, spills the 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,6 +22,7 @@ from recae import machine
 from recae.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 _UNITS: Final = {
@@ -32,8 +35,63 @@ _UNITS: Final = {
     "mi": 2**20,
     "gi": 2**30,
 }
+_LARGE: Final = 64 * 2**20  # bytes that a reading may leave behind in a DuckDB that is kept
 _LEAST: Final = 64 * 2**20  # bytes below which DuckDB cannot work
 _CGROUPS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+_NEVER: Final = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+
+class _Spare:
+    """The DuckDB that the last reading has left, for the next one: to start another takes a sixth of a small reading.
+
+    One at most is kept, and none whose settings a reading has locked. A fork closes it first: its threads would be
+    missing in the child.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._instance: duckdb.DuckDBPyConnection | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self.close)
+
+    def take(self, settings: Mapping[str, str | int]) -> duckdb.DuckDBPyConnection | None:
+        """Return it with these settings, which is then nobody else's; None where there is none that takes them."""
+        import duckdb
+
+        with self._lock:
+            instance, self._instance = self._instance, None
+        if instance is None:
+            return None
+        try:
+            for name, value in settings.items():
+                instance.execute(f"SET GLOBAL {name} = {text(value) if isinstance(value, str) else value}")
+        except duckdb.Error:  # the folder for temporary files cannot change once it has been used
+            instance.close()
+            return None
+        return instance
+
+    def give(self, instance: duckdb.DuckDBPyConnection) -> None:
+        """Keep an instance without connections, unless there is one already."""
+        with self._lock:
+            if self._instance is None:
+                self._instance = instance
+                return
+        instance.close()
+
+    def close(self) -> None:
+        """Close it, if there is one."""
+        with self._lock:
+            instance, self._instance = self._instance, None
+        if instance is not None:
+            instance.close()
+
+
+_SPARE: Final = _Spare()
 
 
 class Engine:
@@ -60,18 +118,17 @@ class Engine:
                 f"no temporary folder can be made in '{tempfile.gettempdir()}': {error.strerror or error}; "
                 "set TMPDIR to a folder that can be written"
             ) from error
-        self._connection = duckdb.connect(
-            config={
-                "memory_limit": f"{self.memory_limit // 2**10} KiB",
-                "temp_directory": str(self.folder / "spilled"),
-                "threads": processors(),
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "python_enable_replacements": False,
-            }
-        )
+        settings: dict[str, str | int] = {
+            "memory_limit": f"{self.memory_limit // 2**10} KiB",
+            "temp_directory": str(self.folder / "spilled"),
+            "threads": processors(),
+        }
+        instance = _SPARE.take(settings) or duckdb.connect(config={**settings, **_NEVER})
+        self._instance: duckdb.DuckDBPyConnection | None = instance
+        self._connection = instance.cursor()  # with temporary tables of its own, which go with it
         self._views = 0
-        self._closed = False
+        self._locked = False
+        self._resident = _resident()
         self.explainers: list[Callable[[Exception], SourceError | None]] = []
 
     def __enter__(self) -> Self:
@@ -88,6 +145,15 @@ class Engine:
         """Close the connection and remove the temporary files; once is enough."""
         self._connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        instance, self._instance = self._instance, None
+        if instance is None:
+            return
+        # DuckDB gives memory back only where it ends
+        now = _resident()
+        if self._locked or now is None or self._resident is None or now - self._resident > _LARGE:
+            instance.close()
+        else:
+            _SPARE.give(instance)
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement; nothing comes back.
@@ -166,9 +232,9 @@ class Engine:
 
     def close_doors(self, files: Sequence[str | Path]) -> None:
         """Let SQL of the user reach no other file than those named, and change no setting, from now on."""
-        if self._closed:
+        if self._locked:
             return
-        self._closed = True
+        self._locked = True
         allowed = ", ".join(text(os.path.abspath(file)) for file in files)  # noqa: PTH100  # links stay as named
         named = ", ".join(text(str(file)) for file in files)
         both = ", ".join(filter(None, [allowed, named]))
@@ -203,6 +269,14 @@ class Engine:
             raise SourceError(
                 "reading needs more memory than this machine has; leave columns out, or read fewer rows at a time"
             ) from error
+
+
+def _resident() -> int | None:
+    """Return the bytes of memory that this process holds; None where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def processors() -> int:
