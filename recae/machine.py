@@ -1,4 +1,4 @@
-"""The process on its machine: peak memory, threads of BLAS, and its number among those that torchrun started."""
+"""The process on its machine: versions, peak memory, threads of BLAS, and its number among those of torchrun."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
+
+
+@cache
+def installed(distribution: str) -> str | None:
+    """Return the version of a distribution that is installed; None where it is not."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def peak_memory() -> int:

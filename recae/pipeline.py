@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from recae.files import check_writable
 from recae.filters import Filters
 from recae.interactions import Events, Interactions
 from recae.kinds import DEFAULT, decay_setting, find
+from recae.machine import installed
 from recae.messages import timed
 from recae.models import ItemKNN, Model, Popularity
 from recae.reading import Reading, ReadOptions
@@ -401,10 +401,4 @@ def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) 
 
 def _versions() -> dict[str, str | None]:
     """Return the versions of recae and of what decides about a model's bits; null for what is not installed."""
-    versions: dict[str, str | None] = {}
-    for name in ("recae", "numpy", "scipy", "numba", "torch"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return {name: installed(name) for name in ("recae", "numpy", "scipy", "numba", "torch")}

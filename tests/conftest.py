@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked as thorough, unless it is asked for: by `--thorough`, or in an expression after -m."""
-    if config.getoption("--thorough") or config.getoption("markexpr"):
+    """Leave out what is marked as thorough, and of what is marked with some(n) all but n cases.
+
+    Nothing is left out where `--thorough` or an expression after -m asks for it, or arguments name single tests.
+    """
+    if config.getoption("--thorough") or config.getoption("markexpr") or any("::" in a for a in config.args):
         return
-    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    cases = Counter(map(_function_of, items))
+    seen: Counter[str] = Counter()
+    left_out = []
+    for item in items:
+        function = _function_of(item)
+        number, total = seen[function], cases[function]
+        seen[function] += 1
+        some = item.get_closest_marker("some")
+        # n of them spread evenly over all, the first among them, and the same in every run
+        spared = some is not None and number * some.args[0] % total >= some.args[0] and total > some.args[0]
+        if spared or item.get_closest_marker("thorough"):
+            left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+        gone = set(map(id, left_out))
+        items[:] = [item for item in items if id(item) not in gone]
+
+
+def _function_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
 
 
 @pytest.fixture(autouse=True)

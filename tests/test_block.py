@@ -129,6 +129,7 @@ def fitted(kind: str) -> Model:
     return FIT[kind](purchases())
 
 
+@pytest.mark.some(24)
 @pytest.mark.parametrize("kind", sorted(FIT))
 def test_every_kind_gives_what_all_its_scores_give(kind: str, path: str) -> None:
     histories = purchases()
@@ -247,6 +248,7 @@ def test_short_lists_over_many_items_leave_nobody_to_the_plain_path(monkeypatch:
     check(model, model.histories(), 10)
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("n_items", [600, 1700])  # all scores at once, and tiles
 @pytest.mark.parametrize("n_users", [150, 2000])
@@ -334,6 +336,7 @@ def alone() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("callers", [0, 1, 4])
 def test_thread_counts_are_given_back(callers: int, alone: ProcessPoolExecutor) -> None:
     assert alone.submit(_thread_counts_after_scoring, callers).result() == ({3}, 3, True)

@@ -63,6 +63,7 @@ def as_json(path: Path, numbers: bool) -> Path:
     return path
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("numbers", [False, True])
 def test_json_lines(tmp_path: Path, expected: bytes, numbers: bool) -> None:
     assert trained(tmp_path, as_json(tmp_path / "a.jsonl", numbers)) == expected
@@ -130,6 +131,7 @@ def test_postgresql(
     assert PASSWORD.encode() not in model
 
 
+@pytest.mark.thorough
 def test_repeats_from_a_database(tmp_path: Path) -> None:
     load_sqlite(tmp_path / "shop.db", SAMPLE)
     found = []
@@ -222,6 +224,7 @@ def test_a_database_refuses(folder: Path, postgres: Postgres, monkeypatch: pytes
     assert names(folder) == []
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("statement", "query"),
     [

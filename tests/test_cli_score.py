@@ -261,6 +261,7 @@ def test_a_model_that_is_replaced_meanwhile(
     assert names(folder) == ["m.recae"]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

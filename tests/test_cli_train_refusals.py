@@ -98,6 +98,7 @@ def test_sources_refused(folder: Path, name: str) -> None:
     assert names(folder) == ([] if content is None else [name])
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize("name", UNDERSTOOD)
 def test_sources_understood_by_what_they_hold(folder: Path, name: str) -> None:
     content, said = UNDERSTOOD[name]

@@ -215,6 +215,7 @@ def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: 
     assert build_settings(kind, SETTINGS[kind], values, kinds=SETTINGS) == SETTINGS[kind]()
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     "options",
     [

@@ -160,6 +160,7 @@ def test_a_full_disk_behind_stderr_is_no_reason_to_stop(folder: Path, full: Any)
     assert json.loads(stdout)["n_users"] == 60
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("stream", [1, 2])
 def test_closed_streams_are_no_reason_to_stop(folder: Path, stream: int) -> None:
     trained("../purchases.csv")

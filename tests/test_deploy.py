@@ -234,6 +234,7 @@ def may_mount() -> bool:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not may_mount(), reason="namespaces are not allowed here")
 def test_a_root_that_is_read_only(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(table())

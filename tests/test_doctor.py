@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from commands import RECAE, ROOT, SAMPLE, names, recae, refused
 from doctors import Row, changed, clean_rows, examined, found, only, write
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings import read_with_report, real_data
 
@@ -33,6 +33,7 @@ def spoiled(column: str, value: str, number: int, rows: list[Row] | None = None)
 # Rows that are dropped
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     ("column", "value", "code"),
     [
@@ -356,6 +357,7 @@ SOME = {
 }
 
 
+@settings(max_examples=settings().max_examples // 2)  # each reads a table
 @given(st.lists(st.fixed_dictionaries(SOME), min_size=1, max_size=40))
 def test_no_table_is_too_strange(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
     folder = tmp_path_factory.mktemp("strange")

@@ -34,6 +34,7 @@ def orders(step: int, rows: list[Row] | None = None) -> list[Row]:
     return numbered
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("step", [1, 10])
 def test_items_that_begin_anew_in_each_order_are_positions(step: int, tmp_path: Path) -> None:
     finding = found(tmp_path, orders(step), item_column="position", name_column="")["items-restart"]

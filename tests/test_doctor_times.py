@@ -23,11 +23,13 @@ def some(rows: list[Row], change: Callable[[str], str], number: int = 7) -> list
     ]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("factor", [1, 1_000, 1_000_000, 1_000_000_000])
 def test_one_unit_is_fine(factor: int, tmp_path: Path) -> None:
     assert found(tmp_path, changed("timestamp", lambda t: str(seconds(t) * factor))) == {}
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     ("common", "odd", "names"),
     [
@@ -54,6 +56,7 @@ def test_mixed_units(
     assert any("Without reliable times" in sentence for sentence in seen.expectation.sentences)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("odd", "names"),
     [
@@ -108,6 +111,7 @@ def test_day_or_month(tmp_path: Path) -> None:
     assert found(tmp_path, clear) == {}
 
 
+@pytest.mark.some(1)
 def test_times_that_cannot_be_read(tmp_path: Path) -> None:
     finding = only(tmp_path, some(clean_rows(), lambda t: "at noon"), "times-unreadable")
     assert finding.severity is Severity.WARNING
@@ -130,6 +134,7 @@ def test_missing_times(number: int, severity: Severity, tmp_path: Path) -> None:
     assert (finding.severity, finding.rows) == (severity, number)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     ("code", "wrong", "right"),
     [
@@ -179,6 +184,7 @@ def later(days: int) -> Callable[[str], str]:
     return move
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     ("days", "severity"), [(7, None), (8, Severity.NOTE), (13, Severity.WARNING), (40, Severity.WARNING)]
 )

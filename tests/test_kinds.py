@@ -140,6 +140,7 @@ def test_it_is_tuned(toy: Kind) -> None:
     assert "damping = " in Path("toy.toml").read_text()
 
 
+@pytest.mark.some(1)
 @pytest.mark.processes
 def test_it_is_evaluated_in_processes_of_their_own(toy: Kind) -> None:
     arguments = ("--kind", "toy", "--baselines", "popularity", "--trials", "2", "--report", "report.html")

@@ -40,6 +40,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.some(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource usage")
 @pytest.mark.parametrize(("users", "more"), [(4000, 0), (1000, 4 * 1000**2)])
 def test_solving_holds_one_matrix_of_items(users, more):

@@ -25,6 +25,7 @@ def purchases(n_users: int = 300, n_items: int = 60, seed: int = 0) -> sp.csr_ma
 SMALL = SigmoidSettings(factors=8, epochs=3, learning_rate=0.1, purchase_weight=4.0, seed=1)
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("batch_size", "learning_rate", "purchase_weight"),
     [

@@ -154,6 +154,7 @@ def quality(model: Model) -> float:
     return float(np.abs(model.output).sum() * 1e3 % 1)
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     "config",
     [

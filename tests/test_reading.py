@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plainreading import read_plainly
 
@@ -62,6 +62,7 @@ def write(path: Path, rows: list[tuple[str, ...]]) -> Path:
     return path
 
 
+@settings(max_examples=settings().max_examples // 2)  # each reads a table
 @given(rows=ROWS)
 def test_what_is_left_is_what_plain_python_leaves(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]

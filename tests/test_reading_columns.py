@@ -63,6 +63,7 @@ def test_layouts(engine: Engine, name: str) -> None:
     assert str(columns) == expected
 
 
+@pytest.mark.some(30)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_order_of_columns_does_not_count(engine: Engine, name: str) -> None:
     layout, expected = LAYOUTS[name]
@@ -465,6 +466,7 @@ def test_row_numbers_without_a_header_are_no_users(engine: Engine) -> None:
     assert "--columns -,user,item,time " in str(note)
 
 
+@pytest.mark.some(18)
 @pytest.mark.parametrize(
     "form",
     ["%Y-%m-%d %H:%M:%S", "%d.%m.%Y", "%-m/%-d/%y", "%d-%b-%Y", "%b %d, %Y %I:%M %p", "%a, %d %b %Y %H:%M:%S GMT",
@@ -483,6 +485,7 @@ def test_values_that_are_times(engine: Engine, form: str) -> None:
     assert columns.time == ("date" if form in ("%Y%m%d", "%Y%m%d%H%M%S", "%s", "%s000") else "ordered")
 
 
+@pytest.mark.some(11)
 @pytest.mark.parametrize(
     "product",
     ["Set of {} mugs", "Marble cake {} 12", "SET 3 MAR {}", "12{:02}-56-789", "978-3-16-14{:04}-0", "12-{:02}-5678",

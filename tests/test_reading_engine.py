@@ -28,7 +28,9 @@ def test_a_reading_takes_over_what_the_last_one_left_and_sees_nothing_of_it() ->
         assert second._instance is left
         assert second.rows("SELECT table_name FROM information_schema.tables") == []
         assert second.store("SELECT 2 AS a") == table  # the same name, and nothing in its way
-        limit, spilled = second.row("SELECT current_setting('memory_limit'), current_setting('temp_directory')")
+        limit, spilled = second.row(
+            "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
+        )
         assert (limit, spilled) == ("512.0 MiB", str(second.folder / "spilled"))
     assert not folder.exists()
     assert not second.folder.exists()

@@ -43,6 +43,7 @@ def engine() -> Iterator[Engine]:
 # ---- lists in a cell -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.some(12)
 @pytest.mark.parametrize(
     ("write", "baskets"),
     [
@@ -338,6 +339,7 @@ def sorted_as(products: Sequence[str], baskets: Sequence[Sequence[str]]) -> list
     return [[product for product in products if product in basket] for basket in baskets]
 
 
+@pytest.mark.some(7)
 @pytest.mark.parametrize(
     ("yes", "no"),
     [("1", "0"), ("True", "False"), (True, False), (1, 0), ("1.0", "0.0"), ("x", None), ("t", "f")],
@@ -401,6 +403,7 @@ def test_flags_are_no_items(engine: Engine) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_many_columns(engine: Engine) -> None:
     names = [f"Film {chr(65 + i % 26)}{i}" for i in range(1500)]
     drawn = random.Random(1)

@@ -104,6 +104,7 @@ def test_a_closed_input_and_a_full_disk(pipe: Path, monkeypatch: pytest.MonkeyPa
     refused("-", f"kept in '{pipe}': No space left on device; set TMPDIR")
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_nothing_is_left_however_it_ends(tmp_path: Path, number: signal.Signals, code: int) -> None:
     kept, out = tmp_path / "tmp", tmp_path / "out"

@@ -30,6 +30,7 @@ PLAIN = b'user,item\n007,a b\n12345678901234567890,"x, ""y"""\nNA,\n'
 READ = {"user": ["007", "12345678901234567890", "NA"], "item": ["a b", 'x, "y"', None]}
 
 
+@pytest.mark.some(40)
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -199,6 +200,7 @@ ODD = [
 ]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(("odd", "where", "what"), ODD)
 def test_an_odd_line_is_named_by_its_number(tmp_path: Path, odd: bytes, where: str, what: str) -> None:
     data = (
@@ -211,6 +213,7 @@ def test_an_odd_line_is_named_by_its_number(tmp_path: Path, odd: bytes, where: s
         refused(path, where, path, what, "--bad-lines skip")
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(("odd", "where", "what"), ODD)
 def test_odd_lines_are_skipped_and_kept(tmp_path: Path, odd: bytes, where: str, what: str) -> None:
     data = (
@@ -232,6 +235,7 @@ def test_odd_lines_are_skipped_and_kept(tmp_path: Path, odd: bytes, where: str, 
     ]
 
 
+@pytest.mark.thorough
 def test_lines_without_quotes_are_named_by_whoever_reads_them(tmp_path: Path) -> None:
     """DuckDB's scanner stumbles over them while the rows are read, long after the table is opened."""
     path = put(tmp_path / "a.csv", b"user,item\n" + b"12,34\n" * 250_000 + b"5,6,7\n" + b"8,9\n" * 10)
@@ -259,6 +263,7 @@ def titles(odd: list[str], count: int = 1000) -> str:
     return "\n".join(["user\titem\ttitle", *rows, ""])
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize(
     "odd", [['"The" Book', "x"], ['"The Book', "x", "y"], ['"The Book', 'Wall 5"'], ['6" nails', '"']]
 )

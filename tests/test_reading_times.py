@@ -26,6 +26,7 @@ def engine() -> Iterator[Engine]:
         yield opened
 
 
+@pytest.mark.some(16)
 @pytest.mark.parametrize(
     ("texts", "expected", "note"),
     [
@@ -265,6 +266,7 @@ def test_the_order_is_that_of_the_only_possible_reading(
 # Dates that stand for none
 
 
+@pytest.mark.some(8)
 @pytest.mark.parametrize(
     ("usual", "sentinel", "named"),
     [
@@ -329,6 +331,7 @@ def test_times_of_1970_and_1900_are_kept_where_others_are_near(engine: Engine) -
 # A clock of its own
 
 
+@pytest.mark.some(5)
 @pytest.mark.parametrize(
     ("clock", "expected"),
     [
@@ -358,6 +361,7 @@ def test_a_clock_in_a_column_of_its_own(engine: Engine, clock: Any, expected: li
     assert not any(note.doubt for note in settled.notes)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("date", ["20230104", "4. Januar 2023", "04.13.2023", "44930", "1672790400"])
 def test_dates_of_every_kind_take_a_clock(engine: Engine, date: str) -> None:
     _, alone = read_times(engine, [date] * 2)

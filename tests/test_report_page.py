@@ -45,6 +45,7 @@ def until(page: Any, condition: str) -> None:
     raise AssertionError(f"not in time: {condition}")
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE, (320, 700)])
 def test_it_fits_every_screen_and_asks_the_network_for_nothing(

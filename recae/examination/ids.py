@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,19 +24,29 @@ _PATTERNS: Final = {
     "guests": r"(?i)\s*(guest|anonymous|anonym|gast|laufkunde|barverkauf|walk[ -]?in|invité|invitado|ospite|test)\s*",
     "digits": r"\d+",
 }
+_POINTED: Final = r"NOT whole AND regexp_full_match(raw, '-?\d+\.0+')"
+_OTHERS: Final = {"pointed": _POINTED, "texts": "NOT whole", "foreign": "regexp_matches(id, '[^ -~]')"}
 _LONG: Final = 8  # digits; numbers that count from 1 are hardly as long
 _FIXED: Final = 0.95  # numbers drawn from all of a length are shorter in a tenth of the cases
 
 
 @dataclass(frozen=True, eq=False)
 class _Ids:
-    """The distinct ids of a column: a view (id, raw, n rows, and whether each of `_PATTERNS` matches)."""
+    """The distinct ids of a column: a table (id, raw, n rows, and whether each of `_PATTERNS` matches).
+
+    Attributes:
+        what: "user" or "item".
+        column: its name.
+        engine: knows the table.
+        table: name of the table.
+        numbers: how many ids there are ("all"), and of how many each of `_PATTERNS` and `_OTHERS` holds.
+    """
 
     what: str
     column: str
     engine: Engine
     table: str
-    size: int
+    numbers: Mapping[str, int]
 
     def count(self, where: str) -> tuple[int, int]:
         """Return how many ids a condition holds of, and in how many rows they are."""
@@ -80,8 +90,12 @@ def check_ids(seen: Seen) -> Iterator[Finding]:
             f"JOIN ({used}) u USING (code)",
             "ids",
         )
-        size = int(seen.engine.value(f"SELECT count(*) FROM {view}"))
-        ids = _Ids(found.role, column, seen.engine, view, size)
+        conditions = {"all": "true", **{name: name for name in _PATTERNS}, **_OTHERS}
+        counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
+        numbers = seen.engine.row(
+            f"SELECT {counts} FROM {view}"
+        )  # in one look: most ids have none of all this
+        ids = _Ids(found.role, column, seen.engine, view, dict(zip(conditions, numbers, strict=True)))
         for check in (_rewritten, _missing, _dates, _point_zero, _lost_zeros, _merging):
             yield from check(ids)
         if found.floats:
@@ -92,12 +106,12 @@ def check_ids(seen: Seen) -> Iterator[Finding]:
                 f"the {ids.what}s are a column of floats, which keep 15 digits and no leading zeros",
                 "nothing to do where the ids are short numbers; otherwise write the column as text or whole numbers",
             )
-        seen.engine.drop(view)
+        seen.engine.run(f"DROP TABLE {view}")
 
 
 def _rewritten(ids: _Ids) -> Iterator[Finding]:
     lost = f"the digits are lost here: export the table again with {ids.column!r} as text"
-    if ids.count("scientific")[0]:
+    if ids.numbers["scientific"]:
         yield ids.finding(
             Severity.PROBLEM,
             "ids-scientific",
@@ -106,8 +120,8 @@ def _rewritten(ids: _Ids) -> Iterator[Finding]:
             "one",
             lost,
         )
-    rounded = ids.count("rounded")[0]
-    if rounded >= 3 and rounded >= 0.9 * ids.count("long")[0]:
+    rounded = ids.numbers["rounded"]
+    if rounded >= 3 and rounded >= 0.9 * ids.numbers["long"]:
         yield ids.finding(
             Severity.PROBLEM,
             "ids-rounded",
@@ -118,7 +132,7 @@ def _rewritten(ids: _Ids) -> Iterator[Finding]:
 
 
 def _missing(ids: _Ids) -> Iterator[Finding]:
-    if ids.what == "user" and ids.count("guests")[0]:
+    if ids.what == "user" and ids.numbers["guests"]:
         yield ids.finding(
             Severity.WARNING,
             "ids-look-missing",
@@ -129,10 +143,10 @@ def _missing(ids: _Ids) -> Iterator[Finding]:
 
 
 def _dates(ids: _Ids) -> Iterator[Finding]:
-    number = ids.count("dates")[0]
+    number = ids.numbers["dates"]
     if not number:
         return
-    if number == ids.size:
+    if number == ids.numbers["all"]:
         sentence = "every {what} looks like a date; is this the right column?"
         advice = f"name another with --{ids.what}-column"
     else:
@@ -142,39 +156,38 @@ def _dates(ids: _Ids) -> Iterator[Finding]:
 
 
 def _point_zero(ids: _Ids) -> Iterator[Finding]:
-    pointed = r"NOT whole AND regexp_full_match(raw, '-?\d+\.0+')"
-    number = ids.count(pointed)[0]
+    number = ids.numbers["pointed"]
     if not number:
         return
-    if number == ids.size:
+    if number == ids.numbers["all"]:
         yield ids.finding(
             Severity.NOTE,
             "ids-point-zero",
-            pointed,
+            _POINTED,
             "every {what} ends in .0, since a column with empty values was exported as floats; it is read without",
             "nothing to do, unless the ids had leading zeros or more than 15 digits, which such an export loses",
         )
         return
     twins = ids.count(
-        rf"{pointed} AND regexp_replace(raw, '\.0+$', '') IN (SELECT raw FROM {ids.table} WHERE digits)"
+        rf"{_POINTED} AND regexp_replace(raw, '\.0+$', '') IN (SELECT raw FROM {ids.table} WHERE digits)"
     )[0]
     also = f"; {twins:,} of them occur without it as well, and count as two" if twins else ""
     yield ids.finding(
         Severity.WARNING,
         "ids-point-zero",
-        pointed,
+        _POINTED,
         f"{{n}} ending in .0, as a float column leaves them, among others that do not{also}",
         f"write {ids.column!r} as text or whole numbers in every part of the table",
     )
 
 
 def _lost_zeros(ids: _Ids) -> Iterator[Finding]:
+    if not ids.numbers["digits"]:
+        return
     engine, table = ids.engine, ids.table
     lengths = engine.rows(
         f"SELECT length(raw), raw LIKE '0_%', count(*) FROM {table} WHERE digits GROUP BY 1, 2"
     )
-    if not lengths:
-        return
     total = sum(n for _, _, n in lengths)
     filled = {width: n for width, zero, n in lengths if zero}
     all_of = {width: sum(n for w, _, n in lengths if w == width) for width, _, _ in lengths}
@@ -208,15 +221,14 @@ def _lost_zeros(ids: _Ids) -> Iterator[Finding]:
 
 def _merging(ids: _Ids) -> Iterator[Finding]:
     engine, table = ids.engine, ids.table
-    if not ids.count("NOT whole")[0]:
+    if not ids.numbers["texts"]:
         return
-    other = engine.arrow(f"SELECT id AS original FROM {table} WHERE regexp_matches(id, '[^ -~]')")
-    forms = engine.register(other.append_column("form", _one_form(other.column(0))))
-    plain = engine.store(
-        f"SELECT id, n, coalesce(form, lower(trim(regexp_replace(id, ' +', ' ', 'g')))) AS form "
-        f"FROM {table} LEFT JOIN {forms} ON id = original",
-        "forms",
-    )
+    form, joined = "lower(trim(regexp_replace(id, ' +', ' ', 'g')))", table
+    if ids.numbers["foreign"]:
+        other = engine.arrow(f"SELECT id AS original FROM {table} WHERE {_OTHERS['foreign']}")
+        forms = engine.register(other.append_column("form", _one_form(other.column(0))))
+        form, joined = f"coalesce(form, {form})", f"{table} LEFT JOIN {forms} ON id = original"
+    plain = engine.store(f"SELECT id, n, {form} AS form FROM {joined}", "forms")
     same = f"SELECT form FROM {plain} GROUP BY 1 HAVING count(*) > 1"
     groups = engine.rows(
         f"SELECT list(id ORDER BY id)[:4] FROM {plain} GROUP BY form HAVING count(*) > 1 "
@@ -231,7 +243,7 @@ def _merging(ids: _Ids) -> Iterator[Finding]:
             f"where they mean the same {ids.what}, write them alike: they count as different",
             [" and ".join(map(shown, group)) for (group,) in groups],
         )
-    engine.drop(plain)
+    engine.run(f"DROP TABLE {plain}")
 
 
 def _one_form(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -285,7 +285,7 @@ class _Cells:
 def _maybe_numbers(table: Table) -> list[str]:
     """Return the columns whose first cells are all empty, marks or numbers; the others hold neither marks nor counts.
 
-    A look at a few rows saves most tables the look at all cells.
+    A look at the first rows saves most tables the look at all cells.
     """
     rows = table.engine.rows(f"SELECT * FROM {table.sample(_SAMPLE)} LIMIT {_FIRST}")
     words = {*_YES, *_NO, *MISSING, ""}

@@ -49,7 +49,7 @@ _NEVER: Final = {
 class _Spare:
     """The DuckDB that the last reading has left, for the next one: to start another takes a sixth of a small reading.
 
-    One at most is kept, and none whose settings a reading has locked. A fork closes it first: its threads would be
+    One at most is held, and none whose settings a reading has locked. A fork closes it first: its threads would be
     missing in the child.
     """
 
@@ -223,12 +223,6 @@ class Engine:
         name = self.new_name(what)
         self.run(f"CREATE TEMP TABLE {name} AS {sql}")
         return name
-
-    def drop(self, name: str) -> None:
-        """Remove a table or view, if it is there."""
-        kind = self.rows("SELECT table_type FROM information_schema.tables WHERE table_name = ?", [name])
-        if kind:
-            self.run(f"DROP {'VIEW' if 'VIEW' in kind[0][0] else 'TABLE'} {quoted(name)}")
 
     def close_doors(self, files: Sequence[str | Path]) -> None:
         """Let SQL of the user reach no other file than those named, and change no setting, from now on."""

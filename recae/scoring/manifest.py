@@ -17,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ import numpy as np
 
 from recae.errors import OutputError
 from recae.files import atomic_path
+from recae.machine import installed
 from recae.models import JSON
 from recae.recommender import POPULAR
 from recae.scoring.work import Work
@@ -52,10 +52,7 @@ def sha256_of(path: Path) -> str:
 
 def release() -> str:
     """Return the release of recae that is installed, or "unknown"."""
-    try:
-        return version("recae")
-    except PackageNotFoundError:
-        return "unknown"
+    return installed("recae") or "unknown"
 
 
 def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:

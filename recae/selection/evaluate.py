@@ -7,7 +7,6 @@ import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from recae.filters import Filters
 from recae.interactions import Interactions
 from recae.kinds import baselines as known_baselines
 from recae.kinds import evaluated, find, title
+from recae.machine import installed
 from recae.messages import timed
 from recae.reading import Reading, ReadOptions, ReadReport, read
 from recae.reading.matrix import read_matrix
@@ -514,10 +514,5 @@ def budget_in_words(tasks: Sequence[Task], trials: int, budget: float | str | No
 
 def versions() -> dict[str, str]:
     """Return the versions of recae, Python, and the libraries that decide about the figures."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"recae": found.pop("recae", "not installed"), **found}
+    found = {name: number for name in _LIBRARIES if (number := installed(name)) is not None}
+    return {"recae": found.pop("recae", "not installed"), "python": platform.python_version(), **found}

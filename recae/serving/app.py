@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
@@ -14,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from recae.machine import installed
 from recae.serving.batcher import Batcher, LookupPool
 from recae.serving.guard import Guard
 from recae.serving.metrics import Metrics
@@ -86,7 +86,4 @@ def _add_files(app: FastAPI) -> None:
 
 
 def _version() -> str:
-    try:
-        return version("recae")
-    except PackageNotFoundError:
-        return "0"
+    return installed("recae") or "0"

@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 
 from recae.errors import CheckpointError, OutputError, RecaeError
 from recae.files import atomic_path, json_text, write_tensors
+from recae.machine import installed
 from recae.models import Model
 from recae.settings import check_range, current_names
 from recae.training.trainer import Trainer
@@ -259,9 +258,7 @@ def _finite(array: NDArray[Any]) -> bool:
 
 
 def _own_version() -> str:
-    with suppress(PackageNotFoundError):
-        return version("recae")
-    return "unknown"
+    return installed("recae") or "unknown"
 
 
 def _read_content(file: Any) -> dict[str, Any]:
