@@ -28,9 +28,10 @@ test.npz. An interrupted download goes on where it was. Archives are read where 
 
 stdout carries the table, one line a kind and metric, or with --json one object of table, data, source, terms, users,
 items, interactions, counts_as_published (whether their numbers are the published ones), test_users, rows (kind, name,
-settings, seconds, and figures of metric, mean, low, high, published, difference, covered, source, compared; or error)
-and others (published figures of models that recae does not have). stderr carries messages. Exit codes: 0 done, 2 an
-error or a kind that failed, 130 interrupted.
+settings, seconds, peak_bytes, which is the most memory held until then, and figures of metric, mean, low, high,
+published, difference, covered, source, compared; or error) and others (published figures of models that recae does
+not have). stderr carries messages. Exit codes: 0 done, 2 an error or a kind that failed, 130
+interrupted.
 """
 
 import json
@@ -54,6 +55,7 @@ from recae.cli.output import print_table
 from recae.errors import ConfigError, RecaeError
 from recae.evaluation import bootstrap_mean, evaluate
 from recae.kinds import known
+from recae.machine import peak_memory
 from recae.models import Model
 from recae.selection.baselines import parse_assignments
 from recae.selection.fit import fit_settings, make_settings
@@ -206,9 +208,9 @@ def run(
                 "compared": None if figure is None else figure.compared,
             }
         )
-    said = ", ".join(f"{each['metric']} {each['mean']:.4f}" for each in figures)
-    say(f"{kind}: {said} after {seconds:.0f} s")
-    return {**row, "seconds": seconds, "figures": figures}
+    said, peak = ", ".join(f"{each['metric']} {each['mean']:.4f}" for each in figures), peak_memory()
+    say(f"{kind}: {said} after {seconds:.0f} s, {peak / 2**30:.1f} GiB at most")
+    return {**row, "seconds": seconds, "peak_bytes": peak, "figures": figures}
 
 
 def fit(kind: str, config: Any, split: Split, choice: str) -> Model:

@@ -225,6 +225,28 @@ def test_a_kind_without_a_published_figure(lists):
     assert line[5:] == ["–"] * 4
 
 
+def test_the_graph_filter_beside_its_published_figure(lists):
+    args = (
+        "lightgcn",
+        "--data",
+        "gowalla",
+        "--from",
+        lists,
+        "--kind",
+        "spectral",
+        "--set",
+        "spectral.factors=8",
+    )
+    result = run(*args, "--json")
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["name"] == "ChebyCF"
+    assert row["settings"]["filter"] == "chebyshev"
+    assert [each["published"] for each in row["figures"]] == [0.1941, 0.1616]
+    assert row["seconds"] > 0
+    assert row["peak_bytes"] > 2**24
+    assert " GiB at most" in result.stderr
+
+
 def test_the_default_kinds(lists, monkeypatch):
     fitted = []
     monkeypatch.setattr(
