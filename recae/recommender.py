@@ -484,7 +484,7 @@ class Recommender(Summarised):
 
         Each user's list is made from the stored history and compared with what the user bought in ``held_out``. Where
         owned items are left out of the lists, they are not looked for either. Users and items that the model does not
-        know are left out. To compare kinds of model and baselines, use `recae.evaluate`.
+        know are left out and counted in the title. To compare kinds of model and baselines, use `recae.evaluate`.
 
         Args:
             held_out: the purchases to be found, as `recae.read` takes them.

@@ -180,6 +180,9 @@ def test_a_model_is_measured_on_later_purchases(
     assert (row.metric, row.n_users) == ("recall@5", len(recalls))
     assert row.mean == pytest.approx(np.mean(recalls))
     assert row.low <= row.mean <= row.high
+    title = repr(found).splitlines()[0]
+    assert title == f"Measured on {len(recalls)} users; left out as unknown: 1 user and 1 item"
+    assert repr(model.evaluate(pairs, k=5)).splitlines()[0] == f"Measured on {len(recalls)} users"
     kept_in = model.evaluate(pairs, k=[5, 10], metrics="recall", exclude_owned=False)
     assert {"recall@5", "recall_repeat@10", "recall_new@5"} <= set(kept_in["metric"])
     own = model.evaluate([("a", "P05")], k=5, histories=[("a", "P01"), ("b", "P02")])

@@ -31,12 +31,13 @@ from recae.reading import ReadOptions, read
 from recae.reading.lists import read_pairs
 from recae.recommender import Recommender, check_fallback
 from recae.results import Table
-from recae.scoring.audience import Audience, fold_in, listed_users
+from recae.scoring.audience import NO_ITEM, NO_KNOWN_ITEM, Audience, fold_in, listed_users
 from recae.scoring.rules import warn_of_unknown
 from recae.scoring.work import audience_of, make_work
 from recae.selection.displays import CountingDisplay
 from recae.selection.progress import Progress, following
 from recae.sparse import stored_in, without
+from recae.splits.tasks import counted
 from recae.text import brief
 
 __all__ = [
@@ -279,6 +280,8 @@ def evaluate(
             f"of the {len(ids):,} users to be measured, the model knows {int(there.sum()):,}, and nothing is left "
             "to be found for them: give purchases of known users and items that they did not own before"
         )
+    reasons = wanted.rejected["reason"].to_pylist()
+    lost = {"user": int((~there).sum()) + reasons.count(NO_KNOWN_ITEM), "item": reasons.count(NO_ITEM)}
     result = evaluate_lists(
         recommender.model, owned, looked_for, lengths, metrics=names, exclude_owned=excludes
     )
@@ -290,7 +293,9 @@ def evaluate(
         "high": _known(interval.high for interval in intervals),
         "n_users": [int(np.isfinite(values).sum()) for values in result.values.values()],
     }
-    return Table.of(columns, title=f"Measured on {result.n_users:,} users")
+    said = " and ".join(counted(number, what) for what, number in lost.items() if number)
+    left_out = f"; left out as unknown: {said}" if said else ""
+    return Table.of(columns, title=f"Measured on {counted(result.n_users, 'user')}{left_out}")
 
 
 def _check_not_learned(recommender: Recommender, ids: Any, looked_for: sp.csr_matrix) -> None:
