@@ -43,6 +43,7 @@ def test_train_in_a_pipe(folder: Path) -> None:
         rf"epoch 1/2: {epoch}",
         rf"epoch 2/2: {epoch}",
         r"fitting sparse-linear",
+        r"sparse-linear: item_power [\d.]+, owned_power [-\d.]+ and diagonal [\d.]+ are the best of 4 on .*",
         r"fitting itemknn",
         r"item-kNN: k = \d+ is the best of 6 on the validation users",
         r"choosing the weights of sigmoid ⊕ sparse-linear ⊕ itemknn on 6 validation users",

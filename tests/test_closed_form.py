@@ -21,6 +21,7 @@ from recae.training.kinds.linear import (
     plan,
     resolve,
 )
+from recae.training.kinds.sparse_linear import fit_sparse_linear
 
 
 def purchases(n_users: int, n_items: int, share: float = 0.2, seed: int = 0) -> sp.csr_matrix:
@@ -58,6 +59,8 @@ def dense_edlae(matrix, l2, dropout=0.0, user_power=0.0, item_power=0.0, owned_p
     return B
 
 
+PLAIN = {"user_power": 0.0, "item_power": 0.0, "owned_power": 0.0, "diagonal": 0.0}
+
 SETTINGS = [
     {"l2": 2.0},
     {"l2": 20.0, "dropout": 0.4},
@@ -72,9 +75,7 @@ SETTINGS = [
 @pytest.mark.parametrize("shape", [(80, 21), (17, 41)])  # by way of items, and of users
 def test_weights_are_those_of_the_regression_of_each_item_on_the_others(settings, shape):
     matrix = purchases(*shape)
-    model, epochs = fit_edlae(
-        matrix, EdlaeSettings(**{"dropout": 0.0, "user_power": 0.0, **settings}), Hooks()
-    )
+    model, epochs = fit_edlae(matrix, EdlaeSettings(**{"dropout": 0.0, **PLAIN, **settings}), Hooks())
     assert epochs == []
     assert isinstance(model, Edlae)
     assert model.weights.dtype == np.float32
@@ -92,7 +93,7 @@ def test_ease_is_edlae_without_dropout():
     ease, _ = fit_ease(matrix, EaseSettings(l2=7.0), Hooks())
     assert isinstance(ease, Ease)
     np.testing.assert_allclose(ease.weights, dense_edlae(matrix, 7.0), atol=1e-6)
-    edlae, _ = fit_edlae(matrix, EdlaeSettings(l2=7.0, dropout=0.0, user_power=0.0), Hooks())
+    edlae, _ = fit_edlae(matrix, EdlaeSettings(l2=7.0, dropout=0.0, **PLAIN), Hooks())
     np.testing.assert_array_equal(ease.weights, edlae.weights)
     assert ease.config() == {
         "l2": 7.0,
@@ -127,22 +128,61 @@ def test_both_inverses_agree_beyond_one_group_and_block(monkeypatch):
     np.testing.assert_allclose(from_users(Z), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("shape", [(70, 24), (20, 30)])
+def test_what_is_left_open_is_chosen_on_the_validation_users_with_the_weights_of_its_settings(shape):
+    matrix = purchases(*shape)
+    for kind, fit, more in (
+        (EdlaeSettings, fit_edlae, {}),
+        (SparseLinearSettings, fit_sparse_linear, {"neighbours": 8}),
+    ):
+        asked = [0.1, 0.4, 0.3, 0.2]  # the second one is the best
+        said: list[str] = []
+        tried = []
+
+        def validate(model, tried=tried, asked=asked):
+            tried.append(model.config())
+            return asked[len(tried) - 1]
+
+        config = kind(l2=3.0, **more)
+        found, _ = fit(matrix, config, Hooks(validate=validate, on_message=said.append))
+        names = ("item_power", "owned_power", "diagonal")
+        assert tuple(tuple(each[name] for name in names) for each in tried) == closed_form.FACTORS
+        assert tuple(found.config()[name] for name in names) == closed_form.FACTORS[1]
+        assert "diagonal 0.3 are the best of 4" in said[-1]
+        # alone, with the settings that were chosen, it is the same model
+        same, _ = fit(matrix, kind(**found.config()), Hooks())
+        histories = purchases(9, shape[1], seed=5)
+        np.testing.assert_allclose(found.score(histories), same.score(histories), rtol=1e-4, atol=1e-6)
+        # nothing is tried where nothing is open, and without validation users it is the plain form
+        fit(matrix, kind(**found.config()), Hooks(validate=lambda model: 1 / 0))
+        plain = fit(matrix, config, Hooks())[0].config()
+        assert tuple(plain[name] for name in names) == closed_form.FACTORS[0]
+        # what is given stays
+        tried.clear()
+        fit(matrix, config.updated(diagonal=0.5), Hooks(validate=validate))
+        assert [each["diagonal"] for each in tried] == [0.5] * 3
+
+
 def test_the_diagonal_is_bounded_and_reached():
     """Frequent items would explain themselves beyond any bound below 1; of rare ones the penalty is stronger."""
     rng = np.random.default_rng(4)
     popularity = np.linspace(0.02, 0.6, 25)
     matrix = sp.csr_matrix((rng.random((120, 25)) < popularity).astype(np.float32))
-    own = fit_edlae(matrix, EdlaeSettings(l2=6.0, diagonal=0.5), Hooks())[0].weights.diagonal()
+    own = fit_edlae(matrix, EdlaeSettings(**PLAIN | {"l2": 6.0, "diagonal": 0.5}), Hooks())[
+        0
+    ].weights.diagonal()
     assert 0 <= own.min() < 0.45
     assert own.max() == 0.5
-    free = fit_edlae(matrix, EdlaeSettings(l2=6.0, diagonal=1.0, user_power=0, dropout=0), Hooks())[0].weights
+    free = fit_edlae(matrix, EdlaeSettings(**PLAIN | {"l2": 6.0, "diagonal": 1.0, "dropout": 0.0}), Hooks())[
+        0
+    ].weights
     X = matrix.toarray().astype(np.float64)
     np.testing.assert_allclose(free, np.linalg.solve(X.T @ X + 6 * np.eye(25), X.T @ X), atol=1e-6)
 
 
 def test_an_item_that_nobody_owns_and_a_user_without_purchases():
     matrix = sp.csr_matrix(np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]], dtype=np.float32))
-    B = fit_edlae(matrix, EdlaeSettings(l2=1.0, user_power=0.0, item_power=0.5), Hooks())[0].weights
+    B = fit_edlae(matrix, EdlaeSettings(l2=1.0, **PLAIN | {"item_power": 0.5}), Hooks())[0].weights
     assert not B[2].any()
     assert not B[:, 2].any()
     np.testing.assert_allclose(
@@ -218,11 +258,11 @@ def test_a_matrix_that_cannot_be_inverted():
     with pytest.raises(TrainingError, match="larger l2"):
         closed_form._inverse(np.array([[1, 2], [2, 1]], dtype=np.float32))
     roots = np.ones(2)
-    plain = (0.0, roots, roots)  # no diagonal, no factors
+    plain = closed_form.Scales(roots, roots, 0 * roots)
     with pytest.raises(TrainingError, match="larger l2"):
-        closed_form._to_weights(np.array([[1, 2], [2, -1]], dtype=np.float32), roots, *plain)
+        closed_form._to_weights(np.array([[1, 2], [2, -1]], dtype=np.float32), roots, plain)
     with pytest.raises(TrainingError, match="not finite"):
-        closed_form._to_weights(np.array([[1, np.inf], [2, 1]], dtype=np.float32), roots, *plain)
+        closed_form._to_weights(np.array([[1, np.inf], [2, 1]], dtype=np.float32), roots, plain)
 
 
 def test_long_solves_are_announced():

@@ -14,6 +14,12 @@ from recae.training.kinds import sparse_linear
 from recae.training.kinds.linear import EdlaeSettings, SparseLinearSettings, fit_edlae
 from recae.training.kinds.sparse_linear import fit_sparse_linear, solve_neighbours
 
+PLAIN = {"item_power": 0.0, "owned_power": 0.0, "diagonal": 0.0}
+
+
+def solved(matrix, config):
+    return solve_neighbours(matrix, config, Hooks()).weights(config, matrix)
+
 
 def purchases(n_users: int, n_items: int, share: float = 0.15, seed: int = 0) -> sp.csr_matrix:
     rng = np.random.default_rng(seed)
@@ -40,7 +46,7 @@ def gram(matrix, user_power):
 )
 def test_each_column_solves_its_system_and_its_neighbours_tell_most(neighbours, settings):
     matrix = purchases(90, 40)
-    B = solve_neighbours(matrix, SparseLinearSettings(neighbours=neighbours, **settings), Hooks()).toarray()
+    B = solved(matrix, SparseLinearSettings(neighbours=neighbours, **PLAIN | settings)).toarray()
     G = gram(matrix, settings["user_power"])
     p = settings["dropout"]
     penalty = settings["l2"] + p / (1 - p) * np.diag(G)
@@ -94,19 +100,19 @@ def test_with_all_other_items_as_neighbours_it_is_edlae(neighbours):
 
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
     matrix = purchases(200, 700, 0.03)
-    config = SparseLinearSettings(l2=2.0, neighbours=20)
+    config = SparseLinearSettings(l2=2.0, neighbours=20, **PLAIN)
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(sparse_linear, "processors", lambda threads=threads: threads)
-        found.append(solve_neighbours(matrix, config, Hooks()))
+        found.append(solved(matrix, config))
     assert found[0].data.tobytes() == found[1].data.tobytes()
     np.testing.assert_array_equal(found[0].indices, found[1].indices)
 
 
 def test_items_without_neighbours():
     matrix = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=np.float32))
-    B = solve_neighbours(
-        matrix, SparseLinearSettings(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
+    B = solved(
+        matrix, SparseLinearSettings(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2, **PLAIN)
     ).toarray()
     expected = np.zeros((5, 5))
     expected[0, 1] = expected[1, 0] = 0.5  # G_01/(G_00 + λ)
@@ -122,9 +128,7 @@ def test_one_item():
 def test_ties_fill_the_room_there_is():
     """One owner of all items: all others tell the same, and still no more than two are taken."""
     matrix = sp.csr_matrix(np.ones((1, 6), dtype=np.float32))
-    B = solve_neighbours(
-        matrix, SparseLinearSettings(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2), Hooks()
-    )
+    B = solved(matrix, SparseLinearSettings(l2=1.0, dropout=0.0, user_power=0.0, neighbours=2, **PLAIN))
     np.testing.assert_array_equal((B.toarray() != 0).sum(axis=0), 2)
     np.testing.assert_allclose(B.data, 1 / 3)
 

@@ -44,7 +44,7 @@ def gram(matrix: sp.csr_matrix, weights: np.ndarray, user_power: float) -> np.nd
 @pytest.mark.parametrize("n_users", [60, 12], ids=["items by items", "users by users"])
 def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
     matrix, weights = shop(n_users)
-    config = EdlaeSettings(l2=3.0, dropout=0.2, user_power=0.4)
+    config = EdlaeSettings(l2=3.0, dropout=0.2, user_power=0.4, item_power=0.0, owned_power=0.0)
     model, _ = fit_simple("edlae", matrix, config, Hooks(confidence=weights))
     G = gram(matrix, weights, 0.4)
     for j in range(matrix.shape[1]):
@@ -57,7 +57,9 @@ def test_edlae_regresses_on_purchases_of_these_weights(n_users: int) -> None:
 @pytest.mark.parametrize("neighbours", [4, 24])
 def test_sparse_linear_regresses_on_purchases_of_these_weights(neighbours: int) -> None:
     matrix, weights = shop()
-    config = SparseLinearSettings(l2=2.0, dropout=0.3, user_power=0.5, neighbours=neighbours)
+    config = SparseLinearSettings(
+        l2=2.0, dropout=0.3, user_power=0.5, item_power=0.0, owned_power=0.0, neighbours=neighbours
+    )
     model, _ = fit_simple("sparse-linear", matrix, config, Hooks(confidence=weights))
     B, G = model.weights.toarray(), gram(matrix, weights, 0.5)
     penalty = 2.0 + 3 / 7 * np.diag(G)

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -18,8 +19,10 @@ from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
 from recae.training.kinds.linear import (
+    Scales,
     SparseLinearSettings,
-    item_scales,
+    best_factors,
+    factors,
     item_squares,
     penalties,
     resolve,
@@ -34,18 +37,52 @@ def fit_sparse_linear(
     matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks
 ) -> tuple[SparseLinear, list[Epoch]]:
     """Fit the sparse linear model to (U, I) purchases; TrainingError as `solve_neighbours`."""
-    config = resolve(config, matrix)
-    return SparseLinear(solve_neighbours(matrix, config, hooks), config.as_dict()), []
+    options = factors(resolve(config, matrix), hooks)
+    solution = solve_neighbours(matrix, options[0], hooks)
+
+    def model(option: SparseLinearSettings) -> SparseLinear:
+        return SparseLinear(solution.weights(option, matrix), option.as_dict())
+
+    def quality(option: SparseLinearSettings) -> float:
+        if hooks.validate is None:
+            raise AssertionError("there is one option then")
+        return hooks.validate(model(option))
+
+    return model(best_factors(SparseLinear.kind, options, quality, hooks)), []
 
 
-def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks) -> sp.csr_matrix:
-    """Return B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S, float32 CSR (I, I).
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The weights of each item's neighbours, before any factors.
+
+    Attributes:
+        neighbours: int32 (I, k), rising; −1 where there is none.
+        values: float32 (I, k).
+        left: Λ_j P_jj of the item with its neighbours, float64 (I,); see `Scales.of`.
+    """
+
+    neighbours: NDArray[np.int32]
+    values: NDArray[np.float32]
+    left: NDArray[np.float64]
+
+    def weights(self, config: SparseLinearSettings, matrix: sp.csr_matrix) -> sp.csr_matrix:
+        """Return B by rows, float32 (I, I), with the factors of settings without open ones; (U, I) purchases."""
+        scales = Scales.of(config, matrix, self.left)
+        values = self.values * scales.rows.astype(np.float32)[self.neighbours]
+        values *= scales.columns.astype(np.float32)[:, None]
+        B = _by_row(self.neighbours, values)
+        own = scales.diagonal.astype(np.float32)
+        return (B + sp.diags_array(own, format="csr")).tocsr() if own.any() else B
+
+
+def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks) -> Solution:
+    """Return B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S.
 
     G = XᵀX of the purchases X, the users weighted; X holds the root of the confidence in a
     purchase, as in `linear.solve`; `config` is resolved. Where S is all other items, this is EDLAE (Steck 2020); the
     limited S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The
     neighbours of j are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the
-    squared error. With `diagonal` ξ, j is among its own neighbours, B_jj ≤ ξ, and B_Sj is multiplied by 1 − B_jj.
+    squared error. With `diagonal` ξ, `Scales` makes it the solution on S and j itself with B_jj ≤ ξ.
 
     Raises:
         TrainingError: it does not fit in memory (before anything is computed), or a system is not positive definite.
@@ -56,7 +93,6 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     weights = user_weights(matrix, config.user_power)
     squares = item_squares(matrix, weights, hooks.confidence)
     penalty = penalties(config, squares)
-    owned, scored = item_scales(config, matrix)
     _check_memory(n_users, n_items, matrix.nnz, k, threads)
     roots = of_owners = None
     if hooks.confidence is not None:
@@ -67,13 +103,12 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
         of_owners = owners.data
     neighbours = np.full((n_items, k), -1, dtype=np.int32)
     values = np.zeros((n_items, k), dtype=np.float32)
-    own = np.zeros(n_items)
+    left = np.ones(n_items)
 
     def solve(items: NDArray[np.int64]) -> None:
         failed = _solve_columns(
             matrix.indptr, matrix.indices, owners.indptr, owners.indices,
-            weights, roots, of_owners, squares, penalty, owned, scored, config.diagonal, items,
-            neighbours, values, own,
+            weights, roots, of_owners, squares, penalty, items, neighbours, values, left,
         )  # fmt: skip
         if failed >= 0:
             raise TrainingError(
@@ -100,13 +135,12 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    B = _by_row(neighbours, values)
-    return (B + sp.diags_array(own.astype(np.float32), format="csr")).tocsr() if own.any() else B
+    return Solution(neighbours, values, left)
 
 
 def _check_memory(n_users: int, n_items: int, interactions: int, k: int, threads: int) -> None:
     of_thread = 16 * n_items + 16 * n_users + 8 * k * k + 4 * interactions
-    need = 24 * n_items * k + 12 * interactions + threads * of_thread
+    need = 36 * n_items * k + 12 * interactions + threads * of_thread
     left = memory_left("cpu")
     if left is not None and need > left:
         raise TrainingError(
@@ -135,13 +169,10 @@ def _solve_columns(
     of_owners: Floats | None,  # (nnz,) likewise, by item
     squares: Floats,  # (I,) the diagonal of G
     penalty: Floats,  # (I,)
-    owned: Floats,  # (I,) factors of the rows
-    scored: Floats,  # (I,) and of the columns
-    most: float,  # ξ
     items: Ints,
     neighbours: Ints,  # (I, k) written; −1 before
     values: Floats,  # (I, k) written
-    own: Floats,  # (I,) written: the diagonal
+    left: Floats,  # (I,) written: Λ_j P_jj
 ) -> int:
     """Solve the columns `items`; return −1, or the first one whose system is not positive definite."""
     n_users, n_items, k = weights.shape[0], penalty.shape[0], neighbours.shape[1]
@@ -171,15 +202,11 @@ def _solve_columns(
             A[a, a] += penalty[S[a]]
         if not _solve_in_place(A, y, n):
             return int(j)
-        apart = 1.0  # 1 − B_jj
-        if most > 0:
-            pivot = squares[j] + penalty[j]  # 1/P_jj of the items S and j
-            for a in range(n):
-                pivot -= right[a] * y[a]
-            apart = min(max(1 - most, penalty[j] / pivot), 1.0)
-            own[j] = (1 - apart) * owned[j] * scored[j]
+        pivot = squares[j] + penalty[j]  # becomes 1/P_jj of the items S and j
         for a in range(n):
-            values[j, a] = y[a] * apart * owned[S[a]] * scored[j]
+            values[j, a] = y[a]
+            pivot -= right[a] * y[a]
+        left[j] = penalty[j] / pivot
     return -1
 
 
