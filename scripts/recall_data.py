@@ -56,24 +56,47 @@ def read_task(
 
 
 def read_pair(train: Path, test: Path | None, need_test: bool) -> Task:
-    """Training and test matrix of the same users and items; the test file is opened only if it is needed."""
+    """Training and test matrix; the test file is opened only if it is needed.
+
+    Rows and columns have the same numbers in both. Users and items of the test matrix beyond the training matrix are
+    unknown: they are left out and counted.
+    """
     fit = read_matrix(train)
     if not need_test:
         return Task(fit, fit, fit[:0], "train matrix")
     if test is None:
         raise ConfigError("--train is given without --test; give --test, or --validate to do without")
     held_out = read_matrix(test)
-    if fit.shape != held_out.shape:
-        raise DataError(
-            f"'{train}' is {fit.shape[0]:,} users × {fit.shape[1]:,} items, but '{test}' is {held_out.shape[0]:,} "
-            f"× {held_out.shape[1]:,}; number users and items alike in both"
-        )
+    held_out = known_part(held_out, fit.shape, test)
     if shared := fit.multiply(held_out).nnz:
         raise DataError(
             f"{shared:,} of the {held_out.nnz:,} pairs in '{test}' are in '{train}' too, where the model would "
             "see them; take them out of one of the two"
         )
     return Task(fit, fit, held_out, "train and test matrices")
+
+
+def known_part(held_out: sp.csr_matrix, shape: tuple[int, int], path: Path) -> sp.csr_matrix:
+    """The test matrix with the rows and columns of the training matrix, and zeros where it has none.
+
+    Says how many users and items it has beyond these; DataError where nothing else is left.
+    """
+    whole = sp.coo_matrix(held_out)
+    known = (whole.row < shape[0]) & (whole.col < shape[1])
+    if lost := int(whole.nnz - known.sum()):
+        users = np.unique(whole.row[whole.row >= shape[0]]).size
+        items = np.unique(whole.col[whole.col >= shape[1]]).size
+        if not known.any():
+            raise DataError(
+                f"'{path}' has no pair within the {shape[0]:,} users × {shape[1]:,} items of the training matrix; "
+                "number users and items alike in both"
+            )
+        say(
+            f"{lost:,} of the {whole.nnz:,} pairs in '{path}' are of {users:,} users and {items:,} items that the "
+            "training matrix does not know, and are left out"
+        )
+    pairs = (whole.row[known], whole.col[known])
+    return sp.csr_matrix((whole.data[known], pairs), shape=shape)
 
 
 def read_matrix(path: Path) -> sp.csr_matrix:

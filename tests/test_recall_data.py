@@ -1,5 +1,6 @@
 """scripts/recall_data.py: what reaches the model from matrices and tables, and what is refused."""
 
+import json
 import pickle
 import re
 import time
@@ -303,14 +304,36 @@ def test_pairs_that_do_not_fit_together(tmp_path):
     sp.save_npz(train, sp.csr_matrix(np.array([[1, 1, 0], [0, 1, 1]])))
     sp.save_npz(test, sp.csr_matrix(np.array([[0, 1, 1], [0, 1, 1]])))
     check_error(run(tmp_path, "--kind", "popularity"), "3 of the 4 pairs", "test.npz", "train.npz")
-    sp.save_npz(test, sp.csr_matrix(np.ones((2, 4))))
-    check_error(run(tmp_path, "--kind", "popularity"), "2 users × 3 items", "2 × 4")
+    sp.save_npz(test, sp.csr_matrix(np.array([[0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 1]])))
+    check_error(
+        run(tmp_path, "--kind", "popularity"), "no pair within the 2 users × 3 items", "alike in both"
+    )
     sp.save_npz(test, sp.csr_matrix((2, 3)))
     check_error(run(tmp_path, "--kind", "popularity"), "nothing is held out")
     sp.save_npz(train, sp.csr_matrix((2, 3)))
     check_error(run(tmp_path, "--kind", "popularity"), "no interaction")
     sp.save_npz(train, sp.identity(3, format="csr"))
     check_error(run(tmp_path, "--kind", "popularity", "--validate", 0.5), "nothing is held out")
+
+
+def test_users_and_items_beyond_the_training_matrix_are_left_out(pair):
+    """They are counted, and the figures are those without them; a smaller test matrix has nothing there."""
+    _, test, n_items, folder = pair
+    arguments = (folder, "--kind", "popularity", "-k", 5)
+    expected = results(*arguments)["metrics"]
+    whole = sp.lil_matrix((len(test) + 2, n_items + 3))
+    for user, items in enumerate(test):
+        whole[user, sorted(items)] = 1
+    whole[0, n_items] = whole[1, n_items + 2] = whole[len(test), 4] = whole[len(test) + 1, n_items + 2] = 1
+    sp.save_npz(folder / "test.npz", sp.csr_matrix(whole))
+    result = run(*arguments, "--json")
+    assert json.loads(result.stdout)["metrics"] == expected
+    assert "4 of the " in result.stderr
+    assert (
+        "are of 2 users and 2 items that the training matrix does not know, and are left out" in result.stderr
+    )
+    sp.save_npz(folder / "test.npz", sp.csr_matrix(whole)[:50, :n_items])
+    assert results(*arguments)["metrics"] != expected
 
 
 def test_an_error_comes_before_training(pair, monkeypatch):
