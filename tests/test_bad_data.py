@@ -84,6 +84,22 @@ def test_an_evaluation_has_figures_or_one_sentence(name: str, protocol: str) -> 
     assert 0 <= mean <= 1
 
 
+def test_a_test_part_of_one_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pair is enough to measure on, as a table and from Python; the training part needs more."""
+    shop = SHOPS["fifty users"]
+    unseen = next(("u1", f"i{n}") for n in range(20) if ("u1", f"i{n}") not in shop)
+    options = {"protocol": "pair", "kind": "popularity", "baselines": "none", "trials": 1, "k": 20}
+    found = evaluate(shop, test=[unseen], **options, executor=in_process(), progress=False)
+    assert found.tasks[0].test_users == ("u1",)
+    monkeypatch.chdir(tmp_path)
+    for name, rows in (("train.csv", shop), ("test.csv", [unseen])):
+        Path(name).write_text("user,item\n" + "".join(f"{u},{i}\n" for u, i in rows))
+    from_files = evaluate("train.csv", test="test.csv", **options, executor=in_process(), progress=False)
+    assert from_files.tasks[0].rule == found.tasks[0].rule
+    with pytest.raises(RecaeError, match="one user only"):
+        evaluate([unseen], test=shop, **options, executor=in_process(), progress=False)
+
+
 def in_process() -> Any:
     from recae.selection.executor import InProcess
 

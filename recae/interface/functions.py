@@ -371,9 +371,10 @@ def _pair(train_part: Any, test_part: Any, options: ReadOptions | None) -> Purch
     """Return the two parts of a given pair, read."""
     if is_matrix(train_part) and is_matrix(test_part):
         return pair_of_matrices(sp.csr_matrix(train_part), sp.csr_matrix(test_part))
+    of_test = (options or ReadOptions()).updated(fewest=1)  # a single user or item can be measured on
     parts = [
-        part if isinstance(part, Interactions) else tables.read(part, options).interactions
-        for part in (train_part, test_part)
+        part if isinstance(part, Interactions) else tables.read(part, how).interactions
+        for part, how in ((train_part, options), (test_part, of_test))
     ]
     return Purchases(parts[0], None, parts[1])
 

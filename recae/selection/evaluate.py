@@ -224,7 +224,7 @@ def read_material(
     report(found.report)
     if test is None:
         return Material(Purchases(found.interactions, found.events), name, lines)
-    of_test = options.updated(query=None, table=None)
+    of_test = options.updated(query=None, table=None, fewest=1)  # a single user or item can be measured on
     if options.rejects is not None:
         of_test = of_test.updated(rejects=rejects_of_test(Path(options.rejects)))
     other = read(test, of_test)
