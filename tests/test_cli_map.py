@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import SAMPLE, names, recae, refused, trained
-from modelfiles import recommender
+from modelfiles import popular, recommender
 
 from recae.modelfile import load, save
 from recae.reading import read_interactions
@@ -134,10 +134,17 @@ def test_without_opentsne_the_map_is_laid_out_by_pca(
     assert names(folder) == ["map.html"]
 
 
-def test_a_model_of_counts_has_no_map(folder: Path) -> None:
+def test_a_model_that_scores_everybody_alike_has_no_map(folder: Path) -> None:
+    save(popular(), folder / "popular.recae")
+    for what in ("--items", "--users"):
+        refused(
+            recae("map", what, "--out", "map.html", "--model", "popular.recae"),
+            "'popularity'",
+            "train another",
+        )
+    assert names(folder) == ["popular.recae"]
     save(recommender(), folder / "knn.recae")
-    refused(recae("map", "--out", "map.html", "--model", "knn.recae"), "'itemknn'", "recae train")
-    assert names(folder) == ["knn.recae"]
+    assert recae("map", "--out", "map.html", "--method", "pca", "--model", "knn.recae").exit_code == 0
 
 
 def test_refusals_come_before_the_model_is_read(folder: Path) -> None:

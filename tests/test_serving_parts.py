@@ -178,7 +178,7 @@ def test_a_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failed_map_is_tried_again(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = ItemMap(served.recommender, served.owners, "v")
+    picture = ItemMap(served.recommender, served.vectors, served.owners, "v")
     monkeypatch.setattr(recae.insight.map, "layout", lambda *args, **options: 1 / 0)
 
     def fails() -> bool:
