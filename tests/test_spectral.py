@@ -166,6 +166,15 @@ def test_the_sparse_part_holds_the_largest_products() -> None:
     np.testing.assert_allclose(model.product.weights.toarray(), expected, rtol=1e-5, atol=1e-7)
 
 
+def test_fewer_neighbours_are_those_of_a_fit_with_fewer() -> None:
+    matrix = purchases()
+    few = SpectralSettings(filter="two-step", beta=0.3, alpha=0.1, neighbours=3)
+    parts = spectral.Parts.of(matrix, few.updated(neighbours=20), Hooks())
+    alone, _ = fit_spectral(matrix, few, Hooks())
+    for name, array in parts.model(few).arrays().items():
+        assert array.tobytes() == alone.arrays()[name].tobytes()
+
+
 def test_the_same_seed_gives_the_same_bits() -> None:
     matrix = groups()
     first, second, other = (fit(matrix, factors=20, neighbours=30, seed=seed).arrays() for seed in (0, 0, 1))
@@ -179,7 +188,10 @@ def wants(**best: Any) -> Hooks:
     def quality(model: Any) -> float:
         config = model.config()
         filtered = float(config["filter"] == best["filter"])
-        return filtered - abs(config["beta"] - best["beta"]) - abs(config["alpha"] - best["alpha"])
+        neighbours = abs(np.log(config["neighbours"] / best["neighbours"]))
+        return (
+            filtered - neighbours - abs(config["beta"] - best["beta"]) - abs(config["alpha"] - best["alpha"])
+        )
 
     return Hooks(validate=quality)
 
@@ -187,9 +199,9 @@ def wants(**best: Any) -> Hooks:
 @pytest.mark.parametrize(
     "best",
     [
-        {"filter": "two-step", "beta": 0.2, "alpha": 0.05},
-        {"filter": "one-step", "beta": 0.6, "alpha": 1.0},
-        {"filter": "one-step", "beta": 0.4, "alpha": 0.2},
+        {"filter": "two-step", "beta": 0.2, "alpha": 0.05, "neighbours": 5},
+        {"filter": "one-step", "beta": 0.6, "alpha": 1.0, "neighbours": 50},
+        {"filter": "chebyshev", "beta": 0.4, "alpha": 0.2, "neighbours": 200},
     ],
 )
 def test_settings_are_chosen_on_validation_users(best: dict[str, Any]) -> None:
@@ -202,9 +214,10 @@ def test_settings_are_chosen_on_validation_users(best: dict[str, Any]) -> None:
 
 
 def test_settings_that_are_given_stay() -> None:
-    hooks = wants(filter="two-step", beta=0.2, alpha=0.5)
+    hooks = wants(filter="two-step", beta=0.2, alpha=0.5, neighbours=20)
     config = fit(purchases(), hooks, filter="one-step", beta=0.37).config()
-    assert (config["filter"], config["beta"], config["alpha"]) == ("one-step", 0.37, 0.5)
+    assert (config["filter"], config["beta"]) == ("one-step", 0.37)
+    assert (config["alpha"], config["neighbours"]) == (0.5, 20)
     config = fit(purchases()).config()  # nobody to validate on
     assert {name: config[name] for name in DEFAULTS} == DEFAULTS
 

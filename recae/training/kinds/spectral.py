@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,8 +33,12 @@ BETAS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 ALPHAS: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """Likewise."""
 
-DEFAULTS: Final = {"filter": "one-step", "beta": 0.4, "alpha": 0.2}
-"""Taken without validation users; the search begins here. The best of a grid on validation users of Gowalla."""
+NEIGHBOURS: Final = (5, 20, 50, 200)
+"""Likewise."""
+
+DEFAULTS: Final[dict[str, Any]] = {"filter": "one-step", "beta": 0.4, "alpha": 0.2, "neighbours": 200}
+"""Taken without validation users; the search begins here. On validation users of Gowalla they
+were level with the best."""
 
 ORDER: Final = 8
 """Order of the Chebyshev interpolant."""
@@ -49,8 +53,8 @@ class SpectralSettings(Settings):
     filter: Filter | None = setting(
         None,
         "f(λ) by which directions count, λ from 0 to 1: one-step λ; two-step 1.5 λ − λ²; chebyshev a polynomial of "
-        "order 8 near ½ − ½ sign(z) |z|^1.5, z = 1 − 2λ. None: the better of one-step and two-step on the validation "
-        "users, one-step where there are none",
+        "order 8 near ½ − ½ sign(z) |z|^1.5, z = 1 − 2λ. None: the best on the validation users, one-step where "
+        "there are none",
     )
     beta: float | None = setting(
         None,
@@ -67,8 +71,12 @@ class SpectralSettings(Settings):
         le=100,
     )
     factors: int = setting(512, "main directions, at most the users and the items", ge=1, le=16384)
-    neighbours: int = setting(
-        200, "items with which each item keeps its product, the most similar ones", ge=1, le=100_000
+    neighbours: int | None = setting(
+        None,
+        "items with which each item keeps its product, the most similar ones. None: the best of 5, 20, 50 and 200 on "
+        "the validation users, 200 where there are none",
+        ge=1,
+        le=100_000,
     )
     seed: int = setting(
         0, "of the directions that the search for the main ones starts from", ge=0, le=LARGEST_SEED
@@ -97,9 +105,9 @@ def fit_spectral(
     Raises:
         TrainingError: there is no purchase, or the filter does not fit in memory (before anything is computed).
     """
-    parts = Parts.of(matrix, config, hooks)
     chosen = {name: getattr(config, name) for name in DEFAULTS}
     start = {name: DEFAULTS[name] if value is None else value for name, value in chosen.items()}
+    parts = Parts.of(matrix, config.updated(**start), hooks)
     if hooks.validate is None or None not in chosen.values():
         return parts.model(config.updated(**start)), []
     free = [name for name, value in chosen.items() if value is None]
@@ -115,42 +123,63 @@ class Parts:
         values: the main eigenvalues of S, float64 (d,), falling.
         vectors: V, float32 (I, d).
         end: all other eigenvalues lie between 0 and this.
-        products: S', float32 csr_matrix (I, I).
-        seen: the diagonal of Vᵀ S' V, float64 (d,).
+        largest: the largest entries of each row of S, as `largest_products` gives them.
+        sparse: number of neighbours → S' and the diagonal of Vᵀ S' V, once they were asked for.
     """
 
     degrees: NDArray[np.float64]
     values: NDArray[np.float64]
     vectors: NDArray[np.float32]
     end: float
-    products: sp.csr_matrix
-    seen: NDArray[np.float64]
+    largest: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
+    sparse: dict[int, tuple[sp.csr_matrix, NDArray[np.float64]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, matrix: sp.csr_matrix, config: SpectralSettings, hooks: Hooks) -> Parts:
-        """Return the parts for (U, I) purchases."""
+        """Return the parts for (U, I) purchases and up to `config.neighbours`."""
         if not matrix.nnz:
             raise TrainingError("there is no purchase to learn from: every history is empty")
-        _check_memory(matrix, config)
+        neighbours = config.neighbours or DEFAULTS["neighbours"]
+        _check_memory(matrix, config.factors, neighbours)
         scaled, degrees = normalised(matrix, hooks.confidence)
-        products = largest_entries(scaled, config.neighbours)
+        largest = largest_products(scaled.T.tocsr(), scaled, neighbours)
         values, vectors = largest_eigenvectors(scaled.astype(np.float32), config.factors, config.seed)
-        with ThreadPoolExecutor(processors()) as pool:
-            seen = np.einsum("ij,ij->j", vectors, times(products, vectors, pool), dtype=np.float64)
         all_there = values.size < config.factors  # the others are 0
-        return cls(degrees, values, vectors, 0.0 if all_there else float(values[-1]), products, seen)
+        return cls(degrees, values, vectors, 0.0 if all_there else float(values[-1]), largest)
+
+    def products(self, neighbours: int) -> tuple[sp.csr_matrix, NDArray[np.float64]]:
+        """Return S' of that many neighbours, float32 (I, I), and the diagonal of Vᵀ S' V, (d,).
+
+        S' is the mean of the largest entries of each row of S and of each column: what is among the largest of one
+        only counts half. With both, lists were better than with rows alone, and no worse than with all of S.
+        """
+        if neighbours not in self.sparse:
+            starts, lengths, items, cosines = self.largest
+            lengths = np.minimum(lengths, neighbours)
+            places = joined_ranges(starts, lengths)
+            ends = np.append(0, np.cumsum(lengths))
+            halves = 0.5 * cosines[places].astype(np.float32)
+            of_rows = sp.csr_matrix((halves, items[places], ends), shape=(lengths.size, lengths.size))
+            found = sp.csr_matrix(of_rows + of_rows.T.tocsr())
+            found.sort_indices()
+            with ThreadPoolExecutor(processors()) as pool:
+                seen = np.einsum("ij,ij->j", self.vectors, times(found, self.vectors, pool), dtype=np.float64)
+            self.sparse.clear()  # one at a time is enough
+            self.sparse[neighbours] = found, seen
+        return self.sparse[neighbours]
 
     def model(self, config: SpectralSettings) -> Spectral:
         """Return the model of some settings, none of them None."""
-        name, beta, alpha = config.filter, config.beta, config.alpha
-        if name is None or beta is None or alpha is None:
-            raise AssertionError("resolved settings give filter, beta and alpha")
+        name, beta, alpha, neighbours = config.filter, config.beta, config.alpha, config.neighbours
+        if name is None or beta is None or alpha is None or neighbours is None:
+            raise AssertionError("resolved settings give filter, beta, alpha and neighbours")
+        sparse, seen = self.products(neighbours)
         constant, slope = line(name, self.end)
         wanted = response(name, self.values) + alpha
         lengths = np.maximum(wanted, 1e-6)  # the weights make up for it
-        weights = (wanted - constant - slope * self.seen) / lengths
+        weights = (wanted - constant - slope * seen) / lengths
         powers = self.degrees**beta
-        products = self.products.copy()
+        products = sparse.copy()
         rows = np.repeat(1 / powers, np.diff(products.indptr))
         products.data = (slope * products.data * rows * powers[products.indices]).astype(np.float32)
         if constant:
@@ -179,22 +208,6 @@ def normalised(
     return with_values(matrix, values / np.sqrt(each)), np.asarray(of_items)
 
 
-def largest_entries(scaled: sp.csr_matrix, number: int) -> sp.csr_matrix:
-    """Return the mean of the `number` largest entries of each row of S and of each column, float32 (I, I).
-
-    An entry that is among the largest of its row or of its column only counts half. With both, lists were better than
-    with rows alone, and no worse than with all of S.
-    """
-    starts, lengths, items, cosines = largest_products(scaled.T.tocsr(), scaled, number)
-    places = joined_ranges(starts, lengths)
-    ends = np.append(0, np.cumsum(lengths))
-    shape = (lengths.size, lengths.size)
-    of_rows = sp.csr_matrix((0.5 * cosines[places].astype(np.float32), items[places], ends), shape=shape)
-    found = sp.csr_matrix(of_rows + of_rows.T.tocsr())
-    found.sort_indices()
-    return found
-
-
 def line(name: Filter, end: float) -> tuple[float, float]:
     """Return a and c of the straight line a + c λ nearest to a filter on [0, end], in squares; its tangent for 0."""
     if name == "one-step":
@@ -221,8 +234,9 @@ def _search(
         return True
 
     if "filter" in free:
-        better(filter="two-step")
-    for name, values in (("beta", BETAS), ("alpha", ALPHAS)):
+        for filtered in get_args(Filter)[1:]:
+            better(filter=filtered)
+    for name, values in (("beta", BETAS), ("neighbours", NEIGHBOURS), ("alpha", ALPHAS)):
         if name not in free:
             continue
         at = values.index(getattr(config, name))
@@ -235,22 +249,22 @@ def _search(
             if moved:
                 break
     hooks.on_message(
-        f"spectral: {config.filter}, beta {config.beta:g}, alpha {config.alpha:g} are the best of {tried} on the "
-        "validation users"
+        f"spectral: {config.filter}, beta {config.beta:g}, alpha {config.alpha:g}, {config.neighbours} neighbours are "
+        f"the best of {tried} on the validation users"
     )
     return best
 
 
-def _check_memory(matrix: sp.csr_matrix, config: SpectralSettings) -> None:
+def _check_memory(matrix: sp.csr_matrix, factors: int, neighbours: int) -> None:
     users, items = matrix.shape
-    factors, block, _ = width_of(matrix, config.factors)
-    pairs = items * min(config.neighbours, items)
+    factors, block, _ = width_of(matrix, factors)
+    pairs = items * min(neighbours, items)
     # a block of vectors three times and its products with the users; those cosines of each item; the model twice
-    need = 4 * block * (3 * items + users) + 12 * pairs + 8 * items * factors + 16 * pairs + 24 * matrix.nnz
+    need = 4 * block * (3 * items + users) + 12 * pairs + 8 * items * factors + 32 * pairs + 24 * matrix.nnz
     left = memory_left("cpu")
     if left is not None and need > left:
         raise TrainingError(
-            f"{factors:,} directions of {items:,} items and {config.neighbours:,} neighbours of each need "
+            f"{factors:,} directions of {items:,} items and {neighbours:,} neighbours of each need "
             f"{need / 2**30:,.1f} GiB of memory, and this machine has {left / 2**30:,.1f} GiB left: lower factors or "
             "neighbours, or leave out rare items"
         )
