@@ -20,7 +20,8 @@ Each kind runs once, with the published settings where they are known and recae 
 --set says. The interval is the 95 % percentile bootstrap interval of the mean over the test users; "covered" says
 whether the published figure lies in it. It tells how far other users of the same kind might change a mean, not how
 far another implementation might: ItemKNN and MF-BPR of the LightGCN tables have another formula and another training
-than recae's. A figure with * was not compared with another copy of the table when this script was written.
+than recae's, and spectral takes a straight line for ChebyCF's filter beyond the main directions. A figure with * was
+not compared with another copy of the table when this script was written.
 
 Data are downloaded from their publisher into --cache and checked, where the terms allow it, else taken from --from:
 the published file, a folder or archive that holds it, or for the LightGCN splits a folder with train.npz and
