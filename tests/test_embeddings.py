@@ -23,6 +23,7 @@ from readings import read_with_report
 from recae.errors import ConfigError, DataError, OutputError
 from recae.ids import IdMap
 from recae.insight.embeddings import (
+    Coverage,
     What,
     coverage,
     embedding_schema,
@@ -338,5 +339,10 @@ def test_what_is_left_out_of_a_blend_is_said() -> None:
     assert covered.share == pytest.approx(np.median(shares), rel=1e-4)
     assert f"{100 * np.median(shares):.0f} % of the score" in covered.sentence
     assert metadata(source)["whole"] is False
+    weightless = Blend((parts[0], Part(parts[1].model, 0.0, (1.0, 0.0))), {})
+    with pytest.raises(DataError, match="kind 'blend' has none"):
+        coverage(shop(model=weightless))
+    against = Coverage(("spectral",), ("sparse-linear",), -0.5).sentence
+    assert "-0.50 times the score of a user's ten best items and no substitute for it" in against
     assert coverage(shop(model=source.model, histories=None, users=None)).share is None
     assert "the score of sigmoid alone" in repr(source.embed("items"))

@@ -141,14 +141,13 @@ class Coverage:
         if not self.left_out:
             return "code · vector + bias is the score that recommend states"
         named, rest = " + ".join(self.parts), " and ".join(self.left_out)
-        much = (
-            ""
-            if self.share is None
-            else f", {100 * self.share:.0f} % of the score of a user's ten best items"
-        )
-        return (
-            f"code · vector is the score of {named} alone{much}; the rest is of {rest}, which has no vectors"
-        )
+        best = "the score of a user's ten best items"
+        much = ""
+        if self.share is not None and 0 <= self.share <= 1:
+            much = f", {100 * self.share:.0f} % of {best}"
+        elif self.share is not None:  # the parts work against each other
+            much = f", {self.share:.2f} times {best} and no substitute for it"
+        return f"code · vector is the score of {named} alone{much}; {rest} have no vectors for the rest"
 
     def metadata(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -155,7 +155,7 @@ def learned_part(model: Model) -> Model | None:
     """Return what the epochs of a training are of: the model, or a blend's first trained part, or None without one."""
     if not isinstance(model, Blend):
         return model
-    return next((part.model for part in model.parts if part.model.trained), None)
+    return next((part.model for part in model.parts if part.model.trained and part.weight > 0), None)
 
 
 def summands(model: Model) -> tuple[Part, ...]:
