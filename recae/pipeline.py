@@ -36,8 +36,8 @@ from recae.selection.fit import (
     make_settings,
 )
 from recae.selection.progress import Progress, followed, told_by
+from recae.selection.refit import parts_of_model, refit_seconds
 from recae.selection.refit import refit as refit_model
-from recae.selection.refit import refit_seconds
 from recae.selection.trial import sentence
 from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
 from recae.splits.protocols import check_baskets, reading_options
@@ -285,7 +285,9 @@ def _fit_on_all(
     """Return the model fitted once more on all users; None, with a message, where that fails."""
     interactions, best = purchases.interactions, fitted.report.get(BEST_EPOCHS, {})
     n_users, epochs = interactions.n_users, len(fitted.epochs)
-    seconds = refit_seconds(trained.seconds or {}, epochs, best, (purchases.matrix.shape[0], n_users))
+    kinds = [part.model.kind for part in parts_of_model(fitted.model) if part.weight]
+    took = {kind: seconds for kind, seconds in (trained.seconds or {}).items() if kind in kinds}
+    seconds = refit_seconds(took, epochs, best, (purchases.matrix.shape[0], n_users))
     about = "" if seconds is None else f": about {human_seconds(seconds)}"
     trained.on_message(
         f"fitting once more on all {n_users:,} users{about}; the figures stay those of the held-out users"

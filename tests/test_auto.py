@@ -318,8 +318,8 @@ def test_a_blend_is_of_those_that_were_tried(halves: World) -> None:
 
 
 def test_a_blend_is_of_three_at_most(halves: World) -> None:
-    for known, kind in enumerate(("als", "bpr", "sigmoid"), start=1):
-        halves.fits[kind] = lambda hooks, known=known: Known(20 + known)
+    for kind, first, last in (("als", 0, 23), ("bpr", 19, USERS), ("sigmoid", 9, 31)):
+        halves.fits[kind] = lambda hooks, first=first, last=last: Known(last, first=first, wrong=0)
     _, _, report = halves.run(candidates="ease,als,bpr,sigmoid,blend")
     parts = report["tried"][-1]["settings"]["components"].split(",")
     assert 2 <= len(parts) <= 3
@@ -327,9 +327,9 @@ def test_a_blend_is_of_three_at_most(halves: World) -> None:
 
 
 def test_a_blend_of_one_is_none(halves: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.Candidates, "search", lambda self: np.array([0.0, 1.0]))
+    monkeypatch.setattr(search.Candidates, "choose", lambda self: np.array([0.0, 1.0]))
     _, _, report = halves.run(candidates="ease,blend")
-    assert reasons(report)["blend"].startswith("nothing is gained by blending: all weight goes to ")
+    assert reasons(report)["blend"].startswith("nothing is gained by blending that can be told from ")
 
 
 def test_a_blend_needs_two(world: World) -> None:

@@ -204,9 +204,16 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         model="recae.models.blend:Blend",
         evaluated=True,
         parts="components",
-        # The linear part is the sparse one whatever the size: on the validation users of Online Retail, Ta-Feng and
-        # the sample, parted by users and by time, it ranked better than EASE and EDLAE.
-        default_parts=("sigmoid", "sparse-linear", "itemknn", "frequency"),
+        # candidates, of which those stay that bring something; EASE where it is small
+        default_parts=(
+            "sigmoid",
+            "sparse-linear",
+            "ease",
+            "spectral",
+            "itemknn",
+            "popularity",
+            "frequency",
+        ),
         one_processor=True,
         # the weights of a blend of models that are there already
         cost=lambda size: 4e-3 * size.validation_users + 3 * validating(size, size.factors),

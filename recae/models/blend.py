@@ -70,7 +70,7 @@ class Blend:
         """Return the weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
         check_histories(histories, self.n_items)
         scores: NDArray[np.float32] | None = None
-        for part in self.parts:
+        for part in counted(self.parts):
             found = part.model.score(histories)
             found *= part_factors(part, histories)
             scores = found if scores is None else np.add(scores, found, out=scores)
@@ -81,7 +81,7 @@ class Blend:
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
-        for part in self.parts:
+        for part in counted(self.parts):
             scores += part.model.score_items(histories, items) * part_factors(part, histories)
         return scores
 
@@ -163,12 +163,17 @@ def summands(model: Model) -> tuple[Part, ...]:
 
     A model that is itself the sum of others stands there as these, each with its weight and spread.
     """
-    parts = model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
+    parts = counted(model.parts) if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
     return tuple(
         Part(own, part.weight, part.spread)
         for part in parts
         for own in (part.model.summands if isinstance(part.model, Sum) else (part.model,))
     )
+
+
+def counted(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts that have a weight: one may be there for its codes alone. Of none that has, the first."""
+    return tuple(part for part in parts if part.weight) or parts[:1]
 
 
 def part_factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:

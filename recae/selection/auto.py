@@ -21,7 +21,6 @@ from recae.evaluation.intervals import Interval, Paired, bootstrap_mean, paired_
 from recae.kinds import MAIN, SETTINGS, Size, find, is_simple, known, parts_of, seconds_for
 from recae.models import Model
 from recae.models.blend import Blend, Part, summands
-from recae.selection.blend import Candidates, fit_spread
 from recae.selection.trial import (
     FAILURES,
     EpochDone,
@@ -35,6 +34,7 @@ from recae.selection.trial import (
     run_trial,
     sentence,
 )
+from recae.selection.weights import Candidates
 from recae.settings import LARGEST_SEED, PARTS, Settings, build_settings, setting
 from recae.text import human_seconds
 from recae.training.callbacks import Hooks
@@ -394,13 +394,14 @@ class Search:
     def _blend(self, cost: float) -> Tried:
         """Return a blend of models that are there already; only the weights are chosen."""
         of = self._blendable()
-        histories = self.validation[0]
-        spreads = [fit_spread(trial.model, histories) for trial in of]
-        unit = [Blend((Part(t.model, 1.0, s),), {}) for t, s in zip(of, spreads, strict=True)]
-        weights = Candidates.of(unit, self.validation, exclude_owned=self.exclude_owned).search()
+        models = [trial.model for trial in of]
+        candidates = Candidates.of(models, self.validation, exclude_owned=self.exclude_owned)
+        weights, spreads = candidates.choose(), candidates.spreads
         used = [(t, float(w), s) for t, w, s in zip(of, weights, spreads, strict=True) if w > 0]
         if len(used) < 2:
-            raise TrainingError(f"nothing is gained by blending: all weight goes to {used[0][0].name}")
+            raise TrainingError(
+                f"nothing is gained by blending that can be told from {used[0][0].name} alone"
+            )
         names = ",".join(trial.name for trial, _, _ in used)
         model = Blend(
             tuple(Part(trial.model, weight, spread) for trial, weight, spread in used),

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recae.kinds import find
+from recae.machine import processors
 from recae.models import Blend, Model
 from recae.models.blend import Part
 from recae.selection.blend import fit_parts
@@ -21,7 +22,8 @@ def refit(model: Model, config: Any, best: Mapping[str, int], matrix: sp.csr_mat
     """Fit a model, or each part of a blend, once more.
 
     All settings are those of the model, whether asked for, chosen on validation users or by a rule from the data. What
-    is trained in epochs ends after its best one. The parts of a blend retain their weights and spreads.
+    is trained in epochs ends after its best one. The parts of a blend retain their weights and spreads; one
+    without weight, which is there for its codes, stays as it is.
 
     Args:
         model: that was chosen.
@@ -33,13 +35,19 @@ def refit(model: Model, config: Any, best: Mapping[str, int], matrix: sp.csr_mat
     Raises:
         TrainingError: fitting fails.
     """
-    parts = model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
-    configs = {part.model.kind: _settings(part.model, config) for part in parts}
+    parts = parts_of_model(model)
+    configs = {part.model.kind: _settings(part.model, config) for part in parts if part.weight}
     models, _ = fit_parts(matrix, configs, hooks, None, fit_kind, best)
     if not isinstance(model, Blend):
-        return models[0]
-    found = tuple(Part(new, part.weight, _spread(part, new)) for part, new in zip(parts, models, strict=True))
+        return models[model.kind]
+    again = [models.get(part.model.kind, part.model) for part in parts]
+    found = tuple(Part(new, part.weight, _spread(part, new)) for part, new in zip(parts, again, strict=True))
     return Blend(found, model.settings)
+
+
+def parts_of_model(model: Model) -> tuple[Part, ...]:
+    """Return the parts of a blend, those without weight too; any other model as the only one."""
+    return model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
 
 
 def refit_seconds(
@@ -55,11 +63,12 @@ def refit_seconds(
     """
     if not seconds:
         return None
-    parts = [
-        took * min(best.get(kind, epochs) / max(epochs, 1), 1.0) if epochs else took
-        for kind, took in seconds.items()
-    ]
-    return sum(parts) * users[1] / max(users[0], 1)
+    trained = sum(
+        seconds[kind] * min(number / max(epochs, 1), 1.0) for kind, number in best.items() if kind in seconds
+    )
+    solved = sum(took for kind, took in seconds.items() if kind not in best)
+    both = max(trained, solved) if processors() > 1 else trained + solved  # one beside the other
+    return both * users[1] / max(users[0], 1)
 
 
 def _settings(model: Model, config: Any) -> Any:

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import CheckpointError
+from recae.machine import blas_libraries
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import ResolvedSettings
 from recae.training.exact.decoder import FactoredDecoder
@@ -83,10 +84,11 @@ def _directions(
     A = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
     k = min(d + SPARE, *A.shape)
     basis = rng.standard_normal((A.shape[1], k), dtype=np.float32)
-    for _ in range(PASSES + 1):
-        basis, _ = np.linalg.qr(A.T @ (A @ basis))
-    seen = A @ basis  # (U, k)
-    squares, turn = np.linalg.eigh(seen.T @ seen)
+    with blas_libraries().limit(limits=1):  # two threads take fifty times as long for the decomposition
+        for _ in range(PASSES + 1):
+            basis, _ = np.linalg.qr(A.T @ (A @ basis))
+        seen = A @ basis  # (U, k)
+        squares, turn = np.linalg.eigh(seen.T @ seen)
     order = np.argsort(-squares)[:d]
     values = np.sqrt(np.maximum(squares[order], 0)).astype(np.float32)
     return basis @ turn[:, order], values, by_item
