@@ -23,7 +23,7 @@ from recae.machine import installed
 from recae.messages import timed
 from recae.models import ItemKNN, Model, Popularity
 from recae.reading import Reading, ReadOptions
-from recae.recommender import REFIT, Recommender
+from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
 from recae.selection.displays import TrainingDisplay
 from recae.selection.fit import (
     Fitted,
@@ -112,11 +112,12 @@ class _Purchases:
     """The purchases that were read, and who is held out.
 
     Attributes:
-        matrix: (U, I) pattern of the learners.
+        matrix: (U, I) pattern of the learners, and below them of the validation users' histories if they are `taught`.
         histories: (all users, I), for the model file.
         decay: of the histories' values; None where they are a pattern.
         confidence: in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
         counting: which rows of the table were chosen, as JSON values.
+        taught: whether the histories of the validation users are learned from.
     """
 
     interactions: Interactions
@@ -127,6 +128,7 @@ class _Purchases:
     decay: float | None = None
     confidence: NDArray[np.float32] | None = None
     counting: Mapping[str, Any] = field(default_factory=dict)
+    taught: bool = False
 
 
 @followed(TrainingDisplay)
@@ -200,7 +202,7 @@ def train(
         check_writable(checkpoints.path)  # before the training, not in the middle of it
     options = reading_options(source, reading, filters)
     with timed("reading"):
-        purchases = _read(source, options, kind, config, weighting, progress, repeats)
+        purchases = _read(source, options, kind, config, weighting, progress, repeats, teach=refit)
     asked = purchases.interactions.filters
     if purchases.decay is not None:
         config = _with_decay(kind, config, purchases.decay)
@@ -213,6 +215,7 @@ def train(
             **checkpoints.identity,
             "data.fingerprint": purchases.fingerprint,
             "data.held_out": held_out.fingerprint,
+            **({"data.validation": "learned from"} if purchases.taught else {}),
             **weighting.identity(purchases.confidence),
         }
         if asked is not None:
@@ -275,8 +278,14 @@ def train(
             **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
-        held_out=held_out.codes,
+        held_out=_never_seen(purchases) if again is None else held_out.codes,
     )
+
+
+def _never_seen(purchases: _Purchases) -> NDArray[np.uint8]:
+    """Return who is held out of a model that was not fitted once more; who has taught it is not."""
+    codes = purchases.held_out.codes
+    return np.where(codes == VALIDATION, LEARNED, codes).astype(np.uint8) if purchases.taught else codes
 
 
 def _fit_on_all(
@@ -323,8 +332,14 @@ def _read(
     weighting: Weighting,
     progress: Progress,
     repeats: bool,
+    teach: bool,
 ) -> _Purchases:
-    """Read purchases and hold out items of some users, or their last baskets with repeats."""
+    """Read purchases and hold out items of some users, or their last baskets with repeats.
+
+    With `teach` the histories of the validation users, without what is held out, are learned from, too: the model that
+    is written learns from everybody, and what is best for users it knows is not what is best for new ones. A linear
+    model, above all, has learned that the items which such a user will buy next were not bought.
+    """
     check_baskets(source, options, repeats)
     if isinstance(source, Interactions):
         interactions, events = source, None
@@ -349,7 +364,13 @@ def _read(
     check_confidences(kind, config, interactions, repeats)
     matrix = sp.csr_matrix(interactions.matrix[held_out.learners])
     confidence = confidence_of(weighting, interactions, held_out.learners, progress.on_message)
-    return _Purchases(interactions, fingerprint, held_out, matrix, histories, decay, confidence, counting)
+    # confidence depends on all purchases of a user, the held-out ones included
+    taught = teach and held_out.validation is not None and events is None and confidence is None
+    if taught and held_out.validation is not None:
+        matrix = sp.vstack([matrix, held_out.validation[0]], format="csr")
+    return _Purchases(
+        interactions, fingerprint, held_out, matrix, histories, decay, confidence, counting, taught
+    )
 
 
 def _read_table(
