@@ -76,10 +76,10 @@ def test_the_resumed_model_is_the_same_file_and_the_checkpoint_goes(tmp_path: Pa
         patch.setattr(checkpoint.Checkpoints, "save", interrupting)
         result = recae(*options, *resumed)
     assert result.exit_code == 130
-    assert "holds epoch 2 after 1,600 users; the same command with --resume" in result.stderr
+    assert "holds epoch 2 after 1,800 users; the same command with --resume" in result.stderr
     result = recae(*options, *resumed, "--resume")
     assert result.exit_code == 0
-    assert "going on from epoch 2 after 1,600 users" in result.stderr
+    assert "going on from epoch 2 after 1,800 users" in result.stderr
     assert (tmp_path / "m.recae").read_bytes() == (tmp_path / "straight.recae").read_bytes()
     assert not (tmp_path / "c").exists()
 
@@ -93,7 +93,7 @@ def test_a_model_that_cannot_be_written_leaves_the_checkpoint(
         raise OutputError("cannot write 'm.recae': No space left on device")
 
     monkeypatch.setattr("recae.modelfile.save", fail)
-    options = ("--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
+    options = ("--kind", "sigmoid", "--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
     result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
     assert result.exit_code == 2
     assert "c.refit' holds epoch 1 after 2,000 users; the same command with --resume" in result.stderr

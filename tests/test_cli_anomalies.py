@@ -203,7 +203,7 @@ def test_the_learners_are_those_that_training_saw(folder: Path, monkeypatch: pyt
     assert learners is not None
     assert learners.sum() == 48
     assert (purchases.matrix[learners] != seen[0]).nnz == 0
-    everybody = train(purchases, seed=3, factors=4, epochs=1).learners
+    everybody = train(purchases, kind="sigmoid", seed=3, factors=4, epochs=1).learners
     assert everybody is not None
     assert everybody.all()
     assert (purchases.matrix != seen[-1]).nnz == 0

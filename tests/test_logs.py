@@ -30,7 +30,9 @@ from recae.selection.displays import CountingDisplay, EvaluationDisplay, Trainin
 from recae.selection.progress import Progress, following
 from recae.training.checkpoint import Epoch
 
-CHEAP = {"kind": "sigmoid", "factors": 4, "epochs": 2, "seed": 1, "patience": 9}
+CHEAP: dict[str, Any] = {
+    "kind": "sigmoid", "factors": 4, "epochs": 2, "seed": 1, "patience": 9, "refit": False,
+}  # fmt: skip
 EPOCH = Epoch(epoch=1, loss=2.5, seconds=0.1, users_per_second=900.0, recall=0.125)
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d "
 
@@ -191,10 +193,13 @@ def test_python_is_silent_unless_asked(
 def test_progress_in_a_pipe_is_lines_where_asked_for(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    package.train("purchases.csv", progress=True, **CHEAP)
+    package.train("purchases.csv", progress=True, **{**CHEAP, "refit": True})
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "read 360 rows of purchases.csv"
-    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    (again,) = [n for n, line in enumerate(lines) if line.startswith("fitting once more on all 60 users")]
+    epochs = {n: line.split(":")[0] for n, line in enumerate(lines) if line.startswith("epoch")}
+    assert [line for n, line in epochs.items() if n < again] == ["epoch 1/2", "epoch 2/2"]
+    assert [line for n, line in epochs.items() if n > again] == ["epoch 1/1"]  # as many as were best
     package.train("purchases.csv", progress=False, **CHEAP)
     assert capsys.readouterr().err == ""
 

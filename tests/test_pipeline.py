@@ -288,16 +288,16 @@ def test_progress_is_told_in_order() -> None:
         on_epoch=lambda epoch: told.append(("epoch", epoch.epoch)),
         on_message=lambda text: told.append(("message", text)),
     )
-    train(SAMPLE, progress=progress, **SMALL)
+    train(SAMPLE, kind="sigmoid", progress=progress, **SMALL)
     assert [kind for kind, _ in told if kind != "message"][:3] == ["report", "start", "users"]
     assert told[0] == ("report", 2000)
     measuring = told.index(("message", "measuring it beside popularity and item-kNN on 200 held-out users"))
     before, again = told[:measuring], told[measuring:]
-    assert ("start", (3, 1600)) in before
+    assert ("start", (3, 1800)) in before
     assert [value for kind, value in before if kind == "epoch"] == [1, 2, 3]
     done = [value for kind, value in before if kind == "users"]
-    assert max(done) == 1600
-    assert done.count(1600) == 3
+    assert max(done) == 1800
+    assert done.count(1800) == 3
     assert "fitting once more on all 2,000 users: about " in str(again[1])
     epochs = [value for kind, value in again if kind == "epoch"]
     assert ("start", (len(epochs), 2000)) in again

@@ -36,6 +36,7 @@ NAMES = {
 
 GUARDED = {
     ("machine.py", "os.sched_getaffinity"),
+    ("reading/engine.py", "os.register_at_fork"),
     ("selection/worker.py", "os.sched_setaffinity"),
     ("selection/worker.py", "os.sched_getaffinity"),
     ("selection/worker.py", "signal.pthread_sigmask"),
