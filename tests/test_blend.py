@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recae.cli.inspect import settings_toml
 from recae.errors import ConfigError, ModelFileError, TrainingError
 from recae.evaluation import evaluate
 from recae.ids import IdMap
+from recae.kinds import SETTINGS
 from recae.modelfile import load, save
 from recae.models import Blend, ItemKNN, Model, Popularity, find_encoder
 from recae.models.blend import Part, learned_part
@@ -21,6 +23,7 @@ from recae.recommender import Recommender
 from recae.selection.blend import BlendSettings, choose_components, fit_blend
 from recae.selection.fit import fit_kind, make_settings
 from recae.selection.weights import STEPS, Candidates, fit_spread
+from recae.settings_toml import read_toml
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
 from recae.training.config import SigmoidSettings
@@ -236,6 +239,22 @@ def test_a_part_without_weight_is_left_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert [part.model.kind for part in model.parts] == ["itemknn"]
     model, _ = fit_kind("blend", settings, purchases())
     assert [part["kind"] for part in _described(model)] == ["itemknn"]
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_what_was_given_for_a_part_that_is_left_out_stays(
+    validation: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another l2 might give EASE a weight, so that the settings would train another blend without it."""
+    monkeypatch.setattr(Candidates, "choose", lambda self: np.array([0.0, 1.0]))
+    settings = {"components": "ease,itemknn", "ease.l2": 9.0, "itemknn.k": 5}
+    model, _ = fit_kind("blend", settings, purchases(), pair() if validation else None)
+    found = {name: value for name, value in model.config().items() if name != "parts"}
+    assert found == {"components": "ease,itemknn", "seed": 0, "ease.l2": 9.0}
+    text = settings_toml("blend", model.config(), {}, {})
+    (tmp_path / "s.toml").write_text(text)
+    given = read_toml(tmp_path / "s.toml", "blend", SETTINGS["blend"], kinds=SETTINGS)
+    assert given.items() >= settings.items()
 
 
 def _described(model: Model) -> list[Mapping[str, Any]]:

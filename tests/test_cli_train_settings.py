@@ -26,9 +26,11 @@ def config_of(*arguments: str | Path) -> dict[str, Any]:
 
 
 def sigmoid_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the sigmoid part of a blend."""
-    found: dict[str, Any] = next(part["config"] for part in config["parts"] if part["kind"] == "sigmoid")
-    return found
+    """The configuration of the sigmoid part of a blend; where it is left out, what was given for it."""
+    for part in config["parts"]:
+        if part["kind"] == "sigmoid":
+            return dict(part["config"])
+    return {name.removeprefix("sigmoid."): v for name, v in config.items() if name.startswith("sigmoid.")}
 
 
 # settings that are taken
@@ -137,7 +139,7 @@ def test_repeats_reach_the_training(folder: Path, monkeypatch: pytest.MonkeyPatc
         ("--kind blend --set sigmoid.factor=3", ("sigmoid has no setting 'factor'; did you mean 'factors'",)),
         ("--kind blend --set sigmiod.factors=3", ("blend has no part 'sigmiod'", "did you mean 'sigmoid'?")),
         ("--kind blend --set sigmoid.factors=0", ("factors is a whole number from 1", "found 0")),
-        ("--set ease.l2=3", ("the blend is of sigmoid, sparse-linear", "'ease.l2' sets nothing")),
+        ("--set als.factors=3", ("the blend is of sigmoid, sparse-linear", "'als.factors' sets nothing")),
         ("--kind sigmoid --set ease.l2=3", ("sigmoid has no setting 'ease.l2'",)),
         ("--config missing.toml", ("missing.toml: the settings cannot be read", "No such file")),
         ("--config wrong.toml", ("wrong.toml: ", "blend has no setting 'factros'; did you mean 'factors'")),
@@ -215,14 +217,15 @@ def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: 
     assert build_settings(kind, SETTINGS[kind], values, kinds=SETTINGS) == SETTINGS[kind]()
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(4)
 @pytest.mark.parametrize(
     "options",
     [
         TINY,
         ("--kind", "sigmoid", *TINY),
         ("--kind", "itemknn"),
-        ("--kind", "blend", "--set", "components=itemknn,ease", "--set", "ease.l2=9"),
+        ("--kind", "sparse-linear"),
+        ("--kind", "blend", "--set", "components=itemknn,ease", "--set", "ease.l2=9"),  # which is left out
     ],
 )
 def test_the_settings_of_a_model_train_it_again(folder: Path, options: tuple[str, ...]) -> None:
@@ -231,6 +234,8 @@ def test_the_settings_of_a_model_train_it_again(folder: Path, options: tuple[str
     printed = recae("inspect", "--toml")
     assert printed.exit_code == 0
     assert tomllib.loads(printed.stdout)["kind"] == describe("model.recae")["metadata"]["kind"]
+    if "ease.l2=9" in options:
+        assert tomllib.loads(printed.stdout)["ease"]["l2"] == 9
     Path("s.toml").write_text(printed.stdout)
     Path("model.recae").unlink()
     assert recae("train", "../purchases.csv", "--config", "s.toml").exit_code == 0

@@ -33,6 +33,10 @@ def settings_toml(
         return {name: config[name] for name in known if name in config}
 
     values = of(kind, config)
+    for name, value in config.items():  # of parts that were left out
+        part, dot, own = name.partition(".")
+        if dot:
+            values.setdefault(part, {})[own] = value
     parts = config.get("parts")
     for part in parts if isinstance(parts, list) else []:
         if isinstance(part, Mapping) and isinstance(part.get("config"), Mapping):

@@ -47,7 +47,8 @@ class Blend:
 
     Attributes:
         parts: at least one, over the same items, none of them a blend.
-        settings: how it was put together, for the record.
+        settings: how it was put together, for the record; by dotted names, such as `ease.l2`, what was given for parts
+            that were left out.
     """
 
     parts: tuple[Part, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -144,6 +144,9 @@ def fit_blend(
     choose the weights on, and the parts are then fitted once more, to the whole; where nothing can be held out, all
     weights are equal.
 
+    The blend's settings say what was given for parts that are left out, by names such as `ease.l2`: without it the
+    settings of a model would not train it again.
+
     Returns:
         The blend, the epochs of its first trained part, and what each part reached alone.
 
@@ -164,7 +167,7 @@ def fit_blend(
             f"a checkpoint holds one training, and {len(trained)} parts of this blend are trained in epochs "
             f"({', '.join(trained) or 'none'}): train it without checkpoints"
         )
-    asked = ",".join(kinds)  # those that are left out, too: the same settings then give the same blend
+    asked = kinds  # those that are left out, too: the same settings then give the same blend
     whole, learn = matrix, matrix
     to_choose = hooks
     if validation is None:
@@ -202,11 +205,25 @@ def fit_blend(
         spreads = {kind: fit_spread(models[kind], pair[0]) for kind in weights}
     report: dict[str, Any] = {"validation_ndcg@20": {**alone, "blend": together}, "weights": weights}
     hooks.on_message(_in_words(report))
-    settings: dict[str, JSON] = {"components": asked, "seed": config.seed}
+    left_out = [kind for kind in asked if kind not in weights]
+    settings: dict[str, JSON] = {
+        "components": ",".join(asked),
+        "seed": config.seed,
+        **_given(config, left_out),
+    }
     parts = tuple(Part(models[kind], weight, spreads[kind]) for kind, weight in weights.items())
     best = {kind: best_epoch(of_part) for kind, of_part in epochs.items() if kind in weights}
     said = {"blend": report, **({BEST_EPOCHS: best} if best else {})}
     return Blend(parts, settings), next(iter(epochs.values()), []), said
+
+
+def _given(config: BlendSettings, kinds: Sequence[str]) -> dict[str, JSON]:
+    """Return the settings given for some parts, by dotted names; a model has no others of the parts it is without."""
+    return {
+        name: value
+        for name, value in config.parts.items()
+        if name.partition(".")[0] in kinds and value is not None
+    }
 
 
 EXACT = "ease"
