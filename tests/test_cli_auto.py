@@ -40,7 +40,7 @@ def test_auto_in_a_pipe(folder: Path) -> None:
     )
     said = [line.split(" ")[0] for line in lines[first + 1 :] if re.match(r"[a-z]+ \d\.\d{4} \[", line)]
     assert said[:4] == ["popularity", "itemknn", "ease", "sigmoid"]
-    assert any(line.startswith("training on 48 users, at most 2 epochs") for line in lines)
+    assert any(line.startswith("training on 54 users, at most 2 epochs") for line in lines)
     assert sum(line.startswith("auto: ") for line in lines) == 1
     report = describe("model.recae")["metadata"]["auto"]
     assert f"auto: {report['why']}" in lines
@@ -148,7 +148,7 @@ def test_auto_on_a_terminal_of_80_columns(folder: Path) -> None:
     text = data.decode()
     assert "\t" not in text
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    assert shown.count("training on 1,600 users") == 2
+    assert shown.count("training on 1,800 users") == 2
     assert max(len(line) for line in re.split("[\r\n]", shown) if "━" in line) <= 80
     lines = re.split("[\r\n]+", shown)
     for kind in ("popularity", "itemknn", "sigmoid", "deep"):

@@ -39,7 +39,7 @@ def test_train_in_a_pipe(folder: Path) -> None:
         r"kept 360 interactions of 60 users and 30 items, and 0 repeat purchases as counts",
         r"training on the CPU.*",
         r"fitting sigmoid",
-        r"training on 48 users, at most 2 epochs.*",
+        r"training on 54 users, at most 2 epochs.*",
         rf"epoch 1/2: {epoch}",
         rf"epoch 2/2: {epoch}",
         r"fitting sparse-linear",

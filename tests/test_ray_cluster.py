@@ -30,7 +30,7 @@ from recae.cluster import connected
 from recae.errors import ClusterError, ConfigError, OutputError, RecaeError
 from recae.evaluation import evaluate
 from recae.ids import IdMap
-from recae.modelfile import load, save
+from recae.modelfile import describe, load, save
 from recae.models import Popularity
 from recae.recommender import Recommender
 from recae.scoring import ray as cluster_job
@@ -386,7 +386,9 @@ def test_the_command_trains_on_the_cluster_and_writes_the_model(made: Any, tmp_p
         assert result.exit_code == 0, result.stderr
         found.append(json.loads(result.stdout)["metrics"]["rows"][0])
         lines = [line.partition(":")[0] for line in result.stderr.splitlines() if line.startswith("epoch ")]
-        assert lines == ["epoch 1/2", "epoch 2/2"]
+        best = describe(tmp_path / name)["metadata"]["best_epochs"]["sigmoid"]
+        # the fit on all users ends after the best epoch of the measured one
+        assert lines == ["epoch 1/2", "epoch 2/2", *(f"epoch {n}/{best}" for n in range(1, best + 1))]
     assert "training by 2 workers of 1 processor on a Ray cluster" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.recae", "two.recae"]
     one, two = (load(tmp_path / name).model.arrays() for name in ("one.recae", "two.recae"))
