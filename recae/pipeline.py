@@ -278,12 +278,12 @@ def train(
             **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
-        held_out=_never_seen(purchases) if again is None else held_out.codes,
+        held_out=_unseen(purchases) if again is None else held_out.codes,
     )
 
 
-def _never_seen(purchases: _Purchases) -> NDArray[np.uint8]:
-    """Return who is held out of a model that was not fitted once more; who has taught it is not."""
+def _unseen(purchases: _Purchases) -> NDArray[np.uint8]:
+    """Return who is held out of a model that is not fitted once more; validation users that taught it are learners."""
     codes = purchases.held_out.codes
     return np.where(codes == VALIDATION, LEARNED, codes).astype(np.uint8) if purchases.taught else codes
 
@@ -294,7 +294,7 @@ def _fit_on_all(
     """Return the model fitted once more on all users; None, with a message, where that fails."""
     interactions, best = purchases.interactions, fitted.report.get(BEST_EPOCHS, {})
     n_users, epochs = interactions.n_users, len(fitted.epochs)
-    kinds = [part.model.kind for part in parts_of_model(fitted.model) if part.weight]
+    kinds = [part.model.kind for part in parts_of_model(fitted.model)]
     took = {kind: seconds for kind, seconds in (trained.seconds or {}).items() if kind in kinds}
     seconds = refit_seconds(took, epochs, best, (purchases.matrix.shape[0], n_users))
     about = "" if seconds is None else f": about {human_seconds(seconds)}"
@@ -336,9 +336,9 @@ def _read(
 ) -> _Purchases:
     """Read purchases and hold out items of some users, or their last baskets with repeats.
 
-    With `teach` the histories of the validation users, without what is held out, are learned from, too: the model that
-    is written learns from everybody, and what is best for users it knows is not what is best for new ones. A linear
-    model, above all, has learned that the items which such a user will buy next were not bought.
+    With `teach`, the histories of the validation users, without what is held out, are learned from, too. The model that
+    is written learns from everybody, and what ranks best for users it knows differs from what does for new ones: a
+    linear model has learned that the items which such a user will buy next were not bought.
     """
     check_baskets(source, options, repeats)
     if isinstance(source, Interactions):

@@ -33,7 +33,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     """An autoencoder that learns codes of users from what they bought, and recommends items by them.
 
     Args:
-        kind: of model: "sigmoid", "deep", "multvae", "recvae" or "aae", or a blend that holds one of these.
+        kind: of model: "sigmoid", "deep", "multvae", "recvae" or "aae", or a blend in which one of these counts.
         factors: size of the code; None: chosen from the data, or set by ``settings`` where a kind has layers instead.
         epochs: passes over the users; None: as many as the kind takes by itself.
         settings: further settings of the kind by name, such as {"dropout": 0.3}; `recae settings KIND` lists them.

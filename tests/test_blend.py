@@ -333,25 +333,6 @@ def test_settings_without_a_part_are_those_of_the_sigmoid() -> None:
         make_settings("blend", {"components": "itemknn,ease", "factors": 7})
 
 
-def test_a_part_with_codes_stays_without_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its codes are what embeddings and maps are made of, where no part that counts has any."""
-    monkeypatch.setattr(Candidates, "choose", lambda self: np.array([1.0, 0.0]))
-    settings = {"components": "itemknn,sigmoid", "sigmoid.factors": 4, "sigmoid.epochs": 1, "itemknn.k": 20}
-    histories, held = pair()
-    model, _ = fit_kind("blend", settings, purchases(), (histories, held))
-    assert isinstance(model, Blend)
-    assert [(part.model.kind, part.weight) for part in model.parts] == [("itemknn", 1.0), ("sigmoid", 0.0)]
-    assert model.config()["components"] == "itemknn,sigmoid"
-    assert find_encoder(model) is model.parts[1].model
-    a, b = model.parts[0].spread
-    m = np.diff(histories.indptr)[:, None]
-    expected = ItemKNN.fit(purchases(), k=20).score(histories) / (a * m**b)
-    np.testing.assert_allclose(model.score(histories), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        model.score_items(histories, np.arange(5)), expected[:, :5], rtol=1e-5, atol=1e-6
-    )
-
-
 def test_parts_fitted_beside_the_sigmoid_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the same messages, in the same order, whether or not there is a second processor."""
     found = []
@@ -372,9 +353,12 @@ def test_what_fails_beside_is_raised_and_what_need_not_be_there_is_left_out() ->
 
     settings = {"sigmoid.factors": 4, "sigmoid.epochs": 1}
     told: list[str] = []
-    _, _, report = fit_blend(
+    model, _, report = fit_blend(
         purchases(), make_settings("blend", settings), pair(), Hooks(on_message=told.append), fit=fit
     )
+    assert "spectral" not in str(model.config()["components"]).split(
+        ","
+    )  # or its settings could not train it again
     assert "spectral is left out: too little memory" in told
     assert set(report["blend"]["validation_ndcg@20"]) == {
         "sigmoid",
@@ -392,8 +376,15 @@ def test_what_fails_beside_is_raised_and_what_need_not_be_there_is_left_out() ->
 def test_the_exact_part_is_a_candidate_where_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"sigmoid.factors": 4, "sigmoid.epochs": 1}
     monkeypatch.setattr("recae.selection.blend.EXACT_BYTES_AT_MOST", 4 * 40**2 - 1)
-    model, _ = fit_kind("blend", settings, purchases(), pair())
+    told: list[str] = []
+    hooks = Hooks(on_message=told.append)
+    model, _ = fit_kind("blend", settings, purchases(), pair(), hooks)
     assert "ease" not in str(model.config()["components"]).split(",")
+    assert not any("ease" in line for line in told)
+    fit_kind("blend", {**settings, "ease.l2": 9.0}, purchases(), pair(), hooks)
+    assert any(
+        line.startswith("ease would take too long") and "ease.l2 sets nothing" in line for line in told
+    )
     monkeypatch.setattr("recae.selection.blend.EXACT_BYTES_AT_MOST", 4 * 40**2)
     model, _ = fit_kind("blend", settings, purchases(), pair())
     assert "ease" in str(model.config()["components"]).split(",")

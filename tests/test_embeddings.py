@@ -329,19 +329,18 @@ def test_what_is_left_out_of_a_blend_is_said() -> None:
     found, scores = product(source)
     own = parts[1].model.score(matrix) * 0.3 / (0.3 * np.maximum(HISTORIES.sum(axis=1), 1) ** 0.5)[:, None]
     np.testing.assert_allclose(found, own, rtol=1e-4, atol=1e-5)
-    shares = [
+    fractions = [
         found[user, ~owned].sum() / scores[user, ~owned].sum()
         for user, owned in enumerate(HISTORIES.astype(bool))
         if owned.any()
     ]
     covered = coverage(source)
     assert (covered.parts, covered.left_out) == (("sigmoid",), ("itemknn",))
-    assert covered.share == pytest.approx(np.median(shares), rel=1e-4)
-    assert f"{100 * np.median(shares):.0f} % of the score" in covered.sentence
+    assert covered.share == pytest.approx(np.median(fractions), rel=1e-4)
+    assert f"{100 * np.median(fractions):.0f} % of the score" in covered.sentence
     assert metadata(source)["whole"] is False
-    weightless = Blend((parts[0], Part(parts[1].model, 0.0, (1.0, 0.0))), {})
     with pytest.raises(DataError, match="kind 'blend' has none"):
-        coverage(shop(model=weightless))
+        coverage(shop(model=Blend(parts[:1], {})))
     against = Coverage(("spectral",), ("sparse-linear",), -0.5).sentence
     assert "-0.50 times the score of a user's ten best items and no substitute for it" in against
     assert coverage(shop(model=source.model, histories=None, users=None)).share is None

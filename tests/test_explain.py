@@ -163,7 +163,10 @@ def integrated(
 
 
 def tensors(layers: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [tuple(torch.tensor(np.asarray(a, np.float64)) for a in pair) for pair in layers]  # type: ignore[misc]
+    def double(array: Any) -> torch.Tensor:
+        return torch.tensor(np.asarray(array, np.float64))
+
+    return [(double(weight), double(bias)) for weight, bias in layers]
 
 
 def hidden_of(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:

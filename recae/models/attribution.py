@@ -68,8 +68,6 @@ def attribute(
     base = np.zeros(items.size)
     contributions, variance = np.zeros((history.nnz, items.size)), np.zeros((history.nnz, items.size))
     for part in summands(model):
-        if part.weight == 0:
-            continue
         factor = float(part_factors(part, history)[0, 0])
         base += factor * part.model.score_items(empty, items)[0].astype(np.float64)
         if isinstance(part.model, Attributed):

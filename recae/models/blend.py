@@ -71,7 +71,7 @@ class Blend:
         """Return the weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
         check_histories(histories, self.n_items)
         scores: NDArray[np.float32] | None = None
-        for part in counted(self.parts):
+        for part in self.parts:
             found = part.model.score(histories)
             found *= part_factors(part, histories)
             scores = found if scores is None else np.add(scores, found, out=scores)
@@ -82,7 +82,7 @@ class Blend:
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
-        for part in counted(self.parts):
+        for part in self.parts:
             scores += part.model.score_items(histories, items) * part_factors(part, histories)
         return scores
 
@@ -156,7 +156,7 @@ def learned_part(model: Model) -> Model | None:
     """Return what the epochs of a training are of: the model, or a blend's first trained part, or None without one."""
     if not isinstance(model, Blend):
         return model
-    return next((part.model for part in model.parts if part.model.trained and part.weight > 0), None)
+    return next((part.model for part in model.parts if part.model.trained), None)
 
 
 def summands(model: Model) -> tuple[Part, ...]:
@@ -164,17 +164,12 @@ def summands(model: Model) -> tuple[Part, ...]:
 
     A model that is itself the sum of others stands there as these, each with its weight and spread.
     """
-    parts = counted(model.parts) if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
+    parts = model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
     return tuple(
         Part(own, part.weight, part.spread)
         for part in parts
         for own in (part.model.summands if isinstance(part.model, Sum) else (part.model,))
     )
-
-
-def counted(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Return the parts that have a weight: one may be there for its codes alone. Of none that has, the first."""
-    return tuple(part for part in parts if part.weight) or parts[:1]
 
 
 def part_factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:

@@ -36,7 +36,7 @@ class Products:
     @classmethod
     def of(cls, model: Model) -> Products | None:
         """Return the products of a model; None where no part of it is one."""
-        parts = [part for part in summands(model) if part.weight > 0]
+        parts = summands(model)
         factored = tuple((part, part.model) for part in parts if isinstance(part.model, Factored))
         constant = tuple((part, part.model) for part in parts if isinstance(part.model, Popularity))
         others = [part.model.kind for part in parts if not isinstance(part.model, Factored | Popularity)]

@@ -18,7 +18,7 @@ from recae.evaluation import evaluate
 from recae.kinds import MAIN, exact_solve, find, is_simple, model_class, parts_of, simple_kinds
 from recae.machine import processors
 from recae.models import Model
-from recae.models.base import JSON, Encoder
+from recae.models.base import JSON
 from recae.models.blend import Blend, Part
 from recae.selection.beside import Beside
 from recae.selection.trial import sentence
@@ -138,9 +138,8 @@ def fit_blend(
 ) -> tuple[Model, list[Epoch], dict[str, Any]]:
     """Fit the parts on `matrix` ((U, I) CSR) and choose their weights by NDCG@20 on the validation users.
 
-    A part that brings nothing is left out, so that a single one may remain; see `Candidates.choose`. Where none of
-    those that remain has codes, an autoencoder among the others stays with weight 0: maps and embeddings are made of
-    its codes. Without validation users a fifth of the purchases of up to 10,000 users is held out of the matrix to
+    A part that brings nothing is left out, so that a single one may remain; see `Candidates.choose`. Without
+    validation users a fifth of the purchases of up to 10,000 users is held out of the matrix to
     choose the weights on, and the parts are then fitted once more, to the whole; where nothing can be held out, all
     weights are equal.
 
@@ -158,8 +157,13 @@ def fit_blend(
     if config.components is not None:
         kinds = split_components(config.components)
     configs = config.configs(kinds)
-    if not named:
-        kinds = tuple(kind for kind in kinds if kind != EXACT or _exact_fits(matrix))
+    if not named and EXACT in kinds and not _exact_fits(matrix):
+        kinds = tuple(kind for kind in kinds if kind != EXACT)
+        if ignored := _given(config, [EXACT]):
+            hooks.on_message(
+                f"{EXACT} would take too long or too much memory here and is left out of the blend, so that "
+                f"{', '.join(ignored)} sets nothing; name it in components to have it all the same"
+            )
     configs = {kind: configs[kind] for kind in kinds}
     trained = [kind for kind in kinds if model_class(kind).trained]
     if hooks.checkpoints is not None and len(trained) != 1:
@@ -167,7 +171,6 @@ def fit_blend(
             f"a checkpoint holds one training, and {len(trained)} parts of this blend are trained in epochs "
             f"({', '.join(trained) or 'none'}): train it without checkpoints"
         )
-    asked = kinds  # those that are left out, too: the same settings then give the same blend
     whole, learn = matrix, matrix
     to_choose = hooks
     if validation is None:
@@ -188,7 +191,9 @@ def fit_blend(
         models, epochs = fit_parts(whole, configs, hooks, quality, fit, optional=not named)
     else:
         models, epochs = fit_parts(learn, configs, to_choose, None, fit, optional=not named)
-    kinds = tuple(models)
+    kinds = tuple(
+        models
+    )  # those that come to weigh nothing are recorded, too: the same settings give the same blend
     hooks.on_message(f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users")
     candidates = Candidates.of(list(models.values()), pair, exclude_owned=exclude_owned)
     found = dict(zip(kinds, candidates.choose().tolist(), strict=True))
@@ -196,18 +201,15 @@ def fit_blend(
     together = candidates.ndcg(np.array(list(found.values())))
     spreads = dict(zip(kinds, candidates.spreads, strict=True))
     weights = {kind: weight for kind, weight in found.items() if weight}
-    if not any(isinstance(models[kind], Encoder) for kind in weights):
-        weights |= {kind: 0.0 for kind in kinds if isinstance(models[kind], Encoder)}
-        weights = {kind: weights[kind] for kind in kinds if kind in weights}
     if learn is not whole:
         hooks.on_message("fitting the parts once more, to all purchases")
         models, epochs = fit_parts(whole, {kind: configs[kind] for kind in weights}, hooks, None, fit)
         spreads = {kind: fit_spread(models[kind], pair[0]) for kind in weights}
     report: dict[str, Any] = {"validation_ndcg@20": {**alone, "blend": together}, "weights": weights}
     hooks.on_message(_in_words(report))
-    left_out = [kind for kind in asked if kind not in weights]
+    left_out = [kind for kind in kinds if kind not in weights]
     settings: dict[str, JSON] = {
-        "components": ",".join(asked),
+        "components": ",".join(kinds),
         "seed": config.seed,
         **_given(config, left_out),
     }

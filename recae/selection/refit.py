@@ -22,8 +22,7 @@ def refit(model: Model, config: Any, best: Mapping[str, int], matrix: sp.csr_mat
     """Fit a model, or each part of a blend, once more.
 
     All settings are those of the model, whether asked for, chosen on validation users or by a rule from the data. What
-    is trained in epochs ends after its best one. The parts of a blend retain their weights and spreads; one
-    without weight, which is there for its codes, stays as it is.
+    is trained in epochs ends after its best one. The parts of a blend retain their weights and spreads.
 
     Args:
         model: that was chosen.
@@ -36,17 +35,16 @@ def refit(model: Model, config: Any, best: Mapping[str, int], matrix: sp.csr_mat
         TrainingError: fitting fails.
     """
     parts = parts_of_model(model)
-    configs = {part.model.kind: _settings(part.model, config) for part in parts if part.weight}
+    configs = {part.model.kind: _settings(part.model, config) for part in parts}
     models, _ = fit_parts(matrix, configs, hooks, None, fit_kind, best)
     if not isinstance(model, Blend):
         return models[model.kind]
-    again = [models.get(part.model.kind, part.model) for part in parts]
-    found = tuple(Part(new, part.weight, _spread(part, new)) for part, new in zip(parts, again, strict=True))
-    return Blend(found, model.settings)
+    again = [(part, models[part.model.kind]) for part in parts]
+    return Blend(tuple(Part(new, part.weight, _spread(part, new)) for part, new in again), model.settings)
 
 
 def parts_of_model(model: Model) -> tuple[Part, ...]:
-    """Return the parts of a blend, those without weight too; any other model as the only one."""
+    """Return the parts of a blend; any other model as the only one."""
     return model.parts if isinstance(model, Blend) else (Part(model, 1.0, (1.0, 0.0)),)
 
 

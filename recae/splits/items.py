@@ -58,7 +58,7 @@ def last_out(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[
     large = _large_enough(matrix, options)
     held = last_bought(matrix, times, pair_keys, ties) & _of(matrix, large)
     tied = int(tied_users(matrix, times)[large].sum())
-    # with whole moments, users of a single one have nothing before it, and only learn
+    # where all that was bought last is held out, a user who bought everything at once has no history, and only teaches
     users = np.intersect1d(large, entry_rows(matrix)[held]) if ties == "moment" else large
     train, left = take_entries(matrix, ~held), times[~held]
     second = last_bought(train, left, pair_keys[~held], ties)
@@ -184,8 +184,8 @@ def _in_ids_of(
     counts["unknown_test_interactions"] = lost
     if own.nnz and not known.any():
         raise DataError(
-            f"the test part shares no purchase's user and item with the training part, which does not know "
-            f"{' and '.join(said)}; number both alike"
+            f"there is no purchase in the test part whose user and item the training part knows: it lacks "
+            f"{' and '.join(said)}; number both parts alike"
         )
     pairs = (places[0][known], places[1][known])
     words = (

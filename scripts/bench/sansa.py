@@ -27,6 +27,7 @@ from common import gowalla, machine
 from numba import njit
 from numpy.typing import NDArray
 
+from recae.compiled import Floats, Ints
 from recae.evaluation import evaluate
 from recae.models.base import check_histories, check_items
 from recae.training.callbacks import Hooks
@@ -116,7 +117,9 @@ def _squares(one: sp.csc_matrix, other: sp.csc_matrix) -> NDArray[np.float64]:
 
 
 @njit(cache=True)
-def _factor(indptr, indices, o_indptr, owners, l2, shift, most):  # type: ignore[no-untyped-def]
+def _factor(
+    indptr: Ints, indices: Ints, o_indptr: Ints, owners: Ints, l2: float, shift: float, most: int
+) -> Any:
     """The incomplete factor, column by column: at most `most` entries below the diagonal, the largest.
 
     Where a pivot becomes too small, d holds 0 there and from there on.
@@ -197,7 +200,7 @@ def _truncated(M: sp.csc_matrix, most: int) -> sp.csc_matrix:
 
 
 @njit(cache=True)
-def _largest(indptr, data, most):  # type: ignore[no-untyped-def]
+def _largest(indptr: Ints, data: Floats, most: int) -> Any:
     kept = np.ones(data.shape[0], dtype=np.bool_)
     for j in range(indptr.shape[0] - 1):
         start, stop = indptr[j], indptr[j + 1]
