@@ -329,7 +329,7 @@ def test_a_blend_is_of_three_at_most(halves: World) -> None:
 def test_a_blend_of_one_is_none(halves: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.Candidates, "choose", lambda self: np.array([0.0, 1.0]))
     _, _, report = halves.run(candidates="ease,blend")
-    assert reasons(report)["blend"].startswith("nothing is gained by blending that can be told from ")
+    assert reasons(report)["blend"].startswith("no blend is distinguishably better than ")
 
 
 def test_a_blend_needs_two(world: World) -> None:

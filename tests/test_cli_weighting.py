@@ -123,7 +123,11 @@ def test_a_date_of_another_age_and_the_moment_of_age_0(shop: Path) -> None:
     assert toml.endswith('\n[weights]\nas_of = "2024-01-31T12:00:00Z"\nhalf_life = 60.0\n')
     model = recae_train("wrong.csv", "popularity", half_life=60, as_of=datetime(2024, 1, 31, 12))
     assert model.metadata["weights"] == told
-    refused(recae("train", "none.csv", "--as-of", "2024-01-01"), "as_of is the moment", "give half_life, too")
+    refused(
+        recae("train", "none.csv", "--as-of", "2024-01-01"),
+        "--as-of says when age is 0",
+        "with --half-life only",
+    )
     refused(
         recae("train", "none.csv", "--half-life", "9", "--as-of", "soon"), "as_of is an ISO date", "'soon'"
     )

@@ -426,6 +426,8 @@ def test_rounding_goes_to_those_it_moved_most() -> None:
     shown = explanation(1.0, 0.0, [1 / 3, 1 / 3, 1 / 3]).sum(decimals=2)
     assert sorted(str(value) for _, value in shown.reasons) == ["0.33", "0.33", "0.34"]
     assert (str(shown.score), str(shown.base)) == ("1.00", "0.00")
+    stated = explanation(1.0, 0.0, [0.5, 0.5]).sum(score=Decimal("1.01"), decimals=2)
+    assert (str(stated.base), sum(value for _, value in stated.reasons)) == ("0.00", Decimal("1.01"))
 
 
 numbers = st.floats(-1e6, 1e6, width=32)

@@ -197,7 +197,7 @@ def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> We
         base: what holds where an option is not given.
 
     Raises:
-        ConfigError: the half-life is no number of days above 0, or the moment is no date.
+        ConfigError: the half-life is no number of days above 0, or the moment is no date, or without a half-life.
     """
     from recae.confidence import Weighting
 
@@ -210,7 +210,10 @@ def read_weighting(options: dict[str, Any], base: Weighting | None = None) -> We
             raise ConfigError(
                 f"--half-life is a number of days above 0, such as 90, found '{text}': give one"
             ) from error
-    asked = {"half_life": days, "quantity_as_confidence": quantity or None, "as_of": options.pop("as_of")}
+    moment = options.pop("as_of")
+    if moment is not None and days is None and (base is None or base.half_life is None):
+        raise ConfigError("--as-of says when age is 0, which matters with --half-life only: give that, too")
+    asked = {"half_life": days, "quantity_as_confidence": quantity or None, "as_of": moment}
     given = {name: value for name, value in asked.items() if value is not None}
     return Weighting.of({**({} if base is None else base.as_dict()), **given})
 

@@ -399,9 +399,7 @@ class Search:
         weights, spreads = candidates.choose(), candidates.spreads
         used = [(t, float(w), s) for t, w, s in zip(of, weights, spreads, strict=True) if w > 0]
         if len(used) < 2:
-            raise TrainingError(
-                f"nothing is gained by blending that can be told from {used[0][0].name} alone"
-            )
+            raise TrainingError(f"no blend is distinguishably better than {used[0][0].name} alone")
         names = ",".join(trial.name for trial, _, _ in used)
         model = Blend(
             tuple(Part(trial.model, weight, spread) for trial, weight, spread in used),

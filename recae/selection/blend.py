@@ -364,9 +364,8 @@ def _confidence_of(learn: sp.csr_matrix, matrix: sp.csr_matrix, hooks: Hooks) ->
 def _in_words(report: Mapping[str, Any]) -> str:
     reached = report["validation_ndcg@20"]
     alone = ", ".join(f"{kind} {value:.4f}" for kind, value in reached.items() if kind != "blend")
-    counted = {kind: weight for kind, weight in report["weights"].items() if weight}
-    if len(counted) == 1:
-        kind = next(iter(counted))
-        return f"validation NDCG@20: {alone}; {kind} alone, from which no blend with it can be told"
-    weights = ", ".join(f"{weight:.2f} {kind}" for kind, weight in counted.items())
+    if len(report["weights"]) == 1:
+        kind = next(iter(report["weights"]))
+        return f"validation NDCG@20: {alone}; {kind} alone, since no blend is distinguishably better"
+    weights = ", ".join(f"{weight:.2f} {kind}" for kind, weight in report["weights"].items())
     return f"validation NDCG@20: {alone}; blended {reached['blend']:.4f} with {weights}"
