@@ -32,10 +32,10 @@ _EASE = (
 _EDLAE = (_EASE[0], even("dropout", 0.05, 0.75), *_EASE[1:])
 
 DEFAULT: Final = "blend"
-"""The kind that is trained where none is named: on every data set tried, at least as good as each of its parts."""
+"""The kind that is trained where none is named: of several kinds those that bring something on validation users."""
 
 MAIN: Final = "sigmoid"
-"""The autoencoder whose codes maps, embeddings and similar items are made of, also within a blend."""
+"""The autoencoder that a blend's settings without the name of a part are of."""
 
 # The order of the help, from the autoencoders to the simplest baseline; baselines are run in the opposite order, since
 # the simple ones are quick.
