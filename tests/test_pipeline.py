@@ -173,7 +173,8 @@ def test_the_model_sees_the_learners_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_too_few_users_to_hold_any_out() -> None:
     messages: list[str] = []
-    recommender = train(shop([1, 1, 4, 1, 4]), progress=Progress(on_message=messages.append), **SMALL)
+    progress = Progress(on_message=messages.append)
+    recommender = train(shop([1, 1, 4, 1, 4]), kind="sigmoid", progress=progress, **SMALL)
     assert recommender.metadata["metrics"] is None
     assert [entry["recall@20"] for entry in recommender.metadata["history"]] == [None] * 3
     assert sum("too few users" in message for message in messages) == 1
@@ -215,14 +216,13 @@ def test_metrics_are_those_of_a_slow_count() -> None:
 
 def test_metadata(tmp_path: Path) -> None:
     purchases = shop([5] * 60)
-    recommender = train(purchases, **SMALL)
+    recommender = train(purchases, kind="sigmoid", **SMALL)
     metadata = recommender.metadata
     assert set(metadata) == {
         "fingerprint",
         "held_out",
         "metrics",
         "history",
-        "blend",
         "best_epochs",
         "refit",
         "versions",
@@ -234,7 +234,7 @@ def test_metadata(tmp_path: Path) -> None:
     assert set(metadata["metrics"]) == {"n_users", "validation_users", "ks", "rows"}
     assert metadata["metrics"]["ks"] == [10, 20, 50]
     names = [row["model"] for row in metadata["metrics"]["rows"]]
-    assert names[:2] == ["blend", "popularity"]
+    assert names[:2] == ["sigmoid", "popularity"]
     assert names[2].startswith("item-kNN (tf-idf, k=")
     for row in metadata["metrics"]["rows"]:
         assert list(row) == ["model", "recall@10", "recall@20", "recall@50", "ndcg@20"]
