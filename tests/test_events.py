@@ -251,8 +251,8 @@ def test_baskets_of_one_moment_are_ordered_by_keys_alone() -> None:
                     sorted(events.item[own & (events.basket == n)].tolist()) for n in range(len(baskets))
                 ]
                 assert listed == [sorted(held) for _, held in baskets]
-                moments = [moment for (moment, _), _ in baskets]
-                assert tied[user] == (moments.count(moments[-1]) > 1)
+                times = [time for (time, _), _ in baskets]
+                assert tied[user] == (times.count(times[-1]) > 1)
     untied = Events.of(u, i, b, USERS, ITEMS, times=b * SECOND)
     assert without_basket_ties(untied, users, items)[0] is untied
     unknown = Events.of(u, i, b, USERS, ITEMS, times=np.full(u.size, NO_TIME))
