@@ -12,10 +12,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recae.errors import ConfigError, OutputError
 
@@ -129,40 +128,6 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # quotas are not known everywhere
     what = "free some space, or choose" if error.errno in full else "choose"
     return OutputError(f"cannot write '{path}': {reason}; {what} another path")
-
-
-DTYPES = {
-    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "F16": "float16",
-    "U32": "uint32", "I32": "int32", "F32": "float32", "U64": "uint64", "I64": "int64", "F64": "float64",
-}  # fmt: skip
-"""The container's names of number types, and numpy's."""
-
-_CODES = {name: code for code, name in DTYPES.items()}
-
-
-def write_tensors(file: BinaryIO, tensors: Mapping[str, NDArray[Any]], key: str, text: str) -> None:
-    """Write arrays by name and ``text`` as the metadata's only entry ``key``; the same input gives the same bytes.
-
-    The tensors lie by falling size of their elements and then by name, from a multiple of 8 bytes on.
-    """
-    # Not by safetensors' save_file, which makes a temporary file of its own, whose mode and removal are out
-    # of our hands, nor by its save(), which holds every weight in memory a second and a third time.
-    header: dict[str, Any] = {"__metadata__": {key: text}}
-    ordered = sorted(tensors.items(), key=lambda entry: (-entry[1].dtype.itemsize, entry[0]))
-    end = 0
-    for name, array in ordered:
-        begin, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": _CODES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [begin, end],
-        }
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    file.write(len(raw).to_bytes(8, "little"))
-    file.write(raw)
-    for _, array in ordered:
-        file.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
 
 
 def json_text(value: Any, what: str) -> str:

@@ -48,7 +48,6 @@ no number in it decides about memory before it has been checked against the file
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,17 +58,25 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from recae.arguments import check_path
 from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
-from recae.files import DTYPES, atomic_path, json_text, write_tensors
+from recae.files import atomic_path, json_text
 from recae.ids import IdMap
 from recae.kinds import has_models, model_class, model_kinds
 from recae.models import Model
 from recae.models.base import reads_values
 from recae.recommender import TEST, VALIDATION, Recommender
 from recae.settings import current_names
+from recae.tensorfile import (
+    DTYPES,
+    TensorFile,
+    TensorFileError,
+    Tensors,
+    TensorsInMemory,
+    parse_json,
+    write_tensors,
+)
 from recae.text import brief
 
 FORMAT_VERSION = 2
@@ -93,27 +100,33 @@ def load(path: Path | str) -> Recommender:
     """
     check_path("the path of a model", path)
     with _opened(path) as file:
-        metadata = _read_metadata(file)
-        names = _check_names(file)
-        items = _read_ids(file, "items", metadata["n_items"])
-        users = _read_ids(file, "users", metadata["n_users"]) if "users.data" in names else None
-        if users is None and metadata["n_users"] is not None:
-            raise _damaged("its metadata counts users, but it holds no user ids")
-        item_names = _read_names(file, len(items)) if "names.data" in names else None
-        held_out = _read_held_out(file, len(users)) if users is not None and HELD_OUT in names else None
-        histories = None
-        if users is not None and "histories.indptr" in names:
-            histories = _read_histories(file, len(users), len(items), VALUES in names)
-        parameters = {
-            name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
-        }
-        model = _build_model(metadata, parameters, len(items))
-        if histories is not None and reads_values(model) and VALUES not in names:
-            raise _damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
-        if VALUES in names and not reads_values(model):
-            raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
-        own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
-        return Recommender(model, users, items, item_names, histories, own, held_out)
+        file.check_room()
+        return _assembled(file)
+
+
+def _assembled(file: Tensors) -> Recommender:
+    """Return the recommender of checked tensors."""
+    metadata = _read_metadata(file)
+    names = _check_names(file)
+    items = _read_ids(file, "items", metadata["n_items"])
+    users = _read_ids(file, "users", metadata["n_users"]) if "users.data" in names else None
+    if users is None and metadata["n_users"] is not None:
+        raise _damaged("its metadata counts users, but it holds no user ids")
+    item_names = _read_names(file, len(items)) if "names.data" in names else None
+    held_out = _read_held_out(file, len(users)) if users is not None and HELD_OUT in names else None
+    histories = None
+    if users is not None and "histories.indptr" in names:
+        histories = _read_histories(file, len(users), len(items), VALUES in names)
+    parameters = {
+        name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
+    }
+    model = _build_model(metadata, parameters, len(items))
+    if histories is not None and reads_values(model) and VALUES not in names:
+        raise _damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
+    if VALUES in names and not reads_values(model):
+        raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
+    own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
+    return Recommender(model, users, items, item_names, histories, own, held_out)
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -131,11 +144,9 @@ def describe(path: Path | str) -> dict[str, Any]:
     with _opened(path) as file:
         metadata, names = _read_metadata(file), _check_names(file)
         tensors = []
-        for name in names:
-            view = file.get_slice(name)
-            shape, code = list(view.get_shape()), view.get_dtype()
+        for name, (code, shape) in sorted(file.describe().items()):
             size = math.prod(shape) * np.dtype(DTYPES[code]).itemsize
-            tensors.append({"name": name, "dtype": code, "shape": shape, "bytes": size})
+            tensors.append({"name": name, "dtype": code, "shape": list(shape), "bytes": size})
         codes = _read_held_out(file, metadata["n_users"]) if HELD_OUT in names else None
         counts = [int((codes == code).sum()) for code in (VALIDATION, TEST)] if codes is not None else []
         return {
@@ -150,45 +161,55 @@ def describe(path: Path | str) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Any]:
+def _opened(path: Path | str) -> Iterator[TensorFile]:
     """Open a model file; whatever is wrong with it leaves as one ModelFileError that names the path."""
     path = Path(path)
     wanted = "train one with 'recae train' or give the path of another"
     try:
         if not path.exists():
             raise FileNotFoundError
-        if not path.is_file():  # a pipe would block, a folder cannot be mapped
+        if not path.is_file():  # a pipe would block
             raise ModelFileError(f"the model file '{path}' is not a regular file; {wanted}")
-        file = safe_open(path, framework="numpy")
+        file = TensorFile(path)
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model file '{path}'; {wanted}") from error
     except OSError as error:
         reason = _one_line(error.strerror or error)
         raise ModelFileError(f"cannot open the model file '{path}': {reason}; {wanted}") from error
-    except SafetensorError as error:
+    except ValueError as error:  # also of a path with a zero in it
         raise ModelFileError(
             f"the model file '{path}' is empty, truncated, damaged or of another kind "
             f"({_one_line(error)}); {wanted}"
         ) from error
-    with file:
-        try:
+    try:
+        with file:
             yield file
-        except RecaeError as error:
-            raise ModelFileError(f"cannot use the model file '{path}': {_one_line(error, 500)}") from error
+    except TensorFileError as error:
+        raise ModelFileError(f"cannot use the model file '{path}': {_one_line(error)}; {wanted}") from error
+    except OSError as error:
+        reason = _one_line(error.strerror or error)
+        raise ModelFileError(f"cannot read the model file '{path}': {reason}; {wanted}") from error
+    except MemoryError as error:
+        raise ModelFileError(
+            f"cannot use the model file '{path}': there is not enough memory for it; end other programs, or raise the "
+            "limit on memory"
+        ) from error
+    except RecaeError as error:
+        raise ModelFileError(f"cannot use the model file '{path}': {_one_line(error, 500)}") from error
 
 
-def _read_metadata(file: Any) -> dict[str, Any]:
+def _read_metadata(file: Tensors) -> dict[str, Any]:
     """Return the checked JSON object of the key `recae`."""
-    text = (file.metadata() or {}).get(KEY)
+    text = file.text(KEY)
     if text is None:
         raise ModelFileError(
             "it is a safetensors file without the metadata key 'recae', so recae did not write it; "
             "give the path of a model that 'recae train' wrote"
         )
     try:
-        metadata = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(f"its metadata is not valid JSON ({_one_line(error)})") from error
+        metadata = parse_json(text)
+    except TensorFileError as error:
+        raise _damaged(f"its metadata is {_one_line(error)}") from error
     if not isinstance(metadata, dict):
         raise _damaged("its metadata is not a JSON object")
     version: Any = metadata.get("format_version")
@@ -214,11 +235,12 @@ def _read_metadata(file: Any) -> dict[str, Any]:
     return {**metadata, "config": current_names(config)}
 
 
-def _check_names(file: Any) -> list[str]:
+def _check_names(file: Tensors) -> list[str]:
     """Return the tensors' names in order; a foreign, missing or wrongly typed tensor is a ModelFileError."""
-    names = sorted(file.keys())
+    tensors = file.describe()
+    names = sorted(tensors)
     for name in names:
-        code = file.get_slice(name).get_dtype()
+        code = tensors[name][0]
         if name not in FIXED and not name.startswith("model."):
             raise _damaged(f"it holds an unknown tensor {_short(name)}")
         if code not in DTYPES or FIXED.get(name, code) != code:
@@ -236,12 +258,9 @@ def _check_names(file: Any) -> list[str]:
     return names
 
 
-def _take(file: Any, name: str) -> NDArray[Any]:
-    """Return a tensor; the file has the bytes for it, as safetensors has checked."""
-    try:
-        array: NDArray[Any] = file.get_tensor(name)
-    except (OverflowError, SafetensorError, ValueError) as error:  # an empty shape such as (0, 2^63)
-        raise _damaged(f"tensor {_short(name)} cannot be read ({_one_line(error)})") from error
+def _take(file: Tensors, name: str) -> NDArray[Any]:
+    """Return a tensor, checked to be a vector where the format has vectors, and finite."""
+    array = file.take(name)
     if name in FIXED and array.ndim != 1:
         raise _damaged(f"tensor '{name}' should have one axis, but has {array.ndim}")
     if array.dtype.kind == "f":
@@ -257,7 +276,7 @@ def _check_offsets(name: str, offsets: NDArray[np.int64], n: int, end: int) -> N
         raise _damaged(f"'{name}' does not rise from 0 to {end:,} in {n:,} steps")
 
 
-def _read_ids(file: Any, what: str, n: int | None) -> IdMap:
+def _read_ids(file: Tensors, what: str, n: int | None) -> IdMap:
     data, offsets = _take(file, f"{what}.data"), _take(file, f"{what}.offsets")
     if n != offsets.size - 1:
         said = "no" if n is None else _short(n)
@@ -269,7 +288,7 @@ def _read_ids(file: Any, what: str, n: int | None) -> IdMap:
         raise _damaged(f"its {what} cannot be used: {_one_line(error)}") from error
 
 
-def _read_names(file: Any, n_items: int) -> pa.LargeStringArray:
+def _read_names(file: Tensors, n_items: int) -> pa.LargeStringArray:
     data, offsets, valid = (_take(file, f"names.{part}") for part in ("data", "offsets", "valid"))
     _check_offsets("names.offsets", offsets, n_items, data.size)
     if valid.size != n_items or (valid > 1).any():
@@ -283,14 +302,14 @@ def _read_names(file: Any, n_items: int) -> pa.LargeStringArray:
     return names
 
 
-def _read_held_out(file: Any, n_users: int | None) -> NDArray[np.uint8]:
+def _read_held_out(file: Tensors, n_users: int | None) -> NDArray[np.uint8]:
     codes: NDArray[np.uint8] = _take(file, HELD_OUT)
     if codes.size != n_users or (codes > TEST).any():
         raise _damaged(f"'{HELD_OUT}' does not hold a 0, 1 or 2 for each of {_short(n_users)} users")
     return codes
 
 
-def _read_histories(file: Any, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
+def _read_histories(file: Tensors, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
     indptr, indices = _take(file, "histories.indptr"), _take(file, "histories.indices")
     _check_offsets("histories.indptr", indptr, n_users, indices.size)
     if indices.size and not 0 <= indices.min() <= indices.max() < n_items:
@@ -321,10 +340,6 @@ def _damaged(what: str) -> ModelFileError:
     return ModelFileError(f"{what}; the file is damaged, restore it from a copy or train the model again")
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -351,6 +366,7 @@ def save(recommender: Recommender, path: Path | str, *, histories: bool = True) 
         OutputError: the file cannot be written.
         ConfigError: the metadata or configuration is not JSON, or the metadata uses a key of the format.
         DataError: the model reads the values of histories, and one is not finite and above 0 in float32.
+        ModelFileError: what would be written could not be read again.
     """
     check_path("the path of a model", path)
     if not isinstance(recommender, Recommender):
@@ -361,8 +377,19 @@ def save(recommender: Recommender, path: Path | str, *, histories: bool = True) 
     users = recommender.users if histories else None
     text = _metadata_text(recommender, users)
     tensors = _tensors(recommender, users, histories)
+    _check_readable(tensors, text, path)
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
         write_tensors(file, tensors, KEY, text)
+
+
+def _check_readable(tensors: Mapping[str, NDArray[Any]], text: str, path: Path | str) -> None:
+    """Make sure that what is about to be written can be read again: it may replace a model that can."""
+    try:
+        _assembled(TensorsInMemory(tensors, KEY, text))
+    except (TensorFileError, RecaeError) as error:
+        raise ModelFileError(
+            f"the model is not written to '{path}', since it could not be read again: {_one_line(error, 500)}"
+        ) from error
 
 
 def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:

@@ -17,11 +17,12 @@ import scipy.sparse as sp
 from safetensors import safe_open
 
 from recae.errors import CheckpointError, ConfigError, TrainingError
-from recae.files import atomic_path, write_tensors
+from recae.files import atomic_path
 from recae.modelfile import save
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.pipeline import train
 from recae.selection.progress import Progress
+from recae.tensorfile import write_tensors
 from recae.training.checkpoint import KEY, Checkpoints, Epoch
 from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid

@@ -125,7 +125,9 @@ def test_a_test_part_that_shares_nothing() -> None:
     test = [(f"x{n}", f"y{n}", 0) for n in range(5)]
     with pytest.raises(DataError, match="5 of its 5 users, such as 'x0', 'x1', 'x2' and 5 of its 5 items"):
         make_tasks(purchases_of(ROWS, test=test), "pair")
-    with pytest.raises(DataError, match="knows: it lacks 1 of its 1 item, such as 'y'; number both parts alike"):
+    with pytest.raises(
+        DataError, match="knows: it lacks 1 of its 1 item, such as 'y'; number both parts alike"
+    ):
         make_tasks(purchases_of(ROWS, test=[("u00", "y", 0)]), "pair")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from shopserver import question, shop, wait
 from recae.errors import ModelFileError
 from recae.modelfile import save
 from recae.serving.answers import RankedList, rank, to_json
+from recae.serving.batcher import Batcher
 from recae.serving.metrics import Metrics
 from recae.serving.served import ModelReloader, ServedModel, load_served
 
@@ -152,6 +156,75 @@ def test_whatever_loading_raises_the_watch_goes_on(
     wait(lambda: reloader.current is not first)
     reloader.stop()
     reloader.stop()
+
+
+class Panic(BaseException):
+    """What the Rust code of a library raises where it gives up: no Exception."""
+
+
+def test_panics_of_loading_and_looking_are_survived_and_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloader = ModelReloader(path, metrics := Metrics(), seconds=0.01)
+    first = reloader.current
+
+    def panics(path: Path) -> ServedModel:
+        raise Panic("out of memory")
+
+    monkeypatch.setattr("recae.serving.served.load_served", panics)
+    reloader.start()
+    save(shop(1), path)
+    wait(lambda: reloads(metrics) == (0, 1))
+    assert "is refused, model" in caplog.text
+    assert "Panic: out of memory" in caplog.text
+    failed = {"result": "failed"}
+    monkeypatch.setattr(reloader, "_signature", lambda: panics(path))
+    wait(lambda: metrics.registry.get_sample_value("recae_model_reloads_total", failed))
+    monkeypatch.undo()
+    save(shop(2), path)
+    wait(lambda: reloader.current is not first)
+    reloader.stop()
+
+
+def test_short_memory_refuses_a_new_model_in_a_sentence(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloader = ModelReloader(path, metrics := Metrics())
+    save(shop(1), path)
+    monkeypatch.setattr("recae.tensorfile.free_memory", lambda: 1000)
+    monkeypatch.setattr("recae.tensorfile._MARGIN", 0)
+    reloader.check()
+    assert reloads(metrics) == (0, 1)
+    assert "of memory, and 1000 B are free" in caplog.text
+    monkeypatch.undo()
+    save(shop(2), path)
+    reloader.check()
+    assert reloads(metrics) == (1, 1)
+
+
+def test_the_model_that_is_replaced_is_let_go_at_once(path: Path) -> None:
+    """Without a request after it and without a look for cycles, which the server has frozen."""
+
+    async def serve() -> None:
+        reloader = ModelReloader(path, metrics := Metrics())
+        batcher = Batcher(metrics, waiting=8, threads=1)
+        batcher.start()
+        gc.disable()
+        try:
+            assert isinstance((await batcher.ask(reloader.current, [question()]))[0], bytes)
+            first = weakref.ref(reloader.current)
+            save(shop(1), path)
+            await asyncio.to_thread(reloader.check)
+            for _ in range(100):  # the thread that scores may still be on its way back to the queue
+                if first() is None:
+                    break
+                await asyncio.sleep(0.01)
+            assert first() is None
+        finally:
+            gc.enable()
+            await batcher.stop()
+
+    asyncio.run(serve())
 
 
 def test_the_first_file_must_be_good(tmp_path: Path) -> None:

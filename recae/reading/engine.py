@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from recae import machine
 from recae.errors import ConfigError, SourceError
+from recae.memory import free_memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,7 +38,7 @@ _UNITS: Final = {
 }
 _LARGE: Final = 64 * 2**20  # bytes that a reading may leave behind in a DuckDB that is kept
 _LEAST: Final = 64 * 2**20  # bytes below which DuckDB cannot work
-_CGROUPS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_UNKNOWN: Final = 2**32  # bytes that are taken to be free where nothing tells
 
 _NEVER: Final = {
     "autoinstall_known_extensions": False,
@@ -110,7 +111,7 @@ class Engine:
         """Open the connection."""
         import duckdb
 
-        self.memory_limit = memory_limit or max(free_memory() // 2, _LEAST)
+        self.memory_limit = memory_limit or max((free_memory() or _UNKNOWN) // 2, _LEAST)
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="recae-"))
         except OSError as error:
@@ -277,18 +278,6 @@ def processors() -> int:
     """Return how many threads this process may use: `OMP_NUM_THREADS` or the processors it may run on."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else machine.processors()
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that are free for this process, those of its control group considered."""
-    free = 2**32
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        line = next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable"))
-        free = int(line.split()[1]) * 1024
-    for path in _CGROUPS:
-        with contextlib.suppress(OSError, ValueError):
-            free = min(free, int(Path(path).read_text()))
-    return free
 
 
 def parse_memory(words: str) -> int:

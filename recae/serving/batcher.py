@@ -115,6 +115,7 @@ class Batcher:
                 jobs.append(job)
                 count += len(job.requests)
             self._score(jobs)
+            del jobs, job  # a model that has been replaced would stay until the next request
             job = self._jobs.get()
 
     def _score(self, jobs: list[_Job]) -> None:
@@ -124,8 +125,8 @@ class Batcher:
         for group in by_model.values():
             try:
                 outcome: Sequence[list[Result] | Exception] = self._answers(group)
-            except Exception as error:
-                outcome = [error] if len(group) == 1 else [self._alone(job) for job in group]
+            except BaseException as error:  # a panic of a compiled library is no Exception
+                outcome = [_failure(error)] if len(group) == 1 else [self._alone(job) for job in group]
             with suppress(RuntimeError):  # the loop has ended: no request waits any more
                 self._loop.call_soon_threadsafe(self._deliver, group, outcome)
 
@@ -149,8 +150,8 @@ class Batcher:
         """Answer one job alone, so that its failure does not affect others."""
         try:
             return self._answers([job])[0]
-        except Exception as error:
-            return error
+        except BaseException as error:
+            return _failure(error)
 
     def _deliver(self, group: list[_Job], outcome: Sequence[list[Result] | Exception]) -> None:
         for job, result in zip(group, outcome, strict=True):
@@ -161,6 +162,11 @@ class Batcher:
                 job.answer.set_exception(result)
             else:
                 job.answer.set_result(result)
+
+
+def _failure(error: BaseException) -> Exception:
+    """Return an error as one that the thread which scores outlives."""
+    return error if isinstance(error, Exception) else RuntimeError(f"scoring panicked: {error!r:.200}")
 
 
 class LookupPool:

@@ -45,7 +45,7 @@ class Metrics:
         )  # fmt: skip
         for queue in ("scoring", "other"):
             self.refused.labels(queue)
-        for result in ("loaded", "refused"):
+        for result in ("loaded", "refused", "failed"):
             self.reloads.labels(result)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:

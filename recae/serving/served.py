@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -386,12 +387,14 @@ class ModelReloader:
     def _load(self) -> None:
         try:
             new = load_served(self._path)
-        except (RecaeError, OSError, MemoryError) as error:
+        except MemoryError:
+            self._refuse("there is not enough memory for it beside the model in use")
+            return
+        except (RecaeError, OSError) as error:
             self._refuse(str(error))
             return
-        except Exception:  # whatever is wrong with a file, the model in use goes on
-            _log.exception("loading the model file failed")
-            self._refuse("it could not be loaded")
+        except BaseException:  # a panic of a compiled library is no Exception; the model in use goes on
+            self._refuse("it could not be loaded", trace=True)
             return
         if self._signature() != self._handled:
             return  # changed while it was read: the parts may be of two files; the next check tries again
@@ -402,9 +405,11 @@ class ModelReloader:
         self._metrics.reloads.labels("loaded").inc()
         _log.warning("model %s from '%s' answers now", new.version, self._path)
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str, trace: bool = False) -> None:
         self._metrics.reloads.labels("refused").inc()
-        _log.warning("the new model file is refused, model %s goes on: %s", self._current.version, why)
+        _log.warning(
+            "the new model file is refused, model %s goes on: %s", self._current.version, why, exc_info=trace
+        )
 
     def _tell(self) -> None:
         model = self._current
@@ -414,8 +419,10 @@ class ModelReloader:
         while not self._stop.wait(self._seconds):
             try:
                 self.check()
-            except Exception:  # the watch must not end
-                _log.exception("looking at the model file failed")
+            except BaseException:  # the watch must not end, whatever becomes of the log line
+                with contextlib.suppress(BaseException):
+                    self._metrics.reloads.labels("failed").inc()
+                    _log.exception("looking at the model file failed")
 
     def _signature(self) -> _Signature | None:
         try:

@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from recae.errors import CheckpointError, OutputError, RecaeError
-from recae.files import atomic_path, json_text, write_tensors
+from recae.files import atomic_path, json_text
 from recae.machine import installed
 from recae.models import Model
 from recae.settings import check_range, current_names
+from recae.tensorfile import TensorFile, parse_json, write_tensors
 from recae.training.trainer import Trainer
 
 FORMAT_VERSION = 1
@@ -172,7 +172,8 @@ class Checkpoints:
         path = self.path
         try:
             self._check_there()
-            with safe_open(path, framework="numpy") as file:
+            with TensorFile(path) as file:
+                file.check_room()
                 content = _read_content(file)
                 _compare(current_names(content["identity"]), self._identity(trainer, device))
                 progress = _progress(content)
@@ -184,7 +185,15 @@ class Checkpoints:
                 position = _position(content["position"], trainer)
                 trainer.restore(state)
                 trainer.move_to(position)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (
+            OSError,
+            MemoryError,
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+        ) as error:
             raise CheckpointError(
                 f"cannot go on from '{path}': it is empty, truncated, damaged or no checkpoint "
                 f"({' '.join(str(error).split())[:200]}); remove it and train without --resume"
@@ -228,6 +237,10 @@ class Checkpoints:
                 f"there is no checkpoint '{self.path}' to go on from; train without --resume, "
                 "or name one with --checkpoint"
             )
+        if not self.path.is_file():  # a pipe would block
+            raise CheckpointError(
+                f"'{self.path}' is no regular file, and no checkpoint; give another path with --checkpoint"
+            )
 
     def describe(self) -> str:
         """Return a line on what an interrupted training has left and how to resume; empty if it has left nothing."""
@@ -261,14 +274,14 @@ def _own_version() -> str:
     return installed("recae") or "unknown"
 
 
-def _read_content(file: Any) -> dict[str, Any]:
-    metadata = file.metadata() or {}
-    if KEY not in metadata:
-        what = "a model" if "recae" in metadata else "a safetensors file of something else"
+def _read_content(file: TensorFile) -> dict[str, Any]:
+    text = file.text(KEY)
+    if text is None:
+        what = "a model" if file.text("recae") is not None else "a safetensors file of something else"
         raise CheckpointError(
             f"it is {what}, not a checkpoint; give the path of a checkpoint with --checkpoint"
         )
-    content = json.loads(metadata[KEY])
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("its metadata is not a JSON object")
     if content["format_version"] != FORMAT_VERSION:
@@ -327,12 +340,12 @@ def _position(position: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
 
 
 def _read_state(
-    file: Any, wanted: Mapping[str, NDArray[Any]], prefix: str, finite_ones: Sequence[str]
+    file: TensorFile, wanted: Mapping[str, NDArray[Any]], prefix: str, finite_ones: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
     """Return the tensors `prefix.name` in the shapes and types of `wanted`; ValueError when one is not so."""
     found = {}
     for name, like in wanted.items():
-        array = file.get_tensor(f"{prefix}.{name}")
+        array = file.take(f"{prefix}.{name}")
         finite = name not in finite_ones or _finite(array)
         if array.shape != like.shape or array.dtype != like.dtype or not finite:
             raise ValueError(

@@ -1,10 +1,9 @@
 """Devices: which one computes, its name, and how much memory it has left."""
 
-import os
 from importlib.util import find_spec
-from pathlib import Path
 
 from recae.errors import ConfigError, DeviceError, TrainingError, torch_needed
+from recae.memory import free_memory
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -64,49 +63,4 @@ def memory_left(device: str) -> int | None:
 
         free: int = torch.cuda.mem_get_info()[0]
         return free
-    limits = [left for left in (_available(), _cgroup_left()) if left is not None]
-    return min(limits) if limits else None
-
-
-def _available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Return the memory that Linux calls available; elsewhere the free or, failing that, all physical memory."""
-    try:
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
-        try:
-            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError, AttributeError):
-            continue
-    return None
-
-
-def _cgroup_left(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the bytes that a container's control group, version 2 or 1, leaves; None without a limit."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            most = int((root / limit).read_text())
-            now = int((root / used).read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-        if most < 2**60:  # version 1 writes a huge number for no limit
-            return max(most - now + _reclaimable(root), 0)
-    return None
-
-
-def _reclaimable(root: Path) -> int:
-    """Return the bytes of the page cache, which counts as used and is given back when memory is short."""
-    for name in ("memory.stat", "memory/memory.stat"):
-        try:
-            for line in (root / name).read_text().splitlines():
-                if line.startswith(("inactive_file ", "total_inactive_file ")):
-                    return int(line.split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-    return 0
+    return free_memory()
