@@ -312,8 +312,10 @@ def _fit_on_all(
         seconds=None,
         confidence=confidence_of(weighting, interactions, np.arange(n_users)),
     )
+    # a copy, since for arrays that are not writeable the loops would be compiled once more
+    matrix = interactions.matrix.copy()
     try:
-        return refit_model(fitted.model, config, best, interactions.matrix, hooks)
+        return refit_model(fitted.model, config, best, matrix, hooks)
     except (RankLostError, ClusterError, CheckpointError):
         raise
     except (RecaeError, MemoryError) as error:

@@ -109,6 +109,18 @@ def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
     np.testing.assert_array_equal(found[0].indices, found[1].indices)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_reading_the_systems_from_the_whole_product_changes_no_bit(weighted, monkeypatch):
+    matrix = purchases(150, 120, 0.1, seed=4)
+    confidence = np.random.default_rng(5).uniform(0.2, 3, matrix.nnz).astype(np.float32) if weighted else None
+    config = SparseLinearSettings(l2=2.0, neighbours=15, **PLAIN)
+    found = [solve_neighbours(matrix, config, Hooks(confidence=confidence))]
+    monkeypatch.setattr(sparse_linear, "DENSE_BYTES_AT_MOST", 0)
+    found.append(solve_neighbours(matrix, config, Hooks(confidence=confidence)))
+    for name in ("neighbours", "values", "left"):
+        assert getattr(found[0], name).tobytes() == getattr(found[1], name).tobytes()
+
+
 def test_items_without_neighbours():
     matrix = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=np.float32))
     B = solved(

@@ -1,9 +1,11 @@
 """EASE and EDLAE, solved: one inverse of a symmetric matrix of items by items, or of users by users."""
 
+import ctypes
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, Final, Self, TypeVar
@@ -11,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 import scipy.sparse as sp
 from numba import njit
+from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
@@ -324,12 +327,15 @@ def _gram(Z: sp.csr_matrix) -> NDArray[np.float32]:
     return G
 
 
+SCIPY_AT_MOST: Final = 8192
+"""Rows up to which SciPy inverts: as fast as torch or faster, and without the seconds that importing torch takes."""
+
 _INDEFINITE = "the matrix of purchases plus l2 is not positive definite in single precision: give a larger l2"
 
 
 def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the inverse of a symmetric positive definite matrix, in its place."""
-    if find_spec("torch") is None:
+    if len(G) <= SCIPY_AT_MOST or find_spec("torch") is None:
         return _inverse_by_scipy(G)
     import torch  # here, since it takes a second
 
@@ -344,15 +350,15 @@ def _inverse(G: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _inverse_by_scipy(G: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the same by way of SciPy, where torch is not installed; its last bits differ."""
-    from scipy.linalg.lapack import spotrf, spotri
-
-    found, info = spotrf(G.T, lower=1, overwrite_a=1, clean=0)
-    if info == 0:
-        found, info = spotri(found, lower=1, overwrite_c=1)
-    if info != 0:
-        raise TrainingError(_INDEFINITE)
-    G = found.T  # of which the upper triangle holds the inverse
+    """Return the same by way of SciPy; its last bits differ from torch's."""
+    n, info = ctypes.c_int(len(G)), ctypes.c_int()
+    for name in ("spotrf", "spotri"):
+        _lapack(name)(
+            b"L", ctypes.byref(n), G.ctypes.data_as(ctypes.c_void_p), ctypes.byref(n), ctypes.byref(info)
+        )
+        if info.value != 0:
+            raise TrainingError(_INDEFINITE)
+    # by rows it is the upper triangle that holds the inverse
     for start in range(0, len(G), BLOCK):
         stop = min(start + BLOCK, len(G))
         square = np.triu(G[start:stop, start:stop])
@@ -409,6 +415,17 @@ def _announce(n: int, what: str, items: int, need: int, hooks: Hooks) -> None:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+
+
+@cache
+def _lapack(name: str) -> Callable[..., None]:
+    """Return a routine of SciPy's LAPACK on one triangle of a matrix, without the interpreter's lock.
+
+    `scipy.linalg.lapack` holds the lock meanwhile, and what trains in another thread would stand still.
+    """
+    address = get_cython_function_address("scipy.linalg.cython_lapack", name)
+    whole, place = ctypes.POINTER(ctypes.c_int), ctypes.c_void_p
+    return ctypes.CFUNCTYPE(None, ctypes.c_char_p, whole, place, whole, whole)(address)
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)

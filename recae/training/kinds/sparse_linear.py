@@ -1,6 +1,7 @@
 """Sparse linear model: each item regressed on its neighbours; memory grows with items × neighbours."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,12 @@ from recae.training.kinds.linear import (
 
 SAMPLE = 32
 """Items that are solved first, to say how long all will take."""
+
+DENSE_BYTES_AT_MOST = 2**28
+"""Bytes of XᵀX up to which it is held whole, float64: up to 5,792 items.
+
+Then the systems are read from it. Otherwise each is summed up anew, which takes most of the time where items have many
+owners."""
 
 
 def fit_sparse_linear(
@@ -101,14 +108,29 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     owners = matrix.tocsc()
     if roots is not None:
         of_owners = owners.data
+    whole = n_items if _is_dense(n_items) else 0
+    products = np.zeros((whole, whole))
     neighbours = np.full((n_items, k), -1, dtype=np.int32)
     values = np.zeros((n_items, k), dtype=np.float32)
     left = np.ones(n_items)
 
+    def multiply(items: NDArray[np.int64]) -> None:
+        _products(
+            matrix.indptr,
+            matrix.indices,
+            owners.indptr,
+            owners.indices,
+            weights,
+            roots,
+            of_owners,
+            items,
+            products,
+        )
+
     def solve(items: NDArray[np.int64]) -> None:
         failed = _solve_columns(
             matrix.indptr, matrix.indices, owners.indptr, owners.indices,
-            weights, roots, of_owners, squares, penalty, items, neighbours, values, left,
+            weights, roots, of_owners, products, squares, penalty, items, neighbours, values, left,
         )  # fmt: skip
         if failed >= 0:
             raise TrainingError(
@@ -117,6 +139,10 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
             )
 
     order = np.arange(n_items)
+    bounds = np.linspace(0, n_items, min(n_items, max(8 * threads, n_items // 256)) + 1).astype(np.int64)
+    ranges = [order[start:stop] for start, stop in pairwise(bounds)]
+    if whole:
+        _in_threads(multiply, ranges, threads)
     if n_items > 20 * SAMPLE:
         solve(order[:1])  # compiles
         started = time.perf_counter()
@@ -127,20 +153,33 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
                 f"solving {n_items:,} items, each from {k:,} neighbours: about "
                 + (f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:,.0f} minutes")
             )
-    bounds = np.linspace(0, n_items, min(n_items, max(8 * threads, n_items // 256)) + 1).astype(np.int64)
+    _in_threads(solve, ranges, threads)
+    return Solution(neighbours, values, left)
+
+
+def _is_dense(n_items: int) -> bool:
+    """Return whether XᵀX is held whole. By the items alone, so that a fit gives the same bits on every machine."""
+    return 8 * n_items**2 <= DENSE_BYTES_AT_MOST
+
+
+def _in_threads(
+    work: Callable[[NDArray[np.int64]], None], ranges: list[NDArray[np.int64]], threads: int
+) -> None:
+    """Do the work for ranges of items, in any order, on several threads."""
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for _ in pool.map(solve, [order[start:stop] for start, stop in pairwise(bounds)]):
+            for _ in pool.map(work, ranges):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return Solution(neighbours, values, left)
 
 
 def _check_memory(n_users: int, n_items: int, interactions: int, k: int, threads: int) -> None:
     of_thread = 16 * n_items + 16 * n_users + 8 * k * k + 4 * interactions
     need = 36 * n_items * k + 12 * interactions + threads * of_thread
+    if _is_dense(n_items):
+        need += 8 * n_items**2
     left = memory_left("cpu")
     if left is not None and need > left:
         raise TrainingError(
@@ -159,6 +198,23 @@ def _by_row(neighbours: NDArray[np.int32], values: NDArray[np.float32]) -> sp.cs
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
+def _products(
+    indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, roots: Any, of_owners: Any,
+    items: Ints, products: Floats,
+) -> None:  # fmt: skip
+    """Write the rows `items` of G to `products` (I, I), which is 0 before."""
+    for j in items:
+        row = products[j]
+        for p in range(owners_indptr[j], owners_indptr[j + 1]):
+            u = owners[p]
+            for q in range(indptr[u], indptr[u + 1]):
+                if roots is None:
+                    row[indices[q]] += weights[u]
+                else:
+                    row[indices[q]] += weights[u] * of_owners[p] * roots[q]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
 def _solve_columns(
     indptr: Ints,
     indices: Ints,
@@ -167,6 +223,7 @@ def _solve_columns(
     weights: Floats,  # (U,)
     roots: Floats | None,  # (nnz,) of what purchases weigh, by user; None: 1
     of_owners: Floats | None,  # (nnz,) likewise, by item
+    products: Floats,  # (I, I) G, or (0, 0) where it is not held
     squares: Floats,  # (I,) the diagonal of G
     penalty: Floats,  # (I,)
     items: Ints,
@@ -176,14 +233,18 @@ def _solve_columns(
 ) -> int:
     """Solve the columns `items`; return −1, or the first one whose system is not positive definite."""
     n_users, n_items, k = weights.shape[0], penalty.shape[0], neighbours.shape[1]
+    dense = products.shape[0] > 0
     common = np.zeros(n_items)  # G_ij of the current j
     touched = np.empty(n_items, dtype=np.int32)
     A, y, right = np.zeros((k, k)), np.zeros(k), np.zeros(k)
     count, place = np.zeros(n_users, dtype=np.int32), np.zeros(n_users, dtype=np.int64)
     for j in items:
-        n_touched = _co_occurrences(
-            j, indptr, indices, owners_indptr, owners, weights, roots, of_owners, common, touched
-        )
+        if dense:
+            n_touched = _read_row(j, products, common, touched)
+        else:
+            n_touched = _co_occurrences(
+                j, indptr, indices, owners_indptr, owners, weights, roots, of_owners, common, touched
+            )
         if k >= n_items - 1:  # all others, even those without a common owner, so that it is EDLAE's solution
             n = n_items - 1
             neighbours[j, :j] = np.arange(j)
@@ -197,7 +258,13 @@ def _solve_columns(
             right[a] = y[a]
         for t in range(n_touched):
             common[touched[t]] = 0
-        _gram_of(S, owners_indptr, owners, weights, of_owners, count, place, A)
+        if dense:
+            for a in range(n):
+                row = products[S[a]]
+                for b in range(a + 1):
+                    A[a, b] = row[S[b]]
+        else:
+            _gram_of(S, owners_indptr, owners, weights, of_owners, count, place, A)
         for a in range(n):
             A[a, a] += penalty[S[a]]
         if not _solve_in_place(A, y, n):
@@ -234,6 +301,18 @@ def _co_occurrences(
                 else:
                     common[i] += weights[u] * of_owners[p] * roots[q]
     return int(n)
+
+
+@njit(nogil=True, cache=True)
+def _read_row(j: int, products: Floats, common: Floats, touched: Ints) -> int:
+    """Do the same as `_co_occurrences`, from G (I, I)."""
+    n = 0
+    for i in range(products.shape[0]):
+        if i != j and products[j, i] != 0:
+            common[i] = products[j, i]
+            touched[n] = i
+            n += 1
+    return n
 
 
 @njit(nogil=True, cache=True)
