@@ -348,6 +348,7 @@ def test_the_planted_bots_are_found_by_item_knn(shop: Recommender) -> None:
     assert abs(spearmanr(found.score[people], found.n_items[people]).statistic) < 0.06
 
 
+@pytest.mark.thorough
 def test_the_planted_bots_are_found_by_what_train_makes_by_default() -> None:
     model = train(read_interactions(SAMPLE))
     assert model.users is not None

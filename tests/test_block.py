@@ -129,7 +129,7 @@ def fitted(kind: str) -> Model:
     return FIT[kind](purchases())
 
 
-@pytest.mark.some(24)
+@pytest.mark.some(14)
 @pytest.mark.parametrize("kind", sorted(FIT))
 def test_every_kind_gives_what_all_its_scores_give(kind: str, path: str) -> None:
     histories = purchases()

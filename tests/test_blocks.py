@@ -146,7 +146,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.some(8)
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     "change", CHANGES, ids=lambda change: "-".join(f"{k}={v}" for k, v in change.items()) or "plain"
 )
@@ -177,7 +177,7 @@ def drawn_by_device(trainer: DeviceBlockTrainer) -> Draw:
     return draw
 
 
-@pytest.mark.some(8)
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     "change", CHANGES, ids=lambda change: "-".join(f"{k}={v}" for k, v in change.items()) or "plain"
 )

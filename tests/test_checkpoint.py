@@ -83,6 +83,7 @@ def same(
 CONFIGS = [SMALL, SMALL.updated(batch_size=16), SMALL.updated(batch_size=16, learning_rate=0.02)]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("config", CONFIGS, ids=["per-user", "blocks", "blocks-slow"])
 @pytest.mark.parametrize("validate", [None, quality], ids=["", "validated"])
 def test_interrupted_at_any_block_and_resumed_gives_the_same_bits(

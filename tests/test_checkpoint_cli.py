@@ -29,6 +29,7 @@ def stopped(number: int, folder: Path, *options: str) -> tuple[int, str]:
     return process.returncode, "".join(lines) + rest
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

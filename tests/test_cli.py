@@ -341,6 +341,7 @@ def test_score_needs_histories(shop: Recommender, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m.recae"]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [

@@ -96,6 +96,7 @@ def test_without_users_to_hold_out(folder: Path) -> None:
     assert "auto: there are no validation users" in shown.stderr
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_candidates_remain(number: int, code: int, folder: Path) -> None:
     process = start(

@@ -74,6 +74,7 @@ def models(*arguments: str | Path) -> dict[str, dict[str, Any]]:
 # protocols
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("protocol", "options"),
     [

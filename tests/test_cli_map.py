@@ -36,6 +36,7 @@ def data_of(page: Path) -> dict[str, Any]:
     return json.loads(found[1])
 
 
+@pytest.mark.thorough
 def test_the_map_of_the_sample_keeps_its_categories_together(sample: Path, folder: Path) -> None:
     result = recae("map", "--out", "map.html", "--categories", SAMPLE, "--json", model=sample)
     assert result.exit_code == 0, result.stderr

@@ -187,6 +187,7 @@ def test_a_password_of_histories_is_hidden(model_path: Path, folder: Path) -> No
     assert "secret" not in result.stderr
 
 
+@pytest.mark.some(10)
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
@@ -261,7 +262,7 @@ def test_a_model_that_is_replaced_meanwhile(
     assert names(folder) == ["m.recae"]
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

@@ -153,6 +153,7 @@ def test_columns_given(folder: Path) -> None:
     assert "kept 360 interactions" in again.stderr
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("ending", [".csv.gz", ".csv.bz2", ".tsv", ".parquet"])
 def test_every_kind_of_file(folder: Path, ending: str) -> None:
     text = table()
@@ -231,6 +232,7 @@ def shop_of(kind: str) -> str:
     return "\n".join(["user,item", *rows]) + "\n"
 
 
+@pytest.mark.some(4)
 @pytest.mark.parametrize(
     "kind",
     [

@@ -88,6 +88,7 @@ UNDERSTOOD: dict[str, tuple[bytes, tuple[str, ...]]] = {
 MORE = {"latin.csv": [("u1", "café"), ("u2", "crème")], "quote.csv": [("u1", '"i1'), ("u2", "i2")]}
 
 
+@pytest.mark.some(12)
 @pytest.mark.parametrize("name", BAD_SOURCES)
 def test_sources_refused(folder: Path, name: str) -> None:
     content, parts = BAD_SOURCES[name]
@@ -98,7 +99,7 @@ def test_sources_refused(folder: Path, name: str) -> None:
     assert names(folder) == ([] if content is None else [name])
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(4)
 @pytest.mark.parametrize("name", UNDERSTOOD)
 def test_sources_understood_by_what_they_hold(folder: Path, name: str) -> None:
     content, said = UNDERSTOOD[name]

@@ -53,6 +53,7 @@ def test_every_option_is_a_setting_of_some_kind() -> None:
     assert set(SHORTCUTS) <= known
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     "kind", [kind for kind in SETTINGS if kind not in ("auto", "blend", "frequency", "sigmoid")]
 )
@@ -218,7 +219,7 @@ def test_the_settings_of_every_kind_as_toml_are_its_defaults(kind: str, folder: 
     assert build_settings(kind, SETTINGS[kind], values, kinds=SETTINGS) == SETTINGS[kind]()
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     "options",
     [

@@ -65,6 +65,7 @@ def test_a_signal_while_it_reads(
     assert untouched(folder)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "code", "line"), STOPS)
 def test_a_signal_while_it_trains(number: int, code: int, line: bytes, folder: Path) -> None:
     process = start(

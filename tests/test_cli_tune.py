@@ -262,7 +262,7 @@ def test_the_picture_has_trials_settings_and_the_best(tmp_path: Path) -> None:
         assert words in text
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize("trials", [TRIALS[:1], TRIALS[:2], [{**TRIALS[0], "settings": {}}], TRIALS])
 def test_any_trials(trials: Any, tmp_path: Path) -> None:
     for ending in ("png", "svg", "pdf"):

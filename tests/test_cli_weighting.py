@@ -47,7 +47,7 @@ def best(model: str, n: int = 4) -> list[str]:
     return [found.item for found in load(model).recommend(items=["a"], n=n)]
 
 
-@pytest.mark.some(5)
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     "kind",
     [

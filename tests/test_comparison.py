@@ -48,6 +48,7 @@ def ndcgs(users: list[tuple[list[str], set[str], set[str]]], k: int) -> list[flo
     return found
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("protocol", ["strong", "k-fold", "time", "next-basket"])
 def test_every_figure_is_that_of_a_loop_over_the_users(protocol: str) -> None:
     tasks, runs = comparison(protocol, repeats=protocol == "next-basket")

@@ -56,6 +56,7 @@ def test_the_limit_of_the_gpu_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> No
         make_trainer(sp.csr_matrix(([1.0], ([0], [0])), shape=(2, 50_000)), SigmoidSettings(), "cuda")
 
 
+@pytest.mark.thorough
 def test_the_estimate_covers_what_is_allocated() -> None:
     matrix = sp.random(300, 5000, density=0.01, format="csr", rng=0)
     config = SigmoidSettings(factors=64, batch_size=8)

@@ -88,6 +88,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path, di
 # figures
 
 
+@pytest.mark.thorough
 def test_the_errors_of_pca_are_those_of_plain_numpy(finished: tuple[Result, Path, dict]) -> None:
     found, x = figures(finished[0]), digits(120)
     for size in (8, 16, 32, 49):

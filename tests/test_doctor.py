@@ -33,7 +33,7 @@ def spoiled(column: str, value: str, number: int, rows: list[Row] | None = None)
 # Rows that are dropped
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("column", "value", "code"),
     [
@@ -170,6 +170,7 @@ def test_exit_codes(tmp_path: Path) -> None:
     assert (noted.exit_code(), noted.exit_code(strict=True)) == (0, 1)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("arguments", [(), ("--strict",)])
 def test_the_command_ends_with_the_exit_code(arguments: tuple[str, ...], tmp_path: Path) -> None:
     for rows, code in ((clean_rows(), 0), (spoiled("quantity", "-1", 5), 1 if arguments else 0)):
@@ -357,7 +358,7 @@ SOME = {
 }
 
 
-@settings(max_examples=settings().max_examples // 2)  # each reads a table
+@settings(max_examples=settings().max_examples // 5)  # each reads a table
 @given(st.lists(st.fixed_dictionaries(SOME), min_size=1, max_size=40))
 def test_no_table_is_too_strange(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
     folder = tmp_path_factory.mktemp("strange")

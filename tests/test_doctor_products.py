@@ -66,6 +66,7 @@ def test_a_shop_of_products_has_none(tmp_path: Path) -> None:
     assert "items-no-products" not in {finding.code for finding in seen.findings}
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "severity"), [(3, Severity.NOTE), (90, Severity.WARNING)])
 def test_a_telling_name_is_enough(number: int, severity: Severity, tmp_path: Path) -> None:
     finding = found(tmp_path, shop(sold("P900", "POSTAGE", number, 18.0)))["items-no-products"]

@@ -23,13 +23,13 @@ def some(rows: list[Row], change: Callable[[str], str], number: int = 7) -> list
     ]
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize("factor", [1, 1_000, 1_000_000, 1_000_000_000])
 def test_one_unit_is_fine(factor: int, tmp_path: Path) -> None:
     assert found(tmp_path, changed("timestamp", lambda t: str(seconds(t) * factor))) == {}
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("common", "odd", "names"),
     [
@@ -128,13 +128,14 @@ def test_no_time_can_be_read(tmp_path: Path) -> None:
     assert finding.examples == ("'late 0'", "'late 1'", "'late 2'")
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "severity"), [(7, Severity.NOTE), (30, Severity.WARNING)])
 def test_missing_times(number: int, severity: Severity, tmp_path: Path) -> None:
     finding = only(tmp_path, some(clean_rows(), lambda t: " ", number), "times-missing")
     assert (finding.severity, finding.rows) == (severity, number)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("code", "wrong", "right"),
     [
@@ -184,7 +185,7 @@ def later(days: int) -> Callable[[str], str]:
     return move
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("days", "severity"), [(7, None), (8, Severity.NOTE), (13, Severity.WARNING), (40, Severity.WARNING)]
 )

@@ -69,6 +69,7 @@ def test_few_items(tmp_path: Path) -> None:
     assert found(tmp_path, clean_rows(60, 20)) == {}
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "severity"), [(5, None), (20, Severity.NOTE), (70, Severity.WARNING)])
 def test_users_with_one_item(number: int, severity: Severity | None, tmp_path: Path) -> None:
     rows = clean_rows() + [row(f"v{n:03d}", f"P{n % 40:03d}") for n in range(number)]
@@ -80,6 +81,7 @@ def test_users_with_one_item(number: int, severity: Severity | None, tmp_path: P
     assert finding.text.startswith(f"{number} users ({percent(number, 60 + number)}) have one item only")
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("number", "severity"), [(10, Severity.NOTE), (50, Severity.WARNING)])
 def test_items_with_one_user(number: int, severity: Severity, tmp_path: Path) -> None:
     rows = clean_rows() + [row(f"u{n:03d}", f"Q{n:03d}") for n in range(number)]

@@ -186,6 +186,7 @@ def test_corrupt_arrays(model):
 
 
 # popularity and personal frequency do not learn which items go together, so they cannot know the group
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     "kind", sorted(kind for kind in model_kinds() if find(kind).personal and not find(kind).needs_repeats)
 )

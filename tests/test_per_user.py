@@ -106,6 +106,7 @@ SMALL = SigmoidSettings(
 )
 
 
+@pytest.mark.some(8)
 @pytest.mark.parametrize(
     "change",
     [

@@ -45,6 +45,7 @@ def test_the_words_on_it(tmp_path: Path) -> None:
         assert f">{words}" in text
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     "history",
     [

@@ -170,6 +170,7 @@ def pairs_of_test(task: Task) -> set[tuple[str, str]]:
     return {(u, i) for u, row in zip(task.test_users, rows, strict=True) for i in row}
 
 
+@pytest.mark.some(15)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", CASES)
 def test_a_spy_sees_nothing_that_is_held_out(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +237,7 @@ def changed(case: Case, task: Task, rows: list[Row], held: set[Row], rng: np.ran
     return fresh
 
 
+@pytest.mark.some(15)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", CASES)
 def test_changing_what_is_held_out_changes_nothing_else(

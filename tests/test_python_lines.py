@@ -245,6 +245,7 @@ def test_there_are_enough_of_them() -> None:
     assert len(REFUSED) >= 70
 
 
+@pytest.mark.some(30)
 @pytest.mark.parametrize("line", WORKS)
 def test_the_line_works(names: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = eval(line, names)

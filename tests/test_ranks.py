@@ -72,7 +72,7 @@ CHANGES: list[tuple[int, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("size", "change"), CHANGES, ids=lambda value: str(value).strip("{}").replace("'", "")
 )
@@ -153,7 +153,7 @@ def run_with(size: int, matrix: sp.csr_matrix, config: SigmoidSettings, hooks: H
     return together(size, led(matrix, config, hooks), others)[0]
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (1, 2), (2, 1), (3, 2)])
 def test_a_checkpoint_goes_on_in_any_number_of_processes(before: int, after: int, tmp_path: Path) -> None:
     matrix = purchases(90, 60)

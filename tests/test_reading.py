@@ -62,7 +62,7 @@ def write(path: Path, rows: list[tuple[str, ...]]) -> Path:
     return path
 
 
-@settings(max_examples=settings().max_examples // 2)  # each reads a table
+@settings(max_examples=settings().max_examples // 3)  # each reads a table
 @given(rows=ROWS)
 def test_what_is_left_is_what_plain_python_leaves(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]

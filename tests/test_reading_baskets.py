@@ -103,6 +103,7 @@ def test_rows_that_are_dropped_are_in_no_basket(tmp_path: Path) -> None:
     assert baskets(from_csv(tmp_path, text)) == {"ann": ["a"], "bob": ["a", "b"]}
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [

@@ -56,6 +56,7 @@ def chosen(engine: Engine, layout: Mapping[str, Cell], **options: Any) -> Chosen
     return choose_columns(make(engine, layout), ReadOptions.of(options))
 
 
+@pytest.mark.some(30)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts(engine: Engine, name: str) -> None:
     layout, expected = LAYOUTS[name]
@@ -63,7 +64,7 @@ def test_layouts(engine: Engine, name: str) -> None:
     assert str(columns) == expected
 
 
-@pytest.mark.some(30)
+@pytest.mark.some(12)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_order_of_columns_does_not_count(engine: Engine, name: str) -> None:
     layout, expected = LAYOUTS[name]
@@ -124,6 +125,7 @@ def test_columns_that_do_not_serve(
         choose_columns(table, ReadOptions.of(given))
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -189,6 +191,7 @@ def test_two_columns_that_mean_different_models_stop(
     assert str(caught.value) == f"'purchases.csv': {text}"
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     ("layout", "expected", "code", "said"),
     [
@@ -345,6 +348,7 @@ def test_a_table_of_items_is_no_purchases(engine: Engine, header: bool) -> None:
         choose_columns(table, ReadOptions())
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize("name", HEADERLESS)
 def test_known_layouts_without_a_header(engine: Engine, name: str) -> None:
     cells, expected, named = HEADERLESS[name]
@@ -418,6 +422,7 @@ def test_types_of_their_own_count(engine: Engine) -> None:
     assert str(columns) == "user 'who_bought', item 'article_id', time 'bought', clock 'time'"
 
 
+@pytest.mark.thorough
 def test_many_columns_are_not_all_looked_at(engine: Engine) -> None:
     wide = {f"c{i}": one_of("a", "b") for i in range(2000)} | {"customer": user, "item": item}
     table = make(engine, wide, LINES[:40])
@@ -466,7 +471,7 @@ def test_row_numbers_without_a_header_are_no_users(engine: Engine) -> None:
     assert "--columns -,user,item,time " in str(note)
 
 
-@pytest.mark.some(18)
+@pytest.mark.some(9)
 @pytest.mark.parametrize(
     "form",
     ["%Y-%m-%d %H:%M:%S", "%d.%m.%Y", "%-m/%-d/%y", "%d-%b-%Y", "%b %d, %Y %I:%M %p", "%a, %d %b %Y %H:%M:%S GMT",
@@ -485,7 +490,7 @@ def test_values_that_are_times(engine: Engine, form: str) -> None:
     assert columns.time == ("date" if form in ("%Y%m%d", "%Y%m%d%H%M%S", "%s", "%s000") else "ordered")
 
 
-@pytest.mark.some(11)
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     "product",
     ["Set of {} mugs", "Marble cake {} 12", "SET 3 MAR {}", "12{:02}-56-789", "978-3-16-14{:04}-0", "12-{:02}-5678",

@@ -67,6 +67,7 @@ def test_the_advice_of_a_note_can_be_followed_to_the_letter(tabled: Callable[...
     assert confidences(table, counting) == [dict(weights)[row["event"]] for row in rows]
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     ("words", "bought"),
     [

@@ -62,7 +62,7 @@ def meanings(engine: Engine, texts: list[str]) -> dict[str, tuple[str, int | Non
     }
 
 
-@pytest.mark.some(8)
+@pytest.mark.some(5)
 @pytest.mark.parametrize("language", MONTHS)
 def test_months_of_every_language(engine: Engine, language: str) -> None:
     expected = {
@@ -78,7 +78,7 @@ def test_months_of_every_language(engine: Engine, language: str) -> None:
     assert {text: found[text] for text in expected} == {text: ("date", m) for text, m in expected.items()}
 
 
-@pytest.mark.some(30)
+@pytest.mark.some(14)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -189,7 +189,7 @@ def test_kinds_of_texts(engine: Engine, texts: list[str], kind: str) -> None:
 moments = st.datetimes(dt.datetime(1000, 1, 1), dt.datetime(9900, 1, 1))
 
 
-@settings(max_examples=settings().max_examples // 2)  # each reads a table
+@settings(max_examples=settings().max_examples // 3)  # each reads a table
 @given(moments, st.integers(-14 * 60, 14 * 60), st.sampled_from(list(MONTHS.values())))
 def test_texts_agree_with_the_standard_library(
     engine: Engine, moment: dt.datetime, zone: int, names: str
@@ -226,7 +226,7 @@ WAYS = (
 )  # fmt: skip
 
 
-@settings(max_examples=settings().max_examples // 3)  # each reads a table
+@settings(max_examples=settings().max_examples // 6)  # each reads a table
 @given(
     st.sampled_from(WAYS),
     st.lists(st.datetimes(dt.datetime(1972, 1, 1), dt.datetime(2030, 1, 1)), min_size=1, max_size=30),

@@ -309,6 +309,7 @@ def test_duplicates_are_dropped_before_anything_is_left_out(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -334,6 +335,7 @@ def test_a_period_needs_times(tmp_path: Path, text: str, options: dict[str, Any]
 CHAIN = "user,item\n" + "".join(f"u{n},i{n}\nu{n + 1},i{n}\n" for n in range(9))
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize(
     ("text", "filters", "messages"),
     [

@@ -30,6 +30,7 @@ def test_ids_that_all_end_in_point_zero_are_whole_numbers(tmp_path: Path) -> Non
     assert report.notes == ("user: every value looks like 07.0, read as whole numbers (07)",)
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     ("column", "ids"),
     [

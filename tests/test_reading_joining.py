@@ -83,6 +83,7 @@ def test_the_tables_may_be_given_either_way(engine: Engine, tmp_path: Path) -> N
     assert found(table) == joined(LINES, ORDERS)
 
 
+@pytest.mark.thorough
 def test_the_order_of_many_rows_is_kept(engine: Engine, tmp_path: Path) -> None:
     orders = [{"order_id": str(i), "user_id": str(i % 1000)} for i in range(30_000)]
     lines = [

@@ -32,6 +32,7 @@ LINES = [line for line in PLAIN.splitlines() if line]
 ARRAY = b"[" + b",\n ".join(LINES) + b"]"
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -145,7 +146,7 @@ BAD: list[tuple[str | bytes, str]] = [
 ]
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(3)
 @pytest.mark.parametrize(("bad", "message"), BAD)
 def test_a_bad_line_is_named_or_skipped_and_kept(tmp_path: Path, bad: str | bytes, message: str) -> None:
     bad = bad.encode() if isinstance(bad, str) else bad
@@ -160,7 +161,7 @@ def test_a_bad_line_is_named_or_skipped_and_kept(tmp_path: Path, bad: str | byte
 LONG = b"".join(b'{"user": %d, "item": %d}\n' % (n, n * 7919 % 10_007) for n in range(50_000))
 
 
-@pytest.mark.some(5)
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

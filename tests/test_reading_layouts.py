@@ -43,7 +43,7 @@ def engine() -> Iterator[Engine]:
 # ---- lists in a cell -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.some(12)
+@pytest.mark.some(6)
 @pytest.mark.parametrize(
     ("write", "baskets"),
     [
@@ -247,6 +247,7 @@ def test_a_layout_that_is_not_there_is_refused(engine: Engine) -> None:
 # ---- numbered columns ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize("names", ["Item {}", "item_{}", "product{}", "Artikel.{}", "Item({})"])
 def test_numbered_columns_hold_a_basket(engine: Engine, names: str) -> None:
     columns = padded(SPECIAL, [names.format(i + 1) for i in range(5)])
@@ -339,7 +340,7 @@ def sorted_as(products: Sequence[str], baskets: Sequence[Sequence[str]]) -> list
     return [[product for product in products if product in basket] for basket in baskets]
 
 
-@pytest.mark.some(7)
+@pytest.mark.some(4)
 @pytest.mark.parametrize(
     ("yes", "no"),
     [("1", "0"), ("True", "False"), (True, False), (1, 0), ("1.0", "0.0"), ("x", None), ("t", "f")],

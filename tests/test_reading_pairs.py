@@ -54,7 +54,7 @@ def counted_plainly(
     }
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("most", "way"), [(2**64, "at once"), (2**20, "some of each"), (2, "grouped")], ids=str
 )

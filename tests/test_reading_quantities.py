@@ -21,7 +21,7 @@ TIMES = ["2011-03-01", "2011-03-02", "2011-03-03", ""]
 # Of a user and an item in all
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     "header", ["timed", "timed named", "untimed", "untimed named", "no times to be read"]
 )

@@ -90,6 +90,7 @@ def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
     assert one.fingerprint == two.fingerprint
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -63,6 +63,7 @@ def test_every_format_is_told_by_its_first_bytes(
     assert list(pipe.iterdir()) == []  # all temporary files are gone with the engine
 
 
+@pytest.mark.some(5)
 @pytest.mark.parametrize(
     ("data", "message"),
     [

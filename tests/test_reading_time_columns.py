@@ -13,7 +13,7 @@ from recae.errors import ColumnError
 DAY = 86_400
 
 
-@pytest.mark.some(8)
+@pytest.mark.some(5)
 @pytest.mark.parametrize(
     ("texts", "expected", "note"),
     [
@@ -61,7 +61,7 @@ def test_times_that_do_not_exist_are_counted(tmp_path: Path) -> None:
     assert "date: 1 rows have no time" in notes
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(4)
 @pytest.mark.parametrize(
     ("column", "expected"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from valuecolumns import a_table, micros, read_times, settle
 
@@ -26,7 +26,7 @@ def engine() -> Iterator[Engine]:
         yield opened
 
 
-@pytest.mark.some(16)
+@pytest.mark.some(10)
 @pytest.mark.parametrize(
     ("texts", "expected", "note"),
     [
@@ -153,6 +153,7 @@ def plain_unit(numbers: list[int]) -> int:
     return sum(middle >= bound for bound in (10**11, 10**14, 10**17))
 
 
+@settings(max_examples=settings().max_examples // 3)  # each reads a table
 @given(
     st.lists(
         st.one_of(
@@ -247,6 +248,7 @@ def test_short_years_first_are_told_by_their_days(engine: Engine) -> None:
     assert [note.doubt for note in settled.notes] == [False]
 
 
+@settings(max_examples=settings().max_examples // 3)  # each reads a table
 @given(st.data(), st.sampled_from(["{d}/{m}/{y}", "{m}/{d}/{y}"]), st.sampled_from("/.-"))
 def test_the_order_is_that_of_the_only_possible_reading(
     engine: Engine, data: st.DataObject, form: str, sign: str
@@ -266,7 +268,7 @@ def test_the_order_is_that_of_the_only_possible_reading(
 # Dates that stand for none
 
 
-@pytest.mark.some(8)
+@pytest.mark.some(5)
 @pytest.mark.parametrize(
     ("usual", "sentinel", "named"),
     [
@@ -331,7 +333,7 @@ def test_times_of_1970_and_1900_are_kept_where_others_are_near(engine: Engine) -
 # A clock of its own
 
 
-@pytest.mark.some(5)
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("clock", "expected"),
     [
@@ -361,7 +363,7 @@ def test_a_clock_in_a_column_of_its_own(engine: Engine, clock: Any, expected: li
     assert not any(note.doubt for note in settled.notes)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize("date", ["20230104", "4. Januar 2023", "04.13.2023", "44930", "1672790400"])
 def test_dates_of_every_kind_take_a_clock(engine: Engine, date: str) -> None:
     _, alone = read_times(engine, [date] * 2)

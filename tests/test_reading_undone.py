@@ -159,6 +159,7 @@ def test_most_orders_may_be_cancelled(tabled: Callable[..., Table]) -> None:
     assert Counter(fates(table, choose_rows(table, COLUMNS, ReadOptions())))[None] == 10
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize(
     ("name", "values", "undone"),
     [

@@ -58,7 +58,7 @@ def above(row: dict[str, Any], limit: float) -> bool:
     return found is not None and found > limit
 
 
-@pytest.mark.some(25)
+@pytest.mark.some(14)
 @pytest.mark.parametrize(
     ("where", "holds"),
     [
@@ -110,7 +110,7 @@ def test_a_condition_compares_text_as_what_it_means(
     assert counting.chosen == {"where": where}
 
 
-@pytest.mark.some(26)
+@pytest.mark.some(14)
 @pytest.mark.parametrize(
     ("where", "error", "said"),
     [
@@ -195,7 +195,7 @@ def test_a_condition_may_look_into_nested_columns(engine: Engine) -> None:
     ]
 
 
-@pytest.mark.some(20)
+@pytest.mark.some(10)
 @pytest.mark.parametrize(
     ("text", "comma", "number"),
     [
