@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,37 @@ def blas_libraries() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+_blas_lock = threading.Lock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit products of BLAS to one thread, in the whole process.
+
+    Where another thread has set the limit already, this does nothing: two that restore what they found, at overlapping
+    times, would leave the limit for good.
+    """
+    if not _blas_lock.acquire(blocking=False):
+        yield
+        return
+    try:
+        with blas_libraries().limit(limits=1):
+            yield
+    finally:
+        _blas_lock.release()
+
+
+@cache
+def _blas_of_numpy() -> ThreadpoolController:
+    return blas_libraries()
+
+
+def blas_threads() -> int:
+    """Return the threads that BLAS takes for a large product at this time; the processors where it does not tell."""
+    libraries = _blas_of_numpy().lib_controllers
+    return min((library.num_threads for library in libraries), default=processors())
 
 
 @contextmanager

@@ -71,7 +71,9 @@ class Blend:
         """Return the weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
         check_histories(histories, self.n_items)
         scores: NDArray[np.float32] | None = None
-        for part in self.parts:
+        for part in summands(
+            self
+        ):  # the parts that tiles of items are scored by, so that both come to the same bits
             found = part.model.score(histories)
             found *= part_factors(part, histories)
             scores = found if scores is None else np.add(scores, found, out=scores)
@@ -82,7 +84,7 @@ class Blend:
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
-        for part in self.parts:
+        for part in summands(self):
             scores += part.model.score_items(histories, items) * part_factors(part, histories)
         return scores
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from recae.errors import ModelFileError
 from recae.models import paths
 from recae.models.base import JSON, check_histories, take_array, take_bool, take_name, take_number
-from recae.models.factored import FactoredScores, products, scale_by_length
+from recae.models.dots import dots
+from recae.models.factored import FactoredScores, scale_by_length
 from recae.sparse import pattern
 
 Floats = NDArray[np.float32]
@@ -119,7 +120,7 @@ class DeepAutoencoder(FactoredScores):
         """
         check_histories(matrix, self.n_items)
         hidden = self._decode(self._encode(matrix.astype(np.float32)))
-        scores = products(hidden, self.output, self.output_bias)
+        scores = dots(hidden, self.output, self.output_bias)
         if self.loss == "logistic":
             return np.asarray((np.tanh(scores / 2) + 1) / 2, dtype=np.float32)
         if self.loss == "multinomial":
@@ -193,7 +194,7 @@ class DeepAutoencoder(FactoredScores):
         activate = ACTIVATIONS[self.activation]
         h = activate(h + self.encoder[0][1])
         for weight, bias in self.encoder[1:]:
-            h = activate(h @ weight + bias)
+            h = activate(dots(h, weight.T, bias))
         return np.asarray(h, dtype=np.float32)
 
     def _pull(self, z: paths.Doubles) -> paths.Pull:
@@ -211,7 +212,7 @@ class DeepAutoencoder(FactoredScores):
     def _decode(self, codes: Floats) -> Floats:
         """Return the last hidden layer (B, s₀) of codes (B, d)."""
         for weight, bias in self.decoder:
-            codes = ACTIVATIONS[self.activation](codes @ weight + bias)
+            codes = ACTIVATIONS[self.activation](dots(codes, weight.T, bias))
         return np.asarray(codes, dtype=np.float32)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ModelFileError
+from recae.machine import one_blas_thread
 from recae.models.base import JSON, Encoder, Factored, check_histories, take_array, take_int, take_number
 from recae.models.factored import FactoredScores
 
@@ -199,8 +200,9 @@ class ALS(_FoldedIn):
         """
         check_histories(histories, self.n_items)
         codes = np.zeros((histories.shape[0], self.item_factors.shape[1]), dtype=np.float32)
-        for b in range(len(codes)):
-            codes[b] = self._solve(histories.indices[histories.indptr[b] : histories.indptr[b + 1]])
+        with one_blas_thread():  # how many there are changes the last bits
+            for b in range(len(codes)):
+                codes[b] = self._solve(histories.indices[histories.indptr[b] : histories.indptr[b + 1]])
         return codes
 
     def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -292,7 +294,8 @@ class BPR(_FoldedIn):
         indptr = np.require(histories.indptr, np.int64, ["C", "A", "W"])
         indices = np.require(histories.indices, np.int32, ["C", "A", "W"])
         arrays = (self.item_factors, self.item_bias, self.others)
-        fold_in(indptr, indices, *arrays, self.regularization, codes)
+        with one_blas_thread():  # how many there are changes the last bits
+            fold_in(indptr, indices, *arrays, self.regularization, codes)
         return codes
 
     def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

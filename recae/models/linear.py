@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
 
-from recae.compiled import FAST, Floats, Ints
+from recae.compiled import Floats, Ints
 from recae.errors import ModelFileError
 from recae.models.base import (
     JSON,
@@ -169,14 +169,14 @@ class SparseLinear:
 # The loops are compiled and run without the interpreter's lock; each row's sum is made in the order of its history.
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@njit(nogil=True, cache=True)
 def _add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
     for b in range(scores.shape[0]):
         row, p, last = scores[b], indptr[b], indptr[b + 1]
         while p + 4 <= last:  # four at a time: the row of scores is read and written a quarter as often
             v, w, s, t = B[indices[p]], B[indices[p + 1]], B[indices[p + 2]], B[indices[p + 3]]
             for j in range(row.shape[0]):
-                row[j] += (v[j] + w[j]) + (s[j] + t[j])
+                row[j] = (((row[j] + v[j]) + w[j]) + s[j]) + t[j]
             p += 4
         while p < last:
             v = B[indices[p]]

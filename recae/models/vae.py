@@ -13,6 +13,7 @@ from recae.compiled import Floats
 from recae.errors import ModelFileError
 from recae.models import paths
 from recae.models.base import JSON, check_histories, take_array, take_int, take_number
+from recae.models.dots import dots
 from recae.models.factored import Autoencoder, scale_by_length, take_decoder, take_encoder
 from recae.sparse import pattern
 
@@ -77,9 +78,9 @@ class MultVAE(_Variational):
 
     def _hidden(self, z: Floats) -> Floats:
         for weight, bias in self.encoder_dense:
-            z = np.tanh(z) @ weight + bias
+            z = dots(np.tanh(z), weight.T, bias)
         for weight, bias in self.decoder_dense:
-            z = np.tanh(z @ weight + bias)
+            z = np.tanh(dots(z, weight.T, bias))
         return z
 
     def _pull(self, z: paths.Doubles) -> paths.Pull:
@@ -143,7 +144,7 @@ class RecVAE(_Variational):
         for (weight, bias), (gain, shift) in zip(self.encoder_dense, self.norms, strict=True):
             h = _normalised(_swish(z + before)) * gain + shift
             before += h
-            z = h @ weight + bias
+            z = dots(h.astype(np.float32, copy=False), weight.T, bias)
         return z
 
     def _pull(self, z: paths.Doubles) -> paths.Pull:

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
-from recae.machine import blas_libraries, processors
+from recae.machine import one_blas_thread, processors
 from recae.models.base import Model, check_histories
 from recae.models.factored import SMALL_BATCH
 from recae.ranking import (
@@ -35,26 +35,9 @@ from recae.scoring.tiles import (
     numbers_per_user,
 )
 
-_blas_lock, _torch_lock = threading.Lock(), threading.Lock()
+_torch_lock = threading.Lock()
 # Threads that limit torch at this time, and its thread count before the first of them.
 _torch_inside, _torch_before = 0, 1
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Limit products of BLAS to one thread, in the whole process.
-
-    Where another thread has set the limit already, this does nothing: two that restore what they found, at overlapping
-    times, would leave the limit for good.
-    """
-    if not _blas_lock.acquire(blocking=False):
-        yield
-        return
-    try:
-        with blas_libraries().limit(limits=1):
-            yield
-    finally:
-        _blas_lock.release()
 
 
 @contextmanager
@@ -100,7 +83,7 @@ def best_items(
 ) -> Ranked:
     """Return the n best items of every history, best first; among equal scores the lower item number comes first.
 
-    They are those of `rank_histories`, to the rounding of scores in float32. A model whose
+    They are those of `rank_histories`, to the last bit of the scores. A model whose
     scores are products with item vectors (`Factored`), and a blend of such models and `Additive` ones, is scored
     and ranked in one pass over tiles of items (see `recae.scoring.tiles`), without an array of users × items. What
     belongs to the items alone is made at the first call and lives as long as the model: where the processor has units
@@ -133,6 +116,8 @@ def best_items(
             f"barred must be bool of shape ({model.n_items},), but is {barred.dtype} of shape {barred.shape}; "
             "mark each item True or False"
         )
+    if not histories.has_sorted_indices:  # a sum's last bits depend on its order
+        histories = histories.sorted_indices()
     n_users = histories.shape[0]
     threads = threads or processors()
 
@@ -152,10 +137,7 @@ def best_items(
         return plain(histories)
 
     items, values = ranked = Ranked.empty(n_users, n)
-    if not histories.has_sorted_indices:
-        histories = histories.sorted_indices()
     coarse = has_bfloat16_units() and n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16
-    # The last bits of a score depend on how many rows a product has, so that threads must not decide about it.
     at_once = rows_per_block(numbers_per_user(tiled, n), block_bytes)
     most = min(BLOCK, max(1, at_once // _AT_ONCE))
     blocks = max(-(-n_users // most), min(_PARTS, -(-n_users // _WORTH_A_PART)))

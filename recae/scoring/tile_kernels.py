@@ -1,4 +1,4 @@
-"""The compiled loops of the blocked pass: which items of a tile may be among the best, and their exact scores."""
+"""The compiled loops of the blocked pass: which items of a tile may be among the best, and sparse sums for those."""
 
 from typing import Any
 
@@ -50,7 +50,6 @@ def sift(
     best: Floats,  # (B, n): heaps of the n largest lower bounds; the smallest at the root
     items: Ints,  # (B, capacity)
     upper: Floats,  # (B, capacity) their upper bounds
-    extra: Floats,  # (B, capacity) what the sparse matrices add to their scores
     count: Ints,  # (B,) how many there are; −1 where there were too many
 ) -> None:
     """Add to each user's candidates those items of a tile that may be among the n best, by item number."""
@@ -91,12 +90,12 @@ def sift(
                 ):
                     continue
                 if count[b] == items.shape[1]:
-                    _tidy(threshold, b, items, upper, extra, count)
+                    _tidy(threshold, b, items, upper, count)
                     if 4 * count[b] > 3 * items.shape[1]:  # tidying up again and again would take too long
                         count[b] = -1
                         break
                 place = count[b]
-                items[b, place], upper[b, place], extra[b, place] = first + i, reach[i], sparse[i]
+                items[b, place], upper[b, place] = first + i, reach[i]
                 count[b] = place + 1
                 lower = base[i] - (reach[i] - base[i])
                 if lower > best[b, 0]:
@@ -119,44 +118,40 @@ def _add_row(
 
 
 @njit(nogil=True, cache=True)
-def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, extra: Floats, count: Ints) -> None:
+def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, count: Ints) -> None:
     """Leave only the candidates that the last threshold lets through."""
     for b in range(count.shape[0]):
         if count[b] > 0:
-            _tidy(max(best[b, 0] - slack[b], _LOWEST), b, items, upper, extra, count)
+            _tidy(max(best[b, 0] - slack[b], _LOWEST), b, items, upper, count)
 
 
 @njit(nogil=True, cache=True)
-def add_constants(factors: Floats, constants: Floats, items: Ints, count: Ints, scores: Floats) -> None:
-    """Add factors (B, P) · constants (P, I) to the scores (B, m), float64, of each user's candidates."""
-    for b in range(count.shape[0]):
-        for i in range(count[b]):
-            for p in range(constants.shape[0]):
-                scores[b, i] += np.float64(factors[b, p]) * np.float64(constants[p, items[b, i]])
-
-
-@njit(nogil=True, cache=True, fastmath=FAST)
-def add_products(
-    codes: Floats, vectors: Floats, factor: Floats, items: Ints, count: Ints, scores: Floats
+def write_sums_at(
+    indptr: Ints,  # (B + 1,) and
+    indices: Ints,  # (nnz,) and
+    values: Floats,  # (nnz,): the histories
+    begin: Ints,  # (nnz,) where the row of each item of a history begins in the sparse matrix,
+    end: Ints,  # (nnz,) where it ends,
+    columns: Ints,  # (n,) and
+    weights: Floats,  # (n,): its entries, by row, then by column
+    items: Ints,  # (B, ≥ m)
+    count: Ints,  # (B,)
+    scores: Floats,  # (B, m) written
 ) -> None:
-    """Add factor (B,) · codes (B, D) · vectors (I, D) to the scores (B, m), float64, of each user's candidates.
-
-    The sums are made in float64, so that a score is that of exact arithmetic, rounded once.
-    """
+    """Write what the sparse matrix adds to the scores of each user's candidates, summed in the history's order."""
     for b in range(count.shape[0]):
-        code = codes[b].astype(np.float64)
-        f = np.float64(factor[b])
         for i in range(count[b]):
-            vector = vectors[items[b, i]]
-            total = 0.0
-            for k in range(code.shape[0]):
-                total += code[k] * np.float64(vector[k])
-            scores[b, i] += f * total
+            total = np.float32(0)
+            for q in range(indptr[b], indptr[b + 1]):
+                place = _place(columns, begin[q], end[q], items[b, i])
+                if place < end[q] and columns[place] == items[b, i]:
+                    total += values[q] * weights[place]
+            scores[b, i] = total
 
 
 @njit(nogil=True, cache=True)
-def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
-    """Return whether the sorted indices[begin:stop] have the item."""
+def _place(indices: Ints, begin: int, stop: int, item: int) -> Any:
+    """Return the place of the first of the sorted indices[begin:stop] that is not below the item."""
     end = stop
     while begin < end:
         middle = (begin + end) // 2
@@ -164,7 +159,14 @@ def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
             begin = middle + 1
         else:
             end = middle
-    return begin < stop and indices[begin] == item
+    return begin
+
+
+@njit(nogil=True, cache=True)
+def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
+    """Return whether the sorted indices[begin:stop] have the item."""
+    place = _place(indices, begin, stop, item)
+    return place < stop and indices[place] == item
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -177,12 +179,12 @@ def _any_above(reach: Floats, start: int, threshold: float) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _tidy(threshold: float, b: int, items: Ints, upper: Floats, extra: Floats, count: Ints) -> None:
+def _tidy(threshold: float, b: int, items: Ints, upper: Floats, count: Ints) -> None:
     """Drop the candidates of user b below the threshold; the others keep their order."""
     left = 0
     for i in range(count[b]):
         if upper[b, i] >= threshold:
-            items[b, left], upper[b, left], extra[b, left] = items[b, i], upper[b, i], extra[b, i]
+            items[b, left], upper[b, left] = items[b, i], upper[b, i]
             left += 1
     count[b] = left
 

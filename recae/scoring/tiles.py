@@ -3,8 +3,9 @@
 A tile's products are approximate: made in bfloat16 where the processor has units for it, in float32 otherwise. Each
 comes with a bound of its error, by the inequality of Cauchy and Schwarz: |x·w − x̂·ŵ| ≤ ‖x − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖, and a
 term for the rounding of sums. The n largest lower bounds that a user has had so far are the threshold: an item whose
-upper bound is below it is not among the n best. What remains at the end, somewhat more than n items, is scored again in
-float64, so that the lists are those of exact arithmetic, however coarse the products were.
+upper bound is below it is not among the n best. What remains at the end, somewhat more than n items, is scored again
+as `Model.score` scores, by the same operations in the same order: lists and scores are those that all scores, sorted,
+would give, to the last bit, however coarse the products were.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from recae.models.base import Additive, Factored, Model, reads_values
 from recae.models.blend import Part, part_factors, summands
+from recae.models.dots import as_operand, write_dots_at
 from recae.ranking import top_k
 from recae.scoring import tile_kernels
 
@@ -278,16 +280,18 @@ def best_of_tiles(
     )
     length = np.linalg.norm(exact, axis=1)
     size = length * catalogue.norms.max(initial=0) + np.abs(factors) @ catalogue.largest_constants + sparse
+    # long histories make long sums, and there are two of each
+    of_sparse = sparse * np.diff(indptr) * 2.0**-22
     usual = np.maximum(size, length) < _LARGEST  # False for NaN, too
     exact[~usual] = 0
     product = _Coarse(catalogue, exact) if coarse else _Fine(catalogue, exact)
     # twice, since an upper bound is compared with a lower one
-    slack = np.where(usual, 2 * _OF_FLOAT32 * size + 2.0**-100, 0).astype(np.float32)
+    slack = np.where(usual, 2 * _OF_FLOAT32 * size + 2 * of_sparse + 2.0**-100, 0).astype(np.float32)
 
     room = capacity(n, catalogue.n_items)
     best = np.full((n_users, n), -np.inf, dtype=np.float32)
     items = np.empty((n_users, room), dtype=np.int32)
-    upper, extra = (np.empty((n_users, room), dtype=np.float32) for _ in range(2))
+    upper = np.empty((n_users, room), dtype=np.float32)
     count = np.where(usual, 0, -1)
     norms = catalogue.norms if barred is None else np.where(barred, np.float32(-np.inf), catalogue.norms)
     for first in range(0, catalogue.n_items, max(1, tile_width(catalogue))):
@@ -316,20 +320,73 @@ def best_of_tiles(
             best,
             items,
             upper,
-            extra,
             count,
         )
-    tile_kernels.settle(slack, best, items, upper, extra, count)
-    most = max(int(count.max(initial=0)), 1)
-    there = np.arange(most) < count[:, None]
-    scores = np.where(there, extra[:, :most], np.nan).astype(np.float64)  # NaN is never ranked
-    tile_kernels.add_constants(factors, catalogue.constants, items, count, scores)
-    for (x, f), vectors in zip(codes, catalogue.vectors, strict=True):
-        tile_kernels.add_products(x, vectors, f, items, count, scores)
+    tile_kernels.settle(slack, best, items, upper, count)
+    scores = scores_at(catalogue, model, histories, [code for code, _ in codes], items, count)
     # candidates lie in the order of their numbers, so that the tie rule for places is that for items
-    places, values = top_k(scores.astype(np.float32), n, threads=1)
+    places, values = top_k(scores, n, threads=1)
     ranked = np.where(places < 0, -1, np.take_along_axis(items, np.maximum(places, 0), axis=1))
     return ranked.astype(np.int32), values, np.flatnonzero(count < 0)
+
+
+def scores_at(
+    catalogue: Catalogue,
+    model: Model,
+    histories: sp.csr_matrix,
+    codes: Sequence[Floats],
+    items: NDArray[np.int32],
+    count: NDArray[np.integer[Any]],
+) -> Floats:
+    """Return the scores of some items of each user, those of `Model.score` to the last bit.
+
+    Args:
+        catalogue: of the model.
+        model: scores the items.
+        histories: csr_matrix (B, I) with sorted indices.
+        codes: what `catalogue.codes` has of each factored part, (B, D).
+        items: item numbers, (B, ≥ m).
+        count: how many of a user's there are, (B,), at most m; none where it is negative.
+
+    Returns:
+        float32 (B, m) with m the largest count, 1 at least; NaN, which is never ranked, where there is no item.
+    """
+    n_users, most = histories.shape[0], max(int(count.max(initial=0)), 1)
+    there = np.arange(most) < count[:, None]
+    at = np.where(there, items[:, :most], 0)
+    indptr, indices = (
+        np.require(array, kind, ["C", "A", "W"])
+        for array, kind in ((histories.indptr, np.int64), (histories.indices, np.int32))
+    )
+    scores = np.zeros((n_users, most), dtype=np.float32)
+    for number, part in enumerate(summands(model)):
+        found = np.zeros((n_users, most), dtype=np.float32)
+        if number in catalogue.factored:
+            place, own = catalogue.factored.index(number), cast(Factored, part.model)
+            vectors = as_operand(catalogue.vectors[place])
+            bias = np.zeros(catalogue.n_items, dtype=np.float32) if own.item_bias is None else own.item_bias
+            write_dots_at(as_operand(codes[place]), vectors, as_operand(bias), items, count, found)
+        else:
+            rows = indices + np.int64(catalogue.additive.index(number)) * catalogue.n_items
+            begin, end = (catalogue.weights.indptr[rows + i].astype(np.int64) for i in (0, 1))
+            values = histories.data if reads_values(part.model) else np.ones(indices.size)
+            tile_kernels.write_sums_at(
+                indptr,
+                indices,
+                values.astype(np.float32),
+                begin,
+                end,
+                catalogue.weights.indices,
+                catalogue.weights.data,
+                items,
+                count,
+                found,
+            )
+            if number in catalogue.constant:
+                found += catalogue.constants[catalogue.constant.index(number)][at]
+        found *= part_factors(part, histories)
+        scores = found if number == 0 else scores + found
+    return np.where(there, scores, np.float32(np.nan))
 
 
 class _Fine:
@@ -382,5 +439,8 @@ class _Coarse:
 
 
 def _of_sums(catalogue: Catalogue) -> float:
-    """Return the relative rounding error of a product's sums in float32, in whatever order they are made."""
-    return (catalogue.width + 16) * 2.0**-23
+    """Return the relative rounding error of a product's sums in float32, in whatever order they are made.
+
+    Twice: that of the tile, and that of the score that the list is ordered by.
+    """
+    return 2 * (catalogue.width + 16) * 2.0**-23
