@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
@@ -163,8 +164,31 @@ def test_rounding_up_never_rounds_down() -> None:
     assert (rounded_up(values).astype(np.float64) > values).all()
 
 
-def test_what_the_processor_can_is_known() -> None:
-    assert isinstance(has_bfloat16_units(), bool)
+@pytest.mark.parametrize(
+    ("features", "mkldnn", "supported", "found"),
+    [
+        ({"amx-bf16": True, "avx512bf16": True}, True, True, True),
+        ({"amx-bf16": False, "avx512bf16": True}, True, True, True),  # AMD since Zen 4
+        ({"bf16": True, "neon": True}, True, True, True),  # Arm
+        ({"bf16": True, "neon": True}, True, False, False),
+        ({"avx512bf16": True}, False, True, False),
+        ({"avx2": True, "fma": True, "avx512bf16": False}, True, True, False),
+        ({}, True, True, False),
+    ],
+)
+def test_bfloat16_is_used_where_the_processor_has_units_and_torch_reaches_them(
+    features: dict[str, bool], mkldnn: bool, supported: bool, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles.binding, "get_host_cpu_features", lambda: features)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: mkldnn)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    assert has_bfloat16_units.__wrapped__() is found
+
+
+def test_without_torch_there_is_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles.binding, "get_host_cpu_features", lambda: {"amx-bf16": True})
+    monkeypatch.setattr(tiles, "find_spec", lambda name: None)
+    assert not has_bfloat16_units.__wrapped__()
 
 
 def test_bits_are_read_as_the_number_that_they_are() -> None:

@@ -137,7 +137,7 @@ def best_items(
         return plain(histories)
 
     items, values = ranked = Ranked.empty(n_users, n)
-    coarse = has_bfloat16_units() and n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16
+    coarse = n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16 and has_bfloat16_units()
     at_once = rows_per_block(numbers_per_user(tiled, n), block_bytes)
     most = min(BLOCK, max(1, at_once // _AT_ONCE))
     blocks = max(-(-n_users // most), min(_PARTS, -(-n_users // _WORTH_A_PART)))

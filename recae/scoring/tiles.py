@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -217,12 +217,25 @@ _LARGEST: Final = 1e37
 _OF_BFLOAT16, _OF_FLOAT32 = 2.0**-8, 2.0**-20
 
 
-def has_bfloat16_units() -> bool:
-    """Return whether the processor has tiles for bfloat16 (Intel's AMX), many times faster than float32.
+# What LLVM calls the units for bfloat16: Intel's tiles, the vectors of AVX-512 (AMD since Zen 4), and Arm's.
+_UNITS: Final = ("amx-bf16", "avx512bf16", "bf16")
 
-    They are reached by way of torch: without it there are none.
+
+@cache
+def has_bfloat16_units() -> bool:
+    """Return whether the processor multiplies bfloat16 faster than float32, and torch makes use of it.
+
+    The units are reached by way of torch, which is loaded where there are some: without it there are none.
     """
-    return bool(binding.get_host_cpu_features().get("amx-bf16", False)) and find_spec("torch") is not None
+    features = binding.get_host_cpu_features()
+    if not any(features.get(unit, False) for unit in _UNITS) or find_spec("torch") is None:
+        return False
+    import torch
+
+    if not torch.backends.mkldnn.is_available():  # torch's own loops turn each number to float32
+        return False
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is None or bool(supported())
 
 
 def tile_width(catalogue: Catalogue) -> int:
