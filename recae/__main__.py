@@ -1,5 +1,15 @@
-"""`python -m recae`: the command line, as torchrun starts it."""
+"""The program `recae`: guarded against signals first, then the command line; `python -m recae` is the same."""
 
-from recae.cli import main
+from recae.signals import guard
 
-main(prog_name="recae")
+
+def run() -> None:
+    """Run the command line as the whole of this process."""
+    guard()
+    from recae.cli import main  # takes a while, in which a signal may come
+
+    main(prog_name="recae")
+
+
+if __name__ == "__main__":
+    run()

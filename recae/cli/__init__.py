@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import gc
 import io
+import os
 import signal
 import sys
 import threading
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from recae.cli.help import help_of, usage_sentence
+from recae.cli.help import help_of, printed, usage_sentence
 from recae.cli.logs import log_options
-from recae.cli.output import message, silence
+from recae.cli.output import message, silence, write
 from recae.errors import RecaeError
+from recae.signals import end_at_once
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -32,6 +34,11 @@ _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
 _NO_CACHE = (
     "the compiled loops can be stored nowhere: neither the folder of recae nor the user's cache may be written to; set "
     "NUMBA_CACHE_DIR to a folder that may"
+)
+
+
+_NO_MEMORY = (
+    "this needs more memory than there is; end other programs, raise the limit, or use a larger machine"
 )
 
 
@@ -120,6 +127,9 @@ class _Commands(click.Group):
     def get_help(self, ctx: click.Context) -> str:
         return help_of(self, ctx)
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return printed(super().get_help_option(ctx))
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete commands, without importing one, and options."""
         from click.shell_completion import CompletionItem
@@ -141,14 +151,18 @@ class _Commands(click.Group):
         """Read the options before the command; what is wrong with them is a sentence, too."""
         try:
             return super().make_context(*args, **kwargs)
-        except click.UsageError as error:
+        except (click.UsageError, RecaeError) as error:
             if isinstance(error, NoArgsIsHelpError):
                 raise
             from recae.cli.handler import listening
 
             with listening():
-                message(f"error: {usage_sentence(error)}")
+                said = usage_sentence(error) if isinstance(error, click.UsageError) else str(error)
+                message(f"error: {said}")
             raise click.exceptions.Exit(error.exit_code) from error
+        except BrokenPipeError as error:
+            silence(sys.stdout, sys.stderr)
+            raise click.exceptions.Exit(_BROKEN_PIPE) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what it says, and how it ends, goes to stderr."""
@@ -178,13 +192,13 @@ class _Commands(click.Group):
             code, line = _TERMINATED, f"terminated: {_left_by(error)}"
         except BrokenPipeError:
             code = _BROKEN_PIPE
-        except RuntimeError as error:
-            if "cannot cache function" not in str(error):  # numba's words
-                raise
-            code, line = RecaeError.exit_code, f"error: {_NO_CACHE}"
+        except click.exceptions.Exit:
+            raise
+        except BaseException as error:
+            code, line = RecaeError.exit_code, f"error: {_said(error)}"
         try:
             if line is not None:
-                message(line)
+                _say_last(line)
             if refused is not None:
                 from recae.cli.handler import trace
 
@@ -194,6 +208,29 @@ class _Commands(click.Group):
         if code == _BROKEN_PIPE:
             silence(sys.stdout, sys.stderr)
         raise click.exceptions.Exit(code)
+
+
+def _said(error: BaseException) -> str:
+    """Return the sentence for an error that is none of recae's own; it is raised again where there is none."""
+    if isinstance(error, RuntimeError) and "cannot cache function" in str(error):  # numba's words
+        return _NO_CACHE
+    try:
+        from recae.cli.shortage import memory_sentence
+
+        said = memory_sentence(error)
+    except MemoryError:  # not even for that
+        return _NO_MEMORY
+    if said is None:
+        raise error
+    return said
+
+
+def _say_last(line: str) -> None:
+    """Say how a command has ended, if need be without memory for a log record."""
+    try:
+        message(line)
+    except MemoryError:
+        os.write(2, f"{line}\n".encode())
 
 
 def _left_by(error: BaseException) -> str:
@@ -211,11 +248,16 @@ def _termination_raises() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise _Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.getsignal(signal.SIGINT)
+    if before is end_at_once:  # from now on there are temporary files
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminated = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, terminated)
+        if before is end_at_once:
+            signal.signal(signal.SIGINT, before)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -227,7 +269,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, wanted: bool)
         number = version("recae")
     except PackageNotFoundError:
         number = "(not installed: run from its folder)"
-    click.echo(f"recae {number}")
+    write(f"recae {number}\n", sys.stdout)
     ctx.exit()
 
 

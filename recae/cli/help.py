@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.formatting import HelpFormatter
 
+from recae.cli.output import write
 from recae.display import starting
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -156,6 +158,10 @@ class Command(click.Command):
         """Return the help, formatted."""
         return help_of(self, ctx)
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return --help, whose text is written like any result: a full disk is a sentence."""
+        return printed(super().get_help_option(ctx))
+
     def format_options(self, ctx: click.Context, formatter: HelpFormatter) -> None:
         """Write the options under their headings; those without one come last, with --help."""
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -170,6 +176,19 @@ class Command(click.Command):
             with formatter.section(heading):
                 # padded, so that the meanings under all headings stand below one another
                 formatter.write_dl([(f"{term:<{widest}}", meaning) for term, meaning in records])
+
+
+def printed(option: click.Option | None) -> click.Option | None:
+    """Let an option --help of click's print by `recae.cli.output.write`; returns it."""
+
+    def show(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+        if wanted and not ctx.resilient_parsing:
+            write(f"{ctx.get_help()}\n", sys.stdout)
+            ctx.exit()
+
+    if option is not None:
+        option.callback = show
+    return option
 
 
 def help_of(command: click.Command, ctx: click.Context) -> str:

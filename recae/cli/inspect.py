@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from click.core import ParameterSource
 
 from recae.cli.help import Command, under
 from recae.cli.options import model_option, output_path
-from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table
+from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table, write
 from recae.errors import ConfigError
 
 _IDS = 5  # ids that are shown; --json has them all
@@ -183,7 +184,7 @@ def inspect(
     if as_toml:
         found = (summary.get(name) for name in ("config", "filters", "weights"))
         tables = map(_object, found)
-        click.echo(settings_toml(str(summary["kind"]), *tables), nl=False)
+        write(settings_toml(str(summary["kind"]), *tables), sys.stdout)
         return
     if as_json:
         print_json(summary)

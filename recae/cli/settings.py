@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from recae.cli.help import under
 from recae.cli.options import KindsCommand, complete_kinds
-from recae.cli.output import print_json, print_table
+from recae.cli.output import print_json, print_table, write
 from recae.errors import ConfigError
 from recae.kinds import find, known
 
@@ -48,10 +49,11 @@ def settings(kind: str | None, as_json: bool, as_toml: bool) -> None:
 
     found = settings_of(find(kind).settings_class()).values()
     if as_toml:
-        click.echo(f'kind = "{kind}"')
+        lines = [f'kind = "{kind}"']
         for setting in found:
-            click.echo(f"\n# {setting.meaning or setting.name}: {setting.wanted}")
-            click.echo(toml_line(setting.name, setting.default))
+            lines += [f"\n# {setting.meaning or setting.name}: {setting.wanted}"]
+            lines += [toml_line(setting.name, setting.default)]
+        write("\n".join(lines) + "\n", sys.stdout)
     elif as_json:
         print_json(
             [{"name": s.name, "default": s.default, "value": s.wanted, "meaning": s.meaning} for s in found]

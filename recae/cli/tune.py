@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from recae.cli.options import (
     read_weighting,
     weighting_options,
 )
-from recae.cli.output import message, print_json, print_table
+from recae.cli.output import message, print_json, print_table, write
 from recae.cli.purchases import (
     column_options,
     files_read,
@@ -175,7 +176,7 @@ def tune(
     if as_json:
         print_json({**tuned.as_dict(), "out": _text(out), "study": _text(study)})
     elif out is None:
-        click.echo(tuned.toml(), nl=False)
+        write(tuned.toml(), sys.stdout)
     else:
         _print_settings(tuned)
     if study is None:
