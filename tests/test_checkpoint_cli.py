@@ -124,6 +124,7 @@ def test_an_old_checkpoint_is_not_replaced_in_silence(tmp_path: Path) -> None:
     assert "is there already and will be replaced; --resume would go on from it" in result.stderr
 
 
+@pytest.mark.thorough
 def test_time_left_and_batches(tmp_path: Path) -> None:
     options = ("--factors", "4", "--epochs", "3", "--batch-size", "64")
     lines = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options).stderr.splitlines()

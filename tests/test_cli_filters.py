@@ -88,6 +88,7 @@ def test_a_model_without_filters_says_so(shop: Path) -> None:
     assert "filters" not in recae("inspect", "model.recae", "--toml").stdout
 
 
+@pytest.mark.thorough
 def test_settings_of_a_model_filter_alike(shop: Path) -> None:
     trained(*POPULARITY, *ASKED, "--exclude-items", 'i3,"a ""b"", c"')
     Path("again.toml").write_text(recae("inspect", "model.recae", "--toml").stdout)

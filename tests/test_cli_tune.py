@@ -249,6 +249,7 @@ TRIALS = [
 ]
 
 
+@pytest.mark.thorough
 def test_the_picture_has_trials_settings_and_the_best(tmp_path: Path) -> None:
     import matplotlib
 

@@ -191,6 +191,7 @@ def test_what_is_asked_for_is_checked_before_or_while_reading(shop: Path) -> Non
     refused(matrices, "--half-life 9 needs times or quantities, which matrices do not hold")
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_other_weights_is_not_gone_on_with(shop: Path) -> None:
     from recae.confidence import Weighting
     from recae.pipeline import train

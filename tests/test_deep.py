@@ -222,6 +222,7 @@ def test_a_stage_of_pre_training_reconstructs_the_codes_of_the_layer_before() ->
     assert len(errors) == 2, "another part is hidden each time"
 
 
+@pytest.mark.thorough
 def test_dense_data_are_reconstructed() -> None:
     """Rows near a line in the cube: a code of one number is enough, and beats the mean by far."""
     rng = np.random.default_rng(0)

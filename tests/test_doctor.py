@@ -217,6 +217,7 @@ def test_the_sample_has_bots_and_no_problem() -> None:
     assert (seen.expectation.word, seen.expectation.held_out) == ("much", 200)
 
 
+@pytest.mark.thorough
 def test_a_pipe_gets_lines_of_cells() -> None:
     result = recae("doctor", SAMPLE)
     assert result.exit_code == 0

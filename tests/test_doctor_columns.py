@@ -45,11 +45,13 @@ def test_items_that_begin_anew_in_each_order_are_positions(step: int, tmp_path: 
     assert "items-restart" not in found(tmp_path, orders(step))
 
 
+@pytest.mark.thorough
 def test_numbers_of_products_do_not_begin_anew(tmp_path: Path) -> None:
     rows = changed("item_id", lambda i: str(int(i[1:]) % 9 + 1), orders(1))
     assert "items-restart" not in found(tmp_path, rows)
 
 
+@pytest.mark.thorough
 def test_a_name_that_is_the_users_is_no_name_of_items(tmp_path: Path) -> None:
     rows = [{**row, "who": f"Ms {row['user_id']}"} for row in clean_rows()]
     finding = found(tmp_path, rows, name_column="who")["names-not-of-items"]

@@ -81,6 +81,7 @@ def test_prices_all_over_are_enough(tmp_path: Path) -> None:
     assert item.why[0].startswith("its price runs from ")
 
 
+@pytest.mark.thorough
 def test_an_id_unlike_the_others_needs_a_second_reason(tmp_path: Path) -> None:
     assert examined(tmp_path, shop(sold("M", "Entry 900", 9, 4.0))).no_products == ()
     (item,) = examined(tmp_path, shop(sold("M", "Entry 900", 60))).no_products
@@ -99,6 +100,7 @@ def tasteful(n_users: int = 1200) -> list[Row]:
     ]
 
 
+@pytest.mark.thorough
 def test_company_of_chance_is_a_second_reason(tmp_path: Path) -> None:
     rng = random.Random(3)
     bag = [{"user_id": f"u{user}", "item_id": "BAG"} for user in range(1200) if rng.random() < 0.4]

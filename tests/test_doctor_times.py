@@ -75,6 +75,7 @@ def test_texts_and_numbers_of_one_unit_are_told_apart(
     assert seen.period[1] == clean.period[1] is not None
 
 
+@pytest.mark.thorough
 def test_mixed_units_in_a_column_of_numbers(tmp_path: Path) -> None:
     rows = clean_rows()
     columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -90,6 +91,7 @@ def test_mixed_units_in_a_column_of_numbers(tmp_path: Path) -> None:
         assert examine_source(path, now=NOW).findings == ()
 
 
+@pytest.mark.thorough
 def test_days_as_a_spreadsheet_counts_them(tmp_path: Path) -> None:
     def serial(text: str) -> str:
         return f"{25569 + seconds(text) / 86_400:.5f}"
@@ -121,6 +123,7 @@ def test_times_that_cannot_be_read(tmp_path: Path) -> None:
     assert many["times-unreadable"].severity is Severity.PROBLEM
 
 
+@pytest.mark.thorough
 def test_no_time_can_be_read(tmp_path: Path) -> None:
     rows = [{**row, "timestamp": f"late {n}"} for n, row in enumerate(clean_rows())]
     finding = only(tmp_path, rows, "times-unreadable")

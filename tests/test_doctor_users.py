@@ -58,6 +58,7 @@ def test_figures_agree_with_plain_loops(tmp_path: Path) -> None:
 # Users
 
 
+@pytest.mark.thorough
 def test_few_users(tmp_path: Path) -> None:
     finding = only(tmp_path, clean_rows(49), "users-few")
     assert (finding.severity, finding.text) == (Severity.WARNING, "there are only 49 users")
@@ -89,6 +90,7 @@ def test_items_with_one_user(number: int, severity: Severity, tmp_path: Path) ->
     assert (finding.severity, finding.column) == (severity, "item_id")
 
 
+@pytest.mark.thorough
 def test_one_user_for_many(tmp_path: Path) -> None:
     extra = [row("till", f"P{n % 40:03d}", f"2022-04-{n // 10 + 1:02d} 12:00:00") for n in range(60)]
     finding = only(tmp_path, clean_rows() + extra, "users-heavy")
@@ -137,6 +139,7 @@ def test_bots_without_times_by_their_items(tmp_path: Path) -> None:
     assert "users-like-bots" not in found(tmp_path, without[: len(rows)])
 
 
+@pytest.mark.thorough
 def test_ids_of_bots_are_those_of_the_model(tmp_path: Path) -> None:
     rows = changed(
         "user_id", lambda u: "999.0" if u == "bot" else f"{int(u[1:]) + 1}.0", large_shop() + bot(120, 13)

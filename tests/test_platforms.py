@@ -83,6 +83,7 @@ def test_every_module_can_be_imported(tmp_path: Path) -> None:
     assert (found.stdout, found.returncode) == ("all\n", 0), found.stderr
 
 
+@pytest.mark.thorough
 def test_training_scoring_and_tuning_work(tmp_path: Path) -> None:
     """With a lock like Windows's: a stub stands in for its module."""
     code = (

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from clusters import add_node, cluster
-from commands import PATIENCE, SAMPLE, recae, start
+from commands import PATIENCE, SAMPLE, recae, start, table
 from readings import read_with_report
 from scorejobs import contents, read_folder, run, work_of
 
@@ -377,12 +377,14 @@ def learners() -> tuple[sp.csr_matrix, tuple[sp.csr_matrix, sp.csr_matrix]]:
 
 def test_the_command_trains_on_the_cluster_and_writes_the_model(made: Any, tmp_path: Path) -> None:
     options = ("--kind", "sigmoid", "--batch-size", "64", "--factors", "8", "--epochs", "2", "--seed", "1")
+    source = tmp_path / "purchases.csv"
+    source.write_text(table(n_users=400, n_items=80, each=10))
     found = []
     for name, engine in (
         ("one.recae", ()),
         ("two.recae", ("--engine", "ray", "--address", made.address, "--workers", "2")),
     ):
-        result = recae("train", SAMPLE, *options, *engine, "--out", tmp_path / name, "--json")
+        result = recae("train", source, *options, *engine, "--out", tmp_path / name, "--json")
         assert result.exit_code == 0, result.stderr
         found.append(json.loads(result.stdout)["metrics"]["rows"][0])
         lines = [line.partition(":")[0] for line in result.stderr.splitlines() if line.startswith("epoch ")]
@@ -390,7 +392,7 @@ def test_the_command_trains_on_the_cluster_and_writes_the_model(made: Any, tmp_p
         # the fit on all users ends after the best epoch of the measured one
         assert lines == ["epoch 1/2", "epoch 2/2", *(f"epoch {n}/{best}" for n in range(1, best + 1))]
     assert "training by 2 workers of 1 processor on a Ray cluster" in result.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.recae", "two.recae"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.recae", "purchases.csv", "two.recae"]
     one, two = (load(tmp_path / name).model.arrays() for name in ("one.recae", "two.recae"))
     for name, array in one.items():
         assert np.abs(array - two[name]).max() <= 1e-3 * np.abs(array).max(), name

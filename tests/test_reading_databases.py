@@ -116,6 +116,7 @@ def test_files_that_are_no_database(tmp_path: Path) -> None:
     refused(f"duckdb:///{tmp_path}/text.db", "cannot be read as a DuckDB database", table="x")
 
 
+@pytest.mark.thorough
 def test_duckdb_by_url(tmp_path: Path) -> None:
     connection = duckdb.connect(tmp_path / "shop.duckdb")
     connection.execute(

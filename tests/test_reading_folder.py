@@ -205,6 +205,7 @@ def test_columns_of_several_types_are_text(
     assert values(tmp_path) == {"user": texts, "x": ["y", "z"]}
 
 
+@pytest.mark.thorough
 def test_many_files(tmp_path: Path) -> None:
     for n in range(450):
         put(tmp_path / f"{n:03d}.csv", f"user,item\nu{n},x\n")

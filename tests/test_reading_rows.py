@@ -111,6 +111,7 @@ def test_too_little_is_left(tmp_path: Path, text: str, message: str) -> None:
 # Whole files
 
 
+@pytest.mark.thorough
 def test_a_long_file_is_read_in_several_batches(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = rng.integers(0, 60, (300_000, 2))

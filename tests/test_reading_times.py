@@ -193,6 +193,7 @@ def test_dates_that_contradict_each_other_are_refused(engine: Engine) -> None:
     assert "'01/26/2023'" in note.text
 
 
+@pytest.mark.thorough
 def test_one_contradiction_beyond_the_sample_is_found(engine: Engine) -> None:
     days = [f"{day:02}/01/2023" for day in range(1, 29)]
     for odd in ("01/29/2023", "01/29/2023 10:00", "1/29/23"):
@@ -238,6 +239,7 @@ def test_another_column_tells_the_order(engine: Engine) -> None:
     assert contradicting[0].ambiguous
 
 
+@pytest.mark.thorough
 def test_short_years_first_are_told_by_their_days(engine: Engine) -> None:
     days = [dt.date(2023, 1, 1) + dt.timedelta(k) for k in range(200)]
     settled, found = read_times(engine, [f"{day:%y-%m-%d}" for day in days])
@@ -402,6 +404,7 @@ def test_rows_may_be_a_part_of_the_table(engine: Engine) -> None:
     assert (settled.unreadable, settled.missing) == (0, 0)
 
 
+@pytest.mark.thorough
 def test_most_columns_are_read_by_the_scan(engine: Engine) -> None:
     for texts in (
         ["1672845420"] * 9,
