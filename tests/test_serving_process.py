@@ -113,7 +113,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_clients_that_vanish_or_talk_nonsense_do_no_harm(url: str) -> None:
     where = urlsplit(url)
-    head = "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for text in (
         head + 'Content-Length: 14\r\n\r\n{"user": "u1"}',
         head + "Content-Length: 500\r\n\r\n{",
@@ -138,7 +138,7 @@ def test_paths_as_they_are_sent(url: str) -> None:
     where = urlsplit(url)
     for path in ("/page/../../../../etc/passwd", "/page/..%2f..%2fapp.py", "/page//etc/passwd", "/../app.py"):
         with socket.create_connection((where.hostname, where.port), timeout=5) as raw:
-            raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             answer = b"".join(iter(lambda: raw.recv(65_536), b""))  # called at once
         assert answer.startswith(b"HTTP/1.1 404")
         assert b"urn:recae:problem:no-such-path" in answer
@@ -148,7 +148,8 @@ def test_a_slow_body_is_given_up(url: str) -> None:
     where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port), timeout=20) as raw:
         raw.sendall(
-            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+            b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 9\r\n\r\n{"
         )
         answer = b"".join(iter(lambda: raw.recv(65_536), b""))  # until the server closes
     assert answer.startswith(b"HTTP/1.1 408")

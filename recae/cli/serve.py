@@ -37,6 +37,12 @@ from recae.errors import ConfigError
         metavar="TEXT",
         help="Ask every request for it; better given as $RECAE_TOKEN, since others see a command's options.",
     ),
+    click.option(
+        "--allowed-hosts",
+        metavar="NAMES",
+        help="Further hosts that requests may be for, with commas between them: shop.example.com, *.example.com; "
+        "* is any.  [default: the address of --host and localhost]",
+    ),
 )
 @under(
     "Limits",
@@ -64,6 +70,18 @@ from recae.errors import ConfigError
         metavar="BYTES",
         help="The largest body of a request.",
     ),
+    click.option(
+        "--max-connections",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Connections open at the same time.  [default: 4,096, or what ulimit -n leaves room for]",
+    ),
+    click.option(
+        "--max-per-address",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Connections of one address.  [default: 1,024, and at most three quarters of all]",
+    ),
 )
 @under(
     "Running",
@@ -80,9 +98,12 @@ def serve(
     host: str,
     port: int,
     token: str | None,
+    allowed_hosts: str | None,
     threads: int,
     queue: int,
     max_body: int,
+    max_connections: int | None,
+    max_per_address: int | None,
     reload: bool,
     access_log: bool,
 ) -> None:
@@ -94,7 +115,9 @@ def serve(
       curl -H 'Content-Type: application/json' -d '{"user": "42"}' localhost:8000/recommend
 
     Needs pip install 'recae[serve]'. Only programs on this machine can connect, unless --host says otherwise.
-    With $RECAE_TOKEN set, requests need the header 'Authorization: Bearer TOKEN'.
+    With $RECAE_TOKEN set, requests need the header 'Authorization: Bearer TOKEN'. Requests must be for the address of
+    --host or localhost, so that no page of a stranger reads the server through a name of its own; behind a reverse
+    proxy that passes on the Host header, give its name with --allowed-hosts.
 
     When the model file is replaced, the new one answers from then on, without a request failing; a file that
     cannot be used is refused, and the model in use goes on. Ctrl-C and SIGTERM end the server once what is
@@ -102,6 +125,7 @@ def serve(
 
     More processors are used by more processes behind a proxy, each with --threads 1 and a port of its own.
     """
+    from recae.serving.hosts import parse_hosts
     from recae.serving.server import bind, check_installed
     from recae.serving.server import serve as serve_on
 
@@ -109,6 +133,13 @@ def serve(
     check_installed()
     listener = bind(host, port)
     address, taken = listener.getsockname()[:2]
+    try:
+        hosts = parse_hosts(
+            [name.strip() for name in (allowed_hosts or "").split(",") if name.strip()], address
+        )
+    except ConfigError:
+        listener.close()
+        raise
     if token is None and not _is_loopback(address):
         message(
             f"warning: everybody who reaches {address} can read this model and its users' purchases; "
@@ -127,9 +158,12 @@ def serve(
             model_path,
             listener,
             token=token,
+            hosts=hosts,
             threads=threads,
             queue=queue,
             max_body=max_body,
+            max_connections=max_connections,
+            max_per_address=max_per_address,
             reload=reload,
             access_log=access_log,
             on_start=started,

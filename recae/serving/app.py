@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +11,12 @@ from pathlib import Path
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from recae.machine import installed
 from recae.serving.batcher import Batcher, LookupPool
+from recae.serving.connections import Connections
 from recae.serving.guard import Guard
 from recae.serving.metrics import Metrics
 from recae.serving.problems import HANDLERS
@@ -22,13 +24,16 @@ from recae.serving.routes import ServeSettings, Services, add_fast_routes, priva
 from recae.serving.served import ModelReloader
 
 
-def create_app(models: ModelReloader, metrics: Metrics, settings: ServeSettings) -> FastAPI:
+def create_app(
+    models: ModelReloader, metrics: Metrics, settings: ServeSettings, connections: Connections | None = None
+) -> FastAPI:
     """Build the application; its lifespan starts and ends scoring and the watch over the model file.
 
     Args:
         models: the model in use.
         metrics: counts what is answered; the same that `models` tells.
         settings: token, limits and threads.
+        connections: of the server, whose times are watched; None: nobody's.
 
     Returns:
         An ASGI application.
@@ -40,7 +45,10 @@ def create_app(models: ModelReloader, metrics: Metrics, settings: ServeSettings)
         batcher.start()
         if settings.reload:
             models.start()
+        watch = None if connections is None else asyncio.create_task(connections.watch())
         yield
+        if watch is not None:
+            watch.cancel()
         models.stop()
         await batcher.stop()
 
@@ -55,7 +63,15 @@ def create_app(models: ModelReloader, metrics: Metrics, settings: ServeSettings)
         exception_handlers=HANDLERS,
     )
     app.state.services = Services(models, batcher, LookupPool(metrics), metrics, settings)
-    app.add_middleware(Guard, metrics=metrics, token=settings.token)
+    # the newest that the pages of all supported versions of fastapi-offline draw, whatever FastAPI's own choice
+    app.openapi_version = "3.1.0"
+    app.add_middleware(
+        Guard,
+        metrics=metrics,
+        token=settings.token,
+        hosts=settings.hosts,
+        connections=connections,
+    )
     # for the description only: the guard has looked at the token before any route is found
     token = [] if settings.token is None else [Depends(HTTPBearer(scheme_name="token", auto_error=False))]
     add_fast_routes(app, token)
@@ -80,6 +96,10 @@ def _add_files(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs_index(request: Request) -> Response:
         return await docs.get_response("index.html", request.scope)
+
+    @app.get("/docs/", include_in_schema=False)
+    async def docs_folder() -> Response:
+        return RedirectResponse("../docs")  # its links are beside it
 
     app.mount("/page", page)
     app.mount("/docs", docs)

@@ -13,14 +13,19 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recae.ids import shown
+from recae.serving.connections import Connections, of_network
+from recae.serving.hosts import AllowedHosts
 from recae.serving.metrics import Metrics
-from recae.serving.problems import Problem
+from recae.serving.problems import Problem, overloaded
 
 _log = logging.getLogger("recae.serving")
 
 # The page and its scripts hold nothing of the shop, and a browser cannot send a token with them.
 _FILES: Final = re.compile(r"/|/docs|/page/.*|/docs/.*", re.DOTALL)
 _OPEN: Final = frozenset({"/health", "/ready", "/openapi.json"})
+
+_LARGE: Final = 2**16  # bytes of an answer; those up to there are sent however much waits for its clients
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; connect-src 'self'; "
@@ -38,17 +43,27 @@ _DOCS_POLICY = _POLICY.format(styles=" 'unsafe-inline'")
 
 
 class Guard:
-    """ASGI middleware: token, HEAD as GET, security headers, counting and timing, and a problem for every failure.
+    """ASGI middleware: host, token, HEAD as GET, security headers, counting, and a problem for every failure.
 
     Args:
         app: what is guarded.
         metrics: told of each answer.
         token: required for every path but the open ones; None: no token is required.
+        hosts: that requests may be for; None: any.
+        connections: asked whether a large answer may be sent, and told of foreign hosts; None: nobody is.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        token: str | None,
+        hosts: AllowedHosts | None = None,
+        connections: Connections | None = None,
+    ) -> None:
         """Wrap an application."""
         self._app, self._metrics = app, metrics
+        self._hosts, self._connections = hosts, connections
         self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,10 +75,17 @@ class Guard:
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         path: str = scope["path"]
         is_file = _FILES.fullmatch(path) is not None
+        dropped = False
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, dropped
+            if dropped:
+                return
             if message["type"] == "http.response.start":
+                if self._connections is not None and not self._may_send(message, self._connections):
+                    await overloaded().response(path)(inner, receive, send_guarded)
+                    dropped = True
+                    return
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *_RAW]
                 headers = MutableHeaders(raw=message["headers"])
@@ -73,7 +95,10 @@ class Guard:
             await send(message)
 
         try:
-            if self._token is None or is_file or path in _OPEN or self._has_token(scope):
+            foreign = None if self._hosts is None else self._foreign_host(scope, self._hosts)
+            if foreign is not None:
+                await foreign.response(path)(inner, receive, send_guarded)
+            elif self._token is None or is_file or path in _OPEN or self._has_token(scope):
                 await self._app(inner, receive, send_guarded)
             else:
                 await _no_token().response(path)(inner, receive, send_guarded)
@@ -91,6 +116,24 @@ class Guard:
             route = getattr(inner.get("route"), "path_format", None) or known or "other"
             method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
             self._metrics.answered(route, method, status, time.perf_counter() - began)
+
+    def _foreign_host(self, scope: Scope, hosts: AllowedHosts) -> Problem | None:
+        """Return the problem of a request for a host that is not allowed."""
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), None)
+        if host is None or host in hosts:  # only HTTP/1.0 goes without, which no browser speaks
+            return None
+        what = f"this server does not answer for the host {shown(host)}; allow it with --allowed-hosts"
+        if self._connections is not None and scope["client"]:
+            self._connections.complain(of_network(scope["client"][0]), f"refused with 421: {what}")
+        return Problem("wrong-host", 421, what)
+
+    @staticmethod
+    def _may_send(message: Message, connections: Connections) -> bool:
+        """Return whether an answer is small or finds room among those that wait for their clients."""
+        length = next(
+            (value for name, value in message.get("headers", ()) if name == b"content-length"), b"0"
+        )
+        return int(length) <= _LARGE or connections.has_room(int(length))
 
     def _has_token(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]

@@ -18,6 +18,7 @@ from recae.serving import lookups
 from recae.serving.answers import RankedList, explained_json
 from recae.serving.batcher import Batcher, LookupPool, Result
 from recae.serving.guard import read_json
+from recae.serving.hosts import AllowedHosts
 from recae.serving.metrics import CONTENT_TYPE, Metrics
 from recae.serving.problems import Problem, documented, invalid, overloaded
 from recae.serving.schemas import (
@@ -44,6 +45,7 @@ class ServeSettings:
 
     Attributes:
         token: required of requests; None: none is required.
+        hosts: that requests may be for; None: any.
         max_body: bytes of a body.
         body_seconds: for a body to arrive.
         queue: histories that may wait to be scored.
@@ -52,6 +54,7 @@ class ServeSettings:
     """
 
     token: str | None = None
+    hosts: AllowedHosts | None = None
     max_body: int = 2**20
     body_seconds: float = 10.0
     queue: int = 512

@@ -7,8 +7,12 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recae.serving.hosts import AllowedHosts
 
 
 def check_installed() -> None:
@@ -35,6 +39,8 @@ def check_installed() -> None:
 def bind(host: str, port: int) -> socket.socket:
     """Bind a socket to an address, not listening yet: until the model is loaded, connections are refused.
 
+    A port on which somebody listens is refused here, one that somebody else has only bound by `listen`.
+
     Args:
         host: an address or name of this machine.
         port: 0 for any that is free.
@@ -58,11 +64,32 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"cannot listen on {host}, port {port}: {_reason(error)}; give another --port or --host, or end "
-            "what listens there"
-        ) from error
+        raise _taken(host, port, error) from error
     return listener
+
+
+def listen(listener: socket.socket, backlog: int) -> None:
+    """Begin to listen, which only one of all that have bound a port may.
+
+    Args:
+        listener: from `bind`.
+        backlog: connections that may wait to be taken.
+
+    Raises:
+        ConfigError: another process listens on the port by now.
+    """
+    try:
+        listener.listen(backlog)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise _taken(host, port, error) from error
+
+
+def _taken(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {host}, port {port}: {_reason(error)}; give another --port or --host, or end "
+        "what listens there"
+    )
 
 
 def serve(
@@ -70,9 +97,12 @@ def serve(
     listener: socket.socket,
     *,
     token: str | None = None,
+    hosts: AllowedHosts | None = None,
     threads: int = 1,
     queue: int = 512,
     max_body: int = 2**20,
+    max_connections: int | None = None,
+    max_per_address: int | None = None,
     reload: bool = True,
     access_log: bool = False,
     on_start: Callable[[str], None] = lambda what: None,
@@ -83,22 +113,28 @@ def serve(
         path: the model file.
         listener: from `bind`; closed at the end.
         token: required of requests; None: none is required.
+        hosts: that requests may be for; None: any.
         threads: of BLAS, in this process.
         queue: histories that may wait to be scored.
         max_body: bytes of a request's body.
+        max_connections: open at the same time; None: what `recae.serving.connections.fitting` takes.
+        max_per_address: of one address; None: likewise.
         reload: load the file anew when it changes.
         access_log: log every request.
         on_start: told what is served once connections are taken.
 
     Raises:
         ModelFileError: the file cannot be used.
+        ConfigError: another process listens on the port by now.
         KeyboardInterrupt: after the orderly end, when SIGINT asked for it; likewise what SIGTERM's handler raises.
     """
     import uvicorn
     from prometheus_client import disable_created_metrics
 
     from recae.serving.app import create_app
+    from recae.serving.connections import Connections, fitting
     from recae.serving.metrics import Metrics
+    from recae.serving.protocol import limited
     from recae.serving.routes import ServeSettings
     from recae.serving.served import ModelReloader
 
@@ -120,11 +156,15 @@ def serve(
         sys.setswitchinterval(0.0005)
         metrics = Metrics()
         models = ModelReloader(path, metrics)
-        settings = ServeSettings(token=token, max_body=max_body, queue=queue, threads=threads, reload=reload)
-        app = create_app(models, metrics, settings)
+        settings = ServeSettings(
+            token=token, hosts=hosts, max_body=max_body, queue=queue, threads=threads, reload=reload
+        )
+        limits, backlog = fitting(max_connections, max_per_address)
+        connections = Connections(limits)
         config = uvicorn.Config(
-            app,
-            http="httptools",
+            create_app(models, metrics, settings, connections),
+            http=limited(connections),
+            backlog=backlog,
             loop="auto",
             ws="none",
             lifespan="on",
@@ -134,6 +174,7 @@ def serve(
             proxy_headers=False,
             timeout_graceful_shutdown=10,
         )
+        listen(listener, backlog)
         Server(config).run(sockets=[listener])
 
 

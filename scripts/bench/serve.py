@@ -71,8 +71,9 @@ async def load(
     requests = []
     for user in users:
         body = json.dumps({"user": user, "n": n}).encode()
-        head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        requests.append((user, head.encode() + b"\r\n\r\n" + body))
+        head = "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        length = f"Content-Length: {len(body)}\r\n\r\n"
+        requests.append((user, f"{head}{length}".encode() + body))
     latencies: dict[int, list[float]] = {}
     free: deque[Connection] = deque()
     waiting: deque[float] = deque()

@@ -1,0 +1,118 @@
+"""`AllowedHosts`: the names under which the server answers, so that no foreign page reads it by DNS rebinding."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recae.errors import ConfigError
+
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class AllowedHosts:
+    """Names and addresses that the Host header of a request may give; ports do not matter.
+
+    A web page of a stranger can let its own name point to this machine, and read what a server here answers to that
+    name. It cannot do so with an address, nor with a name that is not its own.
+
+    Attributes:
+        names: in lower case, without a dot at the end; addresses in their shortest form, without brackets.
+        domains: endings with their dot, such as ".example.com", of which every subdomain is allowed.
+        addresses: whether every IP address is allowed.
+        everything: whether every host is allowed.
+    """
+
+    names: frozenset[str]
+    domains: tuple[str, ...] = ()
+    addresses: bool = False
+    everything: bool = False
+
+    def __contains__(self, host: object) -> bool:
+        """Return whether the value of a Host header is allowed."""
+        if self.everything:
+            return True
+        name = _name(str(host))
+        if name is None:
+            return False
+        return name in self.names or name.endswith(self.domains) or (self.addresses and _is_address(name))
+
+
+def default_hosts(address: str) -> AllowedHosts:
+    """Return what is allowed unless something else is asked for: the bound address and localhost.
+
+    Args:
+        address: that the server listens on. Where that is every address of this machine, any IP address and the
+            machine's own name are allowed.
+    """
+    bound = ipaddress.ip_address(address.partition("%")[0])
+    names = {"localhost", str(bound)}
+    if bound.is_loopback:
+        names |= {"127.0.0.1", "::1"}
+    if bound.is_unspecified:
+        names |= {socket.gethostname().lower()}
+    return AllowedHosts(frozenset(names), addresses=bound.is_unspecified)
+
+
+def parse_hosts(given: Sequence[str], address: str) -> AllowedHosts:
+    """Return what is allowed by names that somebody gave, beside the bound address and localhost.
+
+    Args:
+        given: names or addresses without ports; "*.example.com" is every subdomain, "*" everything.
+        address: that the server listens on.
+
+    Raises:
+        ConfigError: one is no name.
+    """
+    default = default_hosts(address)
+    names, domains = set(default.names), []
+    for one in given:
+        ending = one.removeprefix("*.")
+        name = _name(ending)
+        if one == ANY:
+            return AllowedHosts(frozenset(), everything=True)
+        if name is None or _port(ending) or "*" in name or not name.isascii():
+            raise ConfigError(
+                f"--allowed-hosts takes names such as shop.example.com or *.example.com, without http:// and port, "
+                f"not '{one}'"
+            )
+        if ending != one:
+            domains.append(f".{name}")
+        else:
+            names.add(name)
+    return AllowedHosts(frozenset(names), tuple(domains), addresses=default.addresses)
+
+
+def _name(host: str) -> str | None:
+    """Return the name or address of a Host header's value; None where it is neither."""
+    host = host.strip().lower()
+    port = _port(host)
+    if port:
+        if not port[1:].isdigit() and port != ":":
+            return None
+        host = host.removesuffix(port)
+    bare = host.removeprefix("[").removesuffix("]")
+    if _is_address(bare):
+        return str(ipaddress.ip_address(bare))
+    host = host.removesuffix(".")
+    # whatever has no place in a name: a path, somebody's password, a space
+    return host if host and not set(host) & set(" /\\@?#[]:,%") else None
+
+
+def _port(host: str) -> str:
+    """Return the colon and the port at the end of a host, or nothing; an address of IPv6 without brackets has none."""
+    if _is_address(host):
+        return ""
+    colon = host.rfind(":")
+    return host[colon:] if colon > host.rfind("]") else ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
