@@ -1,26 +1,22 @@
-"""Helpers of the compiled loops: compiler options, prefetching of memory, and reading of whole words."""
+"""Helpers of the compiled loops: types of their arguments, and prefetching of memory."""
 
-import sys
 from typing import Any, TypeAlias
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from recae.compiling import COMPILING
+from recae.loops import FAST, Intrinsic, Late, loop
 
-COMPILING.listen()
+__all__ = ["FAST", "Floats", "Ints", "fetch_row", "prefetch"]
+
+ir: Any = Late("llvmlite.ir")
+types: Any = Late("numba.types")
+cgutils: Any = Late("numba.core.cgutils")
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
 LINE = 64  # bytes of a cache line
-
-# Sums may be reordered, which lets the loops use SIMD; NaN and infinity keep their meaning, so that they are noticed.
-FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def _prefetch(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
@@ -46,39 +42,10 @@ def _prefetch(typing_context: Any, matrix: Any, row: Any, column: Any) -> Any:
     return types.void(matrix, row, column), generate
 
 
-prefetch: Any = intrinsic(_prefetch)
+prefetch: Any = Intrinsic(_prefetch)
 
 
-def _word_at(typing_context: Any, data: Any, place: Any) -> Any:
-    """Return the eight bytes from data[place] on as one word, the first byte lowest; they must lie within data."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        pointer = builder.gep(array.data, [arguments[1]])
-        word = builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
-        if sys.byteorder == "big":
-            word = builder.bswap(word)
-        return word
-
-    return types.uint64(data, types.int64), generate
-
-
-word_at: Any = intrinsic(_word_at)
-
-
-def _lowest_bit(typing_context: Any, word: Any) -> Any:
-    """Return the place of the lowest bit of a word that is set, from 0; 64 where none is."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.IntType(1)(0))
-
-    return types.int64(types.uint64), generate
-
-
-lowest_bit: Any = intrinsic(_lowest_bit)
-
-
-@njit(nogil=True, cache=True)
+@loop
 def fetch_row(M: Floats, j: int) -> None:
     """Ask the processor to fetch row j of M."""
     for k in range(0, M.shape[1], LINE // M.itemsize):

@@ -26,6 +26,27 @@ def installed(distribution: str) -> str | None:
         return None
 
 
+def user_cache() -> Path | None:
+    """Return the folder of what recae stores to be faster: $RECAE_CACHE, else `recae` in the user's folder of caches.
+
+    Returns:
+        The folder, which may not be there yet; None for a user who has no home.
+    """
+    asked, caches = os.environ.get("RECAE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if asked:
+        return Path(asked).absolute()
+    if caches:
+        return Path(caches).absolute() / "recae"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "recae"
+    local = os.environ.get("LOCALAPPDATA")
+    return (Path(local) if local and sys.platform == "win32" else home / ".cache") / "recae"
+
+
 def peak_memory() -> int:
     """Return the most memory that this process has held, in bytes."""
     status = Path("/proc/self/status")

@@ -17,14 +17,11 @@ from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
-from recae.compiling import COMPILING
 from recae.errors import ConfigError, DataError
+from recae.loops import loop
 from recae.machine import processors
-
-COMPILING.listen()
 
 # Bytes of float32 scores held at one time by whoever scores and ranks block by block.
 DEFAULT_BLOCK_BYTES: Final = 64 * 2**20
@@ -278,7 +275,7 @@ def user_blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Ite
         yield users[start : start + step]
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _top_k_rows(
     scores: NDArray[np.float32],  # (B, I)
     indptr: NDArray[np.int64],  # (B + 1,)
@@ -332,12 +329,12 @@ def _top_k_rows(
             skip[indices[p]] = not may[indices[p]]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@loop(inline="always")
 def _worse(item: int, value: float, other_item: int, other_value: float) -> bool:
     return value < other_value or (value == other_value and item > other_item)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def heap_rise(
     heap_item: NDArray[np.int32], heap_value: NDArray[np.floating[Any]], at: int, item: int, value: float
 ) -> None:
@@ -351,7 +348,7 @@ def heap_rise(
     heap_item[at], heap_value[at] = item, value
 
 
-@njit(nogil=True, cache=True)
+@loop
 def heap_sink(
     heap_item: NDArray[np.int32], heap_value: NDArray[np.floating[Any]], size: int, item: int, value: float
 ) -> None:

@@ -193,5 +193,6 @@ def test_without_torch_there_is_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_bits_are_read_as_the_number_that_they_are() -> None:
     values = np.array([0, -0.0, 1.5, -3e38, 1e-45, np.inf], dtype=np.float32)
-    read = njit(lambda bits: [tile_kernels.float_of(b) for b in bits])
+    float_of = tile_kernels.float_of.compiled
+    read = njit(lambda bits: [float_of(b) for b in bits])
     assert read(values.view(np.uint32)) == values.tolist()

@@ -157,14 +157,11 @@ def test_warmup_says_what_it_stored_where(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_where_nothing_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
-        raise RuntimeError("cannot cache function '_top_k_rows': no locator available for file '…'")
-
-    monkeypatch.setattr(warmup, "warm_up", fail)
+    monkeypatch.setattr(warmup, "_trainings", lambda: [{"kind": "popularity"}])
+    monkeypatch.setattr(warmup, "folder", lambda: None)
     result = recae("warmup")
-    assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("error: the compiled loops can be stored nowhere")
-    assert "NUMBA_CACHE_DIR" in result.stderr
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1].endswith("they are stored nowhere")
 
 
 def called_by_loops() -> set[str]:
@@ -173,7 +170,7 @@ def called_by_loops() -> set[str]:
     for path in (ROOT / "recae").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and any(
-                "njit" in ast.unparse(d) for d in node.decorator_list
+                "loop" in ast.unparse(d) for d in node.decorator_list
             ):
                 calls = (part.func for part in ast.walk(node) if isinstance(part, ast.Call))
                 found |= {ast.unparse(call).rpartition(".")[2] for call in calls}
@@ -188,12 +185,5 @@ def test_warmup_uses_every_loop() -> None:
         for name, loop in warmup.loops().items()
         if not loop.signatures and name.rpartition(".")[2] not in called_by_loops()
     }
-    assert unused == set()
-    listed = {name.rpartition(".")[0] for name in warmup.loops()}
-    with_loops = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in (ROOT / "recae").rglob("*.py")
-        if "@njit" in path.read_text(encoding="utf-8")
-    }
     # what only several processes of a training use is compiled with them
-    assert with_loops - listed == {"recae.compiled", "recae.training.exact.shards"}
+    assert unused == {"recae.training.exact.shards._cut"}

@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 130, 141, 143
 
 
-_NO_CACHE = (
-    "the compiled loops can be stored nowhere: neither the folder of recae nor the user's cache may be written to; set "
-    "NUMBA_CACHE_DIR to a folder that may"
-)
-
-
 _NO_MEMORY = (
     "this needs more memory than there is; end other programs, raise the limit, or use a larger machine"
 )
@@ -212,8 +206,6 @@ class _Commands(click.Group):
 
 def _said(error: BaseException) -> str:
     """Return the sentence for an error that is none of recae's own; it is raised again where there is none."""
-    if isinstance(error, RuntimeError) and "cannot cache function" in str(error):  # numba's words
-        return _NO_CACHE
     try:
         from recae.cli.shortage import memory_sentence
 

@@ -16,19 +16,20 @@ def warmup() -> None:
       recae warmup
       NUMBA_CACHE_DIR=/opt/recae/loops recae warmup
 
-    Without it the first training compiles them, about a minute of a processor. They are stored in
-    $NUMBA_CACHE_DIR, else beside recae's own files where these may be written, else in the user's cache. Stored loops
-    fit one make of processor, one version of recae and one of numba; elsewhere they are compiled anew. The folder must
-    be writable for whoever uses them.
+    Without it the first training compiles them. They are stored in $NUMBA_CACHE_DIR, else in $RECAE_CACHE, else in the
+    user's cache, else in a private temporary folder. Stored loops fit one make of processor, one version of recae and
+    one of numba; elsewhere they are compiled anew. A folder that others can write to is not used. One that cannot be
+    written to serves all who may read it.
     """
     from recae.interface.warmup import warm_up
 
     message("compiling the loops for this processor")
     count, seconds, place = warm_up(lambda what: message(f"using {what}", transient=True))
-    size = sum(path.stat().st_size for path in place.rglob("*.nb[ci]"))
+    if place is None:
+        message(f"compiled {count:,} loops in {seconds:.1f} s; they are stored nowhere")
+        return
+    size = human_bytes(sum(path.stat().st_size for path in place.glob("*.loop")))
     if count:
-        message(
-            f"compiled {count:,} loops in {seconds:.1f} s; they are stored in {place} ({human_bytes(size)})"
-        )
+        message(f"compiled {count:,} loops in {seconds:.1f} s; they are stored in {place} ({size})")
     else:
-        message(f"nothing to compile: the loops are stored in {place} ({human_bytes(size)})")
+        message(f"nothing to compile: the loops are stored in {place} ({size})")

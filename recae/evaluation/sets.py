@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+from recae.loops import loop
 from recae.machine import processors
 from recae.metrics import check_lists
 from recae.sparse import pattern
@@ -126,7 +126,7 @@ def _similarity_of_pairs(
     return sums
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _sum_similarity(
     ranked: NDArray[np.int32],  # (B, n)
     indptr: NDArray[np.int64],  # (I + 1,)

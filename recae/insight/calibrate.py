@@ -18,11 +18,11 @@ from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from recae.errors import ConfigError
+from recae.loops import loop
 from recae.machine import processors
 from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, rows_per_block
@@ -295,7 +295,7 @@ def _pointers(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))])
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _fractions_above(
     scores: NDArray[np.float32],  # (rows with something hidden, I)
     place: NDArray[np.int64],  # (R,) row → row of scores

@@ -15,6 +15,8 @@ import numpy as np
 from recae.compiling import COMPILING
 from recae.display.place import quiet
 from recae.kinds import DEFAULT, MAIN, find, known
+from recae.loop_folder import MODULES, folders
+from recae.loops import Loop
 from recae.messages import LOGGER
 
 if TYPE_CHECKING:
@@ -24,28 +26,15 @@ _USERS, _EACH = 80, 24
 _SMALL_CATALOGUE, _LARGE_CATALOGUE = 60, 1000
 """Fewer items than users, and so many that a catalogue is scored in tiles and linear models are solved by users."""
 
-_MODULES = (
-    "recae.evaluation.sets", "recae.insight.calibrate", "recae.models.factored", "recae.models.factorisation",
-    "recae.models.itemknn", "recae.models.linear", "recae.models.sigmoid", "recae.ranking",
-    "recae.scoring.tile_kernels", "recae.training.exact.decoder", "recae.training.exact.kernels",
-    "recae.training.kinds.linear", "recae.training.kinds.sparse_linear",
-)  # fmt: skip
-"""Those that have loops and need no torch."""
 
-_WITH_TORCH = (
-    "recae.training.exact.block_kernels",
-    "recae.training.exact.blocks",
-)
-
-
-def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, float, Path]:
+def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, float, Path | None]:
     """Compile the loops of training, recommending, scoring, evaluating and judging anomalies, and store them.
 
     Args:
         on_step: is told what is being used.
 
     Returns:
-        How many loops were compiled, the seconds that took, and the folder in which they are.
+        How many loops were compiled, the seconds that took, and the folder in which they are, if there is one.
     """
     before, seconds = COMPILING.loops, COMPILING.seconds
     COMPILING.announced = True  # the caller says it
@@ -57,22 +46,21 @@ def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, fl
     return COMPILING.loops - before, COMPILING.seconds - seconds, folder()
 
 
-def folder() -> Path:
-    """Return the folder in which the compiled loops of recae are stored, or the one above where there are several."""
-    ranking: Any = import_module("recae.ranking")
-    asked: str = vars(import_module("numba.core.config"))["CACHE_DIR"]
-    return Path(asked or ranking._top_k_rows._cache.cache_path)
+def folder() -> Path | None:
+    """Return the folder in which the compiled loops of this version are stored; None where none can be."""
+    return folders().write
 
 
-def loops() -> dict[str, Any]:
-    """Return the compiled loops by module and name, without those that are only ever part of others."""
-    from numba.core.dispatcher import Dispatcher
-
-    names = _MODULES + _WITH_TORCH * (find_spec("torch") is not None)
+def loops() -> dict[str, Loop]:
+    """Return the compiled loops by module and name."""
+    torch = find_spec("torch") is not None
     found = {}
-    for name in names:
+    for name in MODULES:
+        # what imports torch at its head
+        if not torch and name.rpartition(".")[2] in ("block_kernels", "blocks"):
+            continue
         for key, value in vars(import_module(name)).items():
-            if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+            if isinstance(value, Loop) and value.py_func.__module__ == name:
                 found[f"{name}.{key}"] = value
     return found
 

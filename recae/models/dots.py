@@ -11,14 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
+from recae.loops import Intrinsic, Late, loop
 from recae.machine import blas_threads
+
+ir: Any = Late("llvmlite.ir")
+types: Any = Late("numba.types")
+cgutils: Any = Late("numba.core.cgutils")
 
 _LANES: Final = 16  # items multiplied at a time
 _SQUARE: Final = 8  # rows and columns transposed at a time
@@ -26,8 +27,10 @@ _NUMBERS: Final = 2**15  # of the users' vectors that stay in the second-level c
 # Multiplications below which a second thread costs more to start than it saves.
 _WORTH_A_THREAD: Final = 2**26
 
-_FLOAT, _WORD, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, _LANES)
+
+def _scalars() -> tuple[Any, Any, Any]:
+    """Return LLVM's types of float32 and of integers of 32 and 64 bits."""
+    return ir.FloatType(), ir.IntType(32), ir.IntType(64)
 
 
 def dots(
@@ -74,6 +77,9 @@ def _of_rows(n_rows: int) -> Any:
     def typed(
         typing_context: Any, users: Any, b: Any, panel: Any, bias: Any, items: Any, out: Any, j: Any
     ) -> Any:
+        float32, word, long = _scalars()
+        vector = ir.VectorType(float32, _LANES)
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             x, panel_, bias_, items_, out_ = (
                 context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 2, 3, 4, 5)
@@ -81,43 +87,43 @@ def _of_rows(n_rows: int) -> Any:
             b, j = arguments[1], arguments[6]
             width = cgutils.unpack_tuple(builder, x.shape)[1]
             stride = cgutils.unpack_tuple(builder, out_.shape)[1]
-            numbers = [builder.add(b, _LONG(r)) for r in range(n_rows)]
+            numbers = [builder.add(b, long(r)) for r in range(n_rows)]
             rows = [builder.gep(x.data, [builder.mul(number, width)]) for number in numbers]
-            sums = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, None)) for _ in range(n_rows)]
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(n_rows)]
             multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{_LANES}f32"
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{_LANES}f32"
             )
             byte = ir.IntType(8).as_pointer()
             fetch = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_WORD] * 3), "llvm.prefetch.p0i8"
+                builder.module, ir.FunctionType(ir.VoidType(), [byte] + [word] * 3), "llvm.prefetch.p0i8"
             )
-            following = builder.gep(items_.data, [builder.mul(builder.add(j, _LONG(_LANES)), width)])
-            unset = ir.Constant(_VECTOR, ir.Undefined)
-            everywhere = ir.Constant(ir.VectorType(_WORD, _LANES), None)
+            following = builder.gep(items_.data, [builder.mul(builder.add(j, long(_LANES)), width)])
+            unset = ir.Constant(vector, ir.Undefined)
+            everywhere = ir.Constant(ir.VectorType(word, _LANES), None)
             with cgutils.for_range(builder, width) as loop:
-                step = builder.mul(loop.index, _LONG(_LANES))
+                step = builder.mul(loop.index, long(_LANES))
                 line = builder.bitcast(builder.gep(following, [step]), byte)
-                builder.call(fetch, [line, _WORD(0), _WORD(2), _WORD(1)])
-                place = builder.bitcast(builder.gep(panel_.data, [step]), _VECTOR.as_pointer())
+                builder.call(fetch, [line, word(0), word(2), word(1)])
+                place = builder.bitcast(builder.gep(panel_.data, [step]), vector.as_pointer())
                 of_items = builder.load(place, align=4)
                 for row, total in zip(rows, sums, strict=True):
                     one = builder.load(builder.gep(row, [loop.index]))
                     of_user = builder.shuffle_vector(
-                        builder.insert_element(unset, one, _WORD(0)), unset, everywhere
+                        builder.insert_element(unset, one, word(0)), unset, everywhere
                     )
                     value = builder.call(multiply_add, [of_user, of_items, builder.load(total)])
                     builder.store(value, total)
-            constant = builder.bitcast(builder.gep(bias_.data, [j]), _VECTOR.as_pointer())
+            constant = builder.bitcast(builder.gep(bias_.data, [j]), vector.as_pointer())
             constants = builder.load(constant, align=4)
             for number, total in zip(numbers, sums, strict=True):
                 place = builder.gep(out_.data, [builder.add(builder.mul(number, stride), j)])
                 scores = builder.fadd(builder.load(total), constants)
-                builder.store(scores, builder.bitcast(place, _VECTOR.as_pointer()), align=4)
+                builder.store(scores, builder.bitcast(place, vector.as_pointer()), align=4)
             return context.get_dummy_value()
 
         return types.void(users, types.int64, panel, bias, items, out, types.int64), generate
 
-    return intrinsic(typed)
+    return Intrinsic(typed)
 
 
 _six, _four, _two, _one = (_of_rows(n) for n in (6, 4, 2, 1))
@@ -125,8 +131,9 @@ _six, _four, _two, _one = (_of_rows(n) for n in (6, 4, 2, 1))
 
 def _transposed(typing_context: Any, items: Any, j: Any, k: Any, panel: Any, at: Any) -> Any:
     """Write items[j … j + 7, k … k + 7] to the places at … at + 7 of the panel's steps k … k + 7."""
-    vector = ir.VectorType(_FLOAT, _SQUARE)
-    lanes = ir.VectorType(_WORD, _SQUARE)
+    float32, word, long = _scalars()
+    vector = ir.VectorType(float32, _SQUARE)
+    lanes = ir.VectorType(word, _SQUARE)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         items_, panel_ = (
@@ -140,7 +147,7 @@ def _transposed(typing_context: Any, items: Any, j: Any, k: Any, panel: Any, at:
 
         rows = []
         for i in range(_SQUARE):
-            place = builder.add(builder.mul(builder.add(j, _LONG(i)), width), k)
+            place = builder.add(builder.mul(builder.add(j, long(i)), width), k)
             rows.append(builder.load(vector_at(items_.data, place), align=4))
         for d in (1, 2, 4):  # exchange squares of d rows and columns across the diagonal
             lower = ir.Constant(lanes, [n if not n & d else _SQUARE + n - d for n in range(_SQUARE)])
@@ -151,32 +158,33 @@ def _transposed(typing_context: Any, items: Any, j: Any, k: Any, panel: Any, at:
                     rows[i] = builder.shuffle_vector(a, b, lower)
                     rows[i + d] = builder.shuffle_vector(a, b, upper)
         for i, row in enumerate(rows):
-            place = builder.add(builder.mul(builder.add(k, _LONG(i)), _LONG(_LANES)), at)
+            place = builder.add(builder.mul(builder.add(k, long(i)), long(_LANES)), at)
             builder.store(row, vector_at(panel_.data, place), align=4)
         return context.get_dummy_value()
 
     return types.void(items, types.int64, types.int64, panel, types.int64), generate
 
 
-_transpose: Any = intrinsic(_transposed)
+_transpose: Any = Intrinsic(_transposed)
 
 
 def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a · b + c, made as in the vectors of `_of_rows`."""
+    float32, _, _ = _scalars()
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_FLOAT, [_FLOAT] * 3), "llvm.fmuladd.f32"
+            builder.module, ir.FunctionType(float32, [float32] * 3), "llvm.fmuladd.f32"
         )
         return builder.call(function, arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
-_multiply_add: Any = intrinsic(_fused)
+_multiply_add: Any = Intrinsic(_fused)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def write_dots(users: Floats, items: Floats, bias: Floats, out: Floats) -> None:
     """Write users (B, K) · itemsᵀ (I, K) + bias (I,) to out (B, I); all are C-contiguous float32."""
     n_users, width = users.shape
@@ -202,7 +210,7 @@ def write_dots(users: Floats, items: Floats, bias: Floats, out: Floats) -> None:
             out[first:stop, whole:] = made[:, :rest]
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _one_panel(
     users: Floats, first: int, stop: int, panel: Floats, bias: Floats, items: Floats, out: Floats, j: int
 ) -> None:
@@ -220,7 +228,7 @@ def _one_panel(
         _one(users, b, panel, bias, items, out, j)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _fill(items: Floats, j: int, panel: Floats) -> None:
     """Lay the items j … j + 15 (K numbers each) beside one another."""
     width = items.shape[1]
@@ -233,7 +241,7 @@ def _fill(items: Floats, j: int, panel: Floats) -> None:
             panel[k * _LANES + i] = items[j + i, k]
 
 
-@njit(nogil=True, cache=True)
+@loop
 def write_dots_at(users: Floats, items: Floats, bias: Floats, chosen: Ints, count: Ints, out: Floats) -> None:
     """Write the products with some items of each user: those of `write_dots`, to the last bit.
 

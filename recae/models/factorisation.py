@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ModelFileError
+from recae.loops import loop
 from recae.machine import one_blas_thread
 from recae.models.base import JSON, Encoder, Factored, check_histories, take_array, take_int, take_number
 from recae.models.factored import FactoredScores
@@ -31,7 +31,7 @@ PRECISION = 1e-8
 """Where it stops: length of the gradient, relative to that at the start."""
 
 
-@njit(nogil=True, cache=True)
+@loop
 def fold_in(
     indptr: Ints, indices: Ints, Y: Floats, bias: Floats, others: Ints, regularization: float, codes: Floats
 ) -> None:
@@ -54,7 +54,7 @@ def fold_in(
             codes[b] = _minimise(liked, unliked, bias[history], bias[rest], regularization)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _minimise(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float) -> Any:
     """Return the vector p (d,) float64 of one history.
 
@@ -83,7 +83,7 @@ def _minimise(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float)
     return p
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _gradient(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float, p: Floats) -> Any:
     """Return σ(score of j − score of i) for each pair, (m, n), and the gradient (d,)."""
     u, v = A @ p + a, B @ p + b
@@ -102,7 +102,7 @@ def _gradient(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float,
     return z, regularization * p + (of_unliked @ B - of_liked @ A) / z.size
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _newton_step(A: Floats, B: Floats, z: Floats, g: Floats, regularization: float) -> Any:
     """Return the step s (d,) with H s = −g to a hundredth, by conjugate gradients.
 

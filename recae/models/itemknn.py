@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Final, Literal, Self, cast, get_args
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ConfigError
+from recae.loops import loop
 from recae.machine import processors, without_widget_warning
 from recae.models.base import (
     JSON,
@@ -251,7 +251,7 @@ class ItemKNN:
         return cls(similarity, k, cast(Weighting, weighting), dict(config))
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _nearest(
     item_indptr: Ints,  # (I + 1,) of the users who own each item
     item_users: Ints,

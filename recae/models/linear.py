@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ModelFileError
+from recae.loops import loop
 from recae.models.base import (
     JSON,
     check_histories,
@@ -169,7 +169,7 @@ class SparseLinear:
 # The loops are compiled and run without the interpreter's lock; each row's sum is made in the order of its history.
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
     for b in range(scores.shape[0]):
         row, p, last = scores[b], indptr[b], indptr[b + 1]
@@ -185,7 +185,7 @@ def _add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
             p += 1
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _add_dense_at(indptr: Ints, indices: Ints, B: Floats, items: Ints, scores: Floats) -> None:
     for b in range(scores.shape[0]):
         for p in range(indptr[b], indptr[b + 1]):
@@ -194,7 +194,7 @@ def _add_dense_at(indptr: Ints, indices: Ints, B: Floats, items: Ints, scores: F
                 scores[b, c] += weights[items[c]]
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _add_sparse(
     indptr: Ints, indices: Ints, B_indptr: Ints, B_indices: Ints, B_data: Floats, scores: Floats
 ) -> None:
@@ -206,7 +206,7 @@ def _add_sparse(
                 row[B_indices[q]] += B_data[q]
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _add_sparse_at(
     indptr: Ints,
     indices: Ints,

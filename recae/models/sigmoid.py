@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
+from recae.loops import loop
 from recae.models.base import JSON, check_histories, take_array, take_bool, take_number
 from recae.models.factored import Autoencoder, take_decoder, take_encoder
 from recae.models.paths import scaled_inputs, slopes
@@ -81,7 +81,7 @@ def _half_tanh(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.tanh(z / 2)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _encode(indptr: Ints, indices: Ints, E: Floats, bias: Floats, power: float, codes: Floats) -> None:
     """Write 2σ(bias + Σ E_j / m^power) − 1 to codes (B, d), the sum over the m items j of a history.
 

@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
 
 from recae.compiled import FAST, Floats, Ints
+from recae.loops import Intrinsic, Late, loop
+
+types: Any = Late("numba.types")
 
 # Scores compared with the threshold together; one that is above it has the others looked at one by one.
 _CHUNK = 64
@@ -22,10 +23,10 @@ def _float_of(typing_context: Any, bits: Any) -> Any:
     return types.float32(types.uint32), generate
 
 
-float_of: Any = intrinsic(_float_of)
+float_of: Any = Intrinsic(_float_of)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def sift(
     product: Ints,  # (B, ≥ width) uint32 or uint16: the bits of float32, or their upper half (bfloat16)
     shift: int,  # what brings them to 32 bits
@@ -105,7 +106,7 @@ def sift(
                 break
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _add_row(
     columns: Ints, weights: Floats, begin: int, end: int, first: int, width: int, x: float, sparse: Floats
 ) -> Any:
@@ -117,7 +118,7 @@ def _add_row(
     return np.int64(r)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, count: Ints) -> None:
     """Leave only the candidates that the last threshold lets through."""
     for b in range(count.shape[0]):
@@ -125,7 +126,7 @@ def settle(slack: Floats, best: Floats, items: Ints, upper: Floats, count: Ints)
             _tidy(max(best[b, 0] - slack[b], _LOWEST), b, items, upper, count)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def write_sums_at(
     indptr: Ints,  # (B + 1,) and
     indices: Ints,  # (nnz,) and
@@ -149,7 +150,7 @@ def write_sums_at(
             scores[b, i] = total
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _place(indices: Ints, begin: int, stop: int, item: int) -> Any:
     """Return the place of the first of the sorted indices[begin:stop] that is not below the item."""
     end = stop
@@ -162,14 +163,14 @@ def _place(indices: Ints, begin: int, stop: int, item: int) -> Any:
     return begin
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _holds(indices: Ints, begin: int, stop: int, item: int) -> Any:
     """Return whether the sorted indices[begin:stop] have the item."""
     place = _place(indices, begin, stop, item)
     return place < stop and indices[place] == item
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _any_above(reach: Floats, start: int, threshold: float) -> Any:
     """Return whether one of the chunk from `start` on reaches the threshold; branchless, so that LLVM vectorises it."""
     above, first = np.int32(0), np.uint64(start)
@@ -178,7 +179,7 @@ def _any_above(reach: Floats, start: int, threshold: float) -> Any:
     return above != 0
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _tidy(threshold: float, b: int, items: Ints, upper: Floats, count: Ints) -> None:
     """Drop the candidates of user b below the threshold; the others keep their order."""
     left = 0
@@ -189,7 +190,7 @@ def _tidy(threshold: float, b: int, items: Ints, upper: Floats, count: Ints) -> 
     count[b] = left
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _replace_root(heaps: Floats, b: int, value: float) -> None:
     """Replace the smallest value of heap b by another, and let it sink."""
     at, size = 0, heaps.shape[1]

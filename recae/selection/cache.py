@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from functools import cache
@@ -15,7 +14,7 @@ from pathlib import Path
 import recae
 from recae.errors import OutputError
 from recae.files import atomic_path, check_writable
-from recae.machine import processors
+from recae.machine import processors, user_cache
 from recae.selection.jobs import Job, Outcome
 
 DAYS = 30
@@ -25,14 +24,17 @@ _LIBRARIES = ("recae", "numpy", "scipy", "numba", "torch", "implicit")
 
 
 def default_folder() -> Path:
-    """Return the default folder of results: recae/evaluate in the user's folder of caches."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        base = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "recae" / "evaluate"
+    """Return the default folder of results: `evaluate` in the user's folder of what recae stores.
+
+    Raises:
+        OutputError: the user has no such folder.
+    """
+    base = user_cache()
+    if base is None:
+        raise OutputError(
+            "there is no home for the results of jobs; set RECAE_CACHE to a folder to store them in"
+        )
+    return base / "evaluate"
 
 
 class ResultCache:

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.evaluation.intervals import paired_difference
+from recae.loops import loop
 from recae.models import Model
 from recae.ranking import rows_per_block, top_k
 
@@ -213,7 +213,7 @@ def spread_of(deviations: NDArray[np.float64], lengths: NDArray[Any]) -> tuple[f
     return float(np.exp(log_a)), float(np.clip(b, -10, 10))
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _gains(scores: Any, used: Any, weights: Any, hits: Any, ideal: Any, found: Any) -> None:
     """Write to found (B,) the NDCG@20 of the users, for the sum of the parts `used` of scores (P, B, C)."""
     B, C = hits.shape

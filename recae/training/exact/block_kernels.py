@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from recae.compiled import FAST, Floats, Ints, fetch_row
+from recae.loops import loop
 from recae.training.exact.kernels import add_scaled, catch_up, dot
 
 PREFETCH_DISTANCE = 4
 """Purchases between the one whose row is read and the one whose row is fetched from memory."""
 
 
-@njit(nogil=True, cache=True)
+@loop
 def gather_histories(
     users: Ints,
     lengths: Ints,
@@ -63,10 +63,11 @@ def gather_histories(
 def sort_by_item(items: Ints) -> tuple[Ints, Ints, Ints]:
     """Return (order (n,) of the purchases by item, then by user; distinct items; starts) of items (n,) int64."""
     # numbers alone are sorted several times as fast as by argsort
-    return group_by_item(items, np.sort(items * len(items) + np.arange(len(items))))
+    found: tuple[Ints, Ints, Ints] = group_by_item(items, np.sort(items * len(items) + np.arange(len(items))))
+    return found
 
 
-@njit(nogil=True, cache=True)
+@loop
 def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
     """Return what `sort_by_item` returns, from the sorted keys item · n + place."""
     order = np.empty(len(items), np.int64)
@@ -85,7 +86,7 @@ def group_by_item(items: Ints, keys: Ints) -> tuple[Ints, Ints, Ints]:
     return order, distinct, starts[: groups + 1]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def encode(
     first: int, last: int, offsets: Ints, items: Ints, scale: Floats, E: Floats, b: Floats, H: Floats
 ) -> None:
@@ -102,7 +103,7 @@ def encode(
                 add_scaled(h[:d], scale[p], E[items[p]])
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def squash(first: int, last: int, H: Floats) -> None:
     """Turn rows `first` to `last` of what `encode` gives into codes: H_b = (2σ(H_b) − 1, 1)."""
     d = H.shape[1] - 1
@@ -115,7 +116,7 @@ def squash(first: int, last: int, H: Floats) -> None:
         h[d] = one
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def decode(
     first: int,
     last: int,
@@ -164,7 +165,7 @@ def decode(
             add_scaled(RV[b], residual, row)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def update_decoder(
     first: int, last: int, distinct: Ints, starts: Ints, who: Ints, r: Floats, Z: Floats, V: Floats
 ) -> None:
@@ -177,7 +178,7 @@ def update_decoder(
             add_scaled(row, -r[p], Z[who[p]])
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def update_encoder(
     first: int,
     last: int,

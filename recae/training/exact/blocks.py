@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from recae.compiled import FAST, Floats, Ints, fetch_row
 from recae.errors import CheckpointError
+from recae.loops import loop
 from recae.machine import blas_libraries
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.sparse import joined_ranges
@@ -122,7 +122,7 @@ class HostRows(Rows):
         decoder.drift, self._shrunk = (float(value) for value in state["reals"])
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def solve_residuals(
     first: int,
     last: int,

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
+from recae.loops import loop
 from recae.training.exact.kernels import catch_up
 from recae.training.exact.ranks import ALONE, Ranks
 
@@ -165,7 +165,7 @@ def smallest_direction(
         return x, 1 / np.linalg.norm(U_inv @ x).astype(U_inv.dtype)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def catch_up_rows(
     V: Floats, applied: Ints, directions: Floats, factors: Floats, overlaps: Floats, pending: int
 ) -> None:

@@ -13,16 +13,16 @@ a step reads the three D×D matrices and does not write them:
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints, fetch_row
+from recae.loops import loop
 
 ROWS = 16
 """Rows of U and Q multiplied between two requests to memory."""
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def dot(x: Floats, y: Floats) -> Any:
     """Return x·y."""
     total = x[0] * y[0]
@@ -31,14 +31,14 @@ def dot(x: Floats, y: Floats) -> Any:
     return total
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def add_scaled(y: Floats, a: Any, x: Floats) -> None:
     """Set y ← y + a x."""
     for i in range(y.shape[0]):
         y[i] += a * x[i]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def rows_times(M: Floats, x: Floats, out: Floats) -> None:
     """Set out ← M x, four rows at a time, so that x is read from memory a quarter as often."""
     n, D = M.shape
@@ -56,7 +56,7 @@ def rows_times(M: Floats, x: Floats, out: Floats) -> None:
         out[i] = dot(M[i], x)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def add_times_rows(x: Floats, M: Floats, n: int, out: Floats) -> None:
     """Set out ← out + Σ_{i<n} x_i M_i, four rows at a time, so that `out` is written a quarter as often."""
     D = out.shape[0]
@@ -69,7 +69,7 @@ def add_times_rows(x: Floats, M: Floats, n: int, out: Floats) -> None:
         add_scaled(out, x[i], M[i])
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def add_outer(A: Floats, a: Any, L: Floats, R: Floats, n: int) -> None:
     """Set A ← A + a Σ_{s<n} L_s R_sᵀ, eight terms at a time: for so thin a product, twice as fast as BLAS."""
     D = A.shape[0]
@@ -91,7 +91,7 @@ def add_outer(A: Floats, a: Any, L: Floats, R: Floats, n: int) -> None:
             add_scaled(A[i], a * L[s, i], R[s])
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def catch_up(
     row: Floats, first: int, last: int, X: Floats, factors: Floats, overlaps: Floats, missed: Floats
 ) -> None:
@@ -111,7 +111,7 @@ def catch_up(
     add_times_rows(products, X[first:last], n, row)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def apply_history(
     U: Floats,
     U_inv: Floats,
@@ -130,7 +130,7 @@ def apply_history(
     add_outer(Q, -one, hist_a, scaled, n)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def train_users(
     users: Ints,
     indptr: Ints,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import Ints
+from recae.loops import loop
 from recae.training.exact.group import Group
 
 Numbers = NDArray[np.integer[Any]]
@@ -76,7 +76,7 @@ def receive(group: Group, n_items: int) -> tuple[Outline, Shard]:
     return Outline(indptr, (len(indptr) - 1, n_items)), shard
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _cut(indptr: Ints, indices: Ints, rank: int, size: int) -> tuple[Ints, Ints, Ints]:
     n_users = len(indptr) - 1
     own = np.zeros(n_users + 1, np.int64)

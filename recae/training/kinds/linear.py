@@ -12,14 +12,13 @@ from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
-from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
 from recae.errors import TrainingError
 from recae.kinds import exact_solve
 from recae.kinds.cost import BLOCK, GROUP
+from recae.loops import loop
 from recae.machine import processors
 from recae.models import Ease, Edlae
 from recae.models.linear import DenseLinear
@@ -423,12 +422,14 @@ def _lapack(name: str) -> Callable[..., None]:
 
     `scipy.linalg.lapack` holds the lock meanwhile, and what trains in another thread would stand still.
     """
+    from numba.extending import get_cython_function_address
+
     address = get_cython_function_address("scipy.linalg.cython_lapack", name)
     whole, place = ctypes.POINTER(ctypes.c_int), ctypes.c_void_p
     return ctypes.CFUNCTYPE(None, ctypes.c_char_p, whole, place, whole, whole)(address)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _sandwich(indptr: Ints, indices: Ints, data: Floats, M: Floats, N: Any, start: int, stop: int) -> None:
     """Write rows of I − ZᵀMZ to N[start:stop], for Z (U, I) by columns and M (U, U) symmetric."""
     users, items = M.shape[0], N.shape[0]

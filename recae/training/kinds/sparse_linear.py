@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
 from recae.errors import TrainingError
+from recae.loops import loop
 from recae.machine import processors
 from recae.models import SparseLinear
 from recae.training.callbacks import Hooks
@@ -197,7 +197,7 @@ def _by_row(neighbours: NDArray[np.int32], values: NDArray[np.float32]) -> sp.cs
     return by_column.tocsr()  # sorted, since the columns come in order
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _products(
     indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, roots: Any, of_owners: Any,
     items: Ints, products: Floats,
@@ -214,7 +214,7 @@ def _products(
                     row[indices[q]] += weights[u] * of_owners[p] * roots[q]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _solve_columns(
     indptr: Ints,
     indices: Ints,
@@ -277,7 +277,7 @@ def _solve_columns(
     return -1
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _co_occurrences(
     j: int, indptr: Ints, indices: Ints, owners_indptr: Ints, owners: Ints, weights: Floats, roots: Any,
     of_owners: Any, common: Floats, touched: Ints,
@@ -303,7 +303,7 @@ def _co_occurrences(
     return int(n)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _read_row(j: int, products: Floats, common: Floats, touched: Ints) -> int:
     """Do the same as `_co_occurrences`, from G (I, I)."""
     n = 0
@@ -315,7 +315,7 @@ def _read_row(j: int, products: Floats, common: Floats, touched: Ints) -> int:
     return n
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _most_telling(touched: Ints, common: Floats, squares: Floats, penalty: Floats, neighbours: Ints) -> int:
     """Write the items of the largest G_ij²/(G_ii + Λ_i) to `neighbours`, as many as fit; return their number."""
     k = neighbours.shape[0]
@@ -336,7 +336,7 @@ def _most_telling(touched: Ints, common: Floats, squares: Floats, penalty: Float
     return n
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _gram_of(
     S: Ints,
     owners_indptr: Ints,
@@ -378,7 +378,7 @@ def _gram_of(
             count[owners[p]] = 0
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _solve_in_place(A: Floats, y: Floats, n: int) -> bool:
     """Replace y[:n] by A⁻¹y, by Cholesky's factors, which replace the lower triangle of A.
 

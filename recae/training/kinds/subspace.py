@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from numba import njit
 from numpy.typing import NDArray
 
 from recae.compiled import FAST, Floats, Ints
+from recae.loops import loop
 from recae.machine import processors
 
 OVERSAMPLED: Final = 64
@@ -148,7 +148,7 @@ def times(matrix: sp.csr_matrix, vectors: Floats, pool: ThreadPoolExecutor) -> F
     return made
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
+@loop(fastmath=FAST)
 def _times(indptr: Ints, indices: Ints, data: Floats, X: Floats, Y: Floats, start: int, stop: int) -> None:
     """Write rows start … stop − 1 of a sparse matrix times X to Y."""
     for u in range(start, stop):
