@@ -65,6 +65,10 @@ class ModelFileError(RecaeError):
     """A file is not a usable model."""
 
 
+class ServeError(RecaeError):
+    """The server cannot go on."""
+
+
 class OutputError(RecaeError):
     """A result cannot be written where it was asked for."""
 

@@ -47,12 +47,20 @@ from recae.errors import ConfigError
 @under(
     "Limits",
     click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Processes that answer, on one port and with one model in memory.",
+    ),
+    click.option(
         "--threads",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
         metavar="N",
-        help="Threads of the linear algebra.",
+        help="Threads of the linear algebra, of each worker.",
     ),
     click.option(
         "--queue",
@@ -60,7 +68,7 @@ from recae.errors import ConfigError
         default=512,
         show_default=True,
         metavar="N",
-        help="Requests that may wait; others are refused with 503.",
+        help="Requests that may wait, of each worker; others are refused with 503.",
     ),
     click.option(
         "--max-body",
@@ -99,6 +107,7 @@ def serve(
     port: int,
     token: str | None,
     allowed_hosts: str | None,
+    workers: int,
     threads: int,
     queue: int,
     max_body: int,
@@ -123,7 +132,7 @@ def serve(
     cannot be used is refused, and the model in use goes on. Ctrl-C and SIGTERM end the server once what is
     under way is answered; the exit codes are 130 and 143.
 
-    More processors are used by more processes behind a proxy, each with --threads 1 and a port of its own.
+    --workers uses more processors. A worker that dies is replaced, and the log says so.
     """
     from recae.serving.hosts import parse_hosts
     from recae.serving.server import bind, check_installed
@@ -159,6 +168,7 @@ def serve(
             listener,
             token=token,
             hosts=hosts,
+            workers=workers,
             threads=threads,
             queue=queue,
             max_body=max_body,

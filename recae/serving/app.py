@@ -21,11 +21,11 @@ from recae.serving.guard import Guard
 from recae.serving.metrics import Metrics
 from recae.serving.problems import HANDLERS
 from recae.serving.routes import ServeSettings, Services, add_fast_routes, private, public
-from recae.serving.served import ModelReloader
+from recae.serving.served import Models
 
 
 def create_app(
-    models: ModelReloader, metrics: Metrics, settings: ServeSettings, connections: Connections | None = None
+    models: Models, metrics: Metrics, settings: ServeSettings, connections: Connections | None = None
 ) -> FastAPI:
     """Build the application; its lifespan starts and ends scoring and the watch over the model file.
 

@@ -52,7 +52,6 @@ class Batcher:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0  # changed on the event loop only
         self._refused = metrics.refused.labels("scoring")
-        metrics.queue.set_function(lambda: self._waiting)
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -89,6 +88,7 @@ class Batcher:
         pieces = [requests[start : start + _PIECE] for start in range(0, len(requests), _PIECE)]
         jobs = [_Job(served, piece, self._loop.create_future()) for piece in pieces]
         self._waiting += len(requests)
+        self._metrics.queue.set(self._waiting)
         for job in jobs:
             self._jobs.put(job)
         if len(jobs) == 1:
@@ -156,6 +156,7 @@ class Batcher:
     def _deliver(self, group: list[_Job], outcome: Sequence[list[Result] | Exception]) -> None:
         for job, result in zip(group, outcome, strict=True):
             self._waiting -= len(job.requests)
+            self._metrics.queue.set(self._waiting)
             if job.answer.done():  # the request was cancelled
                 continue
             if isinstance(result, Exception):

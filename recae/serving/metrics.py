@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -11,11 +15,33 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-class Metrics:
-    """The counters; labels come from fixed sets, never from what a client sent."""
+def count_together(folder: Path, name: str) -> None:
+    """Let this process sum up what it counts from now on with what others count in the same folder.
 
-    def __init__(self) -> None:
+    Args:
+        folder: for the files of all.
+        name: of this process, which no other one has at the same time; one that follows it counts on from it.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]
+
+
+def no_longer_counts(folder: Path, name: str) -> None:
+    """Forget what a process that has ended had at the moment, such as its queue; what it has counted remains."""
+    mark_process_dead(name, str(folder))  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """The counters; labels come from fixed sets, never from what a client sent.
+
+    Args:
+        folder: of `count_together`, where several processes count.
+        answers: whether this process is one of those that answer with a model.
+    """
+
+    def __init__(self, folder: Path | None = None, answers: bool = True) -> None:
         """Make the counters in a registry of their own."""
+        self._folder, self._answers = folder, answers
         self.registry = CollectorRegistry()
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.requests = Counter(
@@ -29,7 +55,10 @@ class Metrics:
         self.batch = Histogram(
             "recae_batch_histories", "Histories scored together", buckets=_SIZES, registry=self.registry
         )
-        self.queue = Gauge("recae_queue_length", "Histories that wait to be scored", registry=self.registry)
+        self.queue = Gauge(
+            "recae_queue_length", "Histories that wait to be scored", registry=self.registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
         self.refused = Counter(
             "recae_overloaded", "Requests refused because a queue was full", ["queue"], registry=self.registry
         )
@@ -41,7 +70,7 @@ class Metrics:
         )
         self.loaded = Gauge(
             "recae_model_loaded_timestamp_seconds", "When the model in use was loaded", ["model", "kind"],
-            registry=self.registry,
+            registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
         for queue in ("scoring", "other"):
             self.refused.labels(queue)
@@ -65,9 +94,16 @@ class Metrics:
             kind: of the model.
             seconds: since 1970, when it was loaded.
         """
-        self.loaded.clear()
+        if not self._answers:
+            return
+        if self._folder is None:  # elsewhere a process has one model, and forgets it when it ends
+            self.loaded.clear()
         self.loaded.labels(version, kind).set(seconds)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+        registry = self.registry
+        if self._folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

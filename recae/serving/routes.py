@@ -36,7 +36,7 @@ from recae.serving.schemas import (
     Status,
     UsersAnswer,
 )
-from recae.serving.served import ModelReloader, ServedModel
+from recae.serving.served import Models, ServedModel
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ServeSettings:
 class Services:
     """Services that the routes of one application use."""
 
-    models: ModelReloader
+    models: Models
     batcher: Batcher
     lookups: LookupPool
     metrics: Metrics

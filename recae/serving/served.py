@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -278,11 +278,12 @@ def without_histories() -> Problem:
     )
 
 
-def load_served(path: Path) -> ServedModel:
+def load_served(path: Path, warm: bool = True) -> ServedModel:
     """Load a model file, prepare what requests need, and warm up, so that the first request is not a slow one.
 
     Args:
         path: the model file.
+        warm: whether to warm up, which may start threads. A process that forks others leaves that to them.
 
     Returns:
         The model, ready to answer.
@@ -300,7 +301,8 @@ def load_served(path: Path) -> ServedModel:
     histories = recommender.histories
     together = None if histories is None else BoughtTogether(histories)
     owners = None if together is None else together.owners
-    _warm_up(recommender)
+    if warm:
+        warm_up(recommender)
     users = None if recommender.users is None or histories is None else UserSearch(recommender.users)
     search = ItemSearch(recommender.items, recommender.item_names, owners)
     vectors = ItemVectors(recommender)
@@ -308,7 +310,7 @@ def load_served(path: Path) -> ServedModel:
     return ServedModel(recommender, version, datetime.now(UTC), search, users, together, vectors, item_map)
 
 
-def _warm_up(recommender: Recommender) -> None:
+def warm_up(recommender: Recommender) -> None:
     """Score and rank once: memory is touched, BLAS has its threads, and the kernel is compiled."""
     n_items = len(recommender.items)
     if not n_items:
@@ -328,6 +330,33 @@ class _Signature(NamedTuple):
     inode: int
 
 
+class Models(Protocol):
+    """Where requests find the model in use."""
+
+    @property
+    def current(self) -> ServedModel:
+        """The model that answers now. A request takes it once and uses it to its end."""
+
+    def start(self) -> None:
+        """Begin to look for a new one."""
+
+    def stop(self) -> None:
+        """End that."""
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """A model that stays in use as long as the process runs."""
+
+    current: ServedModel
+
+    def start(self) -> None:
+        """Look for nothing."""
+
+    def stop(self) -> None:
+        """End nothing."""
+
+
 class ModelReloader:
     """The model in use, replaced when its file is. A request takes `current` once and uses it to its end.
 
@@ -335,19 +364,20 @@ class ModelReloader:
         path: the model file, loaded at once.
         metrics: told of every model loaded or refused.
         seconds: between two checks of the file.
+        warm: as of `load_served`.
 
     Raises:
         ModelFileError: the file cannot be used; later on, a bad file is refused and the model in use stays.
     """
 
-    def __init__(self, path: Path, metrics: Metrics, seconds: float = 1.0) -> None:
+    def __init__(self, path: Path, metrics: Metrics, seconds: float = 1.0, warm: bool = True) -> None:
         """Load the model; `start` begins the watch."""
-        self._path, self._metrics, self._seconds = path, metrics, seconds
+        self._path, self._metrics, self._seconds, self._warm = path, metrics, seconds, warm
         # taken before the file is read: what changes it while it is read is then found by the first check
         self._handled = self._seen = self._signature()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._current = load_served(path)
+        self._current = load_served(path, warm)
         self._tell()
 
     @property
@@ -386,7 +416,7 @@ class ModelReloader:
 
     def _load(self) -> None:
         try:
-            new = load_served(self._path)
+            new = load_served(self._path, self._warm)
         except MemoryError:
             self._refuse("there is not enough memory for it beside the model in use")
             return

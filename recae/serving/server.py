@@ -1,11 +1,13 @@
-"""The server process: a socket, the model, uvicorn, and an orderly end."""
+"""`serve`: a socket, the model, and one process or several that answer."""
 
 from __future__ import annotations
 
-import gc
+import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from recae.errors import ConfigError
 
 if TYPE_CHECKING:
     from recae.serving.hosts import AllowedHosts
+    from recae.serving.routes import ServeSettings
+    from recae.serving.served import ServedModel
 
 
 def check_installed() -> None:
@@ -103,6 +107,7 @@ def serve(
     max_body: int = 2**20,
     max_connections: int | None = None,
     max_per_address: int | None = None,
+    workers: int = 1,
     reload: bool = True,
     access_log: bool = False,
     on_start: Callable[[str], None] = lambda what: None,
@@ -119,63 +124,119 @@ def serve(
         max_body: bytes of a request's body.
         max_connections: open at the same time; None: what `recae.serving.connections.fitting` takes.
         max_per_address: of one address; None: likewise.
+        workers: processes that share the port and the model's memory; `threads` and `queue` are of each.
         reload: load the file anew when it changes.
         access_log: log every request.
         on_start: told what is served once connections are taken.
 
     Raises:
         ModelFileError: the file cannot be used.
-        ConfigError: another process listens on the port by now.
+        ConfigError: another process listens on the port by now, or processes cannot be forked here.
+        ServeError: one of several workers ends before all serve.
         KeyboardInterrupt: after the orderly end, when SIGINT asked for it; likewise what SIGTERM's handler raises.
     """
-    import uvicorn
     from prometheus_client import disable_created_metrics
 
-    from recae.serving.app import create_app
-    from recae.serving.connections import Connections, fitting
+    from recae.serving.connections import fitting
     from recae.serving.metrics import Metrics
-    from recae.serving.protocol import limited
+    from recae.serving.process import run
     from recae.serving.routes import ServeSettings
     from recae.serving.served import ModelReloader
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            # A full collection goes through every object that importing has left, a tenth of a second without an
-            # answer; what is there now stays, so that later ones need not look at it.
-            gc.collect()
-            gc.freeze()
-            await super().startup(sockets)
-            served = models.current
-            model = served.recommender
-            users = "no users" if model.users is None else f"{len(model.users):,} users"
-            on_start(f"{model.model.kind} {served.version}, {len(model.items):,} items, {users}")
 
     with listener:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each that says nothing more
         # scoring takes the interpreter's lock back a dozen times a batch; at 5 ms each it would mostly wait for it
         sys.setswitchinterval(0.0005)
-        metrics = Metrics()
-        models = ModelReloader(path, metrics)
         settings = ServeSettings(
             token=token, hosts=hosts, max_body=max_body, queue=queue, threads=threads, reload=reload
         )
+        if workers > 1:
+            if not hasattr(os, "fork"):
+                raise ConfigError(
+                    "several workers need a system that can fork processes; leave out --workers"
+                )
+            _serve_together(
+                path,
+                listener,
+                settings,
+                workers=workers,
+                max_connections=max_connections,
+                max_per_address=max_per_address,
+                access_log=access_log,
+                on_start=on_start,
+            )
+            return
+        metrics = Metrics()
+        models = ModelReloader(path, metrics)
         limits, backlog = fitting(max_connections, max_per_address)
-        connections = Connections(limits)
-        config = uvicorn.Config(
-            create_app(models, metrics, settings, connections),
-            http=limited(connections),
-            backlog=backlog,
-            loop="auto",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=access_log,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=10,
-        )
         listen(listener, backlog)
-        Server(config).run(sockets=[listener])
+        run(
+            models,
+            metrics,
+            listener,
+            settings,
+            limits=limits,
+            backlog=backlog,
+            access_log=access_log,
+            on_start=lambda: on_start(_described(models.current)),
+        )
+
+
+def _serve_together(
+    path: Path,
+    listener: socket.socket,
+    settings: ServeSettings,
+    *,
+    workers: int,
+    max_connections: int | None,
+    max_per_address: int | None,
+    access_log: bool,
+    on_start: Callable[[str], None],
+) -> None:
+    """Serve with several processes, as `serve` says."""
+    from recae.serving.connections import fitting
+    from recae.serving.metrics import Metrics, count_together, no_longer_counts
+    from recae.serving.process import Leaving, run
+    from recae.serving.served import ModelReloader, OneModel, warm_up
+    from recae.serving.workers import Watcher
+
+    with tempfile.TemporaryDirectory(prefix="recae-serve-") as name:
+        folder = Path(name)
+        count_together(folder, "watcher")
+        models = ModelReloader(path, Metrics(folder, answers=False), warm=False)
+        limits, backlog = fitting(max_connections, max_per_address, workers)
+
+        def work(model: ServedModel, place: int, ready: Callable[[], None], watcher: int) -> None:
+            warm_up(model.recommender)
+            count_together(folder, f"worker{place}")
+            metrics = Metrics(folder)
+            metrics.model(model.version, model.recommender.model.kind, model.loaded_at.timestamp())
+            run(
+                OneModel(model),
+                metrics,
+                listener,
+                replace(settings, reload=False),
+                limits=limits,
+                backlog=backlog,
+                access_log=access_log,
+                on_start=ready,
+                leaving=Leaving(watcher),
+            )
+
+        listen(listener, backlog)
+        Watcher(
+            workers,
+            models,
+            work,
+            reload=settings.reload,
+            ended=lambda place: no_longer_counts(folder, f"worker{place}"),
+        ).run(lambda: on_start(f"{_described(models.current)}; {workers} workers"))
+
+
+def _described(served: ServedModel) -> str:
+    model = served.recommender
+    users = "no users" if model.users is None else f"{len(model.users):,} users"
+    return f"{model.model.kind} {served.version}, {len(model.items):,} items, {users}"
 
 
 def _reason(error: Exception) -> str:
