@@ -324,7 +324,8 @@ def _text_array(ids: Iterable[str | int] | pa.Array | pa.ChunkedArray) -> pa.Lar
         ids = ids.cast(pa.large_string())
         if isinstance(ids, pa.ChunkedArray):
             ids = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], type=pa.large_string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        ids.validate(full=True)  # Arrow takes any bytes for text, and any index for one of a dictionary
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowIndexError, TypeError) as error:
         raise DataError(f"ids must be text, but some are not ({error}); convert them first") from error
     except UnicodeEncodeError as error:
         raise DataError(f"ids must be writable as UTF-8, but {error.object!r} is not") from error

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from recae.errors import ConfigError, DataError, SourceError
+from recae.errors import ColumnError, ConfigError, DataError, SourceError
 from recae.ids import IdMap, written_ids
 from recae.interface.keywords import IDS, Words
 from recae.reading.matrix import LabelledMatrix
@@ -79,7 +79,12 @@ def _columns(source: Mapping[Any, Any]) -> pa.Table:
             )
         listed = list(values)
         lengths[name] = len(listed)
-        arrays[str(name)] = texts_of(listed)
+        try:
+            arrays[str(name)] = texts_of(listed)
+        except ColumnError as error:
+            raise SourceError(
+                f"column {name!r} {error}, but text or a number is needed: correct it"
+            ) from error
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())
         raise SourceError(

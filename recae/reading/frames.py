@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from recae.errors import ColumnError, SourceError
+from recae.reading.checked import check_parquet, check_table, checked, column_names
 from recae.reading.engine import Engine, first_line, quoted, text
 from recae.reading.said import unique_names
 from recae.reading.table import Note, Table
-from recae.reading.values import texts_of
+from recae.reading.values import text_of, texts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,11 +36,20 @@ def open_parquet(engine: Engine, path: Path, name: str) -> Table:
         view = engine.view(f"SELECT * FROM {scan}", "parquet")
         types = engine.describe(view)
     except duckdb.Error as error:
-        raise _broken(name, "Parquet", error) from error
+        raise _broken_parquet(path, name, error) from error
     engine.explainers.append(
-        lambda error: _broken(name, "Parquet", error) if str(path) in str(error) else None
+        lambda error: _broken_parquet(path, name, error) if str(path) in str(error) else None
     )
     return Table(name=name, engine=engine, relation=view, types=types, files=(path,))
+
+
+def _broken_parquet(path: Path, name: str, error: Exception) -> SourceError:
+    if re.search("unicode|utf-?8|string encoding", str(error), re.IGNORECASE):
+        try:
+            check_parquet(path, name)
+        except SourceError as found:
+            return found
+    return _broken(name, "Parquet", error)
 
 
 def _broken(name: str, what: str, error: BaseException) -> SourceError:
@@ -65,11 +76,11 @@ def open_arrow(engine: Engine, path: Path, name: str, kind: str) -> Table:
 
             data = feather.read_table(str(path))
         elif kind == "arrow stream":
-            with pa.memory_map(str(path)) as mapped:
-                data = pa.ipc.open_stream(mapped).read_all()
+            with pa.OSFile(str(path)) as file:
+                data = pa.ipc.open_stream(file).read_all()
         else:
-            with pa.memory_map(str(path)) as mapped:
-                data = pa.ipc.open_file(mapped).read_all()
+            with pa.OSFile(str(path)) as file:  # not mapped: who overwrites it would end this process
+                data = pa.ipc.open_file(file).read_all()
         data.validate()
     except (pa.ArrowException, OSError, ImportError) as error:
         raise _broken(name, {"orc": "ORC"}.get(kind, "Arrow"), error) from error
@@ -80,16 +91,14 @@ def from_arrow(engine: Engine, data: Any, name: str) -> Table:
     """Return an Arrow table, or what an Arrow reader gives, as a table."""
     import pyarrow as pa
 
-    names, repeated = unique_names(data.schema.names)
+    names, repeated = unique_names(column_names(data.schema, name))
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
     if isinstance(data, pa.Table):
+        check_table(data, name)
         relation = engine.register(_plain(data.rename_columns(names)))
     else:  # which can be read once only
-        given = engine.register(data)
-        labels = engine.describe(given)
-        renamed = ", ".join(f"{quoted(old)} AS {quoted(new)}" for old, new in zip(labels, names, strict=True))
-        relation = engine.store(f"SELECT {renamed} FROM {given}", "batches")
+        relation = _once(engine, data, names, name)
     types = engine.describe(relation)
     enums = [column for column, kind in types.items() if kind.startswith("ENUM")]
     if enums:
@@ -99,6 +108,22 @@ def from_arrow(engine: Engine, data: Any, name: str) -> Table:
         relation = engine.view(f"SELECT {columns} FROM {relation}", "frame")
         types = engine.describe(relation)
     return Table(name=name, engine=engine, relation=relation, types=types, notes=tuple(repeated))
+
+
+def _once(engine: Engine, reader: Any, names: Sequence[str], name: str) -> str:
+    """Store what can be read once only, under other names; returns the table."""
+    import duckdb
+
+    wrong: list[Exception] = []
+    given = engine.register(checked(reader, name, wrong))
+    labels = engine.describe(given)
+    renamed = ", ".join(f"{quoted(old)} AS {quoted(new)}" for old, new in zip(labels, names, strict=True))
+    try:
+        return engine.store(f"SELECT {renamed} FROM {given}", "batches")
+    except (duckdb.Error, SourceError):
+        if wrong:
+            raise wrong[0] from None
+        raise
 
 
 def _plain(data: pa.Table) -> pa.Table:
@@ -193,13 +218,22 @@ def from_rows(engine: Engine, rows: Iterable[Any]) -> Table:
     )
 
 
-def _texts(column: str, values: Sequence[Any], place: str, advice: str = "") -> pa.Array:
+def _texts(column: str, values: Sequence[Any], place: str, advice: str = "", before: int = 0) -> pa.Array:
     try:
         return texts_of(values)
     except ColumnError as error:
+        row = next((n for n, value in enumerate(values) if not _has_text(value)), 0)
         raise SourceError(
-            f"column {column!r} of {place} {error}, but text or a number is needed{advice}"
+            f"column {column!r} of {place} {error} in row {before + row + 1:,}, but text or a number is needed{advice}"
         ) from error
+
+
+def _has_text(value: Any) -> bool:
+    try:
+        text_of(value)
+    except ColumnError:
+        return False
+    return True
 
 
 def store_texts(
@@ -223,11 +257,13 @@ def store_texts(
     error: list[Exception] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
+        done = 0
         try:
             for rows in chunks:
                 columns = zip(names, zip(*rows, strict=True), strict=True)
-                arrays = [_texts(label, values, place, advice) for label, values in columns]
+                arrays = [_texts(label, values, place, advice, done) for label, values in columns]
                 yield pa.record_batch(arrays, schema=schema)
+                done += len(rows)
         except Exception as problem:
             error.append(problem)
             raise

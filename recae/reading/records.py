@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from recae.errors import SourceError
+from recae.errors import ColumnError, SourceError
 from recae.reading.encodings import survey, transcoded
 from recae.reading.engine import Engine, first_line, quoted, text
 from recae.reading.formats import new_path, read_head
@@ -20,6 +20,9 @@ from recae.reading.options import ReadOptions
 from recae.reading.said import Skipped, skipped_lines, unique_names
 from recae.reading.table import Note, Table
 from recae.reading.values import text_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _HEAD: Final = 1 << 20
 _LONGEST: Final = 1 << 24  # bytes of an object, as DuckDB has it
@@ -351,6 +354,21 @@ def _is_split(document: dict[str, Any]) -> bool:
     return isinstance(document.get("columns"), list) and isinstance(document.get("data"), list)
 
 
+def _texts(values: Sequence[Any], label: str, name: str) -> pa.Array:
+    """Return the values of a column of JSON as text."""
+    import pyarrow as pa
+
+    texts: list[str | None] = []
+    for value in values:
+        try:
+            texts.append(_text(value))
+        except ColumnError as error:
+            raise SourceError(
+                f"row {len(texts) + 1:,} of '{name}' {error} in column {label!r}; correct it"
+            ) from error
+    return pa.array(texts, pa.string())
+
+
 def _from_columns(engine: Engine, path: Path, name: str, by_line: bool) -> Table:
     """Return the table of a document that is not made of objects by row."""
     import pyarrow as pa
@@ -393,7 +411,7 @@ def _from_columns(engine: Engine, path: Path, name: str, by_line: bool) -> Table
         labels = list(document)
         columns = [list(value.values()) if isinstance(value, dict) else value for value in document.values()]
     names, _ = unique_names(labels)
-    texts = [pa.array([_text(value) for value in column], pa.string()) for column in columns]
+    texts = [_texts(column, label, name) for column, label in zip(columns, labels, strict=True)]
     data = pa.table(dict(zip(names, texts, strict=True)))
     relation = engine.store(f"SELECT * FROM {engine.register(data)}", "records")
     return Table(
