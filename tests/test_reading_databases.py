@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import duckdb
@@ -14,8 +15,9 @@ from databases import PASSWORD, Postgres, running_postgres
 from opening import opened, put, refused, sqlite_shop, values
 from sqlalchemy.exc import OperationalError
 
+from recae import read
 from recae.errors import ConfigError, SourceError
-from recae.reading import frames
+from recae.reading import frames, sql
 from recae.reading.databases import Database, hide_password, shows_password
 from recae.reading.open import local_files
 
@@ -79,7 +81,7 @@ def test_what_is_wrong_with_a_table_or_query(shop: str) -> None:
         "with recursive n(i) as (select 1 union all select i + 1 from n limit 70000) "
         "select case when i = 69000 then abs(-9223372036854775808) else i end as i from n"
     )
-    refused(shop, "failed after 65,536 rows: integer overflow; none of them were stored", query=late)
+    refused(shop, "failed after 65,472 rows: integer overflow; none of them were stored", query=late)
     assert values(shop, table="main.purchases")["user_id"][0] == "1"
     with pytest.raises(ConfigError, match="both given"):
         opened(shop, query="select 1", table="purchases")
@@ -427,3 +429,33 @@ def test_passwords(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_database_that_is_not_there(postgres: Postgres) -> None:
     refused("postgresql://127.0.0.1:1/shop", "no connection to 'postgresql://127.0.0.1:1/shop'", table="x")
     refused(postgres.url.replace("/postgres?", "/nowhere?"), 'database "nowhere" does not exist', table="x")
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_rows_are_fetched_by_their_bytes(url: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not 32,768 rows of a megabyte at a time; and a value that is no purchase's is refused before it is taken."""
+    path = tmp_path / "wide.db"
+    with sqlite3.connect(path) as shop:
+        shop.execute("create table p (user_id text, item_id text, page text)")
+        rows = ((f"u{n % 30}", f"i{n * 7 % 40}", "x" * 2000) for n in range(1000))
+        shop.executemany("insert into p values (?, ?, ?)", rows)
+    sizes: list[int] = []
+    whole = sql._by_bytes
+
+    def noted(fetch: Any, name: str, progress: Any) -> Any:
+        def counted(size: int) -> Any:
+            sizes.append(len(found := fetch(size)))
+            return found
+
+        return whole(counted, name, progress)
+
+    monkeypatch.setattr(sql, "_by_bytes", noted)
+    monkeypatch.setattr(sql, "_MUCH", 100_000)
+    source = f"sqlite:///{path}" if url else path
+    assert read(source).interactions.matrix.shape == (30, 40)
+    assert sum(sizes) == 1000
+    assert max(sizes) * 2000 < 200_000
+    with sqlite3.connect(path) as shop:
+        shop.execute("insert into p values ('u1', 'i1', zeroblob(20000000))")
+    with pytest.raises(SourceError, match=r"more than 16 MiB|string or blob too big"):
+        read(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from scorejobs import ITEMS, USERS, assert_same, by_hand, run, shop, work_of
 
 from recae.errors import ConfigError, OutputError
 from recae.ids import IdMap
+from recae.locks import locked
 from recae.scoring import database
 from recae.scoring.database import RUNS, ResultTable
 from recae.scoring.work import Work
@@ -171,18 +173,39 @@ def test_what_a_kill_left_is_dropped(place: Place) -> None:
     assert place.tables() == [RUNS, "recs", "recs_recae_mine"]
 
 
-def test_a_second_job_ends_the_first(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never are rows of both in one table."""
+def test_two_jobs_at_once_both_end_well(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Never are rows of both in one table; the job that ends last has it."""
     monkeypatch.setattr(database, "GROUP_ROWS", 60)
+    place.run("create table recs_recae_0123abcd (x int)")  # of a dead run
+    seen: list[list[Any]] = []
 
     def tell(done: int) -> None:
         if done == 20:
             run(work_of(n=3), ResultTable(place.url, "recs"))
+            seen.append(place.rows())
+            assert "recs_recae_0123abcd" not in place.tables()
 
-    with pytest.raises(OutputError, match="was not written, and is as it was"):
-        ResultTable(place.url, "recs").write(work_of(), {}, tell)
-    assert_same(place.rows(), expected(work_of(n=3)))
+    ResultTable(place.url, "recs").write(work_of(), {}, tell)
+    assert_same(seen[0], expected(work_of(n=3)))
+    assert_same(place.rows(), expected(work_of()))
     assert place.tables() == [RUNS, "recs"]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".lock"] == []
+
+
+def test_the_lock_of_a_killed_job_is_taken_over(tmp_path: Path) -> None:
+    place = Place(f"sqlite:///{tmp_path / 'recs.db'}", None, tmp_path / "recs.db")
+    place.run("create table recs_recae_0123abcd (x int)", "create table recs_recae_99999999 (x int)")
+    left, held = (tmp_path / f"recs.db-recs_recae_{token}.lock" for token in ("0123abcd", "99999999"))
+    left.touch()
+    with locked(held, os.O_RDWR | os.O_CREAT):
+        run(work_of(), ResultTable(place.url, "recs"))
+        assert place.tables() == [RUNS, "recs", "recs_recae_99999999"]
+    assert not left.exists()
+    run(work_of(), ResultTable(place.url, "recs"))
+    assert place.tables() == [RUNS, "recs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["recs.db"]
 
 
 @pytest.mark.parametrize("table", ["", "a b", "recs;drop", '"recs"', "1recs", "x" * 41, "recs.", RUNS, "rés"])

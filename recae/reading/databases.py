@@ -23,6 +23,10 @@ _DRIVERS: Final = {
     "duckdb": ("duckdb_engine", "duckdb-engine"),
 }
 _FILES: Final = ("sqlite", "duckdb")
+_WAIT: Final = 300.0  # seconds that a job waits for another one that writes to the same SQLite file
+LONGEST: Final = 1 << 24
+"""Bytes of one value, as in a line of text."""
+
 _URL: Final = re.compile(r"[A-Za-z][\w.+-]*://")
 
 
@@ -45,13 +49,14 @@ def hide_password(text: str) -> str:
 
 
 def read_alone(connection: Any) -> None:
-    """Keep an SQLite connection from other files: attaching one would even make it."""
+    """Keep an SQLite connection from other files, as attaching one would even make it, and from values of gigabytes."""
     refused = {sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
 
     def judge(action: int, *_: str | None) -> int:
         return sqlite3.SQLITE_DENY if action in refused else sqlite3.SQLITE_OK
 
     connection.set_authorizer(judge)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)  # refused before any memory is taken for them
 
 
 class Database:
@@ -86,6 +91,8 @@ class Database:
         chosen = driver or kind == "duckdb" or not usual
         named = self.url if chosen else self.url.set(drivername=f"{kind}+{usual}")
         options: dict[str, Any] = {"read_only": True} if kind == "duckdb" else {}
+        if kind == "sqlite" and create:
+            options["timeout"] = _WAIT
         if named.drivername == "postgresql+psycopg" and "application_name" not in self.url.query:
             options["application_name"] = "recae"  # so that those who run the database see whose query it is
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from recae.errors import SourceError
-from recae.reading.databases import read_alone
+from recae.reading.databases import LONGEST, read_alone
 from recae.reading.engine import Engine, first_line, quoted
 from recae.reading.frames import store_texts
 from recae.reading.options import ReadOptions
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from recae.reading.databases import Database
 
-_ROWS: Final = 32_768  # rows fetched at once
+_ROWS: Final = 32_768  # rows fetched at once, at most
+_FIRST: Final = 64  # rows fetched first
+_MUCH: Final = 1 << 23  # bytes of the rows fetched at once from which on there are fewer of them
 _SHOWN: Final = 20  # tables named in a message
 
 
@@ -73,13 +75,55 @@ def _duckdb_path(place: str) -> Path:
 def _partitions(database: Database, name: str, result: CursorResult[Any]) -> Iterator[Sequence[Any]]:
     import sqlalchemy
 
-    done = 0
+    progress = _Progress()
     try:
-        for rows in result.partitions(_ROWS):
-            yield rows
-            done += len(rows)
+        yield from _by_bytes(result.fetchmany, name, progress)
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise _failed(database, name, error, done) from error
+        raise _failed(database, name, error, progress.rows) from error
+
+
+@dataclass
+class _Progress:
+    """How many rows were fetched."""
+
+    rows: int = 0
+
+
+def _by_bytes(
+    fetch: Callable[[int], Sequence[Sequence[Any]]], name: str, progress: _Progress
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield the rows of a cursor, as many at once as take some megabytes.
+
+    Args:
+        fetch: returns at most so many rows, none at the end.
+        name: of what is read, for messages.
+        progress: is told of the rows.
+
+    Raises:
+        SourceError: a value is so long that it belongs to no table of purchases.
+    """
+    size = _FIRST
+    while rows := fetch(size):
+        held = 0
+        for number, row in enumerate(rows, progress.rows + 1):
+            for value in row:
+                if isinstance(value, str | bytes | bytearray | memoryview):
+                    held += len(value)
+                    if len(value) > LONGEST:
+                        raise _too_long(name, f"row {number:,}")
+        yield rows
+        progress.rows += len(rows)
+        if held > _MUCH:
+            size = max(size * _MUCH // held, 1)
+        elif held < _MUCH // 4:
+            size = min(size * 2, _ROWS)
+
+
+def _too_long(name: str, row: str) -> SourceError:
+    return SourceError(
+        f"{row} of '{name}' holds a value of more than {LONGEST >> 20} MiB, which is none of a purchase; leave "
+        "that column out with a --query"
+    )
 
 
 def _failed(database: Database, name: str, error: Exception, done: int) -> SourceError:
@@ -122,7 +166,7 @@ def _run(database: Database, name: str, what: _Found | str) -> tuple[Connection,
 
     connection = database.connect()
     try:
-        connection = connection.execution_options(stream_results=True, yield_per=_ROWS)
+        connection = connection.execution_options(stream_results=True, max_row_buffer=_FIRST)
         if isinstance(what, str):
             verbatim = {"no_parameters": True}  # a % in the query is a %
             result = connection.exec_driver_sql(what, execution_options=verbatim)
@@ -240,13 +284,15 @@ def _from_sqlite(engine: Engine, path: Path, name: str, options: ReadOptions) ->
 
 
 def _fetched(cursor: sqlite3.Cursor, name: str) -> Iterator[Sequence[Any]]:
-    done = 0
+    progress = _Progress()
     try:
-        while rows := cursor.fetchmany(_ROWS):
-            yield rows
-            done += len(rows)
+        yield from _by_bytes(cursor.fetchmany, name, progress)
+    except sqlite3.DataError as error:
+        raise _too_long(name, f"a row after the first {progress.rows:,}") from error
     except sqlite3.Error as error:
-        raise SourceError(f"reading '{name}' failed after {done:,} rows: {first_line(error)}") from error
+        raise SourceError(
+            f"reading '{name}' failed after {progress.rows:,} rows: {first_line(error)}"
+        ) from error
 
 
 def _query_of(name: str, known: Sequence[str], options: ReadOptions) -> tuple[str, str]:

@@ -7,7 +7,9 @@ run id whose table is complete finds that row, which is written by the same tran
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ import pyarrow as pa
 
 from recae.errors import ConfigError, OutputError, SourceError
 from recae.files import check_writable
+from recae.locks import locked
 from recae.models import JSON
 from recae.reading.databases import Database
 from recae.scoring.folder import GROUP_ROWS
@@ -138,13 +141,49 @@ class Results:
                 f"the columns {', '.join(SCHEMA.names)} is replaced, so choose another name"
             )
 
-    def drop_left(self, connection: Connection) -> None:
-        """Drop the staging tables of killed jobs; a job that still writes to one ends with an error."""
+    def drop_left(self, connection: Connection, file: Path | None) -> None:
+        """Drop the staging tables of killed jobs; those whose job still holds their lock stay.
+
+        Args:
+            connection: of this job.
+            file: of an SQLite database.
+        """
         import sqlalchemy as sa
 
         pattern = re.compile(rf"{re.escape(self.table)}_recae_[0-9a-f]{{8}}")
         for name in filter(pattern.fullmatch, sa.inspect(connection).get_table_names(self.schema)):
-            self._described(name).drop(connection)
+            with contextlib.suppress(BlockingIOError), self.alive(connection, name, file):
+                self._described(name).drop(connection, checkfirst=True)
+
+    @contextlib.contextmanager
+    def alive(self, connection: Connection, name: str, file: Path | None) -> Iterator[None]:
+        """Hold the lock of a staging table, which ends with the process or the connection, however these end.
+
+        Raises:
+            BlockingIOError: another job holds it.
+        """
+        import sqlalchemy as sa
+
+        if self.postgres:
+            key = {"key": int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)}
+            if not connection.execute(sa.text("select pg_try_advisory_lock(:key)"), key).scalar():
+                raise BlockingIOError
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sa.exc.SQLAlchemyError):  # a lost connection holds no locks
+                    connection.execute(sa.text("select pg_advisory_unlock(:key)"), key)
+            return
+        if file is None:
+            yield
+            return
+        # beside the database, so that jobs in other containers see it
+        lock = file.with_name(f"{file.name}-{name}.lock")
+        with locked(lock, os.O_RDWR | os.O_CREAT):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def _rights(self, connection: Connection) -> list[tuple[str, str]]:
         """Return the rights on the old table of others than its owner, which a new table would lack."""
@@ -286,8 +325,11 @@ class ResultTable:
         """
         staging = self._results.staging(work.schema)
         rows = 0
-        with self._connected("was not written, and is as it was") as connection:
-            self._results.drop_left(connection)
+        with (
+            self._connected("was not written, and is as it was") as connection,
+            self._results.alive(connection, staging.name, self._file()),
+        ):
+            self._results.drop_left(connection, self._file())
             try:
                 with transaction(connection):
                     staging.create(connection)
@@ -304,6 +346,11 @@ class ResultTable:
                     staging.drop(other, checkfirst=True)
                 raise
         return rows
+
+    def _file(self) -> Path | None:
+        """Return the file of an SQLite database."""
+        path = self._database.url.database or ""
+        return None if self._results.postgres or path.startswith("file:") else Path(path).resolve()
 
     @contextlib.contextmanager
     def _connected(self, outcome: str) -> Iterator[Connection]:
