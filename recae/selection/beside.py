@@ -33,7 +33,7 @@ class Beside:
         self._apart = anything and bool(jobs) and processors() > 1
         self._told: list[str] = []
         self._error: BaseException | None = None
-        self._given_up = False
+        self._given_up = self._finished = False
         self._limits = ExitStack()
         self._thread: threading.Thread | None = None
 
@@ -53,7 +53,10 @@ class Beside:
         self._limits.close()
 
     def finish(self) -> None:
-        """Wait for the jobs, pass on their messages, and raise what one of them raised."""
+        """Wait for the jobs, pass on their messages, and raise what one of them raised; only once."""
+        if self._finished:
+            return
+        self._finished = True
         if self._thread is None:
             for job in self._jobs:
                 job(self._tell)

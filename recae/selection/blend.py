@@ -21,8 +21,9 @@ from recae.models import Model
 from recae.models.base import JSON
 from recae.models.blend import Blend, Part
 from recae.selection.beside import Beside
+from recae.selection.race import Race, Weighed
 from recae.selection.trial import sentence
-from recae.selection.weights import Candidates, fit_spread
+from recae.selection.weights import fit_spread
 from recae.settings import LARGEST_SEED, PARTS, Settings, find_setting, setting
 from recae.splits.parts import fold_in_split
 from recae.training.callbacks import Hooks
@@ -187,25 +188,34 @@ def fit_blend(
     def quality(model: Model) -> float:
         return evaluate(model, *judged, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
+    race = None
     if learn is whole:
-        models, epochs = fit_parts(whole, configs, hooks, quality, fit, optional=not named)
+        users = judged[0].shape[0]
+        race = Race.of(whole, configs, pair, hooks, exclude_owned=exclude_owned, judged=users)
+        models, epochs = fit_parts(whole, configs, hooks, quality, fit, optional=not named, race=race)
     else:
         models, epochs = fit_parts(learn, configs, to_choose, None, fit, optional=not named)
     kinds = tuple(
         models
     )  # those that come to weigh nothing are recorded, too: the same settings give the same blend
-    hooks.on_message(f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users")
-    candidates = Candidates.of(list(models.values()), pair, exclude_owned=exclude_owned)
-    found = dict(zip(kinds, candidates.choose().tolist(), strict=True))
-    alone = {kind: candidates.ndcg(np.eye(len(kinds))[n]) for n, kind in enumerate(kinds)}
-    together = candidates.ndcg(np.array(list(found.values())))
-    spreads = dict(zip(kinds, candidates.spreads, strict=True))
-    weights = {kind: weight for kind, weight in found.items() if weight}
+    if race is not None and race.lost is not None:
+        weighed = race.lost
+    else:
+        hooks.on_message(
+            f"choosing the weights of {' ⊕ '.join(kinds)} on {pair[0].shape[0]:,} validation users"
+        )
+        weighed = Weighed.of(models, pair, exclude_owned=exclude_owned)
+    alone = {kind: weighed.alone(kind) for kind in kinds}
+    spreads = dict(zip(kinds, weighed.candidates.spreads, strict=True))
+    weights = {kind: weight for kind, weight in weighed.weights.items() if weight}
     if learn is not whole:
         hooks.on_message("fitting the parts once more, to all purchases")
         models, epochs = fit_parts(whole, {kind: configs[kind] for kind in weights}, hooks, None, fit)
         spreads = {kind: fit_spread(models[kind], pair[0]) for kind in weights}
-    report: dict[str, Any] = {"validation_ndcg@20": {**alone, "blend": together}, "weights": weights}
+    report: dict[str, Any] = {
+        "validation_ndcg@20": {**alone, "blend": weighed.together()},
+        "weights": weights,
+    }
     hooks.on_message(_in_words(report))
     left_out = [kind for kind in kinds if kind not in weights]
     settings: dict[str, JSON] = {
@@ -279,6 +289,7 @@ def fit_parts(
     last: Mapping[str, int] | None = None,
     *,
     optional: bool = False,
+    race: Race | None = None,
 ) -> tuple[dict[str, Model], dict[str, list[Epoch]]]:
     """Fit each part to the matrix; return kind → model, and kind → epochs of those that are trained in epochs.
 
@@ -294,6 +305,7 @@ def fit_parts(
         fit: fits a kind.
         last: kind → epoch after which its training ends; None: all run to their ends.
         optional: whether a part without epochs that cannot be fitted, as where memory is short, is left out.
+        race: ends the training of a part that is not worth it; None: nothing does.
     """
     models: dict[str, Model] = {}
     epochs: dict[str, list[Epoch]] = {}
@@ -310,6 +322,7 @@ def fit_parts(
             confidence=None if find(kind).decay else hooks.confidence,
             last_epoch=(last or {}).get(kind),
             on_message=tell,
+            enough=partial(enough, kind) if race is not None and kind in trained else None,
         )
         try:
             model, of_part = fit(kind, config.as_dict(), matrix, None, of_kind)
@@ -323,6 +336,16 @@ def fit_parts(
         models[kind] = model
         if of_part:
             epochs[kind] = of_part
+
+    def enough(kind: str, model: Model, epoch: int) -> bool:
+        if race is None or epoch != race.epoch:
+            return False
+        beside.finish()
+        known = {**models, kind: model}
+        if not race.ends({each: known[each] for each in configs if each in known}):
+            return False
+        hooks.on_message(f"{kind} ends after {epoch} epochs: the other parts are no better with it")
+        return True
 
     trained = [kind for kind in configs if model_class(kind).trained]
     solved = [kind for kind in configs if kind not in trained]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from recae.evaluation.intervals import paired_difference
 from recae.loops import loop
+from recae.machine import processors
 from recae.models import Model
 from recae.ranking import rows_per_block, top_k
 
@@ -130,10 +132,14 @@ class Candidates:
         single = int(np.argmax(alone.mean(axis=1)))
         group = np.arange(len(self.hits)) % FOLDS
         crossed = np.empty(len(self.hits))
-        for g in np.unique(group):
+
+        def cross(g: int) -> None:
             mine = group == g
             others = self._of_users(~mine) if (~mine).any() else self
             crossed[mine] = self._of_users(mine).values(others._search())
+
+        with ThreadPoolExecutor(processors()) as pool:
+            list(pool.map(cross, range(min(FOLDS, len(self.hits)))))
         if paired_difference(crossed, alone[single], level=LEVEL).low > 0:
             return np.asarray(np.round(self._search(), 4))
         return np.asarray(np.eye(len(alone))[single])

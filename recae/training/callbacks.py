@@ -93,6 +93,7 @@ class Hooks:
             same `confidence`.
         confidence: how much each purchase counts in the loss: float32 (nnz,) in the order of the matrix's
             entries, 1 in the mean (see `recae.confidence`); None: all 1.
+        enough: of the best model so far and the epoch, asked after each that is judged: whether training ends there.
         last_epoch: after which training ends, whatever the settings say; its steps are those of a longer training.
             For a fit that repeats another one up to its best epoch; None: all epochs.
         seconds: kind → seconds that its last fit took, without what `validate` took; filled in by the fit.
@@ -109,6 +110,7 @@ class Hooks:
     solved: dict[tuple[str, Any], Model] | None = None
     neighbours: dict[str, tuple[int, Neighbours]] | None = None
     confidence: NDArray[np.float32] | None = None
+    enough: Callable[[Model, int], bool] | None = None
     last_epoch: int | None = None
     seconds: dict[str, float] | None = None
 

@@ -97,6 +97,8 @@ def train(trainer: Trainer, hooks: Hooks) -> tuple[Model, list[Epoch]]:
         history.append(Epoch(epoch, loss, seconds, rate, recall, trainer.take_drift()))
         if hooks.on_epoch is not None:
             hooks.on_epoch(history[-1])
+        if hooks.enough is not None and progress.best is not None and hooks.enough(progress.best, epoch):
+            break
         best_epoch = max(progress.best_epoch, trainer.judged_from - 1)
         if validate is not None and epoch - best_epoch >= trainer.config.patience:
             break
