@@ -84,7 +84,7 @@ class Race:
         """Return the race for a fit of parts beside each other; None where it would save nothing.
 
         The epoch is the first one by whose end the other parts are there, by rules of thumb: to wait for them would
-        cost what is saved. Beyond half of the epochs nothing is judged.
+        cost what is saved. From half of the epochs on nothing is judged.
 
         Args:
             matrix: (U, I) purchases.
@@ -104,7 +104,7 @@ class Race:
         each = seconds_for(MAIN, size) * (config.factors / size.factors) ** 2 / size.epochs
         others = sum(seconds_for(kind, size) for kind in configs if kind != MAIN)
         epoch = max(EPOCHS_AT_LEAST, int(np.ceil(others / each)))
-        return cls(epoch, pair, exclude_owned) if epoch <= config.epochs // 2 else None
+        return cls(epoch, pair, exclude_owned) if epoch < config.epochs / 2 else None
 
     def ends(self, models: Mapping[str, Model]) -> bool:
         """Return whether the training ends: the part, as good as it is by now, is left out of these models by kind."""
