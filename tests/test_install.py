@@ -1,13 +1,18 @@
-"""The pinned versions can be installed on any machine: each is one that a public package index can have."""
+"""The pinned versions can be installed on any machine, and the lock file and the page of licences are of those."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-CONSTRAINTS = Path(__file__).parent.parent / "scripts" / "constraints.txt"
+ROOT = Path(__file__).parent.parent
+CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
+LOCK = ROOT / "scripts" / "lock.txt"
 
 
 def _pins() -> list[Requirement]:
@@ -28,3 +33,53 @@ def test_no_pin_has_a_local_version_which_public_indexes_refuse() -> None:
 def test_no_package_is_pinned_twice() -> None:
     names = [re.sub(r"[-_.]+", "-", pin.name).lower() for pin in _pins()]
     assert len(names) == len(set(names))
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def _locked() -> dict[str, tuple[str, int]]:
+    """Each package of the lock file: its version and how many hashes it has."""
+    found: dict[str, tuple[str, int]] = {}
+    for entry in re.split(r"\n(?=[a-z])", LOCK.read_text(encoding="utf-8").partition("\n")[2]):
+        first, _, rest = entry.partition("\n")
+        pin = Requirement(first.rstrip(" \\"))
+        hashes = re.findall(r"--hash=sha256:[0-9a-f]{64}(?![0-9a-f])", rest)
+        assert len(hashes) == rest.count("--hash"), entry
+        ((version,),) = [[clause.version for clause in pin.specifier if clause.operator == "=="]]
+        found[_name(pin.name)] = version, len(hashes)
+    return found
+
+
+def test_the_lock_file_has_the_pinned_versions_with_hashes() -> None:
+    locked = _locked()
+    pins = {_name(pin.name): next(iter(pin.specifier)).version for pin in _pins()}
+    assert all(count for _, count in locked.values())
+    assert {name: version for name, (version, _) in locked.items() if name in pins} == {
+        name: version for name, version in pins.items() if name in locked
+    }
+    assert locked["numpy"][1] > 20  # the files of all platforms, and not of this one alone
+    assert "://" not in LOCK.read_text(encoding="utf-8")
+
+
+def test_the_lock_file_has_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
+    locked = _locked()
+    for requirement in map(Requirement, lines):
+        if requirement.name != "recae":
+            version, _ = locked[_name(requirement.name)]
+            assert requirement.specifier.contains(version), requirement
+
+
+def test_the_page_of_licences_is_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "licences.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "| psycopg | LGPL-3.0-only | `sql` |" in (ROOT / "docs" / "licences.md").read_text(
+        encoding="utf-8"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -40,7 +41,14 @@ def test_what_an_index_shows() -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a source distribution, and with the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    copy = tmp_path_factory.mktemp("clone") / "recae"
+    copy = _clone(tmp_path_factory.mktemp("clone") / "recae")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def _clone(copy: Path) -> Path:
+    """What git knows, but for tests and documents, as files of their own."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -48,9 +56,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not name.startswith(("tests/", "docs/")):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
+    return copy
+
+
+@pytest.mark.thorough
+def test_a_wheel_is_the_same_whoever_builds_it(tmp_path: Path) -> None:
+    wheels = []
+    for name, umask, day in (("a", 0o002, 1), ("b", 0o077, 9)):
+        copy = _clone(tmp_path / name / "recae")
+        for number, path in enumerate(sorted(copy.rglob("*"), reverse=name == "b")):
+            if path.is_file():
+                path.chmod(0o666 & ~umask)
+                os.utime(path, (10**9 + day * 86_400 + number,) * 2)
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(tmp_path / name),
+            str(copy),
+        ]
+        environment = os.environ | {"SOURCE_DATE_EPOCH": "1800000000", "PYTHONHASHSEED": str(day)}
+        subprocess.run(command, check=True, capture_output=True, env=environment, umask=umask)
+        (wheel,) = (tmp_path / name).glob("*.whl")
+        wheels.append((wheel.name, wheel.read_bytes()))
+    assert wheels[0] == wheels[1]
 
 
 @pytest.mark.thorough
