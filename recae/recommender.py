@@ -183,6 +183,7 @@ class Recommender(Summarised):
         only: Sequence[str | int] | None = None,
         exclude_owned: bool | None = None,
         fallback: str | None = None,
+        approximate: bool = False,
     ) -> Table[Recommendation]:
         """Return the best items for a user, or for a basket of items, best first.
 
@@ -196,6 +197,8 @@ class Recommender(Summarised):
             exclude_owned: leave out the items of the history or basket; by default unless the model `repeats`.
             fallback: "popular" for the items that most users own where the user is not known, or no item of the
                 basket; None: an error.
+            approximate: find the list by an index over the items, which is made and measured at the first call and
+                lives as long as the model (`recae.approximate`): for catalogues of a million items.
 
         Returns:
             a table with the columns ``rank``, ``item_id``, ``name`` and ``score``, a `Recommendation` a row; with a
@@ -208,6 +211,7 @@ class Recommender(Summarised):
                 basket is known, and there is no fallback.
         """
         _check_number(n)
+        check_flag("approximate", approximate)
         check_fallback(fallback)
         items = None if items is None else _basket_ids(items)
         source = MODEL
@@ -228,7 +232,7 @@ class Recommender(Summarised):
             ranked = self.most_owned(length, allowed)
         else:
             owned = self.excludes_owned(exclude_owned)
-            ranked = rank_histories(self.model, history, length, exclude_owned=owned, candidates=allowed)
+            ranked = self._ranked(history, length, owned, allowed, approximate)
         found = ranked.items[0] != PADDING
         rows = ranked.items[0][found]
         columns: dict[str, Any] = {
@@ -240,6 +244,21 @@ class Recommender(Summarised):
         if fallback is not None:
             columns["source"] = [source] * rows.size
         return Table.of(columns, Recommendation)
+
+    def _ranked(
+        self,
+        history: sp.csr_matrix,
+        n: int,
+        exclude_owned: bool,
+        allowed: NDArray[np.bool_] | None,
+        approximate: bool,
+    ) -> Ranked:
+        if not approximate:
+            return rank_histories(self.model, history, n, exclude_owned=exclude_owned, candidates=allowed)
+        from recae.approximate import rank_approximately
+
+        owned = history if exclude_owned else None
+        return rank_approximately(self.model, self.histories, history, n, exclude=owned, allowed=allowed)
 
     def history_of(
         self, user: str | int | None = None, *, items: Sequence[str | int] | None = None
@@ -332,6 +351,7 @@ class Recommender(Summarised):
         only: Sequence[str | int] | None = None,
         exclude_owned: bool | None = None,
         fallback: str | None = None,
+        approximate: bool = False,
         **reading: Any,
     ) -> Table[Any]:
         """Return the best items for many users, in one table; `recae.score` streams what is larger than memory.
@@ -345,6 +365,7 @@ class Recommender(Summarised):
             only: as for `recommend`; for everybody.
             exclude_owned: as for `recommend`.
             fallback: as for `recommend`.
+            approximate: find the lists by an index over the items, as `recae.score` does.
             reading: how to read the histories, such as ``user_column``; see `recae.ReadOptions`.
 
         Returns:
@@ -356,7 +377,7 @@ class Recommender(Summarised):
             ConfigError, DataError: as for `recommend` and `recae.read`.
         """
         found: Table[Any] = _queries().recommend_many(
-            self, users, n, histories, exclude, only, exclude_owned, fallback, reading
+            self, users, n, histories, exclude, only, exclude_owned, fallback, approximate, reading
         )
         return found
 

@@ -166,6 +166,16 @@ def fallback_option(function: _Function) -> _Function:
     )(function)
 
 
+def approximate_option(function: _Function) -> _Function:
+    """Add ``--approximate``, False by default."""
+    return click.option(
+        "--approximate",
+        is_flag=True,
+        help="For catalogues of a million items: find candidates by an index over the items and score only these; "
+        "its recall is measured and said first. Needs pip install 'recae[approximate]'.",
+    )(function)
+
+
 def weighting_options(function: _Function) -> _Function:
     """Add --half-life, --as-of and --quantity-as-confidence; `read_weighting` takes them."""
     return under(

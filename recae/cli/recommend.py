@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import basket_option, fallback_option, model_option, owned_option, top_option
+from recae.cli.options import (
+    approximate_option,
+    basket_option,
+    fallback_option,
+    model_option,
+    owned_option,
+    top_option,
+)
 from recae.cli.output import (
     aligned,
     is_terminal,
@@ -48,7 +55,7 @@ _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are expla
         help="An item of a basket, by its exact id.  [repeatable]",
     ),
 )
-@under("What", top_option("How many items."), owned_option, fallback_option)
+@under("What", top_option("How many items."), owned_option, fallback_option, approximate_option)
 @model_option
 @under(
     "Output",
@@ -63,6 +70,7 @@ def recommend(
     n: int,
     exclude_owned: bool | None,
     fallback: str | None,
+    approximate: bool,
     explained: bool,
     model_path: Path,
     as_json: bool,
@@ -106,7 +114,9 @@ def recommend(
     from recae.recommender import MODEL, POPULAR
 
     recommender = load(model_path)
-    found = recommender.recommend(user, items=items, n=n, exclude_owned=exclude_owned, fallback=fallback)
+    found = recommender.recommend(
+        user, items=items, n=n, exclude_owned=exclude_owned, fallback=fallback, approximate=approximate
+    )
     popular = any(r.source == POPULAR for r in found)
     unknown = recommender.unknown_items(items) if items else []
     if unknown:

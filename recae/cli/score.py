@@ -14,6 +14,7 @@ from recae.cli.help import Command, under
 from recae.cli.options import (
     ENGINE,
     SLASHES,
+    approximate_option,
     check_not_read,
     engine_options,
     fallback_option,
@@ -206,7 +207,7 @@ _NAMED = 3  # ids that a message spells out
     ),
 )
 @who_options
-@under("Rules", top_option("How many items a user.", 20), owned_option, fallback_option)
+@under("Rules", top_option("How many items a user.", 20), owned_option, fallback_option, approximate_option)
 @rules_options
 @engine_options()
 def score(
@@ -220,6 +221,7 @@ def score(
     rejects: Path | None,
     exclude_owned: bool | None,
     fallback: str | None,
+    approximate: bool,
     model_path: Path,
     **given: Any,
 ) -> None:
@@ -254,6 +256,10 @@ def score(
     The model and the users are read here and sent to the workers, which write the files of a folder themselves:
     all machines must see it under the same path. A worker or a machine that dies is done without.
 
+    With --approximate a model whose scores are products of vectors, or a blend of such, is asked through an index
+    over its items. The index is made anew for each job, measured on some of its users, and refused where it finds
+    less than 99 % of their exact lists; the manifest holds what was found. Rules, owned items and scores are exact.
+
     The exit code is 0 on success, and where --resume or --run-id find that all is done; 2 when something is
     wrong; 130 after Ctrl-C; 143 after SIGTERM.
     """
@@ -262,6 +268,10 @@ def score(
     for text in filter(None, (out, who["histories"])):
         warn_of_password(text)
     # first of all, so that nobody waits for a model only to hear that the path is wrong
+    if approximate and given["engine"] == "ray":
+        raise ConfigError(
+            "--approximate is for one machine, and --engine ray for many: leave one of them out"
+        )
     target = destination(out, form, shard_users, table, run_id, resume)
     target.check(model_path)
     _check_files(out, rejects, model_path, [given["categories"], who["users"], who["histories"]])
@@ -285,6 +295,7 @@ def score(
             exclude_owned=exclude_owned,
             barred=barred_items,
             fallback=fallback,
+            approximate=approximate,
         )
         _write(work, target, cluster, model_sha256, _shown(out))
 

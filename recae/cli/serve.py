@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import model_option
+from recae.cli.options import approximate_option, model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
 
@@ -93,6 +93,7 @@ from recae.errors import ConfigError
 )
 @under(
     "Running",
+    approximate_option,
     click.option(
         "--reload/--no-reload",
         default=True,
@@ -115,6 +116,7 @@ def serve(
     max_per_address: int | None,
     reload: bool,
     access_log: bool,
+    approximate: bool,
 ) -> None:
     """Serve a model over HTTP: a JSON API at /docs, a page at /.
 
@@ -176,6 +178,7 @@ def serve(
             max_per_address=max_per_address,
             reload=reload,
             access_log=access_log,
+            approximate=approximate,
             on_start=started,
         )
     except BaseException as error:  # Ctrl-C and SIGTERM come out of the orderly end

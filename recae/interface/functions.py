@@ -305,6 +305,7 @@ def score(
     exclude_items: Iterable[str | int] | None = None,
     only_items: Iterable[str | int] | None = None,
     fallback: str | None = None,
+    approximate: bool = False,
     reading: ReadOptions | None = None,
     progress: Progress | bool | None = None,
     **words: Any,
@@ -321,6 +322,9 @@ def score(
         only_items: ids outside of which nothing is recommended. Of these and the excluded ones, those that the model
             does not know are logged as a warning and held as ``unknown_items`` of what is returned.
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows.
+        approximate: find the lists by an index over the items instead of scoring all of them, for catalogues of a
+            million items; needs ``pip install 'recae[approximate]'``. What it finds of the exact lists is measured and
+            logged first, and refused below 99 %.
         reading: how to read the histories; None: by their names and values, and the words.
         progress: as for `train`, shown while the batches are asked for.
         words: on reading, as for `train`.
@@ -341,6 +345,7 @@ def score(
         )
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise ConfigError(f"n is how many items a user gets, a whole number, found {brief(n)}: give one")
+    check_flag("approximate", approximate)
     asked = Words("score", words)
     if is_matrix(histories) and asked.left.get("items") is None and asked.left.get("users") is not None:
         histories = sp.csr_matrix(histories), written_ids(asked.take(("users",))["users"], "user")
@@ -356,6 +361,7 @@ def score(
         exclude_items=None if exclude_items is None else written_ids(exclude_items, "item"),
         only_items=None if only_items is None else written_ids(only_items, "item"),
         fallback=fallback,
+        approximate=approximate,
         reading=options,
         progress=progress,
     )

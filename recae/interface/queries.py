@@ -12,7 +12,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.arguments import check_seed, check_text, listed
+from recae.arguments import check_flag, check_seed, check_text, listed
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.evaluation import evaluate as evaluate_lists
 from recae.evaluation.intervals import bootstrap_means
@@ -67,17 +67,27 @@ def recommend_many(
     only: Sequence[str | int] | None,
     exclude_owned: bool | None,
     fallback: str | None,
+    approximate: bool,
     reading: Mapping[str, Any],
 ) -> Table[Any]:
     """Return lists for many users; see `Recommender.recommend_many`."""
     _check_count(n)
     check_fallback(fallback)
+    check_flag("approximate", approximate)
     audience = _audience(recommender, users, histories, fallback is not None, reading)
     exclude, only = (None if ids is None else id_texts(ids, "item") for ids in (exclude, only))
     allowed = recommender.allowed_items(exclude=exclude, only=only)
     barred = None if allowed is None else ~allowed
     warn_of_unknown(recommender.unknown_items([*(exclude or ()), *(only or ())]))
-    work = make_work(recommender, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
+    work = make_work(
+        recommender,
+        audience,
+        n,
+        exclude_owned=exclude_owned,
+        barred=barred,
+        fallback=fallback,
+        approximate=approximate,
+    )
     found = pa.Table.from_batches((batch for _, batch in work.batches()), work.schema)
     names = recommender.names_of(recommender.items.rows(found["item_id"]))
     columns = {name: found[name] for name in ("user_id", "rank", "item_id")}

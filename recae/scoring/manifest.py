@@ -70,6 +70,7 @@ def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
         "barred": barred,
         "block_users": work.block_users,
         **({} if work.fallback is None else {"fallback": POPULAR}),
+        **({} if work.approximate is None else {"approximate": work.approximate.settings()}),
         **more,
     }
 

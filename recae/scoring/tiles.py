@@ -232,7 +232,8 @@ def has_bfloat16_units() -> bool:
         return False
     import torch
 
-    if not torch.backends.mkldnn.is_available():  # torch's own loops turn each number to float32
+    mkldnn: Any = torch.backends.mkldnn
+    if not mkldnn.is_available():  # torch's own loops turn each number to float32
         return False
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return supported is None or bool(supported())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recae.approximate import Approximate, build
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import Interactions
@@ -56,6 +57,7 @@ class Work:
             that this belongs to what makes two runs equal, and neither threads nor free memory decide about it.
         threads: most threads of a block; None for as many as this process has processors. They change no bit.
         fallback: the list, (1, n), of users whose history holds nothing; None: the model's own.
+        approximate: finds the lists by an index over the items; None: they are exact.
     """
 
     recommender: Recommender
@@ -66,6 +68,7 @@ class Work:
     block_users: int
     threads: int | None = None
     fallback: Ranked | None = None
+    approximate: Approximate | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -75,14 +78,7 @@ class Work:
     def batch(self, start: int, stop: int) -> pa.RecordBatch:
         """Return the lists of the users from ``start`` to before ``stop`` as one block; a batch of `schema`."""
         ids, histories = self.audience.part(start, stop)
-        ranked, scores = best_items(
-            self.recommender.model,
-            histories,
-            self.n,
-            exclude_owned=self.exclude_owned,
-            barred=self.barred,
-            threads=self.threads,
-        )
+        ranked, scores = self._lists(histories)
         empty = np.diff(histories.indptr) == 0
         if self.fallback is not None:
             ranked[empty], scores[empty] = self.fallback.items[0], self.fallback.scores[0]
@@ -96,6 +92,27 @@ class Work:
         if self.fallback is not None:
             columns.append(pa.array(np.where(empty[user], POPULAR, MODEL), pa.string()))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _lists(self, histories: sp.csr_matrix) -> Ranked:
+        """Return the lists of some histories; exact ones where the index leaves not enough candidates."""
+
+        def exact(histories: sp.csr_matrix) -> Ranked:
+            return best_items(
+                self.recommender.model,
+                histories,
+                self.n,
+                exclude_owned=self.exclude_owned,
+                barred=self.barred,
+                threads=self.threads,
+            )
+
+        if self.approximate is None:
+            return exact(histories)
+        owned = histories if self.exclude_owned else None
+        ranked, left = self.approximate.rank(histories, self.n, exclude=owned, threads=self.threads)
+        if left.size:
+            ranked.items[left], ranked.scores[left] = exact(histories[left])
+        return ranked
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield, block by block, the number of users done so far and their lists.
@@ -127,6 +144,7 @@ def make_work(
     exclude_owned: bool | None = None,
     barred: NDArray[np.bool_] | None = None,
     fallback: str | None = None,
+    approximate: bool = False,
 ) -> Work:
     """Return the work of a batch job.
 
@@ -137,10 +155,12 @@ def make_work(
         exclude_owned: leave out the items of each history; by default unless the model `repeats`.
         barred: bool of shape (items,), items that nobody gets.
         fallback: "popular" for the items that most users own where a history holds nothing; None: the model's list.
+        approximate: find the lists by an index over the items, made and measured on some of the users here and now.
 
     Raises:
-        ConfigError: ``n`` is less than 1, or there is no such fallback.
-        DataError: a fallback is asked for, and the model was saved without histories.
+        ConfigError: ``n`` is less than 1, there is no such fallback, or `recae.approximate.build` refuses.
+        DataError: a fallback is asked for, and the model was saved without histories; nobody has a history to measure
+            approximate lists on.
     """
     check_fallback(fallback)
     if n < 1:
@@ -153,7 +173,23 @@ def make_work(
         None if fallback is None else recommender.most_owned(length, None if barred is None else ~barred)
     )
     owned = recommender.excludes_owned(exclude_owned)
-    return Work(recommender, audience, length, owned, barred, rows, fallback=popular)
+    work = Work(recommender, audience, length, owned, barred, rows, fallback=popular)
+    if not approximate:
+        return work
+    return replace(work, approximate=_index(work))
+
+
+def _index(work: Work) -> Approximate | None:
+    """Return the index of a job, measured on some of the model's users by its rules; None where its lists are exact."""
+    model, barred = work.recommender.model, work.barred
+
+    def exact(histories: sp.csr_matrix, n: int) -> Ranked:
+        return best_items(model, histories, n, exclude_owned=True, barred=barred)
+
+    histories = work.recommender.histories
+    if histories is None and len(work.audience):
+        histories = work.audience.histories[work.audience.rows]
+    return build(model, histories, work.n, allowed=None if barred is None else ~barred, exact=exact)
 
 
 def score(
@@ -166,6 +202,7 @@ def score(
     exclude_items: Sequence[str] | None = None,
     only_items: Sequence[str] | None = None,
     fallback: str | None = None,
+    approximate: bool = False,
     progress: Progress | bool | None = None,
 ) -> Stream:
     """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
@@ -187,6 +224,7 @@ def score(
             logged as a warning.
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows;
             None: users of whom it knows no item get no rows.
+        approximate: find the lists by an index over the items (`recae.approximate`); it is measured before it is used.
         progress: whether to show it while the batches are asked for: True, False, or None for in a notebook and on a
             terminal; or callbacks.
 
@@ -209,7 +247,15 @@ def score(
     barred, unknown = barred_items(model.items, exclude=exclude_items, only=only_items)
     warn_of_unknown(unknown)
     audience = audience_of(model, histories, fallback is not None, reading)
-    work = make_work(model, audience, n, exclude_owned=exclude_owned, barred=barred, fallback=fallback)
+    work = make_work(
+        model,
+        audience,
+        n,
+        exclude_owned=exclude_owned,
+        barred=barred,
+        fallback=fallback,
+        approximate=approximate,
+    )
     return Stream(work.schema, _followed(work, progress), unknown)
 
 

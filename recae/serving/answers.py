@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import shown
-from recae.ranking import rank_histories
+from recae.ranking import Ranked, rank_histories
 from recae.recommender import MODEL, POPULAR
 from recae.serving.problems import Problem
 from recae.serving.schemas import Because, Others, RecommendAnswer, Recommendation, RecommendRequest
@@ -91,22 +91,44 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
             _History(_excluded(served, request, history.items))
             for request, history in zip(scored, histories, strict=True)
         ]
-        ranked = rank_histories(
-            served.recommender.model,
-            _matrix(histories, n_items),
-            np.minimum([request.n for request in scored], n_items),
-            exclude_owned=False,
-            exclude=_matrix(excluded, n_items),
-            candidates=_candidates(served, scored),
-            block_bytes=4 * n_items * len(places),
-            threads=1,
-        )
+        matrix, barred = _matrix(histories, n_items), _matrix(excluded, n_items)
+        lengths = np.minimum([request.n for request in scored], n_items)
+        allowed = _candidates(served, scored)
+        if served.approximate:
+            ranked = _approximately(served, matrix, lengths, barred, allowed)
+        else:
+            ranked = rank_histories(
+                served.recommender.model,
+                matrix,
+                lengths,
+                exclude_owned=False,
+                exclude=barred,
+                candidates=allowed,
+                block_bytes=4 * n_items * len(places),
+                threads=1,
+            )
         for place, history, unknown, items, scores in zip(places, histories, unknowns, *ranked, strict=True):
             size = int(np.count_nonzero(items >= 0))  # -1 pads a list where items run out
             answers[place] = RankedList(
                 requests[place], history.items, unknown, items[:size], scores[:size], history.values
             )
     return [answer for answer in answers if answer is not None]
+
+
+def _approximately(
+    served: ServedModel,
+    histories: sp.csr_matrix,
+    lengths: NDArray[np.integer[Any]],
+    exclude: sp.csr_matrix,
+    allowed: NDArray[np.bool_] | None,
+) -> Ranked:
+    """Return lists by the index, which is there since the model was loaded."""
+    from recae.approximate import rank_approximately
+
+    known = served.recommender
+    return rank_approximately(
+        known.model, known.histories, histories, lengths, exclude=exclude, allowed=allowed, threads=1
+    )
 
 
 def to_json(served: ServedModel, lists: Sequence[RankedList]) -> list[bytes]:

@@ -200,6 +200,7 @@ class ServedModel:
         together: what is bought together; None where there are no histories.
         vectors: of the items, made when they are first asked for.
         map: the map of the items; None where the model has none.
+        approximate: whether lists are found by an index over the items.
     """
 
     recommender: Recommender
@@ -210,6 +211,7 @@ class ServedModel:
     together: BoughtTogether | None
     vectors: ItemVectors = field(repr=False)
     map: ItemMap | None = field(repr=False)
+    approximate: bool = False
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
@@ -278,12 +280,13 @@ def without_histories() -> Problem:
     )
 
 
-def load_served(path: Path, warm: bool = True) -> ServedModel:
+def load_served(path: Path, warm: bool = True, approximate: bool = False) -> ServedModel:
     """Load a model file, prepare what requests need, and warm up, so that the first request is not a slow one.
 
     Args:
         path: the model file.
         warm: whether to warm up, which may start threads. A process that forks others leaves that to them.
+        approximate: make an index over the items, and find lists by it.
 
     Returns:
         The model, ready to answer.
@@ -303,11 +306,25 @@ def load_served(path: Path, warm: bool = True) -> ServedModel:
     owners = None if together is None else together.owners
     if warm:
         warm_up(recommender)
+    if approximate:
+        from recae.approximate import USUAL_LENGTH, index_of
+
+        index_of(recommender.model, histories, USUAL_LENGTH)
     users = None if recommender.users is None or histories is None else UserSearch(recommender.users)
     search = ItemSearch(recommender.items, recommender.item_names, owners)
     vectors = ItemVectors(recommender)
     item_map = ItemMap(recommender, vectors, owners, version) if len(recommender.items) else None
-    return ServedModel(recommender, version, datetime.now(UTC), search, users, together, vectors, item_map)
+    return ServedModel(
+        recommender,
+        version,
+        datetime.now(UTC),
+        search,
+        users,
+        together,
+        vectors,
+        item_map,
+        approximate=approximate,
+    )
 
 
 def warm_up(recommender: Recommender) -> None:
@@ -365,19 +382,28 @@ class ModelReloader:
         metrics: told of every model loaded or refused.
         seconds: between two checks of the file.
         warm: as of `load_served`.
+        approximate: find lists by an index over the items of each model.
 
     Raises:
         ModelFileError: the file cannot be used; later on, a bad file is refused and the model in use stays.
     """
 
-    def __init__(self, path: Path, metrics: Metrics, seconds: float = 1.0, warm: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        metrics: Metrics,
+        seconds: float = 1.0,
+        warm: bool = True,
+        approximate: bool = False,
+    ) -> None:
         """Load the model; `start` begins the watch."""
-        self._path, self._metrics, self._seconds, self._warm = path, metrics, seconds, warm
+        self._path, self._metrics, self._seconds = path, metrics, seconds
+        self._warm, self._approximate = warm, approximate
         # taken before the file is read: what changes it while it is read is then found by the first check
         self._handled = self._seen = self._signature()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._current = load_served(path, warm)
+        self._current = load_served(path, warm, approximate)
         self._tell()
 
     @property
@@ -416,7 +442,7 @@ class ModelReloader:
 
     def _load(self) -> None:
         try:
-            new = load_served(self._path, self._warm)
+            new = load_served(self._path, self._warm, self._approximate)
         except MemoryError:
             self._refuse("there is not enough memory for it beside the model in use")
             return

@@ -110,6 +110,7 @@ def serve(
     workers: int = 1,
     reload: bool = True,
     access_log: bool = False,
+    approximate: bool = False,
     on_start: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Serve a model file until SIGINT or SIGTERM; what is under way then is answered first.
@@ -127,6 +128,7 @@ def serve(
         workers: processes that share the port and the model's memory; `threads` and `queue` are of each.
         reload: load the file anew when it changes.
         access_log: log every request.
+        approximate: find lists by an index over the items, which is made when the model is loaded.
         on_start: told what is served once connections are taken.
 
     Raises:
@@ -151,6 +153,11 @@ def serve(
             token=token, hosts=hosts, max_body=max_body, queue=queue, threads=threads, reload=reload
         )
         if workers > 1:
+            if approximate:
+                raise ConfigError(
+                    "--approximate makes its index with threads, which forked workers would not survive: leave out "
+                    "--workers, and give --threads more"
+                )
             if not hasattr(os, "fork"):
                 raise ConfigError(
                     "several workers need a system that can fork processes; leave out --workers"
@@ -167,7 +174,7 @@ def serve(
             )
             return
         metrics = Metrics()
-        models = ModelReloader(path, metrics)
+        models = ModelReloader(path, metrics, approximate=approximate)
         limits, backlog = fitting(max_connections, max_per_address)
         listen(listener, backlog)
         run(
