@@ -1,6 +1,6 @@
 """The ``.recae`` model file: one self-contained safetensors file, written whole and validated when read.
 
-**Format, version 2.**
+**Format, version 3.**
 
 The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
 
@@ -16,7 +16,8 @@ bytes          what
 
 The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
 
-* ``format_version``: 2. A reader refuses a greater one. Version 1 lacks ``users.held_out`` and is read like version 2.
+* ``format_version``: 3 with other events than purchases, 2 without. A reader refuses a greater one than it knows.
+  Version 1 lacks ``users.held_out`` and is read like version 2.
 * ``kind``: the model's name in the registry; ``config``: its configuration, an object.
 * ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
 * every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
@@ -39,6 +40,9 @@ name                     dtype   shape     what
 ``histories.indices``    I32     (pairs)   items of user u at ``indptr[u] .. indptr[u + 1]``, rising
 ``histories.values``     F32     (pairs)   how often and lately u bought each, finite, above 0; there where the
                                            model reads the values of a history, and only there
+``events.indptr``        I64     (U + 1)   first 0, never falling, last = number of indices; only where the model reads
+                                           K other events than purchases
+``events.indices``       I32     (pairs)   rising within a user; b · I + i: the event b, from 0, of item i
 ``model.<name>``         any     any       the model's parameters, finite
 =======================  ======  ========  ================================================================
 
@@ -63,6 +67,7 @@ from recae.arguments import check_path
 from recae.errors import ConfigError, DataError, ModelFileError, RecaeError
 from recae.files import atomic_path, json_text
 from recae.ids import IdMap
+from recae.inputs import EventInputs, inputs_of
 from recae.kinds import has_models, model_class, model_kinds
 from recae.models import Model
 from recae.models.base import reads_values
@@ -79,7 +84,8 @@ from recae.tensorfile import (
 )
 from recae.text import brief
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_WITHOUT_EVENTS = 2  # so that older readers read what they can
 KEY = "recae"
 OWN_KEYS = ("config", "format_version", "kind", "n_items", "n_users")
 FIXED = {
@@ -87,9 +93,11 @@ FIXED = {
     "names.data": "U8", "names.offsets": "I64", "names.valid": "U8",
     "users.data": "U8", "users.offsets": "I64", "users.held_out": "U8",
     "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
+    "events.indptr": "I64", "events.indices": "I32",
 }  # fmt: skip
 VALUES = "histories.values"  # the rest of its group does without it, as without the next
 HELD_OUT = "users.held_out"
+EVENTS = "events.indptr"
 
 
 def load(path: Path | str) -> Recommender:
@@ -117,6 +125,7 @@ def _assembled(file: Tensors) -> Recommender:
     histories = None
     if users is not None and "histories.indptr" in names:
         histories = _read_histories(file, len(users), len(items), VALUES in names)
+    pairs = _read_pairs(file, "events", len(users)) if users is not None and EVENTS in names else None
     parameters = {
         name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
     }
@@ -125,8 +134,9 @@ def _assembled(file: Tensors) -> Recommender:
         raise _damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
     if VALUES in names and not reads_values(model):
         raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
+    events = None if pairs is None else _events(pairs, inputs_of(model), len(items))
     own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
-    return Recommender(model, users, items, item_names, histories, own, held_out)
+    return Recommender(model, users, items, item_names, histories, own, held_out, events)
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -248,13 +258,15 @@ def _check_names(file: Tensors) -> list[str]:
             raise _damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
     optional = {VALUES} if "histories.indptr" in names else set()
     optional |= {HELD_OUT} if "users.data" in names else set()
-    for group in ("items", "names", "users", "histories"):
+    for group in ("items", "names", "users", "histories", "events"):
         whole = {name for name in FIXED if name.startswith(group)}
         missing = sorted(whole.difference(names, optional))
         if missing and (group == "items" or len(missing) < len(whole)):
             raise _damaged(f"tensor '{missing[0]}' is missing")
     if "histories.indptr" in names and "users.data" not in names:
         raise _damaged("it holds histories without user ids")
+    if EVENTS in names and "histories.indptr" not in names:
+        raise _damaged("it holds other events without histories")
     return names
 
 
@@ -310,21 +322,43 @@ def _read_held_out(file: Tensors, n_users: int | None) -> NDArray[np.uint8]:
 
 
 def _read_histories(file: Tensors, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
-    indptr, indices = _take(file, "histories.indptr"), _take(file, "histories.indices")
-    _check_offsets("histories.indptr", indptr, n_users, indices.size)
+    indptr, indices = _read_pairs(file, "histories", n_users)
     if indices.size and not 0 <= indices.min() <= indices.max() < n_items:
         raise _damaged(f"'histories.indices' holds items outside 0 .. {n_items - 1}")
-    rises = indices[1:] > indices[:-1]
-    begins = indptr[1:-1]
-    rises[begins[(begins > 0) & (begins < indices.size)] - 1] = True  # a new user may begin lower
-    if not rises.all():
-        raise _damaged("'histories.indices' does not rise within each user")
     values = _take(file, VALUES) if with_values else np.ones(indices.size, dtype=np.float32)
     if values.size != indices.size or not (values > 0).all():
         raise _damaged(f"'{VALUES}' does not hold a number above 0 for each of {indices.size:,} purchases")
     histories = sp.csr_matrix((values, indices, indptr), shape=(n_users, n_items))
     histories.has_canonical_format = True
     return histories
+
+
+def _read_pairs(file: Tensors, what: str, n_users: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return where each user's entries begin, and their columns, which rise within a user."""
+    indptr, indices = _take(file, f"{what}.indptr"), _take(file, f"{what}.indices")
+    _check_offsets(f"{what}.indptr", indptr, n_users, indices.size)
+    rises = indices[1:] > indices[:-1]
+    begins = indptr[1:-1]
+    rises[begins[(begins > 0) & (begins < indices.size)] - 1] = True  # a new user may begin lower
+    if not rises.all():
+        raise _damaged(f"'{what}.indices' does not rise within each user")
+    return indptr, indices
+
+
+def _events(
+    pairs: tuple[NDArray[np.int64], NDArray[np.int32]], names: tuple[str, ...], n_items: int
+) -> EventInputs:
+    """Return the events of the users that a model reads."""
+    indptr, indices = pairs
+    width = len(names) * n_items
+    if not names:
+        raise _damaged("it holds other events, which its kind of model does not read")
+    if indices.size and not 0 <= indices.min() <= indices.max() < width:
+        raise _damaged(f"'events.indices' holds columns outside 0 .. {width - 1}")
+    ones = np.ones(indices.size, dtype=np.float32)
+    matrix = sp.csr_matrix((ones, indices, indptr), shape=(indptr.size - 1, width))
+    matrix.has_canonical_format = True
+    return EventInputs(names, matrix)
 
 
 def _build_model(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_items: int) -> Model:
@@ -400,7 +434,7 @@ def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
         )
     content = {
         **recommender.metadata,
-        "format_version": FORMAT_VERSION,
+        "format_version": _WITHOUT_EVENTS if users is None or recommender.events is None else FORMAT_VERSION,
         "kind": recommender.model.kind,
         "config": recommender.model.config(),
         "n_items": len(recommender.items),
@@ -431,6 +465,9 @@ def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> 
         tensors["histories.indices"] = canonical.indices.astype(np.int32)
         if reads_values(recommender.model):
             tensors[VALUES] = _values(canonical)
+        if recommender.events is not None:
+            tensors[EVENTS] = recommender.events.matrix.indptr.astype(np.int64)
+            tensors["events.indices"] = recommender.events.matrix.indices.astype(np.int32)
     return tensors
 
 

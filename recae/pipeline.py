@@ -17,11 +17,15 @@ from recae.evaluation import evaluate
 from recae.examination import examine, spoken
 from recae.files import check_writable
 from recae.filters import Filters
-from recae.interactions import Events, Interactions
+from recae.inputs import EventInputs, inputs_of
+from recae.interactions import Interactions
 from recae.kinds import DEFAULT, decay_setting, find
 from recae.machine import installed
 from recae.messages import timed
-from recae.models import ItemKNN, Model, Popularity
+from recae.models import EventLinear, ItemKNN, Model, Popularity
+from recae.models.blend import narrowed
+from recae.models.event_linear import worth_of
+from recae.reading import Purchases as Read
 from recae.reading import Reading, ReadOptions
 from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
 from recae.selection.displays import TrainingDisplay
@@ -30,6 +34,7 @@ from recae.selection.fit import (
     batch_size_of,
     check_checkpoints,
     check_confidences,
+    check_inputs,
     check_repeats,
     check_weighting,
     fit_settings,
@@ -39,7 +44,7 @@ from recae.selection.progress import Progress, followed, told_by
 from recae.selection.refit import parts_of_model, refit_seconds
 from recae.selection.refit import refit as refit_model
 from recae.selection.trial import sentence
-from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
+from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats, with_inputs
 from recae.splits.protocols import check_baskets, reading_options
 from recae.text import human_seconds
 from recae.training.callbacks import Engine, Hooks, check_kind
@@ -118,6 +123,8 @@ class _Purchases:
         confidence: in each purchase of the learners, (nnz,) in the order of `matrix`; None: 1.
         counting: which rows of the table were chosen, as JSON values.
         taught: whether the histories of the validation users are learned from.
+        inputs: other events of all users; None where they are not asked for.
+        taught_inputs: of those that `matrix` is of, without those of held-out purchases.
     """
 
     interactions: Interactions
@@ -129,6 +136,8 @@ class _Purchases:
     confidence: NDArray[np.float32] | None = None
     counting: Mapping[str, Any] = field(default_factory=dict)
     taught: bool = False
+    inputs: EventInputs | None = None
+    taught_inputs: EventInputs | None = None
 
 
 @followed(TrainingDisplay)
@@ -194,6 +203,7 @@ def train(
     check_repeats(kind, repeats, "train another kind")
     check_checkpoints(kind, checkpoints)
     check_weighting(kind, config, weighting, repeats)
+    check_inputs(kind, config, None if reading is None else reading.inputs, repeats)
     if engine is not None:
         check_kind(kind, config, device, weighted=bool(weighting))
         device = "cpu"
@@ -220,6 +230,8 @@ def train(
         }
         if asked is not None:
             identity |= asked.identity()
+        if purchases.inputs is not None:
+            identity["data.inputs"] = purchases.inputs.fingerprint
         identity |= {f"reading.{name}": value for name, value in purchases.counting.items()}
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
     where = f"training on {device_name(chosen)}"
@@ -233,6 +245,7 @@ def train(
         on_epoch=progress.on_epoch,
         on_message=progress.on_message,
         confidence=purchases.confidence,
+        inputs=purchases.taught_inputs,
         engine=engine,
         solved=solved,
         neighbours={},
@@ -256,8 +269,9 @@ def train(
     if refit and metrics is not None:
         with timed("fitting once more"):
             again = _fit_on_all(fitted, config, purchases, weighting, hooks)
+    final = narrowed(again or model)
     return Recommender(
-        model=again or model,
+        model=final,
         users=purchases.interactions.users,
         items=purchases.interactions.items,
         item_names=purchases.interactions.item_names,
@@ -273,13 +287,30 @@ def train(
                 for epoch in fitted.epochs
             ],
             **fitted.report,
+            **_inputs_metadata(purchases.inputs, model),
             **({} if again is None else {REFIT: {"users": purchases.interactions.n_users}}),
             **(METADATA if repeats else {}),
             **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": _versions(),
         },
         held_out=_unseen(purchases) if again is None else held_out.codes,
+        events=None if purchases.inputs is None else purchases.inputs.taking(inputs_of(final)),
     )
+
+
+def _inputs_metadata(inputs: EventInputs | None, model: Model) -> dict[str, Any]:
+    """Return what is stored of other events: how many there were, and what each brought on the validation users."""
+    if inputs is None:
+        return {}
+    parts = [part.model for part in parts_of_model(model) if isinstance(part.model, EventLinear)]
+    worth = [entry for part in parts for entry in worth_of(part)]
+    return {
+        "inputs": {
+            "pairs": inputs.counts,
+            "used": list(parts[0].used_inputs) if parts else [],
+            "worth": worth,
+        }
+    }
 
 
 def _unseen(purchases: _Purchases) -> NDArray[np.uint8]:
@@ -311,6 +342,8 @@ def _fit_on_all(
         neighbours=None,
         seconds=None,
         confidence=confidence_of(weighting, interactions, np.arange(n_users)),
+        inputs=purchases.inputs,
+        judge=None,
     )
     # a copy, since for arrays that are not writeable the loops would be compiled once more
     matrix = interactions.matrix.copy()
@@ -343,13 +376,14 @@ def _read(
     linear model has learned that the items which such a user will buy next were not bought.
     """
     check_baskets(source, options, repeats)
+    inputs: EventInputs | None = None
     if isinstance(source, Interactions):
         interactions, events = source, None
         counting: dict[str, Any] = {}
     else:
-        interactions, events, counting = _read_table(
-            source, options.updated(baskets=repeats, **weighting.reading()), progress
-        )
+        found = _read_table(source, options.updated(baskets=repeats, **weighting.reading()), progress)
+        interactions, events, counting = found.interactions, found.events, dict(found.report.counting)
+        inputs = found.inputs
     if events is None:
         held_out, fingerprint, histories = (
             hold_out(interactions, config.seed),
@@ -370,21 +404,36 @@ def _read(
     taught = teach and held_out.validation is not None and events is None and confidence is None
     if taught and held_out.validation is not None:
         matrix = sp.vstack([matrix, held_out.validation[0]], format="csr")
+    taught_inputs = None
+    if inputs is not None:
+        taught_inputs = inputs.rows(held_out.learners)
+        if taught and held_out.validation is not None:
+            validation = inputs.rows(np.flatnonzero(held_out.codes == VALIDATION))
+            taught_inputs = taught_inputs.above(validation.hiding(held_out.validation[1]))
+        held_out = with_inputs(held_out, inputs)
     return _Purchases(
-        interactions, fingerprint, held_out, matrix, histories, decay, confidence, counting, taught
+        interactions,
+        fingerprint,
+        held_out,
+        matrix,
+        histories,
+        decay,
+        confidence,
+        counting,
+        taught,
+        inputs,
+        taught_inputs,
     )
 
 
-def _read_table(
-    source: Any, options: ReadOptions, progress: Progress
-) -> tuple[Interactions, Events | None, dict[str, Any]]:
+def _read_table(source: Any, options: ReadOptions, progress: Progress) -> Read:
     """Read a table, and say what the doctor finds in it that spoils a model or may do so."""
     with Reading(source, options) as reading:
         found = reading.purchases()
         progress.on_report(found.report)
         for line in spoken(examine(reading, found)):
             progress.on_message(line)
-    return found.interactions, found.events, dict(found.report.counting)
+    return found
 
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:

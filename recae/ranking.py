@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+from recae.inputs import owned_part, readable
 from recae.loops import loop
 from recae.machine import processors
 
@@ -212,7 +213,8 @@ def rank_histories(
 
     Args:
         model: scores the items.
-        histories: csr_matrix (B, I); rows may be empty.
+        histories: csr_matrix (B, I); rows may be empty. With events beside the purchases (see `recae.inputs`) there are
+            more columns, which a model that reads none is not given.
         k: length of the lists, or of each, (B,): at least 1; may exceed the number of items.
         exclude_owned: leave the items of a history out of its list.
         exclude: csr_matrix (B, I), further items that list b leaves out, whatever their value.
@@ -230,13 +232,15 @@ def rank_histories(
     n_users = histories.shape[0]
     check_ranking(k, threads, candidates, (n_users, model.n_items))
     step = rows_per_block(model.n_items, block_bytes)
-    if exclude is not None and exclude.shape != histories.shape:
+    shape = (n_users, min(histories.shape[1], model.n_items))
+    if exclude is not None and exclude.shape != shape:
         raise DataError(
-            f"items to exclude must have the histories' shape {histories.shape}, but have {exclude.shape}; "
+            f"items to exclude must have the histories' shape {shape}, but have {exclude.shape}; "
             "pass the same users and items"
         )
+    histories = readable(model, histories)
     if n_users <= step:
-        left_out = _left_out(histories, exclude, exclude_owned)
+        left_out = _left_out(owned_part(histories, model.n_items), exclude, exclude_owned)
         return top_k(model.score(histories), k, left_out, candidates, threads)
     ranked = Ranked.empty(n_users, _longest(k))
     for start in range(0, n_users, step):
@@ -245,7 +249,9 @@ def rank_histories(
         lists = top_k(
             model.score(history),
             k[block] if isinstance(k, np.ndarray) else k,
-            _left_out(history, None if exclude is None else exclude[block], exclude_owned),
+            _left_out(
+                owned_part(history, model.n_items), None if exclude is None else exclude[block], exclude_owned
+            ),
             candidates if candidates is None or candidates.ndim == 1 else candidates[block],
             threads,
         )

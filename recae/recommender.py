@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from recae.arguments import check_flag
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
+from recae.inputs import EventInputs, inputs_of, owned_part
 from recae.models import Model
 from recae.models.summary import summary_of
 from recae.plots import history_figure
@@ -91,6 +92,8 @@ class Recommender(Summarised):
         metadata: JSON values stored beside the model, such as fingerprint, metrics, history and versions.
         held_out: uint8 of shape (users,): `LEARNED`, `VALIDATION` or `TEST`, who was held out when the model was
             measured; None where that is not known.
+        events: what the users did beside buying, for a model that reads it (see `recae.inputs`); None where it reads
+            none, or the histories were left out.
 
     Raises:
         DataError: the parts do not have the same number of items or users, or ``held_out`` holds another code.
@@ -103,6 +106,7 @@ class Recommender(Summarised):
     histories: sp.csr_matrix | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     held_out: NDArray[np.uint8] | None = None
+    events: EventInputs | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other; plain lists of ids become maps."""
@@ -123,6 +127,8 @@ class Recommender(Summarised):
             )
         if self.held_out is not None:
             self._check_held_out(self.held_out)
+        if self.events is not None:
+            self._check_events(self.events)
         if self.histories is None:
             return
         if self.users is None:
@@ -132,6 +138,22 @@ class Recommender(Summarised):
                 f"the histories have shape {self.histories.shape}, but there are {len(self.users):,} user "
                 f"and {n_items:,} item ids; all must come from the same purchases"
             )
+
+    def _check_events(self, events: EventInputs) -> None:
+        shape = None if self.histories is None else self.histories.shape
+        if events.names != inputs_of(self.model) or (events.matrix.shape[0], events.n_items) != shape:
+            raise DataError(
+                f"the events {', '.join(events.names)} of {events.matrix.shape[0]:,} users and {events.n_items:,} "
+                f"items do not fit a model that reads {', '.join(inputs_of(self.model)) or 'none'} and histories of "
+                f"shape {shape}; all must come from the same purchases"
+            )
+
+    @cached_property
+    def scored(self) -> sp.csr_matrix | None:
+        """What the model scores for each user: the histories, and beside them the events that it reads."""
+        if self.histories is None or self.events is None:
+            return self.histories
+        return self.events.beside(self.histories)
 
     def summary(self) -> Summary:
         """Return the kind, the sizes, the settings and the table of held-out metrics."""
@@ -179,6 +201,7 @@ class Recommender(Summarised):
         n: int = 10,
         *,
         items: Sequence[str | int] | None = None,
+        events: Mapping[str, Sequence[str | int]] | None = None,
         exclude: Sequence[str | int] | None = None,
         only: Sequence[str | int] | None = None,
         exclude_owned: bool | None = None,
@@ -192,6 +215,8 @@ class Recommender(Summarised):
             n: how many; fewer come back where fewer items are left.
             items: a basket instead of a user: item ids, scored as the history of somebody new. Repeated items
                 count once, unknown ones not at all (`unknown_items` names them).
+            events: what somebody new did beside buying, such as {"view": ["a", "b"]}, for a model that reads such
+                events; with a basket, or in its place. Those of a user are stored with the model.
             exclude: ids of items to leave out; unknown ones do no harm.
             only: ids of items outside of which nothing is recommended.
             exclude_owned: leave out the items of the history or basket; by default unless the model `repeats`.
@@ -216,9 +241,9 @@ class Recommender(Summarised):
         items = None if items is None else _basket_ids(items)
         source = MODEL
         try:
-            if fallback is not None and items is not None and not items:
+            if fallback is not None and items is not None and not items and not events:
                 raise UnknownIdError("an empty basket")
-            history = self.history_of(user, items=items)
+            history = self.history_of(user, items=items, events=events)
             if fallback is not None and not history.nnz:
                 source = POPULAR
         except UnknownIdError:
@@ -261,21 +286,38 @@ class Recommender(Summarised):
         return rank_approximately(self.model, self.histories, history, n, exclude=owned, allowed=allowed)
 
     def history_of(
-        self, user: str | int | None = None, *, items: Sequence[str | int] | None = None
+        self,
+        user: str | int | None = None,
+        *,
+        items: Sequence[str | int] | None = None,
+        events: Mapping[str, Sequence[str | int]] | None = None,
     ) -> sp.csr_matrix:
         """Return what the model scores for a user, or for a basket of items, shape (1, I); a basket holds ones.
+
+        Of a model that reads other events, those of the user follow in further columns, see `recae.inputs`.
 
         Raises:
             ConfigError, UnknownIdError: as `recommend`.
         """
+        if events is not None:
+            if user is not None:
+                raise ConfigError(
+                    "the events of a user are stored with the model: give events with a basket of items, or without"
+                )
+            return self._session(items, events)
         if (user is None) == (items is None):
             raise ConfigError("give either a user or a basket of items, exactly one of them")
         return self._basket(items) if items is not None else self._history(user)
 
     def id_and_name(self, item: int) -> tuple[str, str | None]:
-        """Return the id of an item's row, and its name where it has one."""
-        names = self.item_names
-        return self.items.id(item), None if names is None else names[item].as_py()
+        """Return the id of an item's row, and its name where it has one; of a column of an event, its item's."""
+        names, row = self.item_names, item % len(self.items)
+        return self.items.id(row), None if names is None else names[row].as_py()
+
+    def event_of(self, column: int) -> str | None:
+        """Return the event that a column of a history is of; None for what is owned."""
+        block = column // max(len(self.items), 1)
+        return inputs_of(self.model)[block - 1] if block else None
 
     def names_of(self, rows: NDArray[np.integer[Any]]) -> pa.LargeStringArray:
         """Return the names of items by their rows, null where there is none."""
@@ -558,7 +600,7 @@ class Recommender(Summarised):
         Raises:
             UnknownIdError: the user is not in the model, or the model holds no histories.
         """
-        rows = np.sort(self.history_of(user).indices)
+        rows = np.sort(owned_part(self.history_of(user), len(self.items)).indices)
         return Table.of({"item_id": self.items.ids(rows), "name": self.names_of(rows)})
 
     @property
@@ -644,7 +686,7 @@ class Recommender(Summarised):
         return found
 
     def _history(self, user: str | int | None) -> sp.csr_matrix:
-        """Return the user's history, (1, I)."""
+        """Return the user's history, (1, I); with the events that the model reads it is wider."""
         if isinstance(user, list | tuple | set | np.ndarray):
             raise ConfigError(
                 f"one user's id is taken, found {brief(user)}: give a list of users to recommend_many, or a basket as "
@@ -656,7 +698,34 @@ class Recommender(Summarised):
                 f"user {shown(text)} cannot be looked up, since this model was saved without histories; "
                 "give the items that the user owns instead"
             )
-        return sp.csr_matrix(self.histories[self.users.row(text, "user")])
+        row = self.users.row(text, "user")
+        history = sp.csr_matrix(self.histories[row])
+        return history if self.events is None else self.events.rows(np.array([row])).beside(history)
+
+    def _session(
+        self, items: Sequence[str | int] | None, events: Mapping[str, Sequence[str | int]]
+    ) -> sp.csr_matrix:
+        """Return a basket, which may be empty, with other events, (1, (1 + K) · I); unknown items do not count."""
+        read = inputs_of(self.model)
+        if not isinstance(events, Mapping):
+            raise ConfigError(
+                f'events are lists of item ids by event, such as {{"view": ["a"]}}, found {brief(events)}: give that'
+            )
+        for name in events:
+            if name not in read:
+                reads = f"the model reads {', '.join(read)}" if read else "the model reads no other events"
+                raise ConfigError(f"events names {name!r}, but {reads}: leave it out, or train with --inputs")
+        n_items, found = len(self.items), []
+        for place, ids in enumerate((items or (), *(events.get(name, ()) for name in read))):
+            rows = self.items.rows(_basket_ids(ids))
+            found.append(np.unique(rows[rows >= 0]) + place * n_items)
+        columns = np.concatenate(found)
+        if not columns.size:
+            raise UnknownIdError(
+                "no item of the basket or of the events is in the model; give the id of at least one that is"
+            )
+        ones = np.ones(columns.size, dtype=np.float32)
+        return sp.csr_matrix((ones, columns, [0, columns.size]), shape=(1, (1 + len(read)) * n_items))
 
     def _basket(self, items: Sequence[str | int]) -> sp.csr_matrix:
         """Return the known items of a basket as a history, (1, I)."""

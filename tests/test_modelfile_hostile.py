@@ -35,7 +35,7 @@ def refused(path: Path, message: str = "") -> None:
 
 GONE = object()
 METADATA_DEFECTS: list[tuple[str, object, str]] = [
-    ("format_version", 3, "format version 3, but .* up to 2; update"),
+    ("format_version", 4, "format version 4, but .* up to 3; update"),
     ("format_version", 10**4000, "format version 10000"),
     ("format_version", 0, "format_version is 0"),
     ("format_version", "1", "format_version is '1'"),

@@ -85,8 +85,10 @@ def explain(
                 "base": float(parts.base),
                 "contributions": [
                     {"item_id": owned, "name": label, "contribution": float(value)}
-                    for (owned, label), value in (
-                        (recommender.id_and_name(row), value) for row, value in parts.reasons
+                    | ({} if event is None else {"event": event})
+                    for event, (owned, label), value in (
+                        (recommender.event_of(row), recommender.id_and_name(row), value)
+                        for row, value in parts.reasons
                     )
                 ],
                 "others": {"items": parts.n_others, "contribution": float(parts.others)},
@@ -97,10 +99,11 @@ def explain(
     lines = [("base", "", "without any history", parts.base)]
     for row, value in parts.reasons:
         owned, label = recommender.id_and_name(row)
-        lines.append(("owned", owned, label or "", value))
+        lines.append((recommender.event_of(row) or "owned", owned, label or "", value))
     if parts.n_others:
         plural = "s" if parts.n_others > 1 else ""
-        lines.append(("others", "", f"{parts.n_others:,} other owned item{plural}", parts.others))
+        more = " and events" * (recommender.events is not None)
+        lines.append(("others", "", f"{parts.n_others:,} other owned item{plural}{more}", parts.others))
     lines.append(("score", item, name or "", parts.score))
     whom = "a basket" if user is None else f"user {shown(user)}"
     having = (" that holds it" if user is None else ", who owns it") if is_owned else ""

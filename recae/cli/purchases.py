@@ -91,6 +91,19 @@ def column_options(function: _Function) -> _Function:
     return function
 
 
+def inputs_option(function: _Function) -> _Function:
+    """Add --inputs."""
+    return under(
+        ROWS,
+        click.option(
+            "--inputs",
+            metavar="EVENT,…",
+            help="Other events than purchases to learn from, too, such as cart,view, where they help; with the "
+            "default blend or --kind event-linear.",
+        ),
+    )(function)
+
+
 def reading_options(function: _Function) -> _Function:
     """Add --strict, --rejects and --bad-lines."""
     return under(
@@ -135,6 +148,7 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     """
     from recae.reading import ReadOptions
     from recae.reading.engine import parse_memory
+    from recae.reading.options import split_inputs
 
     given = {name: options.pop(name) for name in _NAMES if name in options}
     if given.get("columns") is not None:
@@ -144,6 +158,8 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     rating, events, memory = (
         options.pop(name, None) for name in ("min_rating", "event_weights", "memory_limit")
     )
+    if (inputs := options.pop("inputs", None)) is not None:
+        given["inputs"] = split_inputs(inputs)
     if rating is not None:
         given["min_rating"] = _number("--min-rating", rating, "4")
     if events is not None:

@@ -138,7 +138,8 @@ def recommend(
             answer |= {
                 "because": [
                     {"item_id": item, "name": name, "contribution": float(value)}
-                    for item, name, value in _named(recommender, parts)
+                    | ({} if event is None else {"event": event})
+                    for event, item, name, value in _named(recommender, parts)
                 ],
                 "base": float(parts.base),
                 "others": {"items": parts.n_others, "contribution": float(parts.others)},
@@ -191,9 +192,12 @@ class _Why:
         return self.explanation.sum(_REASONS, positive=True, decimals=decimals)
 
 
-def _named(recommender: Recommender, parts: ShownSum) -> Iterator[tuple[str, str | None, Decimal]]:
+def _named(
+    recommender: Recommender, parts: ShownSum
+) -> Iterator[tuple[str | None, str, str | None, Decimal]]:
+    """Return event (None: it is owned), id, name and contribution of each reason."""
     for row, value in parts.reasons:
-        yield *recommender.id_and_name(row), value
+        yield recommender.event_of(row), *recommender.id_and_name(row), value
 
 
 def _reasons(
@@ -219,8 +223,9 @@ def _row_a_reason(
         parts = why.exact()
         figures = (float(parts.base), parts.n_others, float(parts.others))
         first = (r.rank, r.item, r.name, shortest_float32(r.score), *figures)
-        for item, name, value in _named(recommender, parts):
-            yield *first, item, name, float(value)
+        for event, item, name, value in _named(recommender, parts):
+            of_event = name if event is None else f"{name or item} ({event})"
+            yield *first, item, of_event, float(value)
         if not parts.reasons:
             yield *first, None, None, None
 
@@ -233,8 +238,10 @@ def _lines_with_reasons(
     for r, score, why in zip(found, scores, reasons, strict=True):
         yield str(r.rank), r.item, r.name or "", score
         parts = why.shown(len(score.partition(".")[2]))  # as many as the scores have
-        for at, (item, name, value) in enumerate(_named(recommender, parts)):
-            yield "", "", f"  {'and' if at else 'because you own'} {name or item}", f"{value:+f}"
+        for at, (event, item, name, value) in enumerate(_named(recommender, parts)):
+            said = f"{name or item}" if event is None else f"your {event} of {name or item}"
+            because = "because of" if event is not None else "because you own"
+            yield "", "", f"  {'and' if at else because} {said}", f"{value:+f}"
         if not parts.reasons:
             yield "", "", "  nothing in the history raises it", ""
         if parts.others:

@@ -34,6 +34,7 @@ from recae.cli.output import message, print_json, print_metrics, silence
 from recae.cli.purchases import (
     column_options,
     files_read,
+    inputs_option,
     read_options,
     reading_options,
     source_argument,
@@ -154,6 +155,7 @@ class _Train(KindsCommand):
     ),
 )
 @column_options
+@inputs_option
 @filter_options
 @reading_options
 @weighting_options
@@ -225,6 +227,7 @@ def train(
       recae train lines.csv --orders orders.csv
       recae train . --query "select * from 'orders.csv' join 'lines.csv' using (order_id)"
       recae train events.csv --where "event = 'transaction' and price > 0"
+      recae train events.csv --inputs cart,view
       recae train ratings.dat --min-rating 4
       recae train purchases.csv --kind auto --budget 10m
       recae train purchases.csv --kind deep --layers 600,200 --set dropout=0.5
@@ -248,6 +251,10 @@ def train(
 
     Filters say which purchases count. They are stored with the model, and a TOML file may hold them in a table
     [filters]: since, until, min_user_purchases, min_item_purchases and exclude_items, a list.
+
+    With --inputs, carts, views and other events of a table are held beside the purchases. A linear part learns what
+    is bought from them, too, and uses an event only where that helps the validation users, which is said with its
+    interval. The events of a held-out purchase itself are hidden, since they would give it away.
 
     With --half-life and --quantity-as-confidence some purchases count more than others in training, for the baselines
     as well: 1 on average, 10 at most. Neither changes the histories that a model recommends from, nor the metrics.

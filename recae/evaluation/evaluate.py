@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
+from recae.inputs import owned_part
 from recae.metrics import METRICS, check_metrics, compute
 from recae.models import Model
 from recae.ranking import DEFAULT_BLOCK_BYTES, rank_histories, user_blocks
@@ -83,7 +84,8 @@ def evaluate(
 
     Args:
         model: scores the histories.
-        histories: csr_matrix (B, I), what the model sees of each user.
+        histories: csr_matrix (B, I), what the model sees of each user; with further columns for its other events, see
+            `recae.inputs`.
         held_out: csr_matrix (B, I), what it should find.
         ks: list lengths, each at least 1; may exceed I.
         metrics: names of `METRICS`.
@@ -97,7 +99,7 @@ def evaluate(
         DataError: the shapes differ from each other or the model, or no user has anything held out.
     """
     lengths = _check_asked(ks, metrics)
-    _check_same_shape(histories, held_out)
+    _check_same_shape(owned_part(histories, held_out.shape[1]), held_out)
     users = _with_held_out(held_out)
     values = _no_values(histories.shape[0], lengths, metrics, exclude_owned)
     for block in user_blocks(users, model.n_items, block_bytes):
@@ -110,7 +112,13 @@ def evaluate(
             block_bytes=block_bytes,
             threads=threads,
         )
-        measured = _values(ranked.items, wanted, lengths, metrics, None if exclude_owned else history)
+        measured = _values(
+            ranked.items,
+            wanted,
+            lengths,
+            metrics,
+            None if exclude_owned else owned_part(history, model.n_items),
+        )
         for name, found in measured.items():
             values[name][block] = found
     return Evaluation(lengths, values)

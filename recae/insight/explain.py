@@ -12,8 +12,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
+from recae.inputs import check_inputs, inputs_of
 from recae.models.attribution import attribute
-from recae.models.base import check_histories, check_items, reads_values
+from recae.models.base import check_items, reads_values
 from recae.recommender import Recommender
 
 REASONS: Final = 5
@@ -32,7 +33,8 @@ class Explanation:
         item: row of the item that is scored.
         score: the model's score of the item for the history.
         base: the score of an empty history on the scale of this one; see `recae.models.attribution`.
-        owned: rows of the m items in the history, int64 (m,), rising.
+        owned: rows of the m items in the history, int64 (m,), rising. Columns from I on are of other events, see
+            `recae.inputs`; they contribute like what is owned.
         contributions: what each of them adds, float64 (m,), as `owned`. Negative where owning the item speaks
             against the recommendation.
         error: the largest standard error of a contribution; 0 unless they were sampled. The sum has none.
@@ -127,7 +129,8 @@ def explain(
     Args:
         recommender: whose model scores.
         history: csr_matrix of shape (1, I); the items stored are owned, whatever their value; a model that
-            reads the values of a history is given them. May be empty.
+            reads the values of a history is given them. May be empty. With events beside the purchases there are
+            more columns, which a model that reads none is not given.
         items: rows of the items to explain, in 0 .. I − 1, in any order. Owned ones may be among them; such
             an item's own contribution is part of its explanation.
         scores: (n,), the scores as they were stated; None: they are made anew. What rounding to float32 leaves
@@ -145,13 +148,13 @@ def explain(
         raise DataError(
             f"one history can be explained at a time, but {history.shape[0]:,} were given; pass one row"
         )
-    check_histories(history, model.n_items)
+    check_inputs(history, model.n_items, inputs_of(model))
     targets = check_items(np.asarray(items), model.n_items)
     owned, place = np.unique(history.indices, return_inverse=True)  # (m,) each once
     values = np.ones(owned.size, np.float32)
     if reads_values(model):
         values = np.bincount(place, weights=history.data, minlength=owned.size).astype(np.float32)
-    whole = sp.csr_matrix((values, owned, [0, owned.size]), shape=(1, model.n_items))
+    whole = sp.csr_matrix((values, owned, [0, owned.size]), shape=history.shape)
     if scores is None:
         scores = model.score_items(whole, targets)[0]
     found = attribute(model, whole, targets)

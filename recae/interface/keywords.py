@@ -13,6 +13,7 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.ids import written_ids
 from recae.reading import ReadOptions
+from recae.reading.options import split_inputs
 from recae.text import brief
 
 _BY_CODE: Final = (
@@ -188,6 +189,13 @@ def _value(name: str, value: Any) -> Any:
                 f'columns lists what the columns hold, such as ["user", "item"], found {brief(value)}: give that'
             )
         return tuple(str(part).strip() for part in parts)
+    if name == "inputs":
+        events = split_inputs(value) if isinstance(value, str) else tuple(value) if _is_list(value) else None
+        if events is None or not all(isinstance(event, str) for event in events):
+            raise ConfigError(
+                f'inputs lists other events than purchases, such as ["cart", "view"], found {brief(value)}: give that'
+            )
+        return events
     if name == "memory_limit":
         from recae.reading.engine import parse_memory
 

@@ -90,6 +90,11 @@ def taken(source: Any, words: Words) -> Any:
         SourceError: it is nothing that can be read.
     """
     if isinstance(source, Purchases):
+        if source.inputs is not None:
+            raise ConfigError(
+                "other events as inputs are read with the table that is learned from: give the table itself, with "
+                f"inputs={','.join(source.inputs.names)!r}"
+            )
         source = source.interactions
     if isinstance(source, Interactions) or isinstance(getattr(source, "interactions", None), Interactions):
         if words.take(IDS) or words.reading():

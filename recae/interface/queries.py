@@ -17,6 +17,7 @@ from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.evaluation import evaluate as evaluate_lists
 from recae.evaluation.intervals import bootstrap_means
 from recae.ids import IdMap, id_texts, shown, written_ids
+from recae.inputs import owned_part
 from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
 from recae.insight.categories import read_categories
@@ -133,7 +134,7 @@ def score_pairs(
     recommender: Recommender, pairs: Any, user_column: str | None, item_column: str | None
 ) -> Table[Any]:
     """Return the score of each pair; see `Recommender.score_pairs`."""
-    own_users, histories = embeddings.histories_of(recommender)
+    own_users, histories = _scored(recommender)
     named = Words("score_pairs", {"user_column": user_column, "item_column": item_column}).reading()
     if named is not None:
         user_column, item_column = named.user_column, named.item_column
@@ -151,6 +152,12 @@ def score_pairs(
         scores[known[block]] = scored[place[block] - start, columns[known[block]]]
     missing = np.isnan(scores)
     return Table.of({"user_id": users, "item_id": items, "score": pa.array(scores, mask=missing)})
+
+
+def _scored(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:
+    """Return the users, and what the model scores for each, with the events that it reads."""
+    users, histories = embeddings.histories_of(recommender)
+    return users, histories if recommender.scored is None else recommender.scored
 
 
 def similar_items(recommender: Recommender, item: str | int, n: int) -> Table[Any]:
@@ -206,7 +213,7 @@ def users_for(recommender: Recommender, item: str | int, n: int, exclude_owned: 
     """Return the users with the highest scores for an item; see `Recommender.users_for`."""
     _check_count(n, "users")
     row = recommender.items.row(item, "item")
-    users, histories = embeddings.histories_of(recommender)
+    users, histories = _scored(recommender)
     scores = np.empty(len(users), dtype=np.float32)
     step = rows_per_block(len(recommender.items))  # a model may score all items to score one
     for start in range(0, len(users), step):
@@ -234,9 +241,13 @@ def explain(recommender: Recommender, user: Any, item: Any, n: int, items: Any) 
     parts = found.sum(n)
     own_id, own_name = recommender.id_and_name(target)
     rows: list[tuple[str, str | None, str | None, float]] = [("base", None, None, float(parts.base))]
-    rows += [("owned", *recommender.id_and_name(row), float(value)) for row, value in parts.reasons]
+    rows += [
+        (recommender.event_of(row) or "owned", *recommender.id_and_name(row), float(value))
+        for row, value in parts.reasons
+    ]
     if parts.n_others:
         what = f"{parts.n_others:,} other item{'s' * (parts.n_others > 1)}"
+        what += " and events" * (recommender.events is not None)
         rows.append(("others", None, what, float(parts.others)))
     rows.append(("score", own_id, own_name, float(parts.score)))
     part, ids, names, values = zip(*rows, strict=True)
@@ -273,7 +284,7 @@ def evaluate(
     if histories is not None:
         seen = _fold_in(recommender, histories, reading)
     else:
-        users, own = embeddings.histories_of(recommender)
+        users, own = _scored(recommender)
         seen = Audience(users, own, np.arange(len(users)), wanted.rejected)
     ids = wanted.users.ids(wanted.rows)
     places = seen.users.rows(ids)
@@ -282,7 +293,7 @@ def evaluate(
     looked_for = sp.csr_matrix(wanted.histories[wanted.rows[there]])
     excludes = recommender.excludes_owned(exclude_owned)
     if excludes:
-        looked_for = without(looked_for, owned)
+        looked_for = without(looked_for, owned_part(owned, recommender.model.n_items))
         if histories is not None:
             _check_not_learned(recommender, wanted.users.ids(wanted.rows[there]), looked_for)
     if not looked_for.nnz:

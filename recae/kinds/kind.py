@@ -53,8 +53,10 @@ class Kind:
         baseline: Whether other models are compared with it unless other baselines are named.
         evaluated: Whether `evaluate` compares it where no kind is named.
         parts: The setting that names the kinds that it is put together from; empty for a kind by itself.
-        default_parts: These kinds where none are named; those that need repeat purchases only with these.
+        default_parts: These kinds where none are named; those that need repeat purchases or other events only with
+            these.
         needs_repeats: Whether it ranks what a user owns, and is of use only where that may be recommended.
+        needs_inputs: Whether it reads other events than purchases, and is of use only where they are given.
         decay: The setting by which the values of histories decay basket by basket; empty: it reads no values.
         personal: Whether its lists depend on the history; False: all users get the same.
         resumable: Whether its training can write checkpoints and go on from them.
@@ -82,6 +84,7 @@ class Kind:
     parts: str = ""
     default_parts: tuple[str, ...] = ()
     needs_repeats: bool = False
+    needs_inputs: bool = False
     decay: str = ""
     personal: bool = True
     resumable: bool = True

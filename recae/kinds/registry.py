@@ -175,17 +175,23 @@ def title(kind: str) -> str:
     return kind if row is None else row.title
 
 
-def parts_of(kind: str, named: str | None, repeats: bool) -> tuple[str, ...]:
+def parts_of(kind: str, named: str | None, repeats: bool, inputs: bool = False) -> tuple[str, ...]:
     """Return the kinds that a kind is put together from: those named, joined by commas, or else its default ones.
 
-    Of the default ones those that need repeat purchases are left out without `repeats`. Empty for a kind by itself.
+    Of the default ones those that need repeat purchases are left out without `repeats`, and those that need other
+    events without `inputs`. Empty for a kind by itself.
     """
     row = find(kind)
     if not row.parts:
         return ()
     if named is not None:
         return tuple(part.strip() for part in named.split(",") if part.strip())
-    return tuple(part for part in row.default_parts if repeats or not find(part).needs_repeats)
+    rows = map(find, row.default_parts)
+    return tuple(
+        part.name
+        for part in rows
+        if (repeats or not part.needs_repeats) and (inputs or not part.needs_inputs)
+    )
 
 
 def decay_setting(kind: str, named: str | None = None) -> str | None:

@@ -3,6 +3,7 @@
 from recae.models.base import JSON, Encoder, Model
 from recae.models.blend import Blend, find_encoder
 from recae.models.deep import DeepAutoencoder
+from recae.models.event_linear import EventLinear
 from recae.models.factorisation import ALS, BPR
 from recae.models.frequency import Frequency
 from recae.models.itemknn import ItemKNN
@@ -22,6 +23,7 @@ __all__ = [
     "Ease",
     "Edlae",
     "Encoder",
+    "EventLinear",
     "Frequency",
     "ItemKNN",
     "Model",

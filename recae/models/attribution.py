@@ -20,7 +20,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.models.base import Additive, Attributed, Model, check_histories, check_items, reads_values
+from recae.inputs import check_inputs, inputs_of, owned_part
+from recae.models.base import Additive, Attributed, Model, check_items, reads_values
 from recae.models.blend import part_factors, summands
 
 SUBSETS_OF: Final = 7
@@ -54,30 +55,34 @@ def attribute(
 
     Args:
         model: whose scores.
-        history: csr_matrix (1, I) with m entries, each item once.
+        history: csr_matrix (1, I) with m entries, each item once; with events there are more columns, rising.
         items: (n,), any of the model's items.
         seed: of sampled orders.
 
     Raises:
         DataError: the history has another number of items, or an item is outside 0 .. I − 1.
     """
-    check_histories(history, model.n_items)
+    check_inputs(history, model.n_items, inputs_of(model))
     items = check_items(items, model.n_items)
     nothing = np.zeros(0, dtype=np.int32)
     empty = sp.csr_matrix((nothing.astype(np.float32), nothing, [0, 0]), shape=(1, model.n_items))
     base = np.zeros(items.size)
     contributions, variance = np.zeros((history.nnz, items.size)), np.zeros((history.nnz, items.size))
+    owned = owned_part(history, model.n_items)
     for part in summands(model):
-        factor = float(part_factors(part, history)[0, 0])
+        factor = float(part_factors(part, owned)[0, 0])
         base += factor * part.model.score_items(empty, items)[0].astype(np.float64)
+        read, entries = history, slice(None)
+        if not inputs_of(part.model):  # what is owned comes first
+            read, entries = owned, slice(owned.nnz)
         if isinstance(part.model, Attributed):
-            contributions += factor * part.model.contributions(history, items)
+            contributions[entries] += factor * part.model.contributions(read, items)
         elif isinstance(part.model, Additive):
-            contributions += factor * _weights(part.model, history, items)
+            contributions[entries] += factor * _weights(part.model, read, items)
         else:
-            values, error = shapley_values(part.model, history, items, seed=seed)
-            contributions += factor * values
-            variance += (factor * error) ** 2
+            values, error = shapley_values(part.model, read, items, seed=seed)
+            contributions[entries] += factor * values
+            variance[entries] += (factor * error) ** 2
     return Attribution(base, contributions, np.sqrt(variance))
 
 
@@ -156,6 +161,6 @@ def _scores(
     rows, entries = np.nonzero(inside)
     indptr = np.append(0, np.cumsum(np.bincount(rows, minlength=len(inside))))
     subsets = sp.csr_matrix(
-        (history.data[entries], history.indices[entries], indptr), shape=(len(inside), model.n_items)
+        (history.data[entries], history.indices[entries], indptr), shape=(len(inside), history.shape[1])
     )
     return model.score_items(subsets, items).astype(np.float64)

@@ -17,7 +17,9 @@ class Model(Protocol):
 
     `kind` is its name in the registry and in the model file; `trained` says whether its parameters come from
     gradient steps over epochs (True) or from counting or a closed form (False). A kind that also reads the values
-    stored in a history says so with a class attribute `uses_values = True`, which `reads_values` asks for.
+    stored in a history says so with a class attribute `uses_values = True`, which `reads_values` asks for. One that
+    reads other events beside the purchases names them in `inputs`, see `recae.inputs`; its histories may have a block
+    of I further columns for each, and are of I columns where nothing but purchases is known.
     """
 
     kind: ClassVar[str]

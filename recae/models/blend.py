@@ -11,17 +11,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ModelFileError
+from recae.inputs import check_inputs, inputs_of, owned_part
 from recae.kinds import is_simple, model_class
 from recae.models.base import (
     JSON,
     Encoder,
     Model,
     Sum,
-    check_histories,
     check_items,
     reads_values,
     take_number,
 )
+from recae.models.event_linear import EventLinear
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,25 +68,33 @@ class Blend:
         """Whether a part reads the values of a history."""
         return any(reads_values(part.model) for part in self.parts)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Events that a part reads beside the purchases, in the order of their blocks; all such parts read the same."""
+        return next((found for part in self.parts if (found := inputs_of(part.model))), ())
+
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Return the weighted sum: (B, I) CSR → (B, I) float32; higher is better, nothing masked."""
-        check_histories(histories, self.n_items)
+        check_inputs(histories, self.n_items, self.inputs)
+        owned = owned_part(histories, self.n_items)
         scores: NDArray[np.float32] | None = None
         for part in summands(
             self
         ):  # the parts that tiles of items are scored by, so that both come to the same bits
-            found = part.model.score(histories)
-            found *= part_factors(part, histories)
+            found = part.model.score(histories if inputs_of(part.model) else owned)
+            found *= part_factors(part, owned)
             scores = found if scores is None else np.add(scores, found, out=scores)
         return cast(NDArray[np.float32], scores)
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return the weighted sum for some items: (B, I) CSR, (n,) → (B, n) float32."""
-        check_histories(histories, self.n_items)
+        check_inputs(histories, self.n_items, self.inputs)
         items = check_items(items, self.n_items)
+        owned = owned_part(histories, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
         for part in summands(self):
-            scores += part.model.score_items(histories, items) * part_factors(part, histories)
+            read = histories if inputs_of(part.model) else owned
+            scores += part.model.score_items(read, items) * part_factors(part, owned)
         return scores
 
     def config(self) -> dict[str, JSON]:
@@ -144,7 +153,19 @@ class Blend:
             given = {"weight": part.get("weight"), "0": spread[0], "1": spread[1]}
             weight, a, b = (take_number(given, name, *limits[name]) for name in limits)
             parts.append(Part(model, weight, (a, b)))
+        if len({found for part in parts if (found := inputs_of(part.model))}) > 1:
+            raise ModelFileError(
+                "the parts of the model file's blend read different events beside the purchases; train the model again"
+            )
         return cls(tuple(parts), {name: value for name, value in config.items() if name != "parts"})
+
+
+def narrowed(model: Model) -> Model:
+    """Return a model whose histories have no further events than it, or a part of it, has a use for."""
+    if isinstance(model, Blend):
+        parts = tuple(Part(narrowed(part.model), part.weight, part.spread) for part in model.parts)
+        return Blend(parts, model.settings)
+    return model.narrowed() if isinstance(model, EventLinear) else model
 
 
 def find_encoder(model: Model) -> Encoder | None:
@@ -175,7 +196,7 @@ def summands(model: Model) -> tuple[Part, ...]:
 
 
 def part_factors(part: Part, histories: sp.csr_matrix) -> NDArray[np.float32]:
-    """Return what the scores of a part are multiplied by, (B, 1)."""
+    """Return what the scores of a part are multiplied by, (B, 1), by the lengths of histories without events."""
     a, b = part.spread
     lengths = np.maximum(np.diff(histories.indptr), 1).astype(np.float64)
     return np.asarray(part.weight / (a * lengths**b), dtype=np.float32)[:, None]

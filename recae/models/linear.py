@@ -46,7 +46,7 @@ class DenseLinear:
         """Return histories @ weights, (B, I) float32; reads only the weights of owned items."""
         check_histories(histories, self.n_items)
         scores = np.zeros(histories.shape, dtype=np.float32)
-        _add_dense(histories.indptr, histories.indices, self.weights, scores)
+        add_dense(histories.indptr, histories.indices, self.weights, scores)
         return scores
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
@@ -54,7 +54,7 @@ class DenseLinear:
         check_histories(histories, self.n_items)
         items = check_items(items, self.n_items)
         scores = np.zeros((histories.shape[0], items.size), dtype=np.float32)
-        _add_dense_at(histories.indptr, histories.indices, self.weights, items, scores)
+        add_dense_at(histories.indptr, histories.indices, self.weights, items, scores)
         return scores
 
     def contributions(self, history: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -170,7 +170,8 @@ class SparseLinear:
 
 
 @loop
-def _add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
+def add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
+    """Add to scores (U, I) the rows of B (M, I) that each history names."""
     for b in range(scores.shape[0]):
         row, p, last = scores[b], indptr[b], indptr[b + 1]
         while p + 4 <= last:  # four at a time: the row of scores is read and written a quarter as often
@@ -186,7 +187,8 @@ def _add_dense(indptr: Ints, indices: Ints, B: Floats, scores: Floats) -> None:
 
 
 @loop
-def _add_dense_at(indptr: Ints, indices: Ints, B: Floats, items: Ints, scores: Floats) -> None:
+def add_dense_at(indptr: Ints, indices: Ints, B: Floats, items: Ints, scores: Floats) -> None:
+    """Add to scores (U, n) some columns (n,) of the rows of B (M, I) that each history names."""
     for b in range(scores.shape[0]):
         for p in range(indptr[b], indptr[b + 1]):
             weights = B[indices[p]]

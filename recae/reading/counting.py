@@ -16,6 +16,7 @@ from typing import Any, Final
 from recae.errors import ColumnError
 from recae.reading import statuses
 from recae.reading.engine import quoted
+from recae.reading.event_words import choose_inputs, known_inputs
 from recae.reading.options import ReadOptions
 from recae.reading.roles import Columns
 from recae.reading.statuses import MOST_WORDS, Words, as_words, numbered, words_of
@@ -41,6 +42,7 @@ class RowCounting:
         notes: what was chosen, in sentences.
         chosen: what was chosen, as JSON values that do not depend on how many rows there are.
         relation: to read instead of the table's own; None: that one.
+        inputs: other events that are held beside the purchases, as (name, SQL over the relation).
     """
 
     conditions: tuple[tuple[str, str], ...] = ()
@@ -48,6 +50,7 @@ class RowCounting:
     notes: tuple[Note, ...] = ()
     chosen: dict[str, Any] = field(default_factory=dict)
     relation: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
 def choose_rows(table: Table, columns: Columns, options: ReadOptions) -> RowCounting:
@@ -87,6 +90,8 @@ def chosen_words(chosen: Mapping[str, Any]) -> list[str]:
         f"without the rows that {name!r} marks as taken back"
         for name in (*chosen.get("flags", ()), *chosen.get("refunds", ()))
     ]
+    if "inputs" in chosen:
+        lines.append(f"other events as inputs: {', '.join(map(repr, chosen['inputs']['events']))}")
     if "rating" in chosen:
         lines.append(f"{chosen['rating']['column']!r} of {chosen['rating']['least']:g} and more")
     if "confidence" in chosen:
@@ -119,6 +124,7 @@ class _Chooser:
             self._by_event_weights(event, words, options.event_weights)
         elif event is not None:
             self._by_events(event, words[event])
+        inputs = () if options.inputs is None else self._inputs(event, words, options.inputs)
         undone.settle(words)
         self.conditions += undone.conditions
         self.notes += undone.notes
@@ -126,7 +132,7 @@ class _Chooser:
         self._by_ratings()
         self._by_confidence()
         confidence = " * ".join(f"({sql})" for sql in self.confidences) or None
-        return RowCounting(tuple(self.conditions), confidence, tuple(self.notes), self.chosen)
+        return RowCounting(tuple(self.conditions), confidence, tuple(self.notes), self.chosen, inputs=inputs)
 
     def _by_where(self, words: str) -> None:
         """Leave out the rows for which a condition does not hold."""
@@ -246,6 +252,29 @@ class _Chooser:
         self._keep(column, counted, words[column])
         self._event_note(column, counted, counts)
 
+    def _inputs(
+        self, column: str | None, words: Mapping[str, Words], asked: Sequence[str]
+    ) -> tuple[tuple[str, str], ...]:
+        """Return other events that are held beside the purchases, with their SQL."""
+        if column is None:
+            raise ColumnError(
+                "--inputs needs a column of events, but none is recognised; name it with --event-column; found: "
+                f"{self._names()}"
+            )
+        counted = self.chosen.get("events", {}).get("weights")
+        purchases = [word for word in words[column].counts if word] if counted is None else list(counted)
+        found = choose_inputs(column, words[column], asked, purchases)
+        self.chosen["inputs"] = {
+            "column": column,
+            "events": {name: sorted(own) for name, own in found.items()},
+        }
+        held = {f"{column} {word!r}" for own in found.values() for word in own}
+        self.conditions = [
+            (f"{reason}, an input beside the purchases" if reason in held else reason, sql)
+            for reason, sql in self.conditions
+        ]
+        return tuple((name, words[column].among(own)) for name, own in found.items())
+
     def _keep(self, column: str, weights: Mapping[str, float], found: Words) -> None:
         """Let some events count with their weights, and leave out the others under their names."""
         others = [word for word in found.counts if word is not None and word not in weights]
@@ -272,6 +301,9 @@ class _Chooser:
         advice = f"choose otherwise with --event-weights {example}"
         if "," not in example:
             advice = "count them, too, with --where true"
+        others = [name for name in known_inputs(column, counts) if name not in map(str, weights)]
+        if others and self.options.inputs is None:
+            advice = f"let a model learn from them, too, with --inputs {','.join(others)}, or {advice}"
         purchases = numbered(counts, weights)
         if any(weight != 1 for weight in weights.values()):
             purchases += f" (as {_listed(weights)})"

@@ -47,6 +47,8 @@ class ReadOptions:
             chosen by events and statuses: "true" takes all rows.
         min_rating: rows of a lower rating are left out.
         event_weights: how much each event counts, as (event, confidence); events that are not named are left out.
+        inputs: other events to keep beside the purchases, such as ("cart", "view"): words of the column of events, or
+            what they mean; None: none.
         bad_lines: "stop" at a line that cannot be read, or "skip" and count it.
         filters: which purchases count; None: all.
         strict: refuse the table if a row would be dropped or a value is ambiguous.
@@ -80,6 +82,7 @@ class ReadOptions:
     where: str | None = None
     min_rating: float | None = None
     event_weights: tuple[tuple[str, float], ...] | None = None
+    inputs: tuple[str, ...] | None = None
     bad_lines: str = "stop"
     filters: Filters | None = None
     strict: bool = False
@@ -108,11 +111,30 @@ class ReadOptions:
             raise ConfigError(f"--bad-lines is stop or skip, found '{self.bad_lines}': choose one of these")
         if self.where is not None and not self.where.strip():
             raise ConfigError('--where is empty; give a condition such as "price > 0", or leave it out')
+        if self.inputs is not None:
+            self._check_inputs(self.inputs)
         for event, confidence in self.event_weights or ():
             if not 0 <= confidence < float("inf"):
                 raise ConfigError(
                     f"--event-weights gives {event!r} {confidence:g}: a number from 0 on is needed, such as {event}=0.5"
                 )
+
+    def _check_inputs(self, inputs: tuple[str, ...]) -> None:
+        """Raise ConfigError for events that are no inputs, or options that say something else of them."""
+        if not inputs or not all(name.strip() for name in inputs) or len(set(inputs)) < len(inputs):
+            raise ConfigError(
+                f"--inputs lists other events than purchases, each once, such as cart,view, found {', '.join(inputs)!r}"
+                ": give such a list, or leave it out"
+            )
+        if self.where is not None:
+            raise ConfigError(
+                "--inputs takes other events than purchases, and --where says which rows count without a word on "
+                "events: say which events are purchases with --event-weights, such as purchase=1, instead of --where"
+            )
+        if self.event_column == "":
+            raise ConfigError(
+                "--inputs takes events, and --event-column says that there is no column of them: leave one out"
+            )
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -130,7 +152,9 @@ class ReadOptions:
                 raise ConfigError(f"there is no option '{name}' on reading; {hint}")
         if isinstance(known.get("event_weights"), Mapping):
             known["event_weights"] = tuple(known["event_weights"].items())
-        for name in ("columns", "event_weights"):
+        if isinstance(known.get("inputs"), str):
+            known["inputs"] = split_inputs(known["inputs"])
+        for name in ("columns", "event_weights", "inputs"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         return cls(**known)
@@ -155,3 +179,8 @@ class ReadOptions:
     def updated(self, **changes: Any) -> Self:
         """Return the options with changes."""
         return replace(self, **changes)
+
+
+def split_inputs(text: str) -> tuple[str, ...]:
+    """Return the events of a text such as "cart,view"."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from recae.errors import ColumnError, DataError
+from recae.inputs import EventInputs
 from recae.interactions import Events, Interactions
 from recae.reading import report as why
 from recae.reading.columns import choose_columns, name_columns
 from recae.reading.counting import RowCounting, choose_rows
 from recae.reading.engine import Engine
+from recae.reading.event_inputs import gather_inputs
 from recae.reading.filtering import check_period
 from recae.reading.gathering import Gathering
 from recae.reading.open import open_table
@@ -37,11 +39,13 @@ class Purchases(Summarised):
         interactions: an entry for each user and item.
         events: the purchases by basket; None where they were not asked for.
         report: what became of the rows.
+        inputs: other events of the same users with the same items, where they were asked for; else None.
     """
 
     interactions: Interactions
     events: Events | None
     report: ReadReport
+    inputs: EventInputs | None = None
 
     def summary(self) -> Summary:
         """Return that of the interactions, and what the report says beside them."""
@@ -198,6 +202,10 @@ class Reading:
             self.dropped = dropped = {**dropped, why.DUPLICATE: found.duplicates}
         self._write_rejects(stored, dropped)
         interactions = found.interactions
+        beside = None
+        if self.counting.inputs:
+            names = [name for name, _ in self.counting.inputs]
+            beside = gather_inputs(self.engine, stored, names, interactions, options)
         report = ReadReport(
             source=table.name,
             columns=columns,
@@ -207,7 +215,7 @@ class Reading:
             users=interactions.n_users,
             items=interactions.n_items,
             interactions=interactions.n_interactions,
-            notes=(*self._notes, *stored.notes, *found.notes),
+            notes=(*self._notes, *stored.notes, *found.notes, *(beside.notes if beside else ())),
             first_time=found.first,
             last_time=found.last,
             baskets=None if found.events is None else found.events.n_baskets,
@@ -217,8 +225,9 @@ class Reading:
             left_out=stored.left_out,
             skipped=table.skipped,
             counting=self.counting.chosen,
+            inputs=beside.inputs.counts if beside else {},
         )
-        return Purchases(interactions, found.events, report)
+        return Purchases(interactions, found.events, report, beside.inputs if beside else None)
 
     def _write_rejects(self, stored: Stored, dropped: Mapping[str, int]) -> None:
         if self.options.rejects is not None:

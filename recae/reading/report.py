@@ -56,6 +56,8 @@ class ReadReport(Summarised):
         left_out: reason to number of rows that are no purchases by `--where`, their event, status or rating.
         skipped: lines that could not be read and were skipped.
         counting: how rows were chosen, as JSON values; stored with the model.
+        inputs: event to number of distinct pairs of a user and an item that are held beside the purchases; their rows
+            are among those left out as no purchases.
     """
 
     source: str
@@ -76,6 +78,7 @@ class ReadReport(Summarised):
     left_out: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
     counting: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def period(self) -> str | None:
@@ -101,6 +104,9 @@ class ReadReport(Summarised):
             f"kept {self.interactions:,} interactions of {self.users:,} users and {self.items:,} items, "
             f"and {self.repeats:,} repeat purchases as counts"
         )
+        if self.inputs:
+            said = ", ".join(f"{count:,} of {name!r}" for name, count in self.inputs.items())
+            lines.append(f"kept other events of these users and items as inputs, pairs of the two: {said}")
         if self.baskets is not None:
             lines.append(f"kept the order of {self.baskets:,} baskets")
         if self.period is not None:

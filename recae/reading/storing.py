@@ -92,6 +92,9 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
     if counting.conditions:
         cases = " ".join(f"WHEN {sql} THEN {i}" for i, (_, sql) in enumerate(counting.conditions, 1))
         parts["out"] = f"(CASE {cases} ELSE 0 END)::UTINYINT"
+    if counting.inputs:
+        cases = " ".join(f"WHEN {sql} THEN {i}" for i, (_, sql) in enumerate(counting.inputs, 1))
+        parts["input"] = f"(CASE {cases} ELSE 0 END)::UTINYINT"
     rows, parts = _scan(table, counting.relation or table.relation, parts)
     ids = [column.of_stored(parts) for column in ids]
     for reader in (time, quantity):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import DataError, SourceError
+from recae.errors import ConfigError, DataError, SourceError
 from recae.ids import IdMap
+from recae.inputs import EventInputs, inputs_of
 from recae.models import JSON
 from recae.models.base import reads_values
 from recae.reading import Reading, ReadOptions
 from recae.reading.lists import read_id_list
 from recae.recommender import Recommender
+from recae.sparse import take_entries
 
 
 def read_ids(source: str | Path, role: str, column: str | None = None) -> pa.LargeStringArray:
@@ -69,7 +71,8 @@ class Audience:
 
     Attributes:
         users: ids of the histories' rows.
-        histories: shape (users, items), in the model's item order.
+        histories: shape (users, items), in the model's item order; with the events that the model reads, see
+            `recae.inputs`, there are more columns.
         rows: int64 of shape (n,), the rows to score; a job's user number is a place in it.
         rejected: the ids that cannot be scored, a table of `REJECTS`.
     """
@@ -188,6 +191,12 @@ def new_histories(
     options = (options or ReadOptions()).updated(fewest=1, name_column="", baskets=by_basket)
     if not by_basket:
         options = options.updated(time_column="")
+    read = inputs_of(recommender.model)
+    if unread := [name for name in options.inputs or () if name not in read]:
+        reads = f"the model reads {', '.join(read)}" if read else "the model reads none"
+        raise ConfigError(
+            f"--inputs names {unread[0]!r}, but of other events than purchases {reads}: leave it out"
+        )
     with Reading(source, options) as reading:
         ordered = reading.columns.time is not None or reading.columns.basket is not None
         found = reading.purchases(baskets=by_basket and ordered)
@@ -198,7 +207,14 @@ def new_histories(
     elif weighted:
         counts = interactions.counts.astype(np.float32)
         matrix = sp.csr_matrix((counts, matrix.indices, matrix.indptr), shape=matrix.shape)
-    return fold_in(recommender, matrix, interactions.users, interactions.items, everybody)
+    audience = fold_in(recommender, matrix, interactions.users, interactions.items, everybody)
+    if found.inputs is None:
+        return audience
+    places = recommender.items.rows(interactions.items.ids(np.arange(interactions.n_items)))
+    nothing = take_entries(interactions.matrix, np.zeros(interactions.matrix.nnz, dtype=np.bool_))
+    blocks = [found.inputs.block(name) if name in found.inputs.names else nothing for name in read]
+    known = [_known(block, places, len(recommender.items)) for block in blocks]
+    return replace(audience, histories=EventInputs.of(read, known).beside(audience.histories))
 
 
 def fold_in(
@@ -216,27 +232,31 @@ def fold_in(
         everybody: keep the users whose items are all unknown, with an empty history.
     """
     places = recommender.items.rows(items.ids(np.arange(len(items))))  # of each column, -1 where unknown
-    columns = places[matrix.indices]
-    known = columns >= 0
-    ends = np.append(0, np.cumsum(known))[matrix.indptr]  # (users + 1,)
-    histories = sp.csr_matrix(
-        (matrix.data[known], columns[known], ends), shape=(len(users), len(recommender.items))
-    )
-    histories.sort_indices()
-    lost = (np.diff(ends) == 0) & (np.diff(matrix.indptr) > 0) & (not everybody)
+    histories = _known(matrix, places, len(recommender.items))
+    lost = (np.diff(histories.indptr) == 0) & (np.diff(matrix.indptr) > 0) & (not everybody)
     rejected = rejects(
         (items.ids(np.flatnonzero(places < 0)), NO_ITEM), (users.ids(np.flatnonzero(lost)), NO_KNOWN_ITEM)
     )
     return Audience(users, histories, np.flatnonzero(~lost), rejected)
 
 
+def _known(matrix: sp.csr_matrix, places: NDArray[np.int64], n_items: int) -> sp.csr_matrix:
+    """Return a matrix over other items as (users, n_items), by the place of each column, −1 where it is left out."""
+    columns = places[matrix.indices]
+    known = columns >= 0
+    ends = np.append(0, np.cumsum(known))[matrix.indptr]  # (users + 1,)
+    found = sp.csr_matrix((matrix.data[known], columns[known], ends), shape=(matrix.shape[0], n_items))
+    found.sort_indices()
+    return found
+
+
 def _own(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:
-    if recommender.users is None or recommender.histories is None:
+    if recommender.users is None or recommender.scored is None:
         raise DataError(
             "this model was saved without histories, so that it has no users to score; "
             "use a model file that was saved with its histories, or give new ones"
         )
-    return recommender.users, recommender.histories
+    return recommender.users, recommender.scored
 
 
 def _decay(config: dict[str, JSON]) -> float | None:

@@ -15,8 +15,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
+from recae.inputs import check_inputs, inputs_of
 from recae.machine import one_blas_thread, processors
-from recae.models.base import Model, check_histories
+from recae.models.base import Model
 from recae.models.factored import SMALL_BATCH
 from recae.ranking import (
     DEFAULT_BLOCK_BYTES,
@@ -110,7 +111,7 @@ def best_items(
         DataError: the histories or `barred` do not have the model's number of items.
     """
     check_ranking(n, threads, None, (histories.shape[0], model.n_items), "n")
-    check_histories(histories, model.n_items)
+    check_inputs(histories, model.n_items, inputs_of(model))
     if barred is not None and (barred.shape != (model.n_items,) or barred.dtype != np.bool_):
         raise DataError(
             f"barred must be bool of shape ({model.n_items},), but is {barred.dtype} of shape {barred.shape}; "
@@ -176,6 +177,11 @@ class _PartByPart:
     def n_items(self) -> int:
         """Number of items, I."""
         return self.model.n_items
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Events that the model reads."""
+        return inputs_of(self.model)
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Return all scores, as `Model.score` gives them: csr_matrix (B, I) → float32 (B, I)."""

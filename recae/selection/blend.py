@@ -21,11 +21,13 @@ from recae.models import Model
 from recae.models.base import JSON
 from recae.models.blend import Blend, Part
 from recae.selection.beside import Beside
+from recae.selection.judge import ValidationUsers
 from recae.selection.race import Race, Weighed
 from recae.selection.trial import sentence
 from recae.selection.weights import fit_spread
 from recae.settings import LARGEST_SEED, PARTS, Settings, find_setting, setting
 from recae.splits.parts import fold_in_split
+from recae.text import human_seconds
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import BEST_EPOCHS, Epoch, best_epoch
 from recae.training.device import memory_left
@@ -67,7 +69,7 @@ class BlendSettings(Settings):
             _check_kind(kind)
             find_setting(kind, find(kind).settings_class(), key)
         if self.components is None:
-            self.configs(choose_components(repeats=True))  # the most there may be
+            self.configs(choose_components(repeats=True, inputs=True))  # the most there may be
         else:
             self.configs(split_components(self.components))
         return self
@@ -116,9 +118,9 @@ def _check_kind(kind: str) -> None:
         )
 
 
-def choose_components(repeats: bool) -> tuple[str, ...]:
-    """Return the default parts of a blend; those that rank what a user owns only with repeat purchases."""
-    return parts_of(Blend.kind, None, repeats)
+def choose_components(repeats: bool, inputs: bool = False) -> tuple[str, ...]:
+    """Return the default parts of a blend; those that need repeat purchases or other events only with these."""
+    return parts_of(Blend.kind, None, repeats, inputs)
 
 
 Fit = Callable[
@@ -154,7 +156,7 @@ def fit_blend(
         ConfigError: checkpoints are asked for and more than one part is trained in epochs.
     """
     named = config.components is not None
-    kinds = choose_components(not exclude_owned)
+    kinds = choose_components(not exclude_owned, hooks.inputs is not None and validation is not None)
     if config.components is not None:
         kinds = split_components(config.components)
     configs = config.configs(kinds)
@@ -165,6 +167,9 @@ def fit_blend(
                 f"{EXACT} would take too long or too much memory here and is left out of the blend, so that "
                 f"{', '.join(ignored)} sets nothing; name it in components to have it all the same"
             )
+    if not named and EVENTS in kinds and (why := _events_do_not_fit(matrix, hooks)):
+        kinds = tuple(kind for kind in kinds if kind != EVENTS)
+        hooks.on_message(f"{EVENTS} is left out: {why}; name it in components to have it all the same")
     configs = {kind: configs[kind] for kind in kinds}
     trained = [kind for kind in kinds if model_class(kind).trained]
     if hooks.checkpoints is not None and len(trained) != 1:
@@ -189,6 +194,9 @@ def fit_blend(
         return evaluate(model, *judged, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
     race = None
+    if hooks.inputs is not None and learn is whole:
+        of_events = ValidationUsers(_some_of(pair, USERS_FOR_EVENTS), exclude_owned)
+        hooks = replace(hooks, judge=of_events)
     if learn is whole:
         users = judged[0].shape[0]
         race = Race.of(whole, configs, pair, hooks, exclude_owned=exclude_owned, judged=users)
@@ -251,6 +259,36 @@ def _exact_fits(matrix: sp.csr_matrix) -> bool:
     return exact_solve(
         users, items, matrix.nnz, left, threads, seconds_at_most=EXACT_SECONDS_AT_MOST
     ).feasible
+
+
+EVENTS = "event-linear"
+"""The part that reads other events, which is among the default ones where they are given and it fits."""
+
+USERS_FOR_EVENTS = 4_000
+"""Validation users on whom it is chosen which events it uses, at most."""
+
+EVENT_BYTES_AT_MOST = 2**30
+"""Bytes of its inverse where it is not named: 16,384 inputs, such as two events of 5,400 items and their purchases."""
+
+EVENT_SECONDS_AT_MOST = 60.0
+"""Time that its solves may take together: one without events, three with each."""
+
+
+def _events_do_not_fit(matrix: sp.csr_matrix, hooks: Hooks) -> str:
+    """Return why a linear part of (U, I) purchases and other events is too large, a clause; "" where it is not."""
+    if hooks.inputs is None:
+        return ""
+    events, items = len(hooks.inputs.names), matrix.shape[1]
+    inputs, solves = (1 + events) * items, 1 + 3 * events
+    users, entries = int((np.diff(matrix.indptr) > 0).sum()), matrix.nnz + hooks.inputs.matrix.nnz
+    found = exact_solve(users, inputs, entries, memory_left("cpu"), processors(), seconds_at_most=np.inf)
+    seconds, need = solves * found.seconds, found.bytes + 4 * inputs * items
+    if found.why_not or 4 * inputs**2 > EVENT_BYTES_AT_MOST or seconds > EVENT_SECONDS_AT_MOST:
+        return (
+            f"{solves} solves of {inputs:,} inputs ({events} other events and the purchases of {items:,} items) take "
+            f"about {human_seconds(seconds)} and {need / 2**30:,.1f} GiB"
+        )
+    return ""
 
 
 def _some_of(pair: tuple[sp.csr_matrix, sp.csr_matrix], most: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:

@@ -39,6 +39,7 @@ from recae.splits.protocols import (
     ProtocolOptions,
     Purchases,
     Task,
+    check_no_inputs,
     check_protocol,
     make_tasks,
     pair_of_matrices,
@@ -186,6 +187,7 @@ def read_material(
         DataError: likewise, or the protocol is by time and there is no time column.
         ConfigError: a matrix does not have the columns, or the protocol does not look at baskets.
     """
+    check_no_inputs(reading, "evaluate")
     if isinstance(source, Purchases):
         return Material(source, "purchases")
     if isinstance(source, Interactions):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from recae.confidence import Weighting
 from recae.errors import ConfigError, torch_needed
 from recae.evaluation import evaluate
 from recae.interactions import Interactions
-from recae.kinds import SETTINGS, find, is_simple, parts_of, title
+from recae.kinds import SETTINGS, find, is_simple, known, parts_of, title
 from recae.models import Model
+from recae.selection.judge import ValidationUsers
 from recae.settings import build_settings
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import BEST_EPOCHS, Checkpoints, Epoch, best_epoch
@@ -86,6 +87,8 @@ def fit_settings(
             return evaluate(model, *pair, (20,), exclude_owned=exclude_owned).mean("recall@20")
 
         hooks = replace(hooks, validate=recall)
+    if validation is not None and hooks.judge is None:
+        hooks = replace(hooks, judge=ValidationUsers(validation, exclude_owned))
     model, epochs = fit_simple(kind, matrix, config, hooks)
     return Fitted(model, epochs, {BEST_EPOCHS: {kind: best_epoch(epochs)}} if epochs else {})
 
@@ -146,6 +149,41 @@ def check_repeats(kind: str, repeats: bool, otherwise: str) -> None:
         raise ConfigError(
             f"{title(kind)} ranks what a user owns, which is left out without repeat purchases: add --repeats "
             f"(repeats=True), or {otherwise}"
+        )
+
+
+def check_inputs(kind: str, config: Any, events: Sequence[str] | None, repeats: bool = False) -> None:
+    """Check, before anything is read, that a kind reads other events where they are given, and has them where it does.
+
+    Args:
+        kind: Of model.
+        config: Its settings.
+        events: Names of the events; None where none are asked for.
+        repeats: Whether repeat purchases count.
+
+    Raises:
+        ConfigError: It does not, or they are not there.
+    """
+    row = find(kind)
+    parts = parts_of(kind, getattr(config, row.parts), repeats, inputs=True) if row.parts else (kind,)
+    reading = [part for part in parts if is_simple(part) and find(part).needs_inputs]
+    if events is None:
+        named = not row.parts or getattr(config, row.parts) is not None
+        if reading and named:
+            raise ConfigError(
+                f"{reading[0]} reads other events than purchases, and none are given: add --inputs cart,view "
+                '(inputs="cart,view"), or take another kind'
+            )
+        return
+    if not reading:
+        able = ", ".join(row.name for row in known().values() if row.needs_inputs)
+        raise ConfigError(
+            f"--inputs gives other events than purchases ({', '.join(events)}) to a model, and {kind} reads none: take "
+            f"the default blend or the kind {able}, or leave --inputs out"
+        )
+    if repeats:
+        raise ConfigError(
+            "other events as inputs and repeat purchases do not go together yet: leave out --inputs or --repeats"
         )
 
 

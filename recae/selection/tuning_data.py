@@ -16,7 +16,7 @@ from recae.filters import Filters
 from recae.interactions import Events, Interactions
 from recae.reading import ReadOptions, ReadReport, read
 from recae.splits.held_out import HeldOut, confidence_of, hold_out, hold_out_repeats
-from recae.splits.protocols import check_baskets, reading_options
+from recae.splits.protocols import check_baskets, check_no_inputs, reading_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +116,7 @@ def read_tuning_data(
         ConfigError: there are repeats without baskets, baskets without repeats, or filters of Interactions.
     """
     weighting = weighting or Weighting()
+    check_no_inputs(reading, "tune")
     options = reading_options(source, reading, filters)
     check_baskets(source, options, repeats)
     if isinstance(source, Interactions):

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.evaluation.intervals import paired_difference
+from recae.inputs import owned_part, readable
 from recae.loops import loop
 from recae.machine import processors
 from recae.models import Model
@@ -74,7 +75,8 @@ class Candidates:
         users = np.flatnonzero(np.diff(pair[1].indptr))
         if users.size > USERS_AT_MOST:
             users = users[np.arange(USERS_AT_MOST) * users.size // USERS_AT_MOST]
-        n_items, P, B = pair[0].shape[1], len(models), users.size
+        n_items, P, B = pair[1].shape[1], len(models), users.size
+        owned = owned_part(pair[0], n_items)
         length = min(CANDIDATES, n_items)
         scores = np.full((P, B, P * length), -np.inf, dtype=np.float32)
         hits = np.zeros((B, P * length), dtype=np.bool_)
@@ -83,10 +85,9 @@ class Candidates:
         for start in range(0, B, step):
             rows = users[start : start + step]
             history, held = sp.csr_matrix(pair[0][rows]), sp.csr_matrix(pair[1][rows])
-            of_models = [model.score(history) for model in models]
-            ranked = np.hstack(
-                [top_k(s, length, exclude=history if exclude_owned else None)[0] for s in of_models]
-            )
+            of_models = [model.score(readable(model, history)) for model in models]
+            left_out = owned_part(history, n_items) if exclude_owned else None
+            ranked = np.hstack([top_k(s, length, exclude=left_out)[0] for s in of_models])
             ranked = np.sort(ranked, axis=1)
             valid = ranked >= 0
             valid[:, 1:] &= ranked[:, 1:] != ranked[:, :-1]
@@ -98,7 +99,7 @@ class Candidates:
             for p, of_model in enumerate(of_models):
                 scores[p, block] = np.where(valid, np.take_along_axis(of_model, places, axis=1), -np.inf)
                 deviations[p, block] = of_model.std(axis=1, dtype=np.float64)
-        lengths = np.diff(pair[0].indptr)[users]
+        lengths = np.diff(owned.indptr)[users]
         spreads = tuple(spread_of(deviations[p], lengths) for p in range(P))
         for p, (a, b) in enumerate(spreads):
             scores[p] *= (1 / (a * np.maximum(lengths, 1.0) ** b)).astype(np.float32)[:, None]
@@ -198,7 +199,8 @@ def fit_spread(model: Model, histories: sp.csr_matrix) -> tuple[float, float]:
 
     They are fitted by least squares of the logarithms over the histories (B, I); (1, 0) where all scores are alike.
     """
-    lengths = np.diff(histories.indptr)
+    histories = readable(model, histories)
+    lengths = np.diff(owned_part(histories, model.n_items).indptr)
     deviations = np.zeros(len(lengths))
     step = rows_per_block(model.n_items)
     for start in range(0, len(lengths), step):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import shown
+from recae.inputs import inputs_of
 from recae.ranking import Ranked, rank_histories
 from recae.recommender import MODEL, POPULAR
 from recae.serving.problems import Problem
@@ -26,10 +27,11 @@ _quoted = json.encoder.encode_basestring_ascii
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """What is scored: item indices, rising, and their values; None for ones."""
+    """What is scored: item indices, rising, and their values, None for ones; and the columns of other events."""
 
     items: NDArray[np.integer[Any]]
     values: NDArray[np.float32] | None = None
+    events: NDArray[np.integer[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class RankedList:
         scores: their scores (k,).
         values: values of the history (m,); None for ones.
         source: `MODEL`, or `POPULAR` for a fallback.
+        events: columns of other events, rising; None without any.
     """
 
     request: RecommendRequest
@@ -53,6 +56,7 @@ class RankedList:
     scores: NDArray[np.float32]
     values: NDArray[np.float32] | None = None
     source: Literal["model", "popular"] = MODEL
+    events: NDArray[np.integer[Any]] | None = None
 
 
 def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[RankedList | Problem]:
@@ -78,7 +82,7 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
         except Problem as problem:
             answers[place] = problem if request.fallback is None else _popular(served, request)
             continue
-        if request.fallback is not None and not history.items.size:
+        if request.fallback is not None and not history.items.size and not _has_events(history):
             answers[place] = _popular(served, request)
             continue
         places.append(place)
@@ -91,7 +95,7 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
             _History(_excluded(served, request, history.items))
             for request, history in zip(scored, histories, strict=True)
         ]
-        matrix, barred = _matrix(histories, n_items), _matrix(excluded, n_items)
+        matrix, barred = _scored(served, histories), _matrix(excluded, n_items)
         lengths = np.minimum([request.n for request in scored], n_items)
         allowed = _candidates(served, scored)
         if served.approximate:
@@ -110,7 +114,13 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
         for place, history, unknown, items, scores in zip(places, histories, unknowns, *ranked, strict=True):
             size = int(np.count_nonzero(items >= 0))  # -1 pads a list where items run out
             answers[place] = RankedList(
-                requests[place], history.items, unknown, items[:size], scores[:size], history.values
+                requests[place],
+                history.items,
+                unknown,
+                items[:size],
+                scores[:size],
+                history.values,
+                events=history.events,
             )
     return [answer for answer in answers if answer is not None]
 
@@ -181,14 +191,15 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
 
     if one.source == POPULAR:
         return to_json(served, [one])[0]  # there is no history that could speak for it
-    if one.history.size > MAX_EXPLAINED_HISTORY:
+    size = one.history.size + (0 if one.events is None else one.events.size)
+    if size > MAX_EXPLAINED_HISTORY:
         raise Problem(
             "too-long-to-explain",
             422,
             f"histories of up to {MAX_EXPLAINED_HISTORY:,} items can be explained, but this one has "
-            f"{one.history.size:,}; ask without 'explain'",
+            f"{size:,}; ask without 'explain'",
         )
-    history = _matrix([_History(one.history, one.values)], len(served.recommender.items))
+    history = _scored(served, [_History(one.history, one.values, one.events)])
     found = []
     for place, (item, name, score, explanation) in enumerate(
         zip(
@@ -202,8 +213,10 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
         parts = explanation.sum(REASONS, positive=True, score=Decimal(str(score)))
         owned = np.array([row for row, _ in parts.reasons], dtype=np.int64)
         because = [
-            Because(item_id=item_id, name=its_name, contribution=float(value))
-            for item_id, its_name, (_, value) in zip(*served.ids_and_names(owned), parts.reasons, strict=True)
+            Because(item_id=item_id, name=its_name, contribution=float(value), **_event(served, row))
+            for item_id, its_name, (row, value) in zip(
+                *served.ids_and_names(owned % len(served.recommender.items)), parts.reasons, strict=True
+            )
         ]
         others = Others(items=parts.n_others, contribution=float(parts.others))
         base = float(parts.base)
@@ -237,10 +250,15 @@ def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, 
     """Return a request's history, and the basket's ids that are not known, each once."""
     if request.user is not None:
         row, owned = served.user(request.user)
-        return _History(owned, served.values(row)), []
+        return _History(owned, served.values(row), served.events(row)), []
     basket = list(dict.fromkeys(request.items or []))
     items = served.recommender.items.rows(basket)
     missing = [item for item, index in zip(basket, items, strict=True) if index < 0]
+    events = None if request.events is None else _events(served, request.events)
+    if events is not None and events.size:
+        return _History(np.sort(items[items >= 0]), None, events), missing
+    if request.events is not None and not basket and request.fallback is None:
+        raise Problem("unknown-item", 404, "no item of the events is in the model")
     if missing and len(missing) == len(basket):
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise Problem(
@@ -250,6 +268,34 @@ def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, 
             unknown=missing[0],
         )
     return _History(np.sort(items[items >= 0])), missing
+
+
+def _events(served: ServedModel, events: Mapping[str, list[str]]) -> NDArray[np.integer[Any]]:
+    """Return the columns of events in a scored history, rising; unknown items do not count.
+
+    Raises:
+        Problem: 422, the model does not read one of the events.
+    """
+    read = inputs_of(served.recommender.model)
+    for name in events:
+        if name not in read:
+            reads = f"reads {', '.join(read)}" if read else "reads no other events than purchases"
+            raise Problem("unknown-event", 422, f"events names {name!r}, but the model {reads}; leave it out")
+    n_items, found = len(served.recommender.items), [np.zeros(0, dtype=np.int64)]
+    for place, name in enumerate(read, start=1):
+        rows = served.recommender.items.rows(events.get(name, []))
+        found.append(np.unique(rows[rows >= 0]) + place * n_items)
+    return np.concatenate(found)
+
+
+def _has_events(history: _History) -> bool:
+    return history.events is not None and history.events.size > 0
+
+
+def _event(served: ServedModel, column: int) -> dict[str, str]:
+    """Return the field of the event that a reason is of; none for what is owned."""
+    event = served.recommender.event_of(column)
+    return {} if event is None else {"event": event}
 
 
 def _popular(served: ServedModel, request: RecommendRequest) -> RankedList | Problem:
@@ -300,6 +346,18 @@ def _candidates(served: ServedModel, requests: Sequence[RecommendRequest]) -> ND
             own[:] = False
             own[items[items >= 0]] = True
     return marks
+
+
+def _scored(served: ServedModel, histories: Sequence[_History]) -> sp.csr_matrix:
+    """Return what the model scores, (B, I), or with events (B, (1 + K) · I)."""
+    n_items = len(served.recommender.items)
+    if not any(map(_has_events, histories)):
+        return _matrix(histories, n_items)
+    joined = []
+    for one in histories:
+        columns = one.items if one.events is None else np.concatenate([one.items, one.events])
+        joined.append(_History(columns))
+    return _matrix(joined, (1 + len(inputs_of(served.recommender.model))) * n_items)
 
 
 def _matrix(histories: Sequence[_History], n_items: int) -> sp.csr_matrix:

@@ -36,6 +36,7 @@ class RecommendRequest(_Request):
                     "anyOf": [
                         {"properties": {"items": {"minItems": 1}}},
                         {"required": ["fallback"], "properties": {"fallback": {"const": "popular"}}},
+                        {"required": ["events"], "properties": {"events": {"type": "object"}}},
                     ],
                 },
             ]
@@ -47,6 +48,11 @@ class RecommendRequest(_Request):
         default=None,
         description="a basket instead: item ids, one at least unless there is a fallback; repeated ones count once, "
         "unknown ones not at all",
+    )
+    events: dict[str, Annotated[list[str], Field(max_length=MAX_IDS)]] | None = Field(
+        default=None,
+        description="with a basket, which may then be empty: what was done beside buying, for a model that reads such "
+        'events, as lists of item ids such as {"view": ["a", "b"]}',
     )
     n: Annotated[int, BeforeValidator(_whole)] = Field(
         10, ge=1, le=MAX_N, description="how many; fewer come back where fewer are left"
@@ -71,7 +77,9 @@ class RecommendRequest(_Request):
     def _exactly_one(self) -> RecommendRequest:
         if (self.user is None) == (self.items is None):
             raise ValueError("give exactly one of 'user' and 'items'")
-        if self.items is not None and not self.items and self.fallback is None:
+        if self.user is not None and self.events is not None:
+            raise ValueError("events: those of a user are stored with the model; give them with 'items'")
+        if self.items is not None and not self.items and self.fallback is None and not self.events:
             raise ValueError("items: at least 1 item is needed; give one, or a 'fallback'")
         return self
 
@@ -94,9 +102,10 @@ class NamedItem(_Answer):
 
 
 class Because(NamedItem):
-    """An owned item and what it adds to the score."""
+    """An owned item, or one of another event such as a view, and what it adds to the score."""
 
     contribution: float
+    event: str | None = Field(default=None, description="the event; absent where the item is owned")
 
 
 class Others(_Answer):

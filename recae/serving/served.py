@@ -256,6 +256,15 @@ class ServedModel:
                 self._user_rows[user_id] = row
         return row, histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
 
+    def events(self, row: int) -> NDArray[np.integer[Any]] | None:
+        """Return the columns of the user's other events in a scored history, see `recae.inputs`; None without any."""
+        events = self.recommender.events
+        if events is None:
+            return None
+        matrix = events.matrix
+        columns = matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
+        return np.asarray(columns + np.int32(len(self.recommender.items)), dtype=np.int32)
+
     def values(self, row: int) -> NDArray[np.float32] | None:
         """Return how often and lately the user of a row bought each item owned (m,); None unless the model reads it."""
         histories = self.recommender.histories

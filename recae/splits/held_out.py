@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recae.confidence import Facts, Weighting
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
+from recae.inputs import EventInputs
 from recae.interactions import Events, Interactions
 from recae.metrics import compute
 from recae.models import Frequency
@@ -212,6 +213,23 @@ def hold_out(interactions: Interactions, seed: int) -> HeldOut:
         _codes(interactions.n_users, test, validation),
         keys.part(matrix, validation, HELD_OUT_ITEMS),
         keys.part(matrix, test, HELD_OUT_ITEMS),
+    )
+
+
+def with_inputs(held_out: HeldOut, inputs: EventInputs) -> HeldOut:
+    """Return the same with the users' other events beside their histories, without those of held-out purchases.
+
+    Who buys an item has mostly looked at it before: with these events a model would find what it is told.
+    """
+
+    def beside(pair: Pair | None, code: int) -> Pair | None:
+        if pair is None:
+            return None
+        own = inputs.rows(np.flatnonzero(held_out.codes == code)).hiding(pair[1])
+        return own.beside(pair[0]), pair[1]
+
+    return replace(
+        held_out, validation=beside(held_out.validation, VALIDATION), test=beside(held_out.test, TEST)
     )
 
 

@@ -114,6 +114,15 @@ def reading_options(
     return options.updated(filters=asked or None)
 
 
+def check_no_inputs(options: ReadOptions | None, function: str) -> None:
+    """Raise ConfigError where other events are asked for as inputs, for what measures purchases alone."""
+    if options is not None and options.inputs is not None:
+        raise ConfigError(
+            f"{function} learns from purchases alone: leave out inputs, or give them to train, which measures what "
+            "each event brings on held-out users"
+        )
+
+
 def check_baskets(source: object, options: ReadOptions, repeats: bool) -> None:
     """Raise ConfigError where baskets and repeat purchases do not go together."""
     if repeats and isinstance(source, Interactions):

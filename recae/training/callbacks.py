@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError
+from recae.inputs import EventInputs
 from recae.models import Model
 from recae.models.itemknn import Neighbours
 from recae.models.sigmoid import SigmoidAutoencoder
@@ -30,6 +31,26 @@ class Engine(Protocol):
         self, matrix: sp.csr_matrix, config: SigmoidSettings, hooks: Any
     ) -> tuple[SigmoidAutoencoder, list[Epoch]]:
         """Fit as `sigmoid.fit_sigmoid` does, with `hooks` as `Hooks`."""
+        ...
+
+
+class Gain(NamedTuple):
+    """What one model is better by than another, a mean over users with the bounds of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Judge(Protocol):
+    """Measures models on the validation users, for what is used only where it helps."""
+
+    def values(self, model: Model) -> NDArray[np.float64]:
+        """Return NDCG@20 of each validation user, (B,); NaN for those who do not have it."""
+        ...
+
+    def gain(self, values: NDArray[np.float64], before: NDArray[np.float64]) -> Gain:
+        """Return the mean gain of the same users, (B,) both."""
         ...
 
 
@@ -94,6 +115,8 @@ class Hooks:
         confidence: how much each purchase counts in the loss: float32 (nnz,) in the order of the matrix's
             entries, 1 in the mean (see `recae.confidence`); None: all 1.
         enough: of the best model so far and the epoch, asked after each that is judged: whether training ends there.
+        inputs: other events of the users, in the order of the matrix's rows, for models that read them; None: none.
+        judge: measures on validation users what is used only where it helps; None: nobody does.
         last_epoch: after which training ends, whatever the settings say; its steps are those of a longer training.
             For a fit that repeats another one up to its best epoch; None: all epochs.
         seconds: kind → seconds that its last fit took, without what `validate` took; filled in by the fit.
@@ -111,6 +134,8 @@ class Hooks:
     neighbours: dict[str, tuple[int, Neighbours]] | None = None
     confidence: NDArray[np.float32] | None = None
     enough: Callable[[Model, int], bool] | None = None
+    inputs: EventInputs | None = None
+    judge: Judge | None = None
     last_epoch: int | None = None
     seconds: dict[str, float] | None = None
 

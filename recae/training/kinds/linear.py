@@ -127,8 +127,13 @@ def resolve(config: Config, matrix: sp.csr_matrix) -> Config:
     20 times the root of the purchases per item: on validation users of two data sets, of 16 and 40 purchases per item,
     the best of a coarse grid (50 or 100, and 100) lay near it.
     """
+    return config.filled(l2=l2_of(matrix))
+
+
+def l2_of(matrix: sp.csr_matrix) -> float:
+    """Return the l2 of `resolve`."""
     per_item = max(matrix.nnz, 1) / matrix.shape[1]
-    return config.filled(l2=round(float(np.clip(20 * per_item**0.5, 1, 5000)), 2))
+    return round(float(np.clip(20 * per_item**0.5, 1, 5000)), 2)
 
 
 def user_weights(matrix: sp.csr_matrix, power: float) -> NDArray[np.float64]:
@@ -270,7 +275,7 @@ def solve(
             hooks.confidence.astype(np.float64)
         )  # users without purchases have none that could be missing
     Z = Z.astype(np.float32)
-    _announce(users if dual else items, "users" if dual else "items", items, need, hooks)
+    announce(users if dual else items, "users" if dual else "items", items, need, hooks)
     N = from_users(Z) if dual else from_items(Z)
     left = N.diagonal().astype(np.float64)
     return _to_weights(N, np.sqrt(penalty), Scales.of(config, matrix, left)), left
@@ -395,7 +400,7 @@ def _rescale(B: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray
             raise TrainingError("a weight is not finite: give a larger l2")
 
 
-def _announce(n: int, what: str, items: int, need: int, hooks: Hooks) -> None:
+def announce(n: int, what: str, items: int, need: int, hooks: Hooks) -> None:
     """Say what is about to be solved when it takes more than some seconds."""
     if n < 4096:
         return

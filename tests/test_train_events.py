@@ -1,0 +1,242 @@
+"""Training with other events as inputs: what is measured, used and stored, and that lists are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from commands import recae as command
+from eventshops import event_rows
+from shopserver import client
+
+import recae
+from recae.errors import ConfigError, DataError, ModelFileError, UnknownIdError
+from recae.inputs import EventInputs
+from recae.modelfile import describe
+from recae.models import Ease
+from recae.recommender import TEST, Recommender
+from recae.selection.progress import Progress
+from recae.splits.held_out import hold_out, with_inputs
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def trained(messages: list[str]) -> Recommender:
+    return recae.train(
+        event_rows(), kind="event-linear", inputs="cart,view", progress=Progress(on_message=messages.append)
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(trained: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("events") / "model.recae"
+    recae.save(trained, path)
+    return path
+
+
+def test_carts_that_tell_what_is_bought_are_used_and_views_that_tell_nothing_are_not(
+    trained: Recommender, messages: list[str]
+) -> None:
+    told = trained.metadata["inputs"]
+    assert told["used"] == ["cart"]
+    cart, view = told["worth"]
+    assert cart["low"] > 0
+    assert view["low"] <= 0
+    assert trained.events is not None
+    assert trained.events.names == ("cart",)
+    assert any("the event 'cart' brings +" in line for line in messages)
+    assert any("'view'" in line and "left out" in line for line in messages)
+    plain = recae.train(event_rows(), kind="edlae", progress=False)
+    ours, theirs = trained.metrics["ndcg@20"][0], plain.metrics["ndcg@20"][0]
+    assert ours > theirs
+
+
+def test_the_events_of_held_out_purchases_are_not_seen() -> None:
+    found = recae.read(event_rows(), inputs="cart,view")
+    assert found.inputs is not None
+    plain = hold_out(found.interactions, 0)
+    held_out = with_inputs(plain, found.inputs)
+    assert held_out.test is not None
+    assert plain.test is not None
+    histories, wanted = held_out.test
+    n_items = found.interactions.n_items
+    users = np.flatnonzero(plain.codes == TEST)
+    assert np.array_equal(histories[:, :n_items].toarray(), plain.test[0].toarray())
+    for block, name in enumerate(found.inputs.names, start=1):
+        seen = histories[:, block * n_items : (block + 1) * n_items].toarray()
+        assert not (seen * wanted.toarray()).any()
+        assert np.array_equal(seen, found.inputs.block(name)[users].toarray() * (1 - wanted.toarray()))
+
+
+def test_the_file_holds_the_events_and_older_files_have_none(
+    trained: Recommender, saved: Path, tmp_path: Path
+) -> None:
+    again = recae.load(saved)
+    assert again.events is not None
+    assert trained.events is not None
+    assert again.events.names == ("cart",)
+    assert (again.events.matrix != trained.events.matrix).nnz == 0
+    for user in ("u000", "u123"):
+        assert again.recommend(user).to_pandas().equals(trained.recommend(user).to_pandas())
+    assert describe(saved)["metadata"]["format_version"] == 3
+    recae.save(trained, tmp_path / "anonymous.recae", histories=False)
+    assert recae.load(tmp_path / "anonymous.recae").events is None
+    assert describe(tmp_path / "anonymous.recae")["metadata"]["format_version"] == 2
+
+
+def test_lists_are_made_from_the_events_wherever_they_are_made(trained: Recommender) -> None:
+    assert trained.events is not None
+    assert trained.histories is not None
+    assert trained.users is not None
+    row = trained.users.row("u007")
+    wide = trained.events.rows(np.array([row])).beside(sp.csr_matrix(trained.histories[row]))
+    scores = trained.model.score(wide)[0]
+    assert not np.allclose(scores, trained.model.score(trained.histories[row])[0])
+    one = trained.recommend("u007", 5).to_pandas()
+    owned = set(trained.histories[row].indices)
+    best = [int(item) for item in np.argsort(-scores, kind="stable") if item not in owned][:5]
+    assert trained.items.rows(one["item_id"]).tolist() == best
+    many = trained.recommend_many(["u007", "u008"], 5).to_pandas()
+    assert many[many.user_id == "u007"]["item_id"].tolist() == one["item_id"].tolist()
+    pair = trained.score_pairs([("u007", one["item_id"][0])]).to_pandas()
+    assert pair["score"][0] == pytest.approx(one["score"][0], rel=1e-5)
+    whom = trained.users_for(one["item_id"][0], 300, exclude_owned=False).to_pandas()
+    assert whom[whom.user_id == "u007"]["score"].item() == pytest.approx(one["score"][0], rel=1e-5)
+    assert set(trained.owned("u007").to_pandas()["item_id"]) == set(
+        trained.items.ids(np.array(sorted(owned))).to_pylist()
+    )
+    assert len(trained.similar_items(one["item_id"][0], 3).to_pandas()) == 3
+
+
+def test_events_are_reasons_and_the_sum_is_the_score(trained: Recommender) -> None:
+    item = trained.recommend("u007", 1).to_pandas()["item_id"][0]
+    found = trained.explain("u007", item, 50).to_pandas()
+    assert set(found["part"]) == {"base", "owned", "cart", "score"}
+    assert found["value"][:-1].sum() == pytest.approx(found["value"].iloc[-1], abs=1e-9)
+    carted = found[found.part == "cart"]["item_id"]
+    assert trained.events is not None
+    assert trained.users is not None
+    columns = trained.events.block("cart")[trained.users.row("u007")].indices
+    assert set(carted) == set(trained.items.ids(columns).to_pylist())
+
+
+def test_somebody_new_brings_events_along(trained: Recommender) -> None:
+    only = trained.recommend(events={"cart": ["i00", "i01", "nobody's"]}, n=4).to_pandas()
+    both = trained.recommend(items=["i02"], events={"cart": ["i00", "i01"]}, n=4).to_pandas()
+    assert set(only["item_id"]) <= {f"i{item:02}" for item in range(6)}
+    assert "i02" not in set(both["item_id"])
+    with pytest.raises(ConfigError, match="names 'view', but the model reads cart"):
+        trained.recommend(events={"view": ["i00"]})
+    with pytest.raises(ConfigError, match="stored with the model"):
+        trained.recommend("u000", events={"cart": ["i00"]})
+    with pytest.raises(ConfigError, match="lists of item ids by event"):
+        trained.recommend(events=["i00"])  # type: ignore[arg-type]
+    with pytest.raises(UnknownIdError, match="no item of the basket or of the events"):
+        trained.recommend(events={"cart": ["nobody's"]})
+
+
+def test_a_table_of_histories_brings_events_along(trained: Recommender) -> None:
+    table = event_rows()
+    own = trained.recommend_many(["u003", "u201"], 5).to_pandas()
+    folded = trained.recommend_many(histories=table, inputs="cart", n=5).to_pandas()
+    found = folded[folded.user_id.isin(["u003", "u201"])]
+    assert found["item_id"].tolist() == own["item_id"].tolist()
+    without = trained.recommend_many(histories=table, n=5).to_pandas()
+    assert without["score"].tolist() != folded["score"].tolist()
+    with pytest.raises(
+        ConfigError, match="names 'view', but of other events than purchases the model reads cart"
+    ):
+        trained.recommend_many(histories=table, inputs="view")
+
+
+def test_the_server_reads_events(trained: Recommender, tmp_path: Path) -> None:
+    model = trained
+    with client(trained, tmp_path) as opened:
+
+        def ask(**body: Any) -> Any:
+            return opened.post("/recommend", json=body)
+
+        found = ask(user="u007", n=5, explain=True).json()["recommendations"]
+        assert [one["item_id"] for one in found] == model.recommend("u007", 5).to_pandas()["item_id"].tolist()
+        assert any(reason.get("event") == "cart" for one in found for reason in one["because"])
+        assert all(reason.get("event", "cart") == "cart" for one in found for reason in one["because"])
+        session = ask(items=[], events={"cart": ["i00", "i01"]}, n=4).json()["recommendations"]
+        expected = model.recommend(events={"cart": ["i00", "i01"]}, n=4).to_pandas()
+        assert [one["item_id"] for one in session] == expected["item_id"].tolist()
+        assert ask(items=["i00"], events={"like": ["i01"]}).status_code == 422
+        assert ask(user="u007", events={"cart": ["i01"]}).status_code == 422
+        assert ask(items=[], events={"cart": ["nobody's"]}).status_code == 404
+
+
+def test_the_default_blend_has_a_part_that_reads_events() -> None:
+    settings = {"components": "popularity,event-linear"}
+    model = recae.train(event_rows(), kind="blend", inputs="cart", progress=False, **settings)
+    assert model.events is not None
+    assert "event-linear" in model.metadata["blend"]["weights"]
+    assert model.recommend("u000", 3).to_pandas()["item_id"].size == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"kind": "ease", "inputs": "cart"}, "ease reads none"),
+        ({"kind": "blend", "components": "ease,popularity", "inputs": "cart"}, "blend reads none"),
+        ({"kind": "event-linear"}, "add --inputs cart,view"),
+        ({"kind": "event-linear", "inputs": "cart", "repeats": True}, "leave out --inputs or --repeats"),
+        ({"kind": "auto", "inputs": "cart"}, "auto reads none"),
+    ],
+)
+def test_what_reads_no_events_is_not_given_any(words: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recae.train(event_rows(20), progress=False, **words)
+
+
+def test_what_learns_from_purchases_alone_refuses_events() -> None:
+    table = event_rows(20)
+    with pytest.raises(ConfigError, match="tune learns from purchases alone"):
+        recae.tune(table, "ease", inputs="cart", trials=1, progress=False)
+    with pytest.raises(ConfigError, match="evaluate learns from purchases alone"):
+        recae.evaluate(table, "ease", inputs="cart", progress=False)
+    with pytest.raises(ConfigError, match="give the table itself"):
+        recae.train(recae.read(table, inputs="cart"), kind="event-linear", progress=False)
+
+
+def test_events_of_a_damaged_file_are_refused(trained: Recommender, tmp_path: Path) -> None:
+    assert trained.events is not None
+    assert trained.histories is not None
+    n_items = trained.model.n_items
+    with pytest.raises(DataError, match="do not fit a model that reads cart"):
+        Recommender(
+            trained.model,
+            trained.users,
+            trained.items,
+            histories=trained.histories,
+            events=EventInputs(("view",), trained.events.matrix),
+        )
+    plain = Ease(np.zeros((n_items, n_items), np.float32), {})
+    with pytest.raises(DataError, match="reads none"):
+        Recommender(plain, trained.users, trained.items, histories=trained.histories, events=trained.events)
+    wrong = trained.events.matrix.copy()
+    wrong.indices[wrong.indptr[1] - 1] = n_items
+    recae.save(replace(trained, events=EventInputs(("cart",), wrong)), tmp_path / "wrong.recae")
+    with pytest.raises(ModelFileError, match=r"'events\.indices' holds columns outside"):
+        recae.load(tmp_path / "wrong.recae")
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    import pyarrow.csv as pv
+
+    table, model = tmp_path / "events.csv", tmp_path / "model.recae"
+    pv.write_csv(event_rows(), table)
+    run = command("train", table, "--inputs", "cart,view", "--kind", "event-linear", "--out", model)
+    assert "the event 'cart' brings" in run.stderr
+    explained = command("explain", "--model", model, "--user", "u007", "--item", "i01")
+    assert "\ncart\t" in explained.stdout
