@@ -226,9 +226,8 @@ def test_events_of_a_damaged_file_are_refused(trained: Recommender, tmp_path: Pa
         Recommender(plain, trained.users, trained.items, histories=trained.histories, events=trained.events)
     wrong = trained.events.matrix.copy()
     wrong.indices[wrong.indptr[1] - 1] = n_items
-    recae.save(replace(trained, events=EventInputs(("cart",), wrong)), tmp_path / "wrong.recae")
     with pytest.raises(ModelFileError, match=r"'events\.indices' holds columns outside"):
-        recae.load(tmp_path / "wrong.recae")
+        recae.save(replace(trained, events=EventInputs(("cart",), wrong)), tmp_path / "wrong.recae")
 
 
 def test_the_command_line(tmp_path: Path) -> None:
