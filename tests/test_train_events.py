@@ -171,7 +171,7 @@ def test_the_server_reads_events(trained: Recommender, tmp_path: Path) -> None:
         session = ask(items=[], events={"cart": ["i00", "i01"]}, n=4).json()["recommendations"]
         expected = model.recommend(events={"cart": ["i00", "i01"]}, n=4).to_pandas()
         assert [one["item_id"] for one in session] == expected["item_id"].tolist()
-        assert ask(items=["i00"], events={"like": ["i01"]}).status_code == 422
+        assert ask(items=["i00"], events={"like": ["i01"]}).status_code == 404
         assert ask(user="u007", events={"cart": ["i01"]}).status_code == 422
         assert ask(items=[], events={"cart": ["nobody's"]}).status_code == 404
 

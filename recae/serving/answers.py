@@ -274,13 +274,13 @@ def _events(served: ServedModel, events: Mapping[str, list[str]]) -> NDArray[np.
     """Return the columns of events in a scored history, rising; unknown items do not count.
 
     Raises:
-        Problem: 422, the model does not read one of the events.
+        Problem: 404, the model does not read one of the events.
     """
     read = inputs_of(served.recommender.model)
     for name in events:
         if name not in read:
             reads = f"reads {', '.join(read)}" if read else "reads no other events than purchases"
-            raise Problem("unknown-event", 422, f"events names {name!r}, but the model {reads}; leave it out")
+            raise Problem("unknown-event", 404, f"events names {name!r}, but the model {reads}; leave it out")
     n_items, found = len(served.recommender.items), [np.zeros(0, dtype=np.int64)]
     for place, name in enumerate(read, start=1):
         rows = served.recommender.items.rows(events.get(name, []))

@@ -29,14 +29,24 @@ class RecommendRequest(_Request):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                {"required": ["user"], "properties": {"user": {"type": "string"}, "items": {"type": "null"}}},
+                {
+                    "required": ["user"],
+                    "properties": {
+                        "user": {"type": "string"},
+                        "items": {"type": "null"},
+                        "events": {"type": "null"},
+                    },
+                },
                 {
                     "required": ["items"],
                     "properties": {"items": {"type": "array"}, "user": {"type": "null"}},
                     "anyOf": [
                         {"properties": {"items": {"minItems": 1}}},
                         {"required": ["fallback"], "properties": {"fallback": {"const": "popular"}}},
-                        {"required": ["events"], "properties": {"events": {"type": "object"}}},
+                        {
+                            "required": ["events"],
+                            "properties": {"events": {"type": "object", "minProperties": 1}},
+                        },
                     ],
                 },
             ]
