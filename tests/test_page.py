@@ -67,6 +67,12 @@ def test_the_documentation_shows_every_route(go: Open) -> None:
     page.get_by_role("button", name="/recommend", exact=False).first.click()
     see(page.get_by_text("Recommend items to a user or for a basket."))
     see(page.locator(".response").get_by_text("the model does not know it"))
+    assert "Unable to render" not in page.locator("body").inner_text()
+    health = page.locator(".opblock").filter(has_text="/health")
+    health.get_by_role("button", name="/health", exact=False).first.click()
+    health.get_by_role("button", name="Try it out").click()
+    health.get_by_role("button", name="Execute").click()
+    see(health.locator(".live-responses-table").get_by_text("200", exact=True).first)
 
 
 def names(page: Page, where: str = ".pick h2") -> list[str]:

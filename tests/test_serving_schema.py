@@ -69,6 +69,8 @@ def test_the_description_is_complete(tmp_path: Path) -> None:
     save(shop(), tmp_path / "m.recae")
     with TestClient(application(tmp_path / "m.recae")) as api:
         found = api.get("/openapi.json").json()
+        assert api.get("/docs/", follow_redirects=False).headers["location"] == "../docs"
+    assert found["openapi"] == "3.1.0"  # the newest that Swagger's page draws
     paths = {f"{method} {path}" for path, methods in found["paths"].items() for method in methods}
     assert paths == {
         "post /recommend", "post /recommend/batch", "get /similar/{item_id}", "get /items", "get /users",

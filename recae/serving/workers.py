@@ -144,19 +144,22 @@ class Watcher:
             taken = {worker.place for worker in self._workers.values()}
             place = next(n for n in range(len(taken) + 1) if n not in taken)
             told, telling = os.pipe()
+            # what comes before a worker has its own handlers must not run those of this process in it
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
             try:
                 pid = os.fork()
+                if not pid:
+                    os.close(told)
+                    self._be_worker(place, telling)
+                self._workers[pid] = worker = _Worker(pid, place, self._models.current, told)
             except OSError as error:
                 os.close(told)
-                os.close(telling)
                 self._fail(f"a worker cannot be started: {(error.strerror or str(error)).lower()}")
                 return
-            if not pid:
-                os.close(told)
-                self._be_worker(place, telling)
-            os.close(telling)
+            finally:
+                os.close(telling)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.set_blocking(told, False)
-            self._workers[pid] = worker = _Worker(pid, place, self._models.current, told)
             self._selector.register(told, selectors.EVENT_READ, worker)
 
     def _be_worker(self, place: int, telling: int) -> None:
@@ -166,6 +169,7 @@ class Watcher:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who watches says what it means
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
             os.close(self._watching)
             for worker in self._workers.values():
                 os.close(worker.pipe)

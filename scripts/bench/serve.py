@@ -120,8 +120,10 @@ async def load(
 
 
 def resident_mib(pid: int) -> float:
-    """Resident memory of a process, MiB."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+    """Memory of a process and its workers, MiB; what they share counts once."""
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rolled = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (pid, *workers)]
+    return sum(int(re.search(r"Pss:\s+(\d+)", text)[1]) for text in rolled) / 1024
 
 
 @click.command()
@@ -134,10 +136,18 @@ def resident_mib(pid: int) -> float:
     "--overload", default=0.0, show_default=True, help="Then so many requests a second for a minute."
 )
 @click.option("--connections", default=64, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes of the server.")
 @click.option("-n", "n", default=10, show_default=True)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the table here as JSON too.")
 def main(
-    path: Path, rate: float, seconds: float, overload: float, connections: int, n: int, out: Path | None
+    path: Path,
+    rate: float,
+    seconds: float,
+    overload: float,
+    connections: int,
+    workers: int,
+    n: int,
+    out: Path | None,
 ) -> None:
     recommender = recae.load(path)
     rng = np.random.default_rng(1)
@@ -158,6 +168,7 @@ def main(
 
     # the command beside this interpreter, in a process of its own
     command = [Path(sys.executable).with_name("recae"), "serve", "--model", path, "--port", "0"]
+    command += ["--workers", workers]
     server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=os.environ)
     try:
         port = None
@@ -196,7 +207,9 @@ def main(
                 }
             )
             time.sleep(1)
-        report(f"{len(recommender.users):,} × {len(recommender.items):,}, n={n}", table, out)
+        report(
+            f"{len(recommender.users):,} × {len(recommender.items):,}, n={n}, {workers} workers", table, out
+        )
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=20)
