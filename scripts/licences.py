@@ -96,8 +96,15 @@ def brought(first: list[Requirement]) -> set[str]:
 
 def page() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    shipped = [one for extra, lines in extras.items() if extra not in NOT_SHIPPED for one in lines]
+    for one in map(Requirement, [*project["dependencies"], *shipped]):
+        try:
+            distribution(one.name)
+        except PackageNotFoundError:
+            sys.exit(f"licences: {one.name} is not installed; run scripts/setup")
     wanted = {name: ["always"] for name in brought([Requirement(one) for one in project["dependencies"]])}
-    for extra, lines in sorted(project["optional-dependencies"].items()):
+    for extra, lines in sorted(extras.items()):
         for name in brought([Requirement(one) for one in lines]) if extra not in NOT_SHIPPED else ():
             if wanted.get(name) != ["always"]:
                 wanted.setdefault(name, []).append(f"`{extra}`")
