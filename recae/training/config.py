@@ -141,7 +141,8 @@ def resolve(config: SigmoidSettings, matrix: sp.csr_matrix, largest: float = 1.0
 def factors_for(n_users: int) -> int:
     """Return the size of the code for a number of users.
 
-    A step takes time in the square of it. On the sample, of 2,000 users, 128 and 512 cannot be told apart; beyond
+    A step takes time in the square of it. On the sample, of 2,000 users, 128 are worse than 512 by themselves, and
+    blended with sparse-linear the two cannot be told apart (`docs/measurements.md` has the intervals); beyond
     100,000 users the passes take longest.
     """
     return 128 if n_users < 3_000 else 512 if n_users <= 100_000 else 256
