@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from commands import recae as command
+from commands import refused
 from eventshops import event_rows
 from shopserver import client
 
@@ -239,3 +240,10 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "the event 'cart' brings" in run.stderr
     explained = command("explain", "--model", model, "--user", "u007", "--item", "i01")
     assert "\ncart\t" in explained.stdout
+    assert "event cart" in command("inspect", model).stdout
+    own, folded = tmp_path / "own.csv", tmp_path / "folded.csv"
+    command("score", "--model", model, "--out", own, "-n", "3")
+    command("score", "--model", model, "--out", folded, "-n", "3", "--histories", table, "--inputs", "cart")
+    assert own.read_text() == folded.read_text()
+    alone = command("score", "--model", model, "--out", own, "--inputs", "cart")
+    refused(alone, "--inputs names events of --histories")

@@ -229,6 +229,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         *([["learned from", learned]] if (learned := _learned_from(summary)) else []),
         *_entries("filters", with_shortened_ids(summary["filters"])),
         *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
+        *_worth(summary.get("inputs")),
         *_entries("weights", summary.get("weights")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
@@ -252,6 +253,19 @@ def _rows_chosen(reading: object) -> list[str]:
         return chosen_words(reading)
     except (AttributeError, KeyError, TypeError, ValueError):
         return [str(dict(reading))]
+
+
+def _worth(inputs: object) -> list[list[str]]:
+    """Return what other events brought on the validation users, a row each; a file may hold anything."""
+    worth = _object(inputs).get("worth")
+    rows = []
+    for entry in map(_object, worth if isinstance(worth, list) else ()):
+        gain, low, high = (entry.get(name) for name in ("gain", "low", "high"))
+        if all(isinstance(number, int | float) for number in (gain, low, high)):
+            used = "used" if entry.get("used") else "left out"
+            said = f"{gain:+.4f} NDCG@20 (95 % interval {low:+.4f} to {high:+.4f}), {used}"
+            rows.append([f"event {entry.get('event')}", said])
+    return rows
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -56,6 +56,10 @@ WHO = {
     "histories_query": ("SQL", "With --histories URL: a SELECT to read instead."),
     "user_column": ("NAME", "The column of users in --users or --histories.  [default: by its name]"),
     "item_column": ("NAME", "The column of items in --histories.  [default: by its name]"),
+    "inputs": (
+        "EVENT,…",
+        "With --histories: other events of the table that the model reads, such as cart,view.",
+    ),
 }
 RULES = {
     "exclude_items": ("ITEMS", "Nobody gets these: a file as for --users, or ids separated by commas."),
@@ -336,6 +340,7 @@ def _check_who(
     histories: str | None,
     histories_table: str | None,
     histories_query: str | None,
+    inputs: str | None,
     **columns: Any,
 ) -> None:
     """Raise ConfigError where options contradict each other."""
@@ -346,6 +351,10 @@ def _check_who(
     if histories is None and (histories_table or histories_query):
         raise ConfigError(
             "--histories-table and --histories-query say what to read of --histories; give that, too"
+        )
+    if histories is None and inputs is not None:
+        raise ConfigError(
+            "--inputs names events of --histories, and those of the model's own users are in its file: leave it out"
         )
 
 
@@ -397,6 +406,7 @@ def _audience(
     histories_query: str | None,
     user_column: str | None,
     item_column: str | None,
+    inputs: str | None,
 ) -> Audience:
     from recae.scoring.audience import every_user, new_histories, some_users
 
@@ -405,9 +415,14 @@ def _audience(
     if histories is None:
         return every_user(recommender)
     from recae.reading import ReadOptions
+    from recae.reading.options import split_inputs
 
     options = ReadOptions(
-        query=histories_query, table=histories_table, user_column=user_column, item_column=item_column
+        query=histories_query,
+        table=histories_table,
+        user_column=user_column,
+        item_column=item_column,
+        inputs=None if inputs is None else split_inputs(inputs),
     )
     return new_histories(recommender, histories, options, everybody)
 
