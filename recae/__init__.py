@@ -9,6 +9,8 @@ Purchases are a path, a data frame, an Arrow table, tuples or a scipy matrix; op
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recae.forks import watch
+
 if TYPE_CHECKING:
     from recae.confidence import Weighting as Weighting
     from recae.errors import RecaeError as RecaeError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from recae.selection.progress import Progress as Progress
 
     __version__: str
+
+watch()
 
 _HOMES = {
     "Filters": "recae.filters",

@@ -25,7 +25,7 @@ from recae.machine import installed, user_cache
 from recae.messages import say
 
 MODULES: Final = (
-    "recae.compiled", "recae.evaluation.sets", "recae.insight.calibrate", "recae.models.dots",
+    "recae.approximate", "recae.compiled", "recae.evaluation.sets", "recae.insight.calibrate", "recae.models.dots",
     "recae.models.factorisation", "recae.models.itemknn", "recae.models.linear", "recae.models.sigmoid",
     "recae.ranking", "recae.scoring.tile_kernels", "recae.selection.weights", "recae.training.exact.block_kernels",
     "recae.training.exact.blocks", "recae.training.exact.decoder", "recae.training.exact.kernels",

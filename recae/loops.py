@@ -28,7 +28,7 @@ from recae.messages import detail, say
 FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered, which lets loops use SIMD; NaN and infinity keep their meaning, so that they are noticed."""
 
-_BUILDING = threading.RLock()
+BUILDING = threading.RLock()
 
 
 class Loop:
@@ -48,12 +48,14 @@ class Loop:
     @property
     def compiled(self) -> Any:
         """What numba makes of the function, and of the loops that it calls."""
-        with _BUILDING:
+        with BUILDING:
             if self._compiled is None:
                 from numba import njit
 
                 COMPILING.listen()
-                made = njit(nogil=True, **self._options)(_with_parts(self.py_func))
+                # nothing written in C calls a loop
+                options: Any = {"nogil": True, "no_cfunc_wrapper": True, **self._options}
+                made: Any = njit(**options)(_with_parts(self.py_func))
                 made._cache = StoredLoop(made.py_func)
                 self._compiled = made
             return self._compiled
@@ -80,7 +82,7 @@ class Intrinsic:
     @property
     def compiled(self) -> Any:
         """What loops call."""
-        with _BUILDING:
+        with BUILDING:
             if self._compiled is None:
                 from numba.extending import intrinsic
 

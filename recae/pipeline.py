@@ -17,6 +17,7 @@ from recae.evaluation import evaluate
 from recae.examination import examine, spoken
 from recae.files import check_writable
 from recae.filters import Filters
+from recae.forks import works_with_one_thread
 from recae.inputs import EventInputs, inputs_of
 from recae.interactions import Interactions
 from recae.kinds import DEFAULT, decay_setting, find
@@ -235,6 +236,10 @@ def train(
         identity |= {f"reading.{name}": value for name, value in purchases.counting.items()}
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
     where = f"training on {device_name(chosen)}"
+    if works_with_one_thread():
+        where += (
+            " with one thread, since this process was forked from one that has trained; spawn it to use all"
+        )
     progress.on_message(where if engine is None else f"training by {engine.describe()}")
     solved: dict[tuple[str, Any], Model] = {}
     hooks = Hooks(

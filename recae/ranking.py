@@ -307,8 +307,9 @@ def _top_k_rows(
         for p in range(indptr[b], indptr[b + 1]):
             skip[indices[p]] = True
 
-        size = 0
-        j = 0
+        # plain zeros would be types of their own, for which the heap's loops are compiled once more
+        zero: Any = np.int64(0)
+        size = j = zero
         while j < n_items and size < k:  # fill the heap
             value = row[j]
             if value == value and not skip[j]:  # only NaN differs from itself
@@ -328,7 +329,7 @@ def _top_k_rows(
             j += _CHUNK
 
         for last in range(size - 1, 0, -1):  # heap sort: the worst goes to the end of what is left
-            item, value = heap_item[last], heap_value[last]
+            item, value = np.int64(heap_item[last]), heap_value[last]
             heap_item[last], heap_value[last] = heap_item[0], heap_value[0]
             heap_sink(heap_item, heap_value, last, item, value)
         for p in range(indptr[b], indptr[b + 1]):

@@ -206,8 +206,11 @@ def write_dots(users: Floats, items: Floats, bias: Floats, out: Floats) -> None:
                 for k in range(width):
                     panel[k * _LANES + i] = items[whole + i, k]
             made = np.empty((stop - first, _LANES), dtype=np.float32)
-            _one_panel(users[first:stop], 0, stop - first, panel, constants, items, made, 0)
-            out[first:stop, whole:] = made[:, :rest]
+            zero = np.int64(0)  # a plain 0 would be a type of its own, and compiled once more
+            _one_panel(users[first:stop], zero, stop - first, panel, constants, items, made, zero)
+            for b in range(first, stop):
+                for i in range(rest):
+                    out[b, whole + i] = made[b - first, i]
 
 
 @loop

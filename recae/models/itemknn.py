@@ -289,9 +289,9 @@ def _nearest(
                     n_found += 1
                 sums[j] += value * user_values[q]
         heap_item, heap_value = items[starts[i] :], similarities[starts[i] :]
-        size = 0
+        size = np.int64(0)
         for f in range(n_found):
-            j = found[f]
+            j = np.int64(found[f])  # one type for all that goes into the heap
             value = sums[j]
             sums[j] = 0
             met[j] = False
@@ -303,7 +303,7 @@ def _nearest(
             elif value > heap_value[0] or (value == heap_value[0] and ~j < heap_item[0]):
                 heap_sink(heap_item, heap_value, k, ~j, value)
         for last in range(size - 1, 0, -1):  # heap sort: the worst goes to the end of what is left
-            j, value = heap_item[last], heap_value[last]
+            j, value = np.int64(heap_item[last]), heap_value[last]
             heap_item[last], heap_value[last] = heap_item[0], heap_value[0]
             heap_sink(heap_item, heap_value, last, j, value)
         for place in range(size):

@@ -90,7 +90,8 @@ def _encode(indptr: Ints, indices: Ints, E: Floats, bias: Floats, power: float, 
     two = E.dtype.type(2)
     for b in range(codes.shape[0]):
         z = codes[b]
-        z[:] = bias
+        for k in range(z.shape[0]):
+            z[k] = bias[k]
         first, last = indptr[b], indptr[b + 1]
         scale = E.dtype.type(max(last - first, 1) ** -power)
         for p in range(first, last):

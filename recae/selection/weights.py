@@ -167,7 +167,9 @@ class Candidates:
 
     def _of_users(self, users: NDArray[np.bool_]) -> Candidates:
         """Return the candidates of some of the users, (B,)."""
-        return Candidates(self.scores[:, users], self.hits[users], self.ideal[users], self.spreads)
+        return Candidates(
+            np.ascontiguousarray(self.scores[:, users]), self.hits[users], self.ideal[users], self.spreads
+        )
 
     def _without(self, weights: NDArray[np.float64], part: int) -> NDArray[np.float64]:
         found = weights.copy()

@@ -94,7 +94,8 @@ def encode(
     d = E.shape[1]
     for row in range(first, last):
         h = H[row]
-        h[:d] = b
+        for k in range(d):
+            h[k] = b[k]
         h[d] = 0
         for p in range(offsets[row], offsets[row + 1]):
             if p + PREFETCH_DISTANCE < offsets[last] and scale[p + PREFETCH_DISTANCE] != 0:

@@ -213,7 +213,8 @@ def train_users(
         longest = max(longest, indptr[users[i] + 1] - indptr[users[i]])
     residual = np.empty(max(longest, 1), dtype)
     missed = np.empty(len(factors), dtype)
-    n = 0
+    # a plain 0 would be a type of its own, for which all that is called is compiled once more
+    n: Any = np.int64(0)
     position = 0
     total = 0.0
     for step in range(users.shape[0]):
@@ -225,7 +226,8 @@ def train_users(
         for p in range(m):
             n_visible += visible[position + p]
         scale = one / (keep * (dtype.type(max(n_visible, 1)) / keep) ** power)
-        z[:] = b
+        for k in range(d):  # z[:] = b would have the message for unequal shapes compiled, too
+            z[k] = b[k]
         for p in range(m):
             if visible[position + p]:
                 add_scaled(z, scale, E[indices[first + p]])

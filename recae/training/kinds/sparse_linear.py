@@ -16,6 +16,7 @@ from recae.errors import TrainingError
 from recae.loops import loop
 from recae.machine import processors
 from recae.models import SparseLinear
+from recae.ranking import heap_rise, heap_sink
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
@@ -105,6 +106,8 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     if hooks.confidence is not None:
         roots = np.sqrt(hooks.confidence.astype(np.float64))
         matrix = sp.csr_matrix((roots, matrix.indices, matrix.indptr), shape=matrix.shape)
+    # copies of what may not be written to: for such arrays the loops would be compiled once more
+    indptr, indices = (np.require(a, requirements=["C", "A", "W"]) for a in (matrix.indptr, matrix.indices))
     owners = matrix.tocsc()
     if roots is not None:
         of_owners = owners.data
@@ -116,8 +119,8 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
 
     def multiply(items: NDArray[np.int64]) -> None:
         _products(
-            matrix.indptr,
-            matrix.indices,
+            indptr,
+            indices,
             owners.indptr,
             owners.indices,
             weights,
@@ -129,7 +132,7 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
 
     def solve(items: NDArray[np.int64]) -> None:
         failed = _solve_columns(
-            matrix.indptr, matrix.indices, owners.indptr, owners.indices,
+            indptr, indices, owners.indptr, owners.indices,
             weights, roots, of_owners, products, squares, penalty, items, neighbours, values, left,
         )  # fmt: skip
         if failed >= 0:
@@ -247,12 +250,12 @@ def _solve_columns(
             )
         if k >= n_items - 1:  # all others, even those without a common owner, so that it is EDLAE's solution
             n = n_items - 1
-            neighbours[j, :j] = np.arange(j)
-            neighbours[j, j:n] = np.arange(j + 1, n_items)
+            for a in range(n):
+                neighbours[j, a] = a + (a >= j)
         else:
             n = _most_telling(touched[:n_touched], common, squares, penalty, neighbours[j])
-        S = np.sort(neighbours[j, :n])
-        neighbours[j, :n] = S
+        S = neighbours[j, :n]
+        _sort(S)
         for a in range(n):
             y[a] = common[S[a]]
             right[a] = y[a]
@@ -318,22 +321,34 @@ def _read_row(j: int, products: Floats, common: Floats, touched: Ints) -> int:
 @loop
 def _most_telling(touched: Ints, common: Floats, squares: Floats, penalty: Floats, neighbours: Ints) -> int:
     """Write the items of the largest G_ij²/(G_ii + Λ_i) to `neighbours`, as many as fit; return their number."""
-    k = neighbours.shape[0]
+    k: int = neighbours.shape[0]
     if touched.shape[0] <= k:
-        neighbours[: touched.shape[0]] = touched
+        for t in range(touched.shape[0]):
+            neighbours[t] = touched[t]
         return len(touched)
-    gains = np.empty(touched.shape[0])
+    gains = np.empty(k)  # a heap with the smallest on top; of equal gains those touched first remain
     for t in range(touched.shape[0]):
         i = touched[t]
-        gains[t] = common[i] * common[i] / (squares[i] + penalty[i])
-    least = np.partition(gains, touched.shape[0] - k)[touched.shape[0] - k]
-    n = 0
-    for above in (True, False):  # those above the least, then of its equals as many as there is room for
-        for t in range(touched.shape[0]):
-            if n < k and (gains[t] > least if above else gains[t] == least):
-                neighbours[n] = touched[t]
-                n += 1
-    return n
+        gain = common[i] * common[i] / (squares[i] + penalty[i])
+        if t < k:
+            heap_rise(neighbours, gains, np.int64(t), np.int64(t), gain)
+        elif gain > gains[0]:
+            heap_sink(neighbours, gains, k, np.int64(t), gain)
+    for n in range(k):
+        neighbours[n] = touched[neighbours[n]]
+    return k
+
+
+@loop
+def _sort(items: Ints) -> None:
+    """Sort the items in place; numpy's own sort would take seconds to compile."""
+    equal = np.zeros(items.shape[0])  # so that the highest item is on top of the heap
+    for n in range(items.shape[0]):
+        heap_rise(items, equal, np.int64(n), np.int64(items[n]), 0.0)
+    for last in range(items.shape[0] - 1, 0, -1):
+        item = np.int64(items[last])
+        items[last] = items[0]
+        heap_sink(items, equal, last, item, 0.0)
 
 
 @loop(fastmath=FAST)
