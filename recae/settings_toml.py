@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,9 +130,10 @@ def to_toml(kind: str, values: Mapping[str, Any]) -> str:
     lines, tables = [f"kind = {_toml_value('kind', kind)}"], []
     for name, value in values.items():
         if isinstance(value, Mapping):
-            tables += ["", f"[{name}]", *(f"{key} = {_toml_value(key, v)}" for key, v in value.items())]
+            tables += ["", f"[{_toml_key(name)}]"]
+            tables += [f"{_toml_key(key)} = {_toml_value(key, v)}" for key, v in value.items()]
         else:
-            lines.append(f"{name} = {_toml_value(name, value)}")
+            lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
     return "\n".join([*lines, *tables]) + "\n"
 
 
@@ -180,6 +182,25 @@ def _fits(setting: Setting, value: Any) -> bool:
     return isinstance(value, setting.types) or (isinstance(value, int) and float in setting.types)
 
 
+def _toml_key(key: str) -> str:
+    """Return a key as TOML writes it; that of a file which is not trusted may hold anything."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", key) else _toml_text(key)
+
+
+def _toml_text(value: str) -> str:
+    """Return a text as TOML writes it, without a character that would steer a terminal."""
+    return "".join(map(_toml_character, json.dumps(value, ensure_ascii=False)))
+
+
+def _toml_character(character: str) -> str:
+    code = ord(character)
+    if character.isprintable():
+        return character
+    if 0xD800 <= code < 0xE000:  # half of a surrogate pair, which TOML cannot hold
+        return "\\ufffd"
+    return f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
+
+
 def _toml_value(name: str, value: Any) -> str:
     if value is None:
         return '"none"'
@@ -190,5 +211,5 @@ def _toml_value(name: str, value: Any) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return f"[{', '.join(_toml_value(name, part) for part in value)}]"
     if isinstance(value, str | int | float):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _toml_text(value) if isinstance(value, str) else json.dumps(value)
     raise ConfigError(f"the setting '{name}' cannot be written as TOML: it is a {type(value).__name__}")

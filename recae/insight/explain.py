@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import DataError
+from recae.errors import DataError, ModelFileError
 from recae.inputs import check_inputs, inputs_of
 from recae.models.attribution import attribute
 from recae.models.base import check_items, reads_values
@@ -142,6 +142,7 @@ def explain(
     Raises:
         DataError: the history is not one row over the model's items, an item is outside 0 .. I − 1, or what the model
             says of its parts does not sum to its score.
+        ModelFileError: a score is no number, which those of a damaged model may be.
     """
     model = recommender.model
     if history.shape[0] != 1:
@@ -162,6 +163,10 @@ def explain(
     explanations = []
     for at, item in enumerate(targets):
         score, base, own = float(scores[at]), float(found.base[at]), found.contributions[:, at]
+        if np.isnan(score):
+            raise ModelFileError(
+                "the score of an item is no number, and so nothing can be explained; train the model again"
+            )
         gap, size = score - base - own.sum(), np.abs(own).sum()
         if not abs(gap) <= _ROUNDING * (abs(score) + abs(base) + size) and np.isfinite(score):
             raise DataError(

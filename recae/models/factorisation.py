@@ -4,6 +4,7 @@ Both hold the items' vectors alone. A history's vector is found anew from its it
 new ones and baskets are scored alike.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,13 +74,19 @@ def _minimise(A: Floats, B: Floats, a: Floats, b: Floats, regularization: float)
             break
         s = _newton_step(A, B, z, g, regularization)
         slope = g @ s  # below 0; the loss falls along s until it is 0
+        if not slope < 0:  # of numbers so large that nothing can be said, NaN among them
+            break
         t = 1.0
+        falls = False
         for _ in range(HALVINGS):
             z, g = _gradient(A, B, a, b, regularization, p + t * s)
-            if g @ s <= -0.1 * slope:
+            falls = g @ s <= -0.1 * slope
+            if falls:
                 break
             t /= 2
         p += t * s
+        if not falls:
+            break
     return p
 
 
@@ -121,13 +128,41 @@ def _newton_step(A: Floats, B: Floats, z: Floats, g: Floats, regularization: flo
         x, y = A @ direction, B @ direction
         product = regularization * direction
         product += (of_liked * x - h @ y) @ A + (of_unliked * y - x @ h) @ B
-        step = square / (direction @ product)
+        curvature = direction @ product
+        if not curvature > 0:
+            break
+        step = square / curvature
         s += step * direction
         r -= step * product
         new_square = r @ r
         direction = r + (new_square / square) * direction
         square = new_square
     return s
+
+
+def _solved(matrix: Floats, right: Floats, symmetric: bool = True) -> NDArray[np.float64]:
+    """Return the x of matrix · x = right, float64; the shortest of the nearest ones where the matrix is singular.
+
+    Args:
+        matrix: (d, d), positive definite as far as rounding leaves it so.
+        right: (d,) or (d, n).
+        symmetric: whether the matrix is.
+
+    Raises:
+        ModelFileError: its numbers are not finite, as those of vectors that are too large.
+    """
+    if not np.isfinite(matrix).all():
+        raise ModelFileError(
+            "the model file's item vectors are too large to compute with; train the model again"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # that it is nearly singular
+            if symmetric:
+                return np.asarray(scipy.linalg.solve(matrix, right, assume_a="pos"))
+            return np.asarray(np.linalg.solve(matrix, right))
+    except np.linalg.LinAlgError:
+        return np.asarray(scipy.linalg.lstsq(matrix, right)[0])
 
 
 LARGEST = 1e9
@@ -190,7 +225,7 @@ class ALS(_FoldedIn):
 
     @cached_property
     def _inverse(self) -> NDArray[np.float64]:
-        return np.asarray(scipy.linalg.inv(self._gram))
+        return _solved(self._gram, np.eye(len(self._gram)))
 
     def encode(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Return the vectors x of histories: (B, I) CSR → (B, d) float32.
@@ -213,7 +248,7 @@ class ALS(_FoldedIn):
         """
         V = self.item_factors[history.indices].astype(np.float64)
         gram = self._gram + (self.alpha - 1) * (V.T @ V)
-        of_items = scipy.linalg.solve(gram, self.item_factors[items].T.astype(np.float64), assume_a="pos")
+        of_items = _solved(gram, self.item_factors[items].T.astype(np.float64))
         return np.asarray(self.alpha * (V @ of_items))
 
     def _solve(self, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -225,12 +260,11 @@ class ALS(_FoldedIn):
         V = self.item_factors[items].astype(np.float64)  # (m, d)
         c = self.alpha - 1
         if len(V) >= V.shape[1]:
-            solution = scipy.linalg.solve(self._gram + c * (V.T @ V), V.sum(axis=0), assume_a="pos")
-            return np.asarray(self.alpha * solution)
+            return np.asarray(self.alpha * _solved(self._gram + c * (V.T @ V), V.sum(axis=0)))
         through = V @ self._inverse  # (m, d)
         inner = c * (through @ V.T)
         inner[np.diag_indices_from(inner)] += 1
-        return np.asarray(self.alpha * (np.linalg.solve(inner, np.ones(len(V))) @ through))
+        return np.asarray(self.alpha * (_solved(inner, np.ones(len(V)), symmetric=False) @ through))
 
     def config(self) -> dict[str, JSON]:
         """Return the settings it was fitted with."""

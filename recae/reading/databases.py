@@ -23,6 +23,12 @@ _DRIVERS: Final = {
     "duckdb": ("duckdb_engine", "duckdb-engine"),
 }
 _FILES: Final = ("sqlite", "duckdb")
+_LOOKING: Final = (
+    "table_info", "table_xinfo", "table_list", "database_list", "index_list", "index_info", "index_xinfo",
+    "foreign_key_list", "function_list", "collation_list", "read_uncommitted", "encoding",
+)  # fmt: skip
+"""Pragmas of SQLite that say something and change nothing."""
+
 _WAIT: Final = 300.0  # seconds that a job waits for another one that writes to the same SQLite file
 LONGEST: Final = 1 << 24
 """Bytes of one value, as in a line of text."""
@@ -50,10 +56,13 @@ def hide_password(text: str) -> str:
 
 def read_alone(connection: Any) -> None:
     """Keep an SQLite connection from other files, as attaching one would even make it, and from values of gigabytes."""
+    # VACUUM INTO attaches the file that it makes
     refused = {sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
 
-    def judge(action: int, *_: str | None) -> int:
-        return sqlite3.SQLITE_DENY if action in refused else sqlite3.SQLITE_OK
+    def judge(action: int, name: str | None, *_: str | None) -> int:
+        # some pragmas change the file, such as journal_mode, whatever query_only says
+        changes = action == sqlite3.SQLITE_PRAGMA and (name or "").lower() not in _LOOKING
+        return sqlite3.SQLITE_DENY if action in refused or changes else sqlite3.SQLITE_OK
 
     connection.set_authorizer(judge)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)  # refused before any memory is taken for them

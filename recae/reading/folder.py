@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +184,7 @@ def pattern_files(pattern: str) -> list[Path]:
         SourceError: there is none.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207  # a pattern may be absolute
+    for path in map(Path, _matching(pattern)):
         if path.name.startswith(("_", ".")):
             continue
         found |= dict.fromkeys(folder_files(path) if path.is_dir() else [path])
@@ -192,6 +193,28 @@ def pattern_files(pattern: str) -> list[Path]:
             f"no file fits '{pattern}' (names that begin with . or _ are passed over); check the pattern"
         )
     return sorted(found)
+
+
+def _matching(pattern: str) -> list[str]:
+    """Return the paths that a pattern stands for.
+
+    Raises:
+        SourceError: it crosses a folder that holds itself by a symbolic link, in which there is no end.
+    """
+    if "**" in pattern:
+        root = pattern[: re.search(r"[*?[]", pattern).start()]  # type: ignore[union-attr]  # there is one
+        start = os.path.dirname(root) or "."  # noqa: PTH120
+        for folder, inner, _ in os.walk(start, followlinks=True, onerror=None):
+            real = os.path.realpath(folder)
+            for name in list(inner):
+                if name.startswith("."):
+                    inner.remove(name)  # which ** passes over, too
+                    continue
+                link = os.path.join(folder, name)  # noqa: PTH118
+                below = os.path.realpath(link)
+                if os.path.islink(link) and (real == below or real.startswith(f"{below}{os.sep}")):  # noqa: PTH114
+                    raise SourceError(f"the folder '{link}' holds itself by a symbolic link; remove the link")
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # a pattern may be absolute
 
 
 def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:

@@ -38,9 +38,19 @@ def open_parquet(engine: Engine, path: Path, name: str) -> Table:
     except duckdb.Error as error:
         raise _broken_parquet(path, name, error) from error
     engine.explainers.append(
-        lambda error: _broken_parquet(path, name, error) if str(path) in str(error) else None
+        lambda error: (
+            _broken_parquet(path, name, error) if str(path) in str(error) or _is_low(error) else None
+        )
     )
     return Table(name=name, engine=engine, relation=view, types=types, files=(path,))
+
+
+def _is_low(error: Exception) -> bool:
+    """Tell whether an error of DuckDB comes from the bytes of a file, as those do that are of no class of their own."""
+    import duckdb
+
+    low = (duckdb.IOException, duckdb.InternalException, duckdb.SerializationException, duckdb.FatalException)
+    return type(error) is duckdb.Error or isinstance(error, low)
 
 
 def _broken_parquet(path: Path, name: str, error: Exception) -> SourceError:

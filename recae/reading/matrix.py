@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ import scipy.sparse as sp
 
 from recae.errors import SourceError
 from recae.ids import IdMap
+
+_LINE = 1 << 16  # characters of a line before the entries
+_MIRRORED = ("general", "symmetric", "skew-symmetric")
 
 
 def read_matrix(path: Path) -> tuple[sp.csr_matrix, list[str]]:
@@ -42,9 +46,7 @@ def load_matrix(path: Path, name: str, market: bool = False) -> Any:
     """
     try:
         if market:
-            from scipy.io import mmread
-
-            return mmread(str(path))
+            return _read_market(path)
         return sp.load_npz(path)  # any of five formats; allow_pickle stays False
     except Exception as error:  # a broken archive, member or index raises almost anything
         if "allow_pickle" in str(error):
@@ -53,6 +55,57 @@ def load_matrix(path: Path, name: str, market: bool = False) -> Any:
                 "write it with scipy.sparse.save_npz"
             ) from error
         raise _no_matrix(name, error, "scipy.io.mmwrite" if market else "scipy.sparse.save_npz") from error
+
+
+def _read_market(path: Path) -> Any:
+    """Return the matrix of a Matrix Market file (https://math.nist.gov/MatrixMarket/formats.html).
+
+    It is read here and not by scipy, whose reader ends the process where a damaged file is short of a number.
+
+    Raises:
+        ValueError: it is damaged, or of complex numbers.
+    """
+    with path.open(encoding="latin-1") as file:
+        kind = file.readline(_LINE).lower().split()
+        if len(kind) != 5 or kind[1] != "matrix" or kind[2] not in ("coordinate", "array"):
+            raise ValueError("its first line names no matrix of coordinates or of all values")
+        form, field, symmetry = kind[2:]
+        if field not in ("pattern", "real", "double", "integer") or symmetry not in _MIRRORED:
+            raise ValueError(f"it is of the kind {field} {symmetry}"[:100])
+        line = file.readline(_LINE)
+        while line and (line.startswith("%") or not line.strip()):
+            line = file.readline(_LINE)
+        sizes = [int(word) for word in line.split()]
+        if len(sizes) != (3 if form == "coordinate" else 2) or min(sizes) < 0 or max(sizes) >= 2**31:
+            raise ValueError("its sizes are no whole numbers of rows, columns and entries")
+        n_rows, n_columns = sizes[:2]
+        entries = sizes[2] if form == "coordinate" else n_rows * n_columns
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that there is no entry
+            body = np.loadtxt(file, dtype=np.float64, comments="%", ndmin=2)
+    if len(body) != entries:
+        raise ValueError(f"it should hold {entries:,} entries, but holds {len(body):,}")
+    if form == "array":
+        if symmetry != "general" or (entries and body.shape[1] != 1):
+            raise ValueError("it is no general matrix of a value a line")
+        return sp.coo_matrix(body.reshape(n_columns, n_rows).T)
+    if not entries:
+        return sp.coo_matrix((n_rows, n_columns))
+    if body.shape[1] != (2 if field == "pattern" else 3):
+        raise ValueError(f"its lines hold {body.shape[1]} numbers")
+    places = body[:, :2] - 1
+    if not ((places >= 0) & (places < (n_rows, n_columns)) & (places == np.floor(places))).all():
+        raise ValueError("a row or column is outside the matrix")
+    rows, columns = places.T.astype(np.int64)
+    values = np.ones(entries) if field == "pattern" else body[:, 2]
+    if symmetry != "general":
+        if n_rows != n_columns:
+            raise ValueError("a symmetric matrix has as many rows as columns")
+        other = rows != columns
+        sign = -1 if symmetry == "skew-symmetric" else 1
+        rows, columns = np.append(rows, columns[other]), np.append(columns, rows[other])
+        values = np.append(values, sign * values[other])
+    return sp.coo_matrix((values, (rows, columns)), shape=(n_rows, n_columns))
 
 
 @dataclass(frozen=True, eq=False)

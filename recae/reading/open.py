@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from recae.errors import ConfigError, SourceError
+from recae.errors import ConfigError, RecaeError, SourceError
 from recae.reading.databases import hide_password, is_url, shows_password
 from recae.reading.engine import Engine
 from recae.reading.folder import folder_files, open_files, pattern_files
@@ -68,7 +69,8 @@ def open_table(engine: Engine, source: Any, options: ReadOptions) -> Table:
     """
     from recae.reading import joining, layouts
 
-    table = _opened(engine, source, options)
+    with hidden(source):
+        table = _opened(engine, source, options)
     if options.orders is not None:
         table = joining.join(table, options)
     return layouts.unfold(table, options)
@@ -78,6 +80,8 @@ def _opened(engine: Engine, source: Any, options: ReadOptions) -> Table:
     if not isinstance(source, str | Path):
         return _from_object(engine, source, options)
     given = resolved(source)
+    if not given:
+        raise SourceError("the path of the purchases is empty; give the path of a table")
     if is_url(given):
         from recae.reading.sql import open_database
 
@@ -228,6 +232,11 @@ def local_files(source: Any) -> list[Path]:
     """
     if not isinstance(source, str | Path):
         return []
+    with hidden(source):
+        return _local_files(source)
+
+
+def _local_files(source: str | Path) -> list[Path]:
     text = resolved(source)
     if is_url(text):
         place = text.partition(":///")[2] if text.startswith(("sqlite", "duckdb")) else ""
@@ -238,6 +247,29 @@ def local_files(source: Any) -> list[Path]:
         return pattern_files(text)
     path = Path(text)
     return folder_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112
+
+
+@contextlib.contextmanager
+def hidden(source: Any) -> Iterator[None]:
+    """Keep the value of an environment variable out of messages: what should be a URL may hold a password.
+
+    Args:
+        source: what was given; other sources than ``env:NAME`` are shown as they are.
+    """
+    named = re.fullmatch(r"env:(\w+)", str(source)) if isinstance(source, str | Path) else None
+    value = os.environ.get(named[1], "") if named is not None else ""
+    if not value or is_url(value):  # whose message has it without the password
+        yield
+        return
+    try:
+        yield
+    except RecaeError as error:
+        said = str(error)
+        for form in {value, str(Path(value)), repr(value)[1:-1], repr(str(Path(value)))[1:-1]}:
+            said = said.replace(f"'{form}", f"'{source}")
+        if value in said:
+            said = f"what '{source}' stands for cannot be used; set it to a path or to the URL of a database"
+        raise type(error)(said) from None
 
 
 def resolved(source: str | Path) -> str:
