@@ -35,6 +35,7 @@ OF_A_MODEL = [
 
 @pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
 @pytest.mark.parametrize("command", [*PRINTING, *OF_A_MODEL, "completion bash"])
+@pytest.mark.some(4)
 def test_a_full_disk_behind_stdout_is_a_sentence(command: str, model: Path) -> None:
     given = ["--model", str(model)] if command in OF_A_MODEL else []
     with FULL.open("w") as full:
@@ -59,6 +60,7 @@ GONE = "import os; ends = os.pipe(); os.dup2(ends[1], 1); os.close(ends[0]); os.
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.some(2)
 def test_signals_before_a_command_and_after_it(number: signal.Signals, place: str) -> None:
     """Sent where the command line is imported, or where Python ends: no traceback, and the code that is documented."""
     stub = "import os, sys, types; stub = types.ModuleType('recae.cli'); sys.modules['recae.cli'] = stub; "

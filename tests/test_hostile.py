@@ -129,6 +129,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.some(5)
 def test_queries_make_and_change_nothing(query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with sqlite3.connect("s.db") as shop:
@@ -153,6 +154,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("value", SECRETS)
+@pytest.mark.some(6)
 def test_the_value_of_an_environment_variable_is_never_printed(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ BAD: dict[str, tuple[pa.Array, int, str]] = {
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.parametrize("column", ["item_id", "name"])
 @pytest.mark.parametrize("way", ["x.arrow", "x.arrows", "x.parquet", "table", "reader"])
+@pytest.mark.some(20)
 def test_the_row_and_column_are_named(case: str, column: str, way: str, tmp_path: Path) -> None:
     values, row, what = BAD[case]
     good = {"user_id": pa.array(USERS), "item_id": pa.array(ITEMS), "name": pa.array(ITEMS)}
