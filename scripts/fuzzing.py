@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -160,7 +161,7 @@ def _change(value: Any, rng: random.Random) -> None:
             if isinstance(at, dict) and rng.random() < 0.2:
                 del at[key]
             else:
-                at[key] = rng.choice(_VALUES)
+                at[key] = deepcopy(rng.choice(_VALUES))  # a later change may go into it
             break
 
 
