@@ -29,10 +29,11 @@ from recae.models.dots import dots
 from recae.ranking import rank_histories
 from recae.scoring import tiles as catalogues
 from recae.scoring.block import best_items, numbers_for, one_torch_thread
+from recae.scoring.integers import has_pair_sums
 from recae.scoring.tiles import catalogue
 
 USERS, ITEMS = 70, 150
-PATHS = ["plain", "float32", "bfloat16"]
+PATHS = ["plain", "float32", "bfloat16", *(["int16"] if has_pair_sums() else [])]
 
 
 def purchases(n_users: int = USERS, n_items: int = ITEMS, seed: int = 5) -> sp.csr_matrix:
@@ -81,8 +82,9 @@ def take(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recae.scoring.tiles.TILE", 37)
     monkeypatch.setattr("recae.scoring.tiles.WIDE_TILE", 41)
     monkeypatch.setattr("recae.scoring.block.SMALL_BATCH", 0 if path != "plain" else 10**9)
-    monkeypatch.setattr("recae.scoring.block._WORTH_BFLOAT16", 0)
+    monkeypatch.setattr("recae.scoring.block._WORTH_PREPARING", 0)
     monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: path == "bfloat16")
+    monkeypatch.setattr("recae.scoring.block.has_pair_sums", lambda: path == "int16")
     monkeypatch.setattr("recae.scoring.block._tiled", lambda model, n: catalogue(model))
 
 
@@ -255,7 +257,7 @@ def test_tiny_numbers(path: str) -> None:
 
 def test_short_lists_over_many_items_leave_nobody_to_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: True)
-    monkeypatch.setattr("recae.scoring.block._WORTH_BFLOAT16", 0)
+    monkeypatch.setattr("recae.scoring.block._WORTH_PREPARING", 0)
     rng = np.random.default_rng(6)
     model = Products(rng.normal(size=(300, 32)), rng.normal(size=(3000, 32)))
     best_items(model, model.histories(), 10, exclude_owned=True)
@@ -264,16 +266,17 @@ def test_short_lists_over_many_items_leave_nobody_to_the_plain_path(monkeypatch:
 
 
 @pytest.mark.some(4)
-@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("coarse", ["float32", "int16", "bfloat16"])
 @pytest.mark.parametrize("n_items", [600, 1700])  # all scores at once, and tiles
 @pytest.mark.parametrize("n_users", [150, 2000])
 def test_threads_change_no_bit_of_wide_products(
-    n_users: int, n_items: int, coarse: bool, monkeypatch: pytest.MonkeyPatch
+    n_users: int, n_items: int, coarse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums of many terms, whose order depends on how many rows a product has, and on who shares it."""
 
-    monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: coarse)
-    monkeypatch.setattr("recae.scoring.block._WORTH_BFLOAT16", 0)
+    monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: coarse == "bfloat16")
+    monkeypatch.setattr("recae.scoring.block.has_pair_sums", lambda: coarse == "int16" and has_pair_sums())
+    monkeypatch.setattr("recae.scoring.block._WORTH_PREPARING", 0)
     rng = np.random.default_rng(9)
     model = Products(rng.normal(size=(n_users, 512)), rng.normal(size=(n_items, 512)))
     found = []

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from recae.models.dots import dots
 from recae.ranking import top_k
 from recae.scoring import tile_kernels, tiles
-from recae.scoring.tiles import best_of_tiles, catalogue, has_bfloat16_units, rounded_up, to_bfloat16
+from recae.scoring.integers import has_pair_sums, panels_of, rounded
+from recae.scoring.tiles import Numbers, best_of_tiles, catalogue, has_bfloat16_units, rounded_up, to_bfloat16
+
+NUMBERS: list[Numbers] = ["float32", "bfloat16", *(["int16"] if has_pair_sums() else [])]
 
 
 class Given:
@@ -45,9 +48,9 @@ def nearly_equal(rng: np.random.Generator, users: int, items: int, width: int) -
     return x.astype(np.float32), (w * scale).astype(np.float32)
 
 
-@pytest.mark.parametrize("coarse", [True, False])
+@pytest.mark.parametrize("numbers", NUMBERS)
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 40), n=st.integers(1, 12))
-def test_the_lists_are_those_of_exact_scores(coarse: bool, seed: int, width: int, n: int) -> None:
+def test_the_lists_are_those_of_exact_scores(numbers: Numbers, seed: int, width: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     users, items = nearly_equal(rng, 9, 400, width)
     model, barred = Given(users, items), rng.random(400) < 0.2
@@ -61,7 +64,7 @@ def test_the_lists_are_those_of_exact_scores(coarse: bool, seed: int, width: int
         n,
         exclude_owned=True,
         barred=barred,
-        coarse=coarse,  # type: ignore[arg-type]
+        numbers=numbers,  # type: ignore[arg-type]
     )
     exact = (users.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
     exact[:, barred] = np.nan
@@ -72,10 +75,10 @@ def test_the_lists_are_those_of_exact_scores(coarse: bool, seed: int, width: int
         assert values[u].tolist() == exact[u, order].tolist()
 
 
-@pytest.mark.parametrize("coarse", [True, False])
+@pytest.mark.parametrize("numbers", NUMBERS)
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 70), n=st.integers(1, 12))
 def test_items_that_differ_in_their_last_bits_are_ranked_as_all_scores_are(
-    coarse: bool, seed: int, width: int, n: int
+    numbers: Numbers, seed: int, width: int, n: int
 ) -> None:
     rng = np.random.default_rng(seed)
     users, one = rng.normal(size=(9, width)), rng.normal(size=(1, width))
@@ -90,7 +93,7 @@ def test_items_that_differ_in_their_last_bits_are_ranked_as_all_scores_are(
         n,
         exclude_owned=False,
         barred=None,
-        coarse=coarse,  # type: ignore[arg-type]
+        numbers=numbers,  # type: ignore[arg-type]
     )
     every = top_k(dots(model.users, items, None), n)
     for u in set(range(9)) - set(left.tolist()):
@@ -98,9 +101,9 @@ def test_items_that_differ_in_their_last_bits_are_ranked_as_all_scores_are(
         assert values[u].tobytes() == every.scores[u].tobytes()
 
 
-@pytest.mark.parametrize("coarse", [True, False])
+@pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("kind", ["normal", "nearly equal", "one large", "tiny"])
-def test_every_upper_bound_holds(kind: str, coarse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_upper_bound_holds(kind: str, numbers: Numbers, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     users, items = rng.normal(size=(40, 33)).astype(np.float32), rng.normal(size=(300, 33)).astype(np.float32)
     if kind == "nearly equal":
@@ -118,7 +121,7 @@ def test_every_upper_bound_holds(kind: str, coarse: bool, monkeypatch: pytest.Mo
     known = catalogue(model)  # type: ignore[arg-type]
     assert known is not None
     # as many as there are items: everything is a candidate, and the smallest lower bound of all is the threshold
-    best_of_tiles(known, model, histories(40, 300), 300, exclude_owned=False, barred=None, coarse=coarse)  # type: ignore[arg-type]
+    best_of_tiles(known, model, histories(40, 300), 300, exclude_owned=False, barred=None, numbers=numbers)  # type: ignore[arg-type]
     slack, best, candidates, upper, count = seen[0]
     assert (count == 300).all()
     exact = users.astype(np.float64) @ items.astype(np.float64).T
@@ -129,7 +132,9 @@ def test_every_upper_bound_holds(kind: str, coarse: bool, monkeypatch: pytest.Mo
     looseness = (upper - np.take_along_axis(exact, candidates, axis=1)) / (
         np.linalg.norm(users, axis=1)[:, None] * np.linalg.norm(items, axis=1)[candidates] + 1e-30
     )
-    assert kind == "tiny" or looseness.max() < (0.02 if coarse else 1e-4)  # so tight as to be of use
+    assert kind == "tiny" or looseness.max() < (
+        1e-4 if numbers == "float32" else 0.02
+    )  # so tight as to be of use
 
 
 def test_too_many_candidates_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +150,7 @@ def test_too_many_candidates_are_left_to_others(monkeypatch: pytest.MonkeyPatch)
         2,
         exclude_owned=True,
         barred=None,
-        coarse=False,  # type: ignore[arg-type]
+        numbers="float32",  # type: ignore[arg-type]
     )
     assert left.tolist() == [1]
     assert found[0].tolist() == [1, 2]
@@ -157,6 +162,21 @@ def test_bfloat16_is_the_nearest_and_has_no_tiny_numbers() -> None:
     np.testing.assert_array_equal(coarse.float().numpy(), rounded)
     np.testing.assert_allclose(rounded[[0, 2, 3, 6]], values[[0, 2, 3, 6]], rtol=2**-8)
     assert rounded[[1, 4, 5, 7]].tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("width", [1, 2, 33, 256, 5000])
+def test_whole_numbers_are_near_and_their_sums_fit_into_32_bits(width: int) -> None:
+    vectors = np.random.default_rng(2).normal(size=(21, width))
+    vectors[3], vectors[4] = 0, 1e-42
+    numbers, scales = rounded(vectors)
+    largest = np.abs(vectors).max(axis=1)
+    most = int(np.abs(numbers.astype(int)).max())
+    assert width * most**2 < 2**31
+    taken = numbers[:, :width] * scales[:, None].astype(np.float64)
+    assert (np.abs(taken - vectors) <= 0.51 * np.maximum(largest / (most - 1), 1e-37)[:, None]).all()
+    panels = panels_of(numbers).view(np.int16).reshape(2, -1, 16, 2)
+    for item in range(21):
+        assert panels[item // 16, :, item % 16].reshape(-1).tolist() == numbers[item].tolist()
 
 
 def test_rounding_up_never_rounds_down() -> None:

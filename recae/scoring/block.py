@@ -26,9 +26,11 @@ from recae.ranking import (
     rank_histories,
     rows_per_block,
 )
+from recae.scoring.integers import has_pair_sums
 from recae.scoring.tiles import (
     BLOCK,
     Catalogue,
+    Numbers,
     best_of_tiles,
     capacity,
     catalogue,
@@ -63,8 +65,8 @@ def one_torch_thread() -> Iterator[None]:
             torch.set_num_threads(_torch_before)
 
 
-# Users × items × numbers in a vector from which bfloat16 is worth loading torch.
-_WORTH_BFLOAT16: Final = 2**31
+# Users × items × numbers in a vector from which it is worth turning the vectors to smaller numbers.
+_WORTH_PREPARING: Final = 2**31
 # A block of users is done in parts, one on each thread: so small that eight at a time fit into the bound of memory.
 # A small block has four parts, unless their products would have fewer rows than are worth a part.
 _AT_ONCE: Final = 8
@@ -87,8 +89,8 @@ def best_items(
     They are those of `rank_histories`, to the last bit of the scores. A model whose
     scores are products with item vectors (`Factored`), and a blend of such models and `Additive` ones, is scored
     and ranked in one pass over tiles of items (see `recae.scoring.tiles`), without an array of users × items. What
-    belongs to the items alone is made at the first call and lives as long as the model: where the processor has units
-    for bfloat16, half as much again as the item vectors. Other models are scored as they are, some users at a time.
+    belongs to the items alone is made at the first call and lives as long as the model: half as much again as the item
+    vectors on most processors. Other models are scored as they are, some users at a time.
 
     Memory beside that: `block_bytes` over all threads, one user each at least, the result, and some numbers for each
     item of these histories.
@@ -138,7 +140,10 @@ def best_items(
         return plain(histories)
 
     items, values = ranked = Ranked.empty(n_users, n)
-    coarse = n_users * tiled.n_items * tiled.width >= _WORTH_BFLOAT16 and has_bfloat16_units()
+    worth = n_users * tiled.n_items * tiled.width >= _WORTH_PREPARING
+    numbers: Numbers = "float32"
+    if worth:
+        numbers = "bfloat16" if has_bfloat16_units() else "int16" if has_pair_sums() else "float32"
     at_once = rows_per_block(numbers_per_user(tiled, n), block_bytes)
     most = min(BLOCK, max(1, at_once // _AT_ONCE))
     blocks = max(-(-n_users // most), min(_PARTS, -(-n_users // _WORTH_A_PART)))
@@ -148,7 +153,7 @@ def best_items(
 
     def block(start: int) -> NDArray[np.intp]:
         part = slice(start, min(start + rows, n_users))
-        with one_torch_thread() if coarse else nullcontext():
+        with one_torch_thread() if numbers == "bfloat16" else nullcontext():
             items[part, :length], values[part, :length], left = best_of_tiles(
                 tiled,
                 model,
@@ -156,7 +161,7 @@ def best_items(
                 length,
                 exclude_owned=exclude_owned,
                 barred=barred,
-                coarse=coarse,
+                numbers=numbers,
             )
         return left + start
 

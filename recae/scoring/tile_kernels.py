@@ -58,34 +58,44 @@ def sift(
     reach = np.full(-(-width // _CHUNK) * _CHUNK, -np.inf, dtype=np.float32)
     norm, vector_error = norms[first : first + width], vector_errors[first : first + width]
     bits, delta = np.uint32(shift), np.float32(rounding)
+    plain = constants.shape[0] <= 1 and inputs.shape[0] == 0
+    n_chunks = -(-width // _CHUNK)
+    constant = np.zeros(width, dtype=np.float32)
+    if plain and constants.shape[0]:
+        constant[:] = constants[0, first : first + width]
+    largest_norm, largest_error = np.zeros(n_chunks, dtype=np.float32), np.zeros(n_chunks, dtype=np.float32)
+    for c in range(n_chunks):
+        for j in range(c * _CHUNK, min((c + 1) * _CHUNK, width)):
+            largest_norm[c] = max(largest_norm[c], norm[j])
+            largest_error[c] = max(largest_error[c], vector_error[j])
     for b in range(product.shape[0]):
         if count[b] < 0:
             continue
         row = product[b]
-        base[:] = 0
-        for p in range(constants.shape[0]):
-            f, c = factors[b, p], constants[p, first : first + width]
-            for j in range(width):
-                base[j] += f * c[j]
-        if inputs.shape[0]:
-            sparse[:] = 0
-            for p in range(inputs.shape[0]):
-                for q in range(indptr[b], indptr[b + 1]):
-                    at[p, q] = _add_row(
-                        columns, weights, at[p, q], end[p, q], first, width, inputs[p, q], sparse
-                    )
-            for j in range(width):
-                base[j] += sparse[j]
         a, c_b = code_errors[b], code_norms[b]
-        for j in range(width):
-            s = float_of(np.uint32(row[j]) << bits)
-            base[j] += s
-            reach[j] = base[j] + (delta * abs(s) + a * norm[j] + c_b * vector_error[j])
+        f_b = factors[b, 0] if plain and constants.shape[0] else np.float32(0)
+        if not plain:
+            _add_others(
+                factors, constants, indptr, inputs, at, end, columns, weights, b, first, width, sparse, base
+            )
+            for j in range(width):
+                s = float_of(np.uint32(row[j]) << bits)
+                base[j] += s
+                reach[j] = base[j] + (delta * abs(s) + a * norm[j] + c_b * vector_error[j])
         threshold = max(best[b, 0] - slack[b], _LOWEST)
         for start in range(0, width, _CHUNK):
-            if not _any_above(reach, start, threshold):
+            stop, chunk = min(start + _CHUNK, width), start // _CHUNK
+            if plain:
+                room = (a * largest_norm[chunk] + c_b * largest_error[chunk]) * np.float32(1 + 2.0**-20)
+                if not _any_near(row, constant, f_b, start, stop, bits, delta, room, threshold):
+                    continue
+                for j in range(start, stop):
+                    s = float_of(np.uint32(row[j]) << bits)
+                    base[j] = f_b * constant[j] + s
+                    reach[j] = base[j] + (delta * abs(s) + a * norm[j] + c_b * vector_error[j])
+            elif not _any_above(reach, start, threshold):
                 continue
-            for i in range(start, min(start + _CHUNK, width)):
+            for i in range(start, stop):
                 if not reach[i] >= threshold or (
                     owned_barred and _holds(indices, indptr[b], indptr[b + 1], first + i)
                 ):
@@ -104,6 +114,60 @@ def sift(
                     threshold = max(best[b, 0] - slack[b], _LOWEST)
             if count[b] < 0:
                 break
+
+
+@loop(fastmath=FAST)
+def _add_others(
+    factors: Floats,
+    constants: Floats,
+    indptr: Ints,
+    inputs: Floats,
+    at: Ints,
+    end: Ints,
+    columns: Ints,
+    weights: Floats,
+    b: int,
+    first: int,
+    width: int,
+    sparse: Floats,  # (width,) scratch
+    base: Floats,  # (width,) written
+) -> None:
+    """Write to base what constants and sparse matrices add to the scores of user b; arguments as for `sift`."""
+    base[:] = 0
+    for p in range(constants.shape[0]):
+        f, c = factors[b, p], constants[p, first : first + width]
+        for j in range(width):
+            base[j] += f * c[j]
+    if inputs.shape[0]:
+        sparse[:] = 0
+        for p in range(inputs.shape[0]):
+            for q in range(indptr[b], indptr[b + 1]):
+                at[p, q] = _add_row(columns, weights, at[p, q], end[p, q], first, width, inputs[p, q], sparse)
+        for j in range(width):
+            base[j] += sparse[j]
+
+
+@loop(fastmath=FAST)
+def _any_near(
+    row: Ints,
+    constant: Floats,
+    factor: float,
+    start: int,
+    stop: int,
+    bits: int,
+    delta: float,
+    room: float,
+    threshold: float,
+) -> Any:
+    """Return whether a score of the chunk may reach the threshold, `room` being the largest error of the chunk's.
+
+    There is no branch, so that LLVM vectorises it.
+    """
+    above, first = np.int32(0), np.uint64(start)
+    for i in range(np.uint64(0), np.uint64(stop - start)):  # without a sign, no index counts from the end
+        s = float_of(np.uint32(row[first + i]) << bits)
+        above |= np.int32(s + factor * constant[first + i] + (delta * abs(s) + room) >= threshold)
+    return above != 0
 
 
 @loop(fastmath=FAST)

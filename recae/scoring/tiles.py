@@ -1,11 +1,12 @@
 """The blocked pass: products of a block of users with one tile of items after another, of which only the best stay.
 
-A tile's products are approximate: made in bfloat16 where the processor has units for it, in float32 otherwise. Each
-comes with a bound of its error, by the inequality of Cauchy and Schwarz: |x·w − x̂·ŵ| ≤ ‖x − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖, and a
-term for the rounding of sums. The n largest lower bounds that a user has had so far are the threshold: an item whose
-upper bound is below it is not among the n best. What remains at the end, somewhat more than n items, is scored again
-as `Model.score` scores, by the same operations in the same order: lists and scores are those that all scores, sorted,
-would give, to the last bit, however coarse the products were.
+A tile's products are approximate: made in bfloat16 where the processor has units for it, in whole numbers of 16 bits
+where it adds up pairs of those (AVX2), in float32 otherwise. Each comes with a bound of its error, by the inequality of
+Cauchy and Schwarz: |x·w − x̂·ŵ| ≤ ‖x − x̂‖‖w‖ + ‖x̂‖‖w − ŵ‖, and a term for the rounding of sums. The n largest lower
+bounds that a user has had so far are the threshold: an item whose upper bound is below it is not among the n best. What
+remains at the end, somewhat more than n items, is scored again as `Model.score` scores, by the same operations in the
+same order: lists and scores are those that all scores, sorted, would give, to the last bit, however coarse the products
+were.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,6 +29,7 @@ from recae.models.blend import Part, part_factors, summands
 from recae.models.dots import as_operand, write_dots_at
 from recae.ranking import top_k
 from recae.scoring import tile_kernels
+from recae.scoring.integers import PANEL, panels_of, rounded, write_products
 
 # Items whose vectors are turned to float64 or bfloat16 at one time.
 _PIECE: Final = 4096
@@ -131,6 +133,24 @@ class Catalogue:
             lost[piece] = np.linalg.norm(exact - rounded, axis=1)
         return coarse, rounded_up(lost)
 
+    @cached_property
+    def whole(self) -> tuple[NDArray[np.int32], Floats, Floats]:
+        """The vectors in whole numbers, panels (I / 16, K / 2, 16), their scales, and the length of what each lost."""
+        n_panels = -(-self.n_items // PANEL)
+        panels = np.empty((n_panels, -(-self.width // 2), PANEL), dtype=np.int32)
+        scales = np.zeros(n_panels * PANEL, dtype=np.float32)
+        lost = np.empty(self.n_items)
+        for piece in self._pieces():
+            exact = self._exact(piece)
+            numbers, of_piece = rounded(exact)
+            scales[piece.start : piece.start + len(exact)] = of_piece
+            some = panels_of(numbers)
+            panels[piece.start // PANEL : piece.start // PANEL + len(some)] = some
+            lost[piece] = np.linalg.norm(
+                exact - numbers[:, : self.width] * of_piece[:, None].astype(np.float64), axis=1
+            )
+        return panels, scales, rounded_up(lost)
+
     def _pieces(self) -> Iterator[slice]:
         return (slice(start, start + _PIECE) for start in range(0, self.n_items, _PIECE))
 
@@ -199,9 +219,12 @@ def _sorted(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 
 Floats = NDArray[np.float32]
+Numbers = Literal["float32", "int16", "bfloat16"]
+"""What the products of a tile are made in."""
+
 Ranked = tuple[NDArray[np.int32], Floats]
 
-TILE: Final = 1024
+TILE: Final = 256
 """Items of a tile: with a block of users their products fit into the second-level cache, or nearly so."""
 
 WIDE_TILE: Final = 8192
@@ -241,7 +264,8 @@ def has_bfloat16_units() -> bool:
 
 def tile_width(catalogue: Catalogue) -> int:
     """Return the number of items in a tile; all, if there are fewer."""
-    return min(WIDE_TILE if catalogue.additive else TILE, catalogue.n_items)
+    width = WIDE_TILE if catalogue.additive else TILE
+    return min(-(-width // PANEL) * PANEL, catalogue.n_items)
 
 
 def capacity(n: int, n_items: int) -> int:
@@ -262,7 +286,7 @@ def best_of_tiles(
     *,
     exclude_owned: bool,
     barred: NDArray[np.bool_] | None,
-    coarse: bool,
+    numbers: Numbers,
 ) -> tuple[NDArray[np.int32], Floats, NDArray[np.intp]]:
     """Return the best items of some users, (B, n) as `top_k` gives them, and the users left undecided.
 
@@ -276,7 +300,7 @@ def best_of_tiles(
         n: at most I.
         exclude_owned: whether items of the history are left out.
         barred: bool (I,), items that are left out for everybody.
-        coarse: whether products are made in bfloat16.
+        numbers: in which products are made.
     """
     n_users = histories.shape[0]
     indptr = np.require(histories.indptr, np.int64, ["C", "A", "W"])
@@ -298,7 +322,7 @@ def best_of_tiles(
     of_sparse = sparse * np.diff(indptr) * 2.0**-22
     usual = np.maximum(size, length) < _LARGEST  # False for NaN, too
     exact[~usual] = 0
-    product = _Coarse(catalogue, exact) if coarse else _Fine(catalogue, exact)
+    product = _PRODUCTS[numbers](catalogue, exact)
     # twice, since an upper bound is compared with a lower one
     slack = np.where(usual, 2 * _OF_FLOAT32 * size + 2 * of_sparse + 2.0**-100, 0).astype(np.float32)
 
@@ -450,6 +474,37 @@ class _Coarse:
         out = self._made[: n_users * width].view(n_users, width)
         self._multiply(self._codes, self._vectors[first : first + width].T, out=out)
         return self._bits[: n_users * width].reshape(n_users, width)
+
+
+class _Whole:
+    """Products in whole numbers of 16 bits; the sums are exact."""
+
+    shift, rounding = 0, 2.0**-21
+
+    def __init__(self, catalogue: Catalogue, exact: NDArray[np.float64]) -> None:
+        self._panels, self._scales, self.vector_errors = catalogue.whole
+        numbers, self._of_users = rounded(exact)
+        self._codes = numbers.view(np.int32)
+        self._made = np.empty(len(exact) * -(-tile_width(catalogue) // PANEL) * PANEL, dtype=np.float32)
+        taken = numbers[:, : catalogue.width] * self._of_users[:, None].astype(np.float64)
+        lost, length = np.linalg.norm(exact - taken, axis=1), np.linalg.norm(exact, axis=1)
+        # the sums of the score that the list is ordered by
+        self.code_errors = rounded_up(lost + _of_sums(catalogue) * length)
+        self.code_norms = rounded_up(np.linalg.norm(taken, axis=1))
+
+    def tile(self, first: int, width: int) -> NDArray[Any]:
+        """Return the bits of the products with items first … first + width − 1, (B, width or some more)."""
+        filled = -(-width // PANEL) * PANEL
+        made = self._made[: len(self._codes) * filled].reshape(-1, filled)
+        write_products(self._codes, self._of_users, self._panels, self._scales, first // PANEL, made)
+        return made.view(np.uint32)
+
+
+_PRODUCTS: Final[dict[Numbers, type[_Fine | _Whole | _Coarse]]] = {
+    "float32": _Fine,
+    "int16": _Whole,
+    "bfloat16": _Coarse,
+}
 
 
 def _of_sums(catalogue: Catalogue) -> float:

@@ -2,8 +2,9 @@
 """The best 20 items of every user of Gowalla, side by side in one run: recae's blocked pass and implicit's `recommend`.
 
 Both get the same factors, fitted by implicit's ALS, and both use all processors: implicit with BLAS on one thread, as
-it asks for, and a thread a batch of users. recae runs three times: with bfloat16 tiles where the processor has units
-for them, with float32 tiles, and the way models without item vectors are scored (all scores of some users, then top-k).
+it asks for, and a thread a batch of users. recae runs up to four times: with bfloat16 tiles where the processor has
+units for them, with tiles of 16-bit integers where it adds up pairs of these, with float32 tiles, and the way models
+without item vectors are scored (all scores of some users, then top-k).
 Each is the shortest of some turns, one after the other in each turn, since the machine may be shared; processor seconds
 are given beside. With `--blend model.recae` a model is scored as well, once by the pass and once as just said.
 """
@@ -24,6 +25,7 @@ import recae
 from recae.ranking import top_k
 from recae.scoring import block
 from recae.scoring.block import best_items
+from recae.scoring.integers import has_pair_sums
 from recae.scoring.tiles import has_bfloat16_units
 
 N = 20
@@ -48,15 +50,16 @@ def by(path: str, model: Any, histories: sp.csr_matrix) -> Callable[[], Any]:
     """A run of `best_items` over all users on one of its paths."""
 
     def run() -> Any:
-        units, tiled = block.has_bfloat16_units, block._tiled
-        if path == "float32":
+        units, pairs, tiled = block.has_bfloat16_units, block.has_pair_sums, block._tiled
+        if path in ("float32", "int16"):
             block.has_bfloat16_units = lambda: False
+            block.has_pair_sums = lambda: path == "int16"
         elif path == "plain":
             block._tiled = lambda model, n: None
         try:
             return best_items(model, histories, N, exclude_owned=True)
         finally:
-            block.has_bfloat16_units, block._tiled = units, tiled
+            block.has_bfloat16_units, block.has_pair_sums, block._tiled = units, pairs, tiled
 
     return run
 
@@ -111,7 +114,7 @@ def main(factors: int, iterations: int, turns: int, blend: str | None, out: Path
         with threadpool_limits(1, user_api="blas"):
             rival.recommend(np.arange(n_users), matrix, N=N, filter_already_liked_items=True)
 
-    paths = ["bfloat16"] * has_bfloat16_units() + ["float32", "plain"]
+    paths = ["bfloat16"] * has_bfloat16_units() + ["int16"] * has_pair_sums() + ["float32", "plain"]
     runs = {"implicit, recommend": implicit} | {
         f"recae, {path}": by(path, model, histories) for path in paths
     }
@@ -120,7 +123,7 @@ def main(factors: int, iterations: int, turns: int, blend: str | None, out: Path
     for name, (wall, busy) in found.items():
         row = {"what": name, "s": wall, "users/s": n_users / wall, "processor s": busy}
         row["times implicit"] = found["implicit, recommend"][0] / wall
-        if name in ("recae, bfloat16", "recae, float32"):
+        if name in ("recae, bfloat16", "recae, int16", "recae, float32"):
             row["other lists"], row["beyond rounding"] = differing(runs[name](), model, histories)
         else:
             row["other lists"] = row["beyond rounding"] = ""
