@@ -134,6 +134,7 @@ def test_an_event_is_used_where_its_interval_lies_above_nothing() -> None:
             "cart=1": flat + 1,
             "cart=0.5": flat + 2,
             "cart=2": flat,
+            **{f"view={s}": flat + 1 for s in ("1", "0.5", "2")},
             # views are good for most users and harm one
             **{f"cart=0.5,view={s}": flat + 3 - 4 * (np.arange(10) == 7) for s in ("1", "0.5", "2")},
         }
@@ -143,13 +144,34 @@ def test_an_event_is_used_where_its_interval_lies_above_nothing() -> None:
     model, _ = fit_event_linear(X, EventLinearSettings(), hooks)
     assert model.used_inputs == ("cart",)
     assert model.settings["strengths"] == "cart=0.5"
-    assert referee.asked == 7
+    assert referee.asked == 10
     cart, view = event_linear_worth(model)
     assert (cart["event"], cart["gain"], cart["used"], cart["strength"]) == ("cart", 2.0, True, 0.5)
     assert (view["event"], view["used"], view["strength"]) == ("view", False, 0.0)
     assert "the event 'cart' brings +2.0000 NDCG@20" in said[0]
     assert "is used with strength 0.5" in said[0]
     assert "is left out" in said[1]
+
+
+def test_the_most_helpful_event_comes_first() -> None:
+    """Carts help alone, and no more once views are known: in the order of the events both would be used."""
+    X, inputs = shop()
+    flat, strengths = np.zeros(10), ("1", "0.5", "2")
+    gains = {
+        "": flat,
+        **{f"cart={s}": flat + 1 for s in strengths},
+        **{f"view={s}": flat + 2 for s in strengths},
+        **{f"cart={s},view=1": flat + 1.5 for s in strengths},
+    }
+    said: list[str] = []
+    hooks = Hooks(inputs=inputs, judge=Referee(gains), on_message=said.append)
+    model, _ = fit_event_linear(X, EventLinearSettings(), hooks)
+    assert model.settings["strengths"] == "view=1"
+    view, cart = event_linear_worth(model)
+    assert (view["event"], view["gain"], view["used"]) == ("view", 2.0, True)
+    assert (cart["event"], cart["gain"], cart["used"]) == ("cart", -0.5, False)
+    assert "the event 'view' brings +2.0000 NDCG@20" in said[0]
+    assert "the event 'cart' brings -0.5000 NDCG@20" in said[1]
 
 
 def event_linear_worth(model: EventLinear) -> list[dict[str, Any]]:

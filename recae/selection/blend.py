@@ -271,7 +271,7 @@ EVENT_BYTES_AT_MOST = 2**30
 """Bytes of its inverse where it is not named: 16,384 inputs, such as two events of 5,400 items and their purchases."""
 
 EVENT_SECONDS_AT_MOST = 60.0
-"""Time that its solves may take together: one without events, three with each."""
+"""Time that its solves may take together: one without events, and three for each event tried beside those that are used."""
 
 
 def _events_do_not_fit(matrix: sp.csr_matrix, hooks: Hooks) -> str:
@@ -279,7 +279,7 @@ def _events_do_not_fit(matrix: sp.csr_matrix, hooks: Hooks) -> str:
     if hooks.inputs is None:
         return ""
     events, items = len(hooks.inputs.names), matrix.shape[1]
-    inputs, solves = (1 + events) * items, 1 + 3 * events
+    inputs, solves = (1 + events) * items, 1 + 3 * events * (events + 1) // 2
     users, entries = int((np.diff(matrix.indptr) > 0).sum()), matrix.nnz + hooks.inputs.matrix.nnz
     found = exact_solve(users, inputs, entries, memory_left("cpu"), processors(), seconds_at_most=np.inf)
     seconds, need = solves * found.seconds, found.bytes + 4 * inputs * items

@@ -18,6 +18,7 @@ that may use that view learns nothing else, and what it learns is of no use for 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from recae.kinds.cost import BLOCK
 from recae.machine import processors
 from recae.models import EventLinear
 from recae.settings import LARGEST_SEED, Settings, setting
-from recae.training.callbacks import Hooks, Judge
+from recae.training.callbacks import Gain, Hooks, Judge
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
 from recae.training.kinds.linear import announce, from_items, from_users, l2_of, user_weights
@@ -102,8 +103,8 @@ def fit_event_linear(
 ) -> tuple[EventLinear, list[Epoch]]:
     """Fit the model to (U, I) purchases and to the other events of `hooks.inputs`.
 
-    Which events are used is chosen on the validation users unless `strengths` says so, one after the other in their
-    order: with an event and without it, at the best of `STRENGTHS`. The half of the users that an event is measured on
+    Which events are used is chosen on the validation users unless `strengths` says so, the most helpful one first:
+    with an event and without it, at the best of `STRENGTHS`. The half of the users that an event is measured on
     has not chosen its strength. It is used where the interval of the gain lies above 0.
 
     Raises:
@@ -146,29 +147,69 @@ def _choose(
     worth: list[Any] = []
     model = _fit(matrix, inputs, strengths, config, hooks)
     values = judge.values(model)
-    for name in inputs.names:
-        tried: list[NDArray[np.float64]] = []
-        candidate = model
-        for strength in STRENGTHS:
-            found = _fit(matrix, inputs, {**strengths, name: strength}, config, hooks)
-            tried.append(judge.values(found))
-            if _mean(tried[-1]) >= max(map(_mean, tried)):
-                candidate = found
-        gain = judge.gain(_crossed(np.array(tried)), values)
-        best = int(np.argmax([_mean(one) for one in tried]))
-        used = gain.low > 0
-        hooks.on_message(
-            f"event-linear: the event {name!r} brings {gain.mean:+.4f} NDCG@20 on the validation users (95 % interval "
-            f"{gain.low:+.4f} to {gain.high:+.4f}) "
-            + (f"and is used with strength {STRENGTHS[best]:g}" if used else "and is left out")
-        )
-        worth.append(
-            {"event": name, "gain": gain.mean, "low": gain.low, "high": gain.high, "used": used}
-            | {"strength": STRENGTHS[best] if used else 0.0}
-        )
-        if used:
-            strengths[name], model, values = STRENGTHS[best], candidate, tried[best]
+    left = list(inputs.names)
+    while left:
+        trials = [_try(name, matrix, inputs, strengths, values, config, hooks, judge) for name in left]
+        best = max(trials, key=lambda trial: trial.gain.mean)  # of equals the first
+        used = best.gain.low > 0
+        # what does not help beside what is used already is left out, and with the best of them all
+        for trial in [best] if used else trials:
+            hooks.on_message(
+                f"event-linear: the event {trial.name!r} brings {trial.gain.mean:+.4f} NDCG@20 on the validation users "
+                f"(95 % interval {trial.gain.low:+.4f} to {trial.gain.high:+.4f}) "
+                + (f"and is used with strength {trial.strength:g}" if used else "and is left out")
+            )
+            worth.append(
+                {"event": trial.name, "gain": trial.gain.mean, "low": trial.gain.low, "high": trial.gain.high}
+                | {"used": used, "strength": trial.strength if used else 0.0}
+            )
+        if not used:
+            break
+        left.remove(best.name)
+        strengths[best.name], model, values = best.strength, best.model, best.values
     return EventLinear(model.weights, model.inputs, model.used, {**model.settings, "worth": worth})
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """An event beside those that are used already, at the strength that is best for all validation users.
+
+    Attributes:
+        name: of the event.
+        gain: of NDCG@20, each half of the users at the strength that is best for the other half.
+        strength: the best one.
+        model: with it.
+        values: NDCG@20 of each validation user, (B,).
+    """
+
+    name: str
+    gain: Gain
+    strength: float
+    model: EventLinear
+    values: NDArray[np.float64]
+
+
+def _try(
+    name: str,
+    matrix: sp.csr_matrix,
+    inputs: EventInputs,
+    strengths: Mapping[str, float],
+    before: NDArray[np.float64],
+    config: EventLinearSettings,
+    hooks: Hooks,
+    judge: Judge,
+) -> _Trial:
+    """Return what an event brings, beside `strengths` of others, to users whose NDCG@20 is `before` (B,) without it."""
+    tried: list[NDArray[np.float64]] = []
+    model: EventLinear | None = None
+    for strength in STRENGTHS:
+        found = _fit(matrix, inputs, {**strengths, name: strength}, config, hooks)
+        tried.append(judge.values(found))
+        if model is None or _mean(tried[-1]) > max(map(_mean, tried[:-1])):
+            model = found
+    assert model is not None
+    best = int(np.argmax([_mean(one) for one in tried]))
+    return _Trial(name, judge.gain(_crossed(np.array(tried)), before), STRENGTHS[best], model, tried[best])
 
 
 def _crossed(tried: NDArray[np.float64]) -> NDArray[np.float64]:
