@@ -27,10 +27,10 @@ from recae.messages import say
 MODULES: Final = (
     "recae.approximate", "recae.compiled", "recae.evaluation.sets", "recae.insight.calibrate", "recae.models.dots",
     "recae.models.factorisation", "recae.models.itemknn", "recae.models.linear", "recae.models.sigmoid",
-    "recae.ranking", "recae.scoring.tile_kernels", "recae.selection.weights", "recae.training.exact.block_kernels",
-    "recae.training.exact.blocks", "recae.training.exact.decoder", "recae.training.exact.kernels",
-    "recae.training.exact.shards", "recae.training.kinds.linear", "recae.training.kinds.sparse_linear",
-    "recae.training.kinds.subspace",
+    "recae.ranking", "recae.scoring.integers", "recae.scoring.tile_kernels", "recae.selection.weights",
+    "recae.training.exact.block_kernels", "recae.training.exact.blocks", "recae.training.exact.decoder",
+    "recae.training.exact.kernels", "recae.training.exact.shards", "recae.training.kinds.linear",
+    "recae.training.kinds.sparse_linear", "recae.training.kinds.subspace",
 )  # fmt: skip
 """Those that have compiled loops."""
 

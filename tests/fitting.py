@@ -12,6 +12,7 @@ from recae.training.config import SigmoidSettings
 from recae.training.kinds.aae import AaeSettings, fit_aae
 from recae.training.kinds.baselines import AlsSettings, BprSettings, fit_als, fit_bpr
 from recae.training.kinds.deep import DeepSettings, fit_deep
+from recae.training.kinds.event_linear import EventLinearSettings, fit_event_linear
 from recae.training.kinds.linear import EaseSettings, EdlaeSettings, SparseLinearSettings
 from recae.training.kinds.recvae import RecVaeSettings
 from recae.training.kinds.sigmoid import train_sigmoid
@@ -47,6 +48,8 @@ FIT: dict[str, Callable[[sp.csr_matrix], Model]] = {
     "bpr": lambda matrix: fit_bpr(matrix, BPR, Hooks())[0],
     "blend": blend,
     "deep": lambda matrix: fit_deep(matrix, DEEP, Hooks())[0],
+    # without other events it is the linear model of purchases that the contract is about
+    "event-linear": lambda matrix: fit_event_linear(matrix, EventLinearSettings(), Hooks())[0],
     "ease": lambda matrix: fit_simple("ease", matrix, EaseSettings())[0],
     "edlae": lambda matrix: fit_simple("edlae", matrix, EdlaeSettings())[0],
     "sparse-linear": lambda matrix: fit_simple("sparse-linear", matrix, SparseLinearSettings(neighbours=4))[

@@ -55,7 +55,8 @@ def test_every_option_is_a_setting_of_some_kind() -> None:
 
 @pytest.mark.some(6)
 @pytest.mark.parametrize(
-    "kind", [kind for kind in SETTINGS if kind not in ("auto", "blend", "frequency", "sigmoid")]
+    "kind",
+    [kind for kind in SETTINGS if kind not in ("auto", "blend", "event-linear", "frequency", "sigmoid")],
 )
 def test_every_kind_is_trained_from_the_command_line(folder: Path, kind: str) -> None:
     known = settings_of(SETTINGS[kind])

@@ -267,9 +267,9 @@ def test_a_matrix_that_cannot_be_inverted():
 
 def test_long_solves_are_announced():
     said: list[str] = []
-    closed_form._announce(4000, "items", 4000, 2**26, Hooks(on_message=said.append))
+    closed_form.announce(4000, "items", 4000, 2**26, Hooks(on_message=said.append))
     assert said == []
-    closed_form._announce(5000, "users", 8000, 2**30, Hooks(on_message=said.append))
+    closed_form.announce(5000, "users", 8000, 2**30, Hooks(on_message=said.append))
     assert len(said) == 1
     assert "5,000 × 5,000 users for the weights of 8,000 items" in said[0]
     assert said[0].endswith("1.0 GiB")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jobs import task, tasks
 
+from recae import machine
 from recae.errors import ConfigError, OutputError
 from recae.evaluation.comparison import Run
 from recae.kinds import baselines
@@ -234,7 +235,7 @@ def test_folders_to_keep_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_folder().is_relative_to(tmp_path)
-    monkeypatch.setattr(kept.sys, "platform", "darwin")
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
     assert default_folder() == tmp_path / "Library" / "Caches" / "recae" / "evaluate"
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot keep results in"):

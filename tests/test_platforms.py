@@ -35,12 +35,20 @@ NAMES = {
 """Module → names in it that Windows does not have (of os.kill: that does not do there what it does here)."""
 
 GUARDED = {
+    ("forks.py", "os.register_at_fork"),
+    ("loop_folder.py", "os.getuid"),
     ("machine.py", "os.sched_getaffinity"),
+    ("memory.py", "os.sysconf"),
+    ("memory.py", "resource"),
     ("reading/engine.py", "os.register_at_fork"),
     ("selection/worker.py", "os.sched_setaffinity"),
     ("selection/worker.py", "os.sched_getaffinity"),
     ("selection/worker.py", "signal.pthread_sigmask"),
-    ("training/device.py", "os.sysconf"),
+    ("serving/connections.py", "resource"),
+    # several workers are refused where there is no os.fork
+    ("serving/process.py", "signal.SIGUSR1"),
+    *(("serving/workers.py", name) for name in ("os.fork", "os.kill", "signal.SIGKILL", "signal.SIGUSR1")),
+    ("serving/workers.py", "signal.pthread_sigmask"),
 }
 """File, name: used after a look whether it is there, which the test below runs without."""
 

@@ -121,7 +121,7 @@ def test_a_file_replaced_while_it_is_read_is_read_again(path: Path, monkeypatch:
     first = reloader.current
     save(shop(1), path)
 
-    def while_loading(path: Path) -> ServedModel:
+    def while_loading(path: Path, *options: object) -> ServedModel:
         loaded = load_served(path)
         monkeypatch.undo()
         save(shop(2), path)
@@ -168,7 +168,7 @@ def test_panics_of_loading_and_looking_are_survived_and_counted(
     reloader = ModelReloader(path, metrics := Metrics(), seconds=0.01)
     first = reloader.current
 
-    def panics(path: Path) -> ServedModel:
+    def panics(path: Path, *options: object) -> ServedModel:
         raise Panic("out of memory")
 
     monkeypatch.setattr("recae.serving.served.load_served", panics)

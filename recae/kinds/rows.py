@@ -188,7 +188,6 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         memory="recae.training.kinds.linear:plan",
         cost=inverse,
         space=(_EDLAE[0], _EDLAE[1], _EASE[1]),
-        warmed=({},),
     ),
     Kind(
         name="spectral",

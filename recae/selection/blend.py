@@ -271,7 +271,7 @@ EVENT_BYTES_AT_MOST = 2**30
 """Bytes of its inverse where it is not named: 16,384 inputs, such as two events of 5,400 items and their purchases."""
 
 EVENT_SECONDS_AT_MOST = 60.0
-"""Time that its solves may take together: one without events, and three for each event tried beside those that are used."""
+"""Time that its solves may take together: one without events, and three for each event that is tried."""
 
 
 def _events_do_not_fit(matrix: sp.csr_matrix, hooks: Hooks) -> str:

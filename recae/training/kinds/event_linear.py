@@ -200,16 +200,12 @@ def _try(
     judge: Judge,
 ) -> _Trial:
     """Return what an event brings, beside `strengths` of others, to users whose NDCG@20 is `before` (B,) without it."""
-    tried: list[NDArray[np.float64]] = []
-    model: EventLinear | None = None
-    for strength in STRENGTHS:
-        found = _fit(matrix, inputs, {**strengths, name: strength}, config, hooks)
-        tried.append(judge.values(found))
-        if model is None or _mean(tried[-1]) > max(map(_mean, tried[:-1])):
-            model = found
-    assert model is not None
+    models = [_fit(matrix, inputs, {**strengths, name: strength}, config, hooks) for strength in STRENGTHS]
+    tried = [judge.values(model) for model in models]
     best = int(np.argmax([_mean(one) for one in tried]))
-    return _Trial(name, judge.gain(_crossed(np.array(tried)), before), STRENGTHS[best], model, tried[best])
+    return _Trial(
+        name, judge.gain(_crossed(np.array(tried)), before), STRENGTHS[best], models[best], tried[best]
+    )
 
 
 def _crossed(tried: NDArray[np.float64]) -> NDArray[np.float64]:
