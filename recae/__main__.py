@@ -1,6 +1,6 @@
 """The program `recae`: guarded against signals first, then the command line; `python -m recae` is the same."""
 
-from recae.signals import guard
+from recae.signals import guard, leave_threads
 
 
 def run() -> None:
@@ -8,7 +8,11 @@ def run() -> None:
     guard()
     from recae.cli import main  # takes a while, in which a signal may come
 
-    main(prog_name="recae")
+    try:
+        main(prog_name="recae")
+    except SystemExit as end:
+        leave_threads(end.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -225,7 +225,10 @@ def _run(order: dict[str, Any], streams: list[int]) -> None:
 
 
 def _end(code: int) -> None:
-    """End as Python does, but for freeing what is shared with the process of the fork, which would copy it all."""
+    """End as `recae` and Python do, but for freeing what the process of the fork shares, which would copy it all."""
+    from recae.signals import leave_threads
+
+    leave_threads(code)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the threads that are no daemons
     atexit._run_exitfuncs()
     try:

@@ -13,6 +13,7 @@ from commands import PATIENCE, ROOT, recae, start
 from modelfiles import popular, saved
 
 from recae.cli.shortage import memory_sentence
+from recae.signals import leave_threads
 
 FULL = Path("/dev/full")
 
@@ -163,3 +164,27 @@ def test_limits_of_address_space(command: str, megabytes: int, model: Path, tmp_
     assert found.returncode in (0, 2), found.stderr
     assert "Traceback" not in found.stderr
     assert found.returncode == 0 or "memory" in found.stderr.splitlines()[-1]
+
+
+def test_a_thread_that_nobody_waits_for_does_not_disturb_the_end() -> None:
+    """At its end Python iterates over the finalizers, of which the thread makes more all the time."""
+    code = """
+import sys, threading, time, weakref
+from recae.signals import GIVEN_UP, leave_threads
+class Thing: pass
+things = []
+def work():
+    while True:
+        things.append(Thing())
+        weakref.finalize(things[-1], print)
+threading.Thread(target=work, name=GIVEN_UP, daemon=True).start()
+time.sleep(0.2)
+print("last line")
+leave_threads(130)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "last line\n", "")
+
+
+def test_without_such_a_thread_the_process_goes_on() -> None:
+    leave_threads(1)

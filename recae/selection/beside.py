@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from recae.machine import blas_libraries, processors
+from recae.signals import GIVEN_UP
 
 Tell = Callable[[str], None]
 """Takes a message."""
@@ -41,7 +42,7 @@ class Beside:
         """Start the second thread."""
         self._limits.enter_context(blas_libraries().limit(limits=1))
         if self._apart:
-            self._thread = threading.Thread(target=self._run, name="recae-beside", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=GIVEN_UP, daemon=True)
             self._thread.start()
         return self
 
