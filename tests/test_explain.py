@@ -428,6 +428,10 @@ def test_rounding_goes_to_those_it_moved_most() -> None:
     assert (str(shown.score), str(shown.base)) == ("1.00", "0.00")
     stated = explanation(1.0, 0.0, [0.5, 0.5]).sum(score=Decimal("1.01"), decimals=2)
     assert (str(stated.base), sum(value for _, value in stated.reasons)) == ("0.00", Decimal("1.01"))
+    # a base that is nothing but the rounding of a sum in another order
+    shown = explanation(1.0, -2e-10, [1 / 3, 1 / 3, 1 / 3]).sum(decimals=2)
+    assert str(shown.base) == "0.00"
+    assert sum(value for _, value in shown.reasons) == Decimal("1.00")
 
 
 numbers = st.floats(-1e6, 1e6, width=32)

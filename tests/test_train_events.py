@@ -144,14 +144,20 @@ def test_somebody_new_brings_events_along(trained: Recommender) -> None:
         trained.recommend(events={"cart": ["nobody's"]})
 
 
-def test_a_table_of_histories_brings_events_along(trained: Recommender) -> None:
+def test_a_table_of_histories_brings_events_along(
+    trained: Recommender, caplog: pytest.LogCaptureFixture
+) -> None:
     table = event_rows()
     own = trained.recommend_many(["u003", "u201"], 5).to_pandas()
-    folded = trained.recommend_many(histories=table, inputs="cart", n=5).to_pandas()
+    with caplog.at_level("WARNING", logger="recae"):
+        folded = trained.recommend_many(histories=table, inputs="cart", n=5).to_pandas()
+    assert "name those that" not in caplog.text
     found = folded[folded.user_id.isin(["u003", "u201"])]
     assert found["item_id"].tolist() == own["item_id"].tolist()
-    without = trained.recommend_many(histories=table, n=5).to_pandas()
+    with caplog.at_level("WARNING", logger="recae"):
+        without = trained.recommend_many(histories=table, n=5).to_pandas()
     assert without["score"].tolist() != folded["score"].tolist()
+    assert "such as --inputs cart (inputs='cart')" in caplog.text
     with pytest.raises(
         ConfigError, match="names 'view', but of other events than purchases the model reads cart"
     ):

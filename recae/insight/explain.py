@@ -198,7 +198,7 @@ def _summing_to(total: Decimal, values: list[float], decimals: int) -> list[Deci
         rounded[largest] += missing
         return rounded
     lost = [sign * (Decimal(value) - near) for value, near in zip(values, rounded, strict=True)]
-    # what is nothing, such as the base of a sum, is better shown as nothing
-    for at in sorted(range(len(values)), key=lambda at: (values[at] == 0, -lost[at]))[:units]:
+    # what rounds to nothing, such as the base of a sum, is better shown as nothing
+    for at in sorted(range(len(values)), key=lambda at: (rounded[at] == 0, -lost[at]))[:units]:
         rounded[at] += sign * unit
     return rounded

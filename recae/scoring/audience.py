@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError, SourceError
 from recae.ids import IdMap
 from recae.inputs import EventInputs, inputs_of
+from recae.messages import say
 from recae.models import JSON
 from recae.models.base import reads_values
 from recae.reading import Reading, ReadOptions
@@ -196,6 +197,11 @@ def new_histories(
         reads = f"the model reads {', '.join(read)}" if read else "the model reads none"
         raise ConfigError(
             f"--inputs names {unread[0]!r}, but of other events than purchases {reads}: leave it out"
+        )
+    if read and options.inputs is None:
+        say(
+            f"warning: the model reads other events, too ({', '.join(read)}), and the histories are read without them: "
+            f"name those that the table has, such as --inputs {read[0]} (inputs={read[0]!r})"
         )
     with Reading(source, options) as reading:
         ordered = reading.columns.time is not None or reading.columns.basket is not None
