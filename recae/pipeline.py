@@ -333,7 +333,7 @@ def _fit_on_all(
     kinds = [part.model.kind for part in parts_of_model(fitted.model)]
     took = {kind: seconds for kind, seconds in (trained.seconds or {}).items() if kind in kinds}
     seconds = refit_seconds(took, epochs, best, (purchases.matrix.shape[0], n_users))
-    about = "" if seconds is None else f": about {human_seconds(seconds)}"
+    about = "" if seconds is None else f": about {human_seconds(max(seconds, 0.1))}"
     trained.on_message(
         f"fitting once more on all {n_users:,} users{about}; the figures stay those of the held-out users"
     )
