@@ -75,6 +75,8 @@ from recae.recommender import TEST, VALIDATION, Recommender
 from recae.settings import current_names
 from recae.tensorfile import (
     DTYPES,
+    NO_ROOM,
+    NotNowError,
     TensorFile,
     TensorFileError,
     Tensors,
@@ -186,6 +188,8 @@ def _opened(path: Path | str) -> Iterator[TensorFile]:
     except OSError as error:
         reason = _one_line(error.strerror or error)
         raise ModelFileError(f"cannot open the model file '{path}': {reason}; {wanted}") from error
+    except (NotNowError, MemoryError) as error:
+        raise _not_now(path, error) from error
     except ValueError as error:  # also of a path with a zero in it
         raise ModelFileError(
             f"the model file '{path}' is empty, truncated, damaged or of another kind "
@@ -194,18 +198,21 @@ def _opened(path: Path | str) -> Iterator[TensorFile]:
     try:
         with file:
             yield file
+    except (NotNowError, MemoryError) as error:
+        raise _not_now(path, error) from error
     except TensorFileError as error:
         raise ModelFileError(f"cannot use the model file '{path}': {_one_line(error)}; {wanted}") from error
     except OSError as error:
         reason = _one_line(error.strerror or error)
         raise ModelFileError(f"cannot read the model file '{path}': {reason}; {wanted}") from error
-    except MemoryError as error:
-        raise ModelFileError(
-            f"cannot use the model file '{path}': there is not enough memory for it; end other programs, or raise the "
-            "limit on memory"
-        ) from error
     except RecaeError as error:
         raise ModelFileError(f"cannot use the model file '{path}': {_one_line(error, 500)}") from error
+
+
+def _not_now(path: Path, error: NotNowError | MemoryError) -> ModelFileError:
+    """Return the error of a file that may be whole, which is without the advice to train another."""
+    said = _one_line(error) if isinstance(error, NotNowError) else NO_ROOM
+    return ModelFileError(f"cannot use the model file '{path}': {said}")
 
 
 def _read_metadata(file: Tensors) -> dict[str, Any]:

@@ -38,9 +38,16 @@ _DEEPEST = 100  # objects and lists inside one another; what is written has some
 _TICK = 0.012  # seconds, longer than the steps in which file systems of Linux count the time of a change
 _MARGIN = 2**24  # bytes left free for what goes on beside
 
+NO_ROOM = "there is not enough memory for it; end other programs, or raise the limit on memory"
+"""What to say of a file where memory ends while it is used."""
+
 
 class TensorFileError(ValueError):
     """A file is not whole, not of this format, changes while it is read, or does not fit into memory."""
+
+
+class NotNowError(TensorFileError):
+    """A file that may be whole changes while it is read, or does not fit into the memory that is free."""
 
 
 class Tensor(NamedTuple):
@@ -75,7 +82,8 @@ class TensorFile:
         path: of a regular file.
 
     Raises:
-        TensorFileError: it is empty, truncated, damaged or of another kind, or memory does not suffice.
+        TensorFileError: it is empty, truncated, damaged or of another kind.
+        NotNowError: memory does not suffice.
         OSError: it cannot be read.
     """
 
@@ -99,7 +107,7 @@ class TensorFile:
         """Close it. What has gone wrong comes, where the file has changed meanwhile, from that.
 
         Raises:
-            TensorFileError: it has changed.
+            NotNowError: it has changed.
         """
         try:
             if error is None or isinstance(error, Exception):
@@ -119,7 +127,7 @@ class TensorFile:
         """Make sure that the tensors whose names begin with ``prefix`` can be held in memory.
 
         Raises:
-            TensorFileError: they cannot.
+            NotNowError: they cannot.
         """
         sizes = (
             tensor.end - tensor.begin for name, tensor in self._tensors.items() if name.startswith(prefix)
@@ -130,8 +138,8 @@ class TensorFile:
         """Return a tensor, read into memory of its own.
 
         Raises:
-            TensorFileError: there is none of this name, the file ends before it, memory does not suffice, or a truth
-                value is neither 0 nor 1.
+            TensorFileError: there is none of this name, the file ends before it, or a truth value is neither 0 nor 1.
+            NotNowError: memory does not suffice.
             OSError: it cannot be read.
         """
         if name not in self._tensors:
@@ -168,7 +176,7 @@ class TensorFile:
     def _check_unchanged(self, error: Exception | None) -> None:
         now = os.fstat(self._file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._status.st_size, self._status.st_mtime_ns):
-            raise TensorFileError("it has changed while it was read: wait until it is whole") from error
+            raise NotNowError("it has changed while it was read: wait until it is whole") from error
 
     def _header(self) -> tuple[dict[str, str], dict[str, Tensor], int]:
         size = self._status.st_size
@@ -283,9 +291,9 @@ def _check_room(need: int) -> None:
         raise _no_room(need, free)
 
 
-def _no_room(need: int, free: int | None = None) -> TensorFileError:
+def _no_room(need: int, free: int | None = None) -> NotNowError:
     left = "" if free is None else f", and {human_bytes(free)} are free"
-    return TensorFileError(
+    return NotNowError(
         f"reading it needs {human_bytes(need)} of memory{left}: end other programs, or raise the limit"
     )
 

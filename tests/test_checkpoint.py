@@ -25,7 +25,7 @@ from recae.selection.progress import Progress
 from recae.tensorfile import write_tensors
 from recae.training.checkpoint import KEY, Checkpoints, Epoch
 from recae.training.config import SigmoidSettings
-from recae.training.kinds.sigmoid import train_sigmoid
+from recae.training.kinds.sigmoid import make_trainer, train_sigmoid
 from recae.training.loop import held_signals
 from recae.training.trainer import Trainer
 
@@ -264,6 +264,34 @@ def test_foreign_files(tmp_path: Path, shop: Any) -> None:
     path.unlink()
     path.mkdir()
     assert "no checkpoint" in resume(path)
+
+
+@pytest.mark.parametrize("place", ["recae.tensorfile.np.empty", "recae.training.checkpoint._read_state"])
+def test_short_memory_is_no_reason_to_remove_a_checkpoint(
+    written: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(written, resume=True)
+    trainer = make_trainer(purchases(), SMALL, "cpu")
+    monkeypatch.setattr(place, no_memory)
+    with pytest.raises(CheckpointError, match=r"which stays: .*memory.*[:;] end other") as caught:
+        checkpoints.load(trainer, "cpu")
+    assert "remove" not in str(caught.value)
+
+
+def no_memory(*_: object, **__: object) -> Any:
+    raise MemoryError
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("recae.tensorfile.TensorFile.take", broken)
+    said = resume(written)
+    assert "Input/output error; train without --resume" in said
+    assert "remove" not in said
 
 
 def test_an_interval_out_of_range() -> None:

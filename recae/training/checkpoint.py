@@ -31,7 +31,7 @@ from recae.files import atomic_path, json_text
 from recae.machine import installed
 from recae.models import Model
 from recae.settings import check_range, current_names
-from recae.tensorfile import TensorFile, parse_json, write_tensors
+from recae.tensorfile import NO_ROOM, NotNowError, TensorFile, parse_json, write_tensors
 from recae.training.trainer import Trainer
 
 FORMAT_VERSION = 1
@@ -185,15 +185,12 @@ class Checkpoints:
                 position = _position(content["position"], trainer)
                 trainer.restore(state)
                 trainer.move_to(position)
-        except (
-            OSError,
-            MemoryError,
-            LookupError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            AttributeError,
-        ) as error:
+        except (NotNowError, MemoryError) as error:
+            said = str(error) if isinstance(error, NotNowError) else NO_ROOM
+            raise CheckpointError(f"cannot go on from '{path}', which stays: {said}") from error
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise CheckpointError(
                 f"cannot go on from '{path}': it is empty, truncated, damaged or no checkpoint "
                 f"({' '.join(str(error).split())[:200]}); remove it and train without --resume"
@@ -219,10 +216,13 @@ class Checkpoints:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise CheckpointError(
-                f"cannot go on from '{self.path}': {error.strerror}; train without --resume, or name one with "
-                "--checkpoint"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> CheckpointError:
+        return CheckpointError(
+            f"cannot go on from '{self.path}': {error.strerror or error}; train without --resume, or name one with "
+            "--checkpoint"
+        )
 
     def warn(self, error: OutputError) -> None:
         """Says, once, that a checkpoint could not be written."""
