@@ -1,6 +1,6 @@
 """The program `recae`: guarded against signals first, then the command line; `python -m recae` is the same."""
 
-from recae.signals import guard, leave_threads
+from recae.signals import guard, leave_early
 
 
 def run() -> None:
@@ -11,7 +11,7 @@ def run() -> None:
     try:
         main(prog_name="recae")
     except SystemExit as end:
-        leave_threads(end.code)
+        leave_early(end.code)
         raise
 
 

@@ -9,8 +9,9 @@ import sys
 from types import FrameType
 from typing import Final
 
+_LITTLE: Final = 2**25  # bytes of address space, which the end of a process may need
 GIVEN_UP: Final = "recae-beside"
-"""Name of threads that may still work when their process ends, and whose work is wanted by nobody then."""
+"""Name of threads that may still work when their process ends; what they make is not needed then."""
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
@@ -25,14 +26,21 @@ def guard() -> None:
             signal.signal(number, end_at_once)
 
 
-def leave_threads(code: int | str | None) -> None:
-    """End the process with an exit code where such a thread still works; return where there is none.
+def leave_early(code: int | str | None) -> None:
+    """End the process with an exit code where Python's own end would disturb the command's last line; else return.
 
-    Python's own end would run beside it: what it does last iterates over dictionaries that the thread changes, which
-    ends in a traceback behind the command's last line.
+    Beside a thread of `GIVEN_UP` it iterates over dictionaries that the thread changes, which ends in a traceback.
+    Without memory each finalizer fails with a line of its own, and threads of libraries abort.
     """
     threading = sys.modules.get("threading")
-    if threading is None or all(thread.name != GIVEN_UP for thread in threading.enumerate()):
+    given_up = threading and any(thread.name == GIVEN_UP for thread in threading.enumerate())
+    try:
+        from recae.memory import limits_left  # not before the guard, whose gap would grow
+
+        left = limits_left()
+    except (MemoryError, ImportError, OSError):  # as reading the module's file may fail
+        left = 0
+    if not given_up and (left is None or left > _LITTLE):
         return
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -226,9 +226,9 @@ def _run(order: dict[str, Any], streams: list[int]) -> None:
 
 def _end(code: int) -> None:
     """End as `recae` and Python do, but for freeing what the process of the fork shares, which would copy it all."""
-    from recae.signals import leave_threads
+    from recae.signals import leave_early
 
-    leave_threads(code)
+    leave_early(code)
     threading._shutdown()  # type: ignore[attr-defined]  # waits for the threads that are no daemons
     atexit._run_exitfuncs()
     try:

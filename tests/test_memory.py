@@ -33,8 +33,8 @@ def test_memory_that_is_available_is_read(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 10 kB\nMemAvailable:   4 kB\n")
     assert available(meminfo) == 4096
-    assert (available(tmp_path / "none") or 1) > 0
-    assert (free_memory() or 1) > 0
+    assert (available(tmp_path / "none") or 0) > 0
+    assert (free_memory() or 0) > 0
 
 
 @pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])

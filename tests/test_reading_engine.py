@@ -1,6 +1,8 @@
 """The DuckDB of a reading: what is kept of it for the next one, and what is not."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,40 @@ def test_memory_that_does_not_suffice_is_said_and_the_next_reading_works() -> No
         engine.value("SELECT len(string_agg(range || ' a text that is rather long')) FROM range(5_000_000)")
     with Engine() as engine:
         assert engine.value("SELECT sum(range) FROM range(1000)") == 499_500
+
+
+@pytest.mark.parametrize("free", [0, 2**32, None])
+def test_half_of_what_is_free_is_taken(free: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "free_memory", lambda: free)
+    with Engine() as engine:
+        assert engine.memory_limit == {0: 64 * 2**20}.get(free, 2**31)
+
+
+def test_memory_that_the_system_refuses_is_not_the_limit_of_duckdb() -> None:
+    code = """
+import resource
+from recae.errors import SourceError
+from recae.reading.engine import Engine
+with Engine(2**40) as engine:
+    engine.value("SELECT 1")
+    taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 2**28, resource.RLIM_INFINITY))
+    try:
+        engine.store("SELECT range AS a, repeat('x', 100) || range AS b FROM range(5_000_000)")
+    except SourceError as error:
+        print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "reading needs more memory than the system gives (" in found.stdout
+    assert "--memory-limit" not in found.stdout
+
+
+def test_a_duckdb_that_cannot_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("duckdb.connect", out)
+    with pytest.raises(MemoryError):
+        Engine()
+    assert not list(tmp_path.iterdir())

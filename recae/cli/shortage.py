@@ -8,7 +8,7 @@ from recae.memory import free_memory, limits_left
 from recae.text import human_bytes
 
 _LITTLE: Final = 600 * 2**20
-"""Bytes of address space below which libraries fail to be loaded in ways of their own."""
+"""Bytes of address space left, below which a library that cannot be loaded lacks memory, whatever its error says."""
 
 _WORDS: Final = (
     "failed to map segment",
@@ -23,15 +23,16 @@ _LOADING: Final = (ImportError, OSError, RuntimeError, SystemError, AttributeErr
 def memory_sentence(error: BaseException) -> str | None:
     """Return what to say of an error that comes from short memory; None where it does not.
 
-    Where a process may not take much more address space, that a library cannot be loaded means just that.
+    Where little address space is left, an error of loading a library comes from it, whatever the error says.
     """
     left = limits_left()
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # the loop ends at None
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
     tight = left is not None and left < _LITTLE
-    if not any(_means_it(one) or (tight and _is_loading(one)) for one in chain):
+    if not any(_means_it(one) or (tight and isinstance(one, _LOADING)) for one in chain):
         return None
     free = free_memory()
     found = "" if free is None else f" than the {human_bytes(free)} that are left to this process"
@@ -43,7 +44,3 @@ def _means_it(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryException", "PanicException"):
         return True
     return isinstance(error, _LOADING) and any(words in str(error).lower() for words in _WORDS)
-
-
-def _is_loading(error: BaseException) -> bool:
-    return isinstance(error, _LOADING)

@@ -38,9 +38,10 @@ def column_names(schema: pa.Schema, name: str) -> list[str]:
 
 def _has_name(schema: pa.Schema, place: int) -> bool:
     try:
-        return bool(schema.field(place).name) or True
+        schema.field(place).name  # noqa: B018  # decoded when it is looked at
     except UnicodeDecodeError:
         return False
+    return True
 
 
 def check_table(data: pa.Table | pa.RecordBatch, name: str, before: int = 0) -> None:
@@ -72,7 +73,7 @@ def checked(reader: Any, name: str, error: list[Exception]) -> pa.RecordBatchRea
     Args:
         reader: gives batches once.
         name: of the source, for messages.
-        error: is given what is wrong, as whoever reads may hide it.
+        error: is given the error, which a library that reads the batches may hide.
     """
     import pyarrow as pa
 

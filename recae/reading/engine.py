@@ -39,6 +39,7 @@ _UNITS: Final = {
 _LARGE: Final = 64 * 2**20  # bytes that a reading may leave behind in a DuckDB that is kept
 _LEAST: Final = 64 * 2**20  # bytes below which DuckDB cannot work
 _UNKNOWN: Final = 2**32  # bytes that are taken to be free where nothing tells
+_REFUSED: Final = re.compile("Allocation failure|bad allocation")  # by the system, not by the limit of DuckDB
 
 _NEVER: Final = {
     "autoinstall_known_extensions": False,
@@ -111,7 +112,8 @@ class Engine:
         """Open the connection."""
         import duckdb
 
-        self.memory_limit = memory_limit or max((free_memory() or _UNKNOWN) // 2, _LEAST)
+        free = free_memory()
+        self.memory_limit = memory_limit or max((_UNKNOWN if free is None else free) // 2, _LEAST)
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="recae-"))
         except OSError as error:
@@ -124,7 +126,11 @@ class Engine:
             "temp_directory": str(self.folder / "spilled"),
             "threads": processors(),
         }
-        instance = _SPARE.take(settings) or duckdb.connect(config={**settings, **_NEVER})
+        try:
+            instance = _SPARE.take(settings) or duckdb.connect(config={**settings, **_NEVER})
+        except BaseException:  # such as of threads that cannot be started
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self._instance: duckdb.DuckDBPyConnection | None = instance
         self._connection = instance.cursor()  # with temporary tables of its own, which go with it
         self._views = 0
@@ -246,6 +252,11 @@ class Engine:
         try:
             yield
         except duckdb.OutOfMemoryException as error:
+            if _REFUSED.search(str(error)):
+                raise SourceError(
+                    f"reading needs more memory than the system gives ({first_line(error)}); end other programs, raise "
+                    "the limit of this process (ulimit -v), or use a larger machine"
+                ) from error
             raise SourceError(
                 f"reading needs more than the {self.memory_limit / 2**20:,.0f} MiB that it may take "
                 f"({first_line(error)}); raise --memory-limit, or set TMPDIR to a folder with more room"

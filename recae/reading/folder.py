@@ -202,17 +202,12 @@ def _matching(pattern: str) -> list[str]:
         SourceError: it crosses a folder that holds itself by a symbolic link, in which there is no end.
     """
     if "**" in pattern:
-        root = pattern[: re.search(r"[*?[]", pattern).start()]  # type: ignore[union-attr]  # there is one
-        start = os.path.dirname(root) or "."  # noqa: PTH120
-        for folder, inner, _ in os.walk(start, followlinks=True, onerror=None):
-            real = os.path.realpath(folder)
-            for name in list(inner):
-                if name.startswith("."):
-                    inner.remove(name)  # which ** passes over, too
-                    continue
-                link = os.path.join(folder, name)  # noqa: PTH118
-                below = os.path.realpath(link)
-                if os.path.islink(link) and (real == below or real.startswith(f"{below}{os.sep}")):  # noqa: PTH114
+        root = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+        for folder, inner, _ in os.walk(Path(f"{root}_").parent, followlinks=True):
+            inner[:] = [name for name in inner if not name.startswith(".")]  # ** passes over the others, too
+            real = Path(os.path.realpath(folder))
+            for link in (Path(folder, name) for name in inner):
+                if link.is_symlink() and real.is_relative_to(os.path.realpath(link)):
                     raise SourceError(f"the folder '{link}' holds itself by a symbolic link; remove the link")
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # a pattern may be absolute
 
