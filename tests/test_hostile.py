@@ -192,6 +192,29 @@ def test_patterns_end_in_a_looped_folder(
         package.read(pattern)
 
 
+@pytest.mark.parametrize("pattern", ["loop", "loop/**/*.csv", "**/*.csv"])
+def test_folders_that_hold_each_other(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file would be read some 40 times, as often as Linux follows links."""
+    monkeypatch.chdir(tmp_path)
+    Path("loop/a").mkdir(parents=True)
+    Path("loop/b").mkdir()
+    Path("loop/a/x.csv").write_text("user_id,item_id\nu1,i1\nu2,i2\n")
+    Path("loop/a/other").symlink_to("../b")
+    Path("loop/b/other").symlink_to("../a")
+    with pytest.raises(RecaeError, match="holds itself by a symbolic link; remove the link"):
+        package.read(pattern)
+
+
+def test_a_link_to_a_folder_beside_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one").mkdir()
+    Path("two").mkdir()
+    Path("one/x.csv").write_text("user_id,item_id\nu1,i1\nu2,i2\n")
+    Path("two/other").symlink_to("../one")
+    Path("two/.hidden").symlink_to("..")
+    assert package.read("two/**/*.csv").interactions.matrix.nnz == 2
+
+
 def test_an_empty_path_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.csv").write_text("user_id,item_id\nu1,i1\nu2,i2\n")

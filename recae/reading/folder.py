@@ -203,12 +203,16 @@ def _matching(pattern: str) -> list[str]:
     """
     if "**" in pattern:
         root = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-        for folder, inner, _ in os.walk(Path(f"{root}_").parent, followlinks=True):
+        start = Path(f"{root}_").parent
+        above: dict[Path, list[Path]] = {start: []}  # the folders on the way to a folder, links followed
+        for folder, inner, _ in os.walk(start, followlinks=True):
             inner[:] = [name for name in inner if not name.startswith(".")]  # ** passes over the others, too
-            real = Path(os.path.realpath(folder))
+            way = [*above.pop(Path(folder)), Path(os.path.realpath(folder))]
             for link in (Path(folder, name) for name in inner):
-                if link.is_symlink() and real.is_relative_to(os.path.realpath(link)):
+                below = os.path.realpath(link)
+                if link.is_symlink() and any(real.is_relative_to(below) for real in way):
                     raise SourceError(f"the folder '{link}' holds itself by a symbolic link; remove the link")
+                above[link] = way
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # a pattern may be absolute
 
 
