@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -46,8 +46,8 @@ BATCH = 250
 SECONDS = 60
 """Seconds until a mutant counts as hanging; generous, since the machine may have other things to do."""
 
-Found = dict[int, tuple[bytes, str]]
-"""The number of each mutant that ended wrongly, with its bytes and what came of it."""
+Found = dict[int, str]
+"""The number of each mutant that ended wrongly, and what came of it."""
 
 _USERS, _ITEMS = 12, 9
 _JSON = {"Content-Type": "application/json"}
@@ -360,15 +360,20 @@ def _ready(
 
 
 def run(
-    kind: str, numbers: range, seed: int, tell: Callable[[int], None] = lambda n: None
-) -> dict[int, tuple[bytes, str]]:
+    kind: str,
+    numbers: range,
+    seed: int,
+    before: Callable[[int, bytes], None] = lambda number, data: None,
+    after: Callable[[int, str], None] = lambda number, what: None,
+) -> Found:
     """Try mutants in this process.
 
     Args:
         kind: one of `KINDS`.
         numbers: of the mutants.
         seed: of them all.
-        tell: is told of each before it is tried.
+        before: is told of each before it is tried.
+        after: is told of each that ended wrongly.
 
     Returns:
         Those that ended wrongly.
@@ -378,17 +383,19 @@ def run(
         folder = Path(name)
         with _ready(kind, folder) as (seeds, use, change):
             for number in numbers:
-                tell(number)
                 rng = random.Random(f"{seed} {kind} {number}")  # noqa: S311
                 data = change(rng.choice(seeds), rng)
+                before(number, data)
                 try:
                     with _limited(), np.errstate(all="ignore"):
                         use(data, folder)
                 except RecaeError as error:
                     if "\n" in str(error) or len(str(error)) > 2_000:
-                        found[number] = data, f"no sentence: {error}"
+                        found[number] = f"no sentence: {error}"
                 except (Exception, HangingError):
-                    found[number] = data, traceback.format_exc()
+                    found[number] = traceback.format_exc()
+                if number in found:
+                    after(number, found[number])
     return found
 
 
@@ -415,16 +422,28 @@ def _in_process(kind: str, numbers: range, seed: int, keep: Path) -> int:
             [*command, "--seed", str(seed), "--keep", str(keep)],
             stdout=subprocess.PIPE, stderr=messages, text=True, check=False, timeout=SECONDS * len(numbers),
         )  # fmt: skip
-    lines = done.stdout.split()
+    tried = [int(line) for line in done.stdout.split()]
     if done.returncode == 0:
-        return int(lines[-1])
-    last = int(lines[-1]) if lines else numbers.start
+        return _wrong(tried, kind, seed, keep)
+    tried = tried or [numbers.start]  # where not even the good files could be made
+    last = tried[-1]
     (keep / f"{kind}-{seed}-{last}.txt").write_text(
         f"ended its process: {done.returncode}\n{log.read_text()[-4000:]}"
     )
-    return 1 + (
-        _in_process(kind, range(last + 1, numbers.stop), seed, keep) if last + 1 < numbers.stop else 0
-    )
+    rest = range(last + 1, numbers.stop)
+    return _wrong(tried, kind, seed, keep) + (_in_process(kind, rest, seed, keep) if rest else 0)
+
+
+def _wrong(tried: Sequence[int], kind: str, seed: int, keep: Path) -> int:
+    """Return how many mutants ended wrongly, and remove the bytes of the others."""
+    wrong = 0
+    for number in tried:
+        stem = keep / f"{kind}-{seed}-{number}"
+        if stem.with_suffix(".txt").exists():
+            wrong += 1
+        else:
+            stem.with_suffix(".bin").unlink()
+    return wrong
 
 
 def main() -> None:
@@ -441,12 +460,17 @@ def main() -> None:
     given.keep.mkdir(exist_ok=True)
     if given.batch:
         kind, start, stop = given.batch[0], int(given.batch[1]), int(given.batch[2])
-        found = run(kind, range(start, stop), given.seed, lambda n: print(n, flush=True))
-        for number, (data, what) in found.items():
-            name = f"{kind}-{given.seed}-{number}"
-            (given.keep / f"{name}.bin").write_bytes(data)
-            (given.keep / f"{name}.txt").write_text(what)
-        print(len(found))
+        stem = f"{given.keep}/{kind}-{given.seed}"
+
+        def before(number: int, data: bytes) -> None:  # it may end this process
+            Path(f"{stem}-{number}.bin").write_bytes(data)
+            Path(f"{stem}-{number}.txt").unlink(missing_ok=True)
+            print(number, flush=True)
+
+        def after(number: int, what: str) -> None:
+            Path(f"{stem}-{number}.txt").write_text(what)
+
+        run(kind, range(start, stop), given.seed, before, after)
         return
     total = 0
     for kind in [given.kind] if given.kind else KINDS:
