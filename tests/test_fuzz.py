@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +68,14 @@ def test_what_is_found_is_kept(tmp_path: Path) -> None:
     assert bytes_of == {f"model-0-{number}": bytes([number]) for number in (1, 3, 5)}
 
 
-@pytest.mark.parametrize("symmetry", ["general", "symmetric", "skew-symmetric"])
-@pytest.mark.parametrize("field", ["pattern", "real", "integer"])
+@pytest.mark.parametrize(
+    ("symmetry", "field"),
+    [
+        *product(("general", "symmetric"), ("pattern", "real", "integer")),
+        *product(("skew-symmetric",), ("real", "integer")),  # the format knows no patterns of these
+    ],
+)
 def test_matrix_market_is_read_as_scipy_reads_it(symmetry: str, field: str, tmp_path: Path) -> None:
-    if (symmetry, field) == ("skew-symmetric", "pattern"):
-        pytest.skip("the format has none")
     half = np.tril(np.random.default_rng(0).integers(0, 4, (6, 6)))
     if symmetry == "skew-symmetric":
         np.fill_diagonal(half, 0)
