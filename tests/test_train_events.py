@@ -16,9 +16,12 @@ from shopserver import client
 
 import recae
 from recae.errors import ConfigError, DataError, ModelFileError, UnknownIdError
+from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.modelfile import describe
-from recae.models import Ease
+from recae.models import Ease, EventLinear
+from recae.models.blend import Blend, Part
+from recae.models.frequency import Frequency
 from recae.recommender import TEST, Recommender
 from recae.selection.progress import Progress
 from recae.splits.held_out import hold_out, with_inputs
@@ -181,6 +184,30 @@ def test_the_server_reads_events(trained: Recommender, tmp_path: Path) -> None:
         assert ask(items=["i00"], events={"like": ["i01"]}).status_code == 404
         assert ask(user="u007", events={"cart": ["i01"]}).status_code == 422
         assert ask(items=[], events={"cart": ["nobody's"]}).status_code == 404
+
+
+def test_the_server_reads_events_and_values_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    users, items = 20, 9
+    histories = sp.random(users, items, 0.4, format="csr", dtype=np.float32, random_state=1)
+    carts = sp.csr_matrix((rng.random((users, items)) < 0.3).astype(np.float32))
+    own = np.tile(np.eye(items, dtype=np.bool_), (2, 1))
+    weights = np.where(own, 0, rng.normal(size=own.shape)).astype(np.float32)
+    parts = (
+        Part(Frequency.fit(histories), 1.0, (0.3, 0.0)),
+        Part(EventLinear(weights, ("cart",), (0,), {}), 0.5, (1.0, 0.0)),
+    )
+    ids = [[f"{letter}{n}" for n in range(size)] for letter, size in (("u", users), ("i", items))]
+    events = EventInputs.of(("cart",), [carts])
+    model = Recommender(Blend(parts, {}), IdMap(ids[0]), IdMap(ids[1]), histories=histories, events=events)
+    with client(model, tmp_path) as opened:
+        asked = {"requests": [{"user": user, "exclude_owned": False, "n": items} for user in ids[0]]}
+        answers = opened.post("/recommend/batch", json=asked).json()["results"]
+    for user, answer in zip(ids[0], answers, strict=True):
+        expected = model.recommend(user, n=items, exclude_owned=False).to_pandas()
+        found = answer["recommendations"]
+        assert [one["item_id"] for one in found] == expected["item_id"].tolist()
+        np.testing.assert_allclose([one["score"] for one in found], expected["score"], rtol=1e-5)
 
 
 def test_the_default_blend_has_a_part_that_reads_events() -> None:

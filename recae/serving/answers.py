@@ -280,7 +280,9 @@ def _events(served: ServedModel, events: Mapping[str, list[str]]) -> NDArray[np.
     for name in events:
         if name not in read:
             reads = f"reads {', '.join(read)}" if read else "reads no other events than purchases"
-            raise Problem("unknown-event", 404, f"events names {name!r}, but the model {reads}; leave it out")
+            raise Problem(
+                "unknown-event", 404, f"events names {shown(name)}, but the model {reads}; leave it out"
+            )
     n_items, found = len(served.recommender.items), [np.zeros(0, dtype=np.int64)]
     for place, name in enumerate(read, start=1):
         rows = served.recommender.items.rows(events.get(name, []))
@@ -355,8 +357,11 @@ def _scored(served: ServedModel, histories: Sequence[_History]) -> sp.csr_matrix
         return _matrix(histories, n_items)
     joined = []
     for one in histories:
-        columns = one.items if one.events is None else np.concatenate([one.items, one.events])
-        joined.append(_History(columns))
+        events = np.zeros(0, dtype=np.int32) if one.events is None else one.events
+        values = None
+        if one.values is not None:
+            values = np.concatenate([one.values, np.ones(events.size, dtype=np.float32)])
+        joined.append(_History(np.concatenate([one.items, events]), values))
     return _matrix(joined, (1 + len(inputs_of(served.recommender.model))) * n_items)
 
 
