@@ -175,6 +175,13 @@ def test_chunks_and_versions(port: int) -> None:
     assert statuses(talk(port, old + CHUNKS + b"\r\n" + CHUNKED)) == [400]
 
 
+@pytest.mark.parametrize("target", [b"http://localhost", b"http://localhost:x/health", b"/\xff"])
+def test_targets_that_cannot_be_read(port: int, target: bytes) -> None:
+    asked = b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n"
+    assert statuses(talk(port, asked)) == [400]
+    assert statuses(talk(port, HEALTH + b"\r\n", asked)) == [200, 400]
+
+
 def test_what_comes_after_the_last_request_is_not_read(port: int) -> None:
     assert statuses(talk(port, HEALTH + CLOSE + b"\r\n" + HEALTH + b"\r\n")) == [200]
     found = talk(port, HEALTH + b"\r\n" + b"\x00nonsense")

@@ -69,7 +69,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size()
 
     def abort(self) -> None:
-        """Break the connection off; routes that answer later find nobody."""
+        """Break the connection off; what routes answer later is dropped."""
         self._disconnect()
         self.transport.abort()
 
@@ -87,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
             seconds = self.limits.head_seconds
             self._refuse(_close(408, "slow-header", f"the header did not arrive within {seconds:g} seconds"))
         elif self.cycle.response_complete:
-            self.all_connections.complain(self.address, "a body that nobody reads took too long")
+            self.all_connections.complain(self.address, "an unread body took too long")
             self.abort()
         else:
             seconds = self.limits.body_seconds
@@ -95,7 +95,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     # what the event loop tells
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take a client in, or refuse it where there are too many."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
@@ -103,7 +103,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.deadline = time.monotonic() + self.limits.head_seconds
         if not self.all_connections.enter(self):
             self._state = "refused"
-            self._send(_close(503, "overloaded", "there are too many connections; try again in a second"))
+            why = "there are too many connections; try again in a second"
+            self._send(Problem("overloaded", 503, why, headers={"Connection": "close", "Retry-After": "1"}))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,9 +193,9 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _Refusal(_bad("HTTP/1.0 has no chunks"))
         if len(self.pipeline) >= self.limits.pipelined:
             raise _Refusal(_bad(f"more than {self.limits.pipelined} requests wait on one connection"))
+        super().on_headers_complete()  # refuses a target that cannot be read; the header is not over before that
         self._state, self._beside, self._discarded = "body", 0, 0
         self.deadline = time.monotonic() + self.limits.body_seconds
-        super().on_headers_complete()
         if not self.pipeline:
             self._running = self.cycle
         if self.all_connections.leaving:
@@ -236,14 +237,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self.all_connections.waits(self)
 
     def _disconnect(self) -> None:
-        """Tell the route that runs that nobody waits for it; uvicorn tells that of the newest request alone."""
+        """Tell the route that runs that its client is gone; uvicorn tells the newest request only."""
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
         self.pipeline.clear()
 
     def _feed(self, data: bytes) -> None:
-        """Parse; a request that offers another protocol is read once more without the offer, which none need take."""
+        """Parse; a request that offers another protocol is read again without the offer, which may be ignored."""
         while True:
             parser = self.parser
             try:
