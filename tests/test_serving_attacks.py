@@ -459,6 +459,8 @@ def test_networks_and_descriptors() -> None:
     assert backlog > 0
     assert fitting(10, 20)[0].per_address == 10
     assert fitting(10, 4, workers=2)[0].per_address == 2
+    assert fitting(1_000, None, workers=4)[0].per_address == 187  # three quarters
+    assert fitting(3_000, None, workers=4)[0].per_address == 256  # a quarter of 1,024
 
 
 def test_hosts() -> None:

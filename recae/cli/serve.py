@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from recae.cli.help import Command, under
 from recae.cli.options import approximate_option, model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
+
+_number = partial(click.option, type=click.IntRange(min=1), show_default=True, metavar="N")
 
 
 @click.command(cls=Command)
@@ -46,48 +49,20 @@ from recae.errors import ConfigError
 )
 @under(
     "Limits",
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="Processes that answer, on one port and with one model in memory.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="Threads of the linear algebra, of each worker.",
-    ),
-    click.option(
+    _number("--workers", default=1, help="Processes that answer, on one port and with one model in memory."),
+    _number("--threads", default=1, help="Threads of the linear algebra, of each worker."),
+    _number(
         "--queue",
-        type=click.IntRange(min=1),
         default=512,
-        show_default=True,
-        metavar="N",
         help="Requests that may wait, of each worker; others are refused with 503.",
     ),
-    click.option(
-        "--max-body",
-        type=click.IntRange(min=1),
-        default=2**20,
-        show_default=True,
-        metavar="BYTES",
-        help="The largest body of a request.",
-    ),
-    click.option(
+    _number("--max-body", default=2**20, metavar="BYTES", help="The largest body of a request."),
+    _number(
         "--max-connections",
-        type=click.IntRange(min=1),
-        metavar="N",
         help="Connections open at the same time.  [default: 4,096, or what ulimit -n leaves room for]",
     ),
-    click.option(
+    _number(
         "--max-per-address",
-        type=click.IntRange(min=1),
-        metavar="N",
         help="Connections of one address.  [default: 1,024, and at most three quarters of all]",
     ),
 )
@@ -127,8 +102,8 @@ def serve(
 
     Needs pip install 'recae[serve]'. Only programs on this machine can connect, unless --host says otherwise.
     With $RECAE_TOKEN set, requests need the header 'Authorization: Bearer TOKEN'. Requests must be for the address of
-    --host or localhost, so that no page of a stranger reads the server through a name of its own; behind a reverse
-    proxy that passes on the Host header, give its name with --allowed-hosts.
+    --host or localhost, so that no foreign web page reads the server by DNS rebinding; behind a reverse proxy that
+    passes on the Host header, give its name with --allowed-hosts.
 
     When the model file is replaced, the new one answers from then on, without a request failing; a file that
     cannot be used is refused, and the model in use goes on. Ctrl-C and SIGTERM end the server once what is

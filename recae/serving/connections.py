@@ -244,17 +244,18 @@ def of_network(host: str | None) -> str:
 
 
 def fitting(connections: int | None, per_address: int | None, workers: int = 1) -> tuple[Limits, int]:
-    """Return limits that this process has descriptors for, and how many new connections may wait to be taken.
+    """Return a process's limits, as far as it has descriptors, and how many new connections may wait to be taken.
 
     The soft limit of descriptors is raised first as far as the system lets it.
 
     Args:
         connections: asked for; None: 4,096, or as many as there are descriptors for.
         per_address: asked for; None: 1,024, and at most three quarters of all.
-        workers: processes that share them.
+        workers: processes that the connections are divided among.
     """
     default = Limits()
     wanted = default.connections if connections is None else connections
+    of_address = default.per_address if per_address is None else per_address
     share = max(1, -(-wanted // workers))
     backlog = 2048
     if sys.platform != "win32":
@@ -278,6 +279,5 @@ def fitting(connections: int | None, per_address: int | None, workers: int = 1) 
             share * workers,
             connections,
         )
-    most = max(1, share * 3 // 4)
-    of_one = min(default.per_address, most) if per_address is None else -(-per_address // workers)
-    return Limits(connections=share, per_address=min(of_one, share)), backlog
+    most = max(1, share * 3 // 4) if per_address is None else share
+    return Limits(connections=share, per_address=min(-(-of_address // workers), most)), backlog

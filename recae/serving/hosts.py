@@ -16,8 +16,8 @@ ANY = "*"
 class AllowedHosts:
     """Names and addresses that the Host header of a request may give; ports do not matter.
 
-    A web page of a stranger can let its own name point to this machine, and read what a server here answers to that
-    name. It cannot do so with an address, nor with a name that is not its own.
+    A foreign web page can point its own name to this machine, and read what a server here answers to that name (DNS
+    rebinding). It cannot do so with an address, nor with a name that is not its own.
 
     Attributes:
         names: in lower case, without a dot at the end; addresses in their shortest form, without brackets.
@@ -58,7 +58,7 @@ def default_hosts(address: str) -> AllowedHosts:
 
 
 def parse_hosts(given: Sequence[str], address: str) -> AllowedHosts:
-    """Return what is allowed by names that somebody gave, beside the bound address and localhost.
+    """Return what is allowed by the given names, beside the bound address and localhost.
 
     Args:
         given: names or addresses without ports; "*.example.com" is every subdomain, "*" everything.
@@ -98,7 +98,7 @@ def _name(host: str) -> str | None:
     if _is_address(bare):
         return str(ipaddress.ip_address(bare))
     host = host.removesuffix(".")
-    # whatever has no place in a name: a path, somebody's password, a space
+    # whatever has no place in a name: a path, a password, a space
     return host if host and not set(host) & set(" /\\@?#[]:,%") else None
 
 

@@ -125,7 +125,7 @@ def serve(
         max_body: bytes of a request's body.
         max_connections: open at the same time; None: what `recae.serving.connections.fitting` takes.
         max_per_address: of one address; None: likewise.
-        workers: processes that share the port and the model's memory; `threads` and `queue` are of each.
+        workers: processes on this port, with the model in memory once; `threads` and `queue` are of each.
         reload: load the file anew when it changes.
         access_log: log every request.
         approximate: find lists by an index over the items, which is made when the model is loaded.
@@ -146,7 +146,7 @@ def serve(
     from recae.serving.served import ModelReloader
 
     with listener:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each that says nothing more
+        disable_created_metrics()  # a second series for each that says nothing more
         # scoring takes the interpreter's lock back a dozen times a batch; at 5 ms each it would mostly wait for it
         sys.setswitchinterval(0.0005)
         settings = ServeSettings(
@@ -155,8 +155,8 @@ def serve(
         if workers > 1:
             if approximate:
                 raise ConfigError(
-                    "--approximate makes its index with threads, which forked workers would not survive: leave out "
-                    "--workers, and give --threads more"
+                    "--approximate makes its index with threads, which do not survive the fork of a worker: leave out "
+                    "--workers or --approximate"
                 )
             if not hasattr(os, "fork"):
                 raise ConfigError(

@@ -1,8 +1,8 @@
-"""Processes that serve one port with one model: the model is loaded once, and they are forked from who loaded it.
+"""Processes that serve one port with one model: one process loads the model, and the workers are forked from it.
 
-What a process does not write to stays shared between it and the one that it was forked from, so a model is in memory
-once, however many serve it. A new model is loaded by the process that watches over the others; a new set of workers is
-forked from it, and once all of those answer, the ones before take no more connections and end.
+Memory that a forked process does not write to is not copied, so a model is in memory once, however many workers serve
+it. A new model is loaded by the process that watches over the workers; a new set of workers is forked from that, and
+once all of those answer, the former ones take no more connections and end.
 """
 
 from __future__ import annotations
