@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
@@ -46,10 +47,6 @@ SPELLED = {
 }
 
 
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def licence(found: Distribution) -> str:
     """The licence of an installed package: its expression, else what its classifiers say, else its own words."""
     meta = found.metadata
@@ -80,7 +77,7 @@ def required(name: str, extras: frozenset[str] = frozenset()) -> Iterator[Requir
 def brought(first: list[Requirement]) -> set[str]:
     """All packages that requirements bring, by name; what is not installed is for other platforms."""
     seen: set[tuple[str, frozenset[str]]] = set()
-    left = [(canonical(one.name), frozenset(one.extras)) for one in first]
+    left = [(canonicalize_name(one.name), frozenset(one.extras)) for one in first]
     while left:
         name, extras = left.pop()
         if (name, extras) in seen or HARDWARE.fullmatch(name):
@@ -90,7 +87,7 @@ def brought(first: list[Requirement]) -> set[str]:
         except PackageNotFoundError:
             continue
         seen.add((name, extras))
-        left += [(canonical(one.name), frozenset(one.extras)) for one in more]
+        left += [(canonicalize_name(one.name), frozenset(one.extras)) for one in more]
     return {name for name, _ in seen}
 
 

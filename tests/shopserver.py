@@ -27,7 +27,7 @@ from recae.serving.app import create_app
 from recae.serving.metrics import Metrics
 from recae.serving.routes import ServeSettings
 from recae.serving.schemas import RecommendRequest
-from recae.serving.served import ModelReloader
+from recae.serving.served import ModelReloader, load_served
 
 N_USERS, N_ITEMS = 60, 40
 HOSTILE = [
@@ -74,6 +74,17 @@ def shop(seed: int = 0, **changes: Any) -> Recommender:
         "metadata": {"metrics": {"recall@20": float("nan")}, "history": [{"epoch": 1}], "fingerprint": "ab"},
     }
     return Recommender(**(parts | changes))
+
+
+def lists_by_version(path: Path, *seeds: int) -> dict[str, dict[str, list[str]]]:
+    """The lists of some users by the shop of each seed, under its version; the last one is in the file at the end."""
+    expected = {}
+    for seed in seeds:
+        model = shop(seed)
+        save(model, path)
+        lists = {user: [r.item for r in model.recommend(user)] for user in (f"u{n}" for n in range(12))}
+        expected[load_served(path).version] = lists
+    return expected
 
 
 def application(path: Path, **settings: Any) -> FastAPI:

@@ -14,10 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from shopserver import JSON, server, shop
+from shopserver import JSON, lists_by_version, server, shop
 
 from recae.modelfile import save
-from recae.serving.served import load_served
 
 # Looks at the model file five times a second instead of once
 WATCHFUL = """
@@ -48,12 +47,8 @@ def ask(connection: http.client.HTTPConnection, body: Any, path: str = "/recomme
 
 def test_models_are_replaced_under_load_without_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "m.recae"
-    users = [f"u{n}" for n in range(12)]
-    expected: dict[str, dict[str, list[str]]] = {}
-    for seed in (1, 2, 0):  # the last one is in the file at the end
-        save(shop(seed), path)
-        found = {user: [r.item for r in shop(seed).recommend(user)] for user in users}
-        expected[load_served(path).version] = found
+    expected = lists_by_version(path, 1, 2, 0)
+    users = list(next(iter(expected.values())))
     seen: Counter[str] = Counter()
     wrong: list[Any] = []
     stop = threading.Event()

@@ -20,13 +20,12 @@ import numpy as np
 import pytest
 from commands import recae, refused, start
 from forking import PIPE
-from shopserver import JSON, server, shop, wait
+from shopserver import JSON, lists_by_version, server, shop, wait
 
 from recae.ids import IdMap
 from recae.modelfile import save
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
-from recae.serving.served import load_served
 from recae.serving.workers import _how
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up as Linux shows them")
@@ -95,12 +94,8 @@ def test_a_worker_that_dies_is_replaced_and_all_count_together(tmp_path: Path) -
 @pytest.mark.thorough
 def test_models_are_replaced_in_every_worker_without_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "m.recae"
-    users = [f"u{n}" for n in range(12)]
-    expected: dict[str, dict[str, list[str]]] = {}
-    for seed in (1, 2, 0):  # the last one is in the file at the end
-        save(shop(seed), path)
-        found = {user: [r.item for r in shop(seed).recommend(user)] for user in users}
-        expected[load_served(path).version] = found
+    expected = lists_by_version(path, 1, 2, 0)
+    users = list(next(iter(expected.values())))
     versions = list(expected)
     seen: Counter[str] = Counter()
     wrong: list[Any] = []
@@ -194,7 +189,7 @@ def test_the_model_is_in_memory_once(tmp_path: Path) -> None:
     size = (tmp_path / "m.recae").stat().st_size
 
     def own(pid: int) -> int:
-        """Bytes that a process shares with no other one."""
+        """Private memory of a process, bytes."""
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         return 1024 * sum(int(found) for found in re.findall(r"Private_\w+:\s+(\d+) kB", text))
 

@@ -23,12 +23,12 @@ def count_together(folder: Path, name: str) -> None:
         name: of this process, which no other one has at the same time; one that follows it counts on from it.
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: name)
 
 
 def no_longer_counts(folder: Path, name: str) -> None:
     """Forget what a process that has ended had at the moment, such as its queue; what it has counted remains."""
-    mark_process_dead(name, str(folder))  # type: ignore[no-untyped-call]
+    mark_process_dead(name, str(folder))
 
 
 class Metrics:
@@ -105,5 +105,5 @@ class Metrics:
         registry = self.registry
         if self._folder is not None:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, str(self._folder))
         return generate_latest(registry)
