@@ -70,16 +70,18 @@ def alive(pid: int) -> bool:
 
 def test_a_worker_that_dies_is_replaced_and_all_count_together(tmp_path: Path) -> None:
     save(shop(), tmp_path / "m.recae")
+    counted = 'recae_requests_total{method="POST",route="/recommend",status="200"} %d.0'
     with server(tmp_path / "m.recae", "--workers", "2") as (process, url):
         first = children(process.pid)
         assert len(first) == 2
         assert [ask(url)[0] for _ in range(6)] == [200] * 6
+        wait(lambda: counted % 6 in ask(url, "/metrics")[1].decode())  # an answer is counted once it is sent
         died = min(first)
         os.kill(died, signal.SIGKILL)
         wait(lambda: len(children(process.pid)) == 2 and died not in children(process.pid), 60)
         assert [ask(url)[0] for _ in range(6)] == [200] * 6
+        wait(lambda: counted % 12 in ask(url, "/metrics")[1].decode())
         text = ask(url, "/metrics")[1].decode()
-        assert 'recae_requests_total{method="POST",route="/recommend",status="200"} 12.0' in text
         assert text.count("recae_model_loaded_timestamp_seconds{") == 1
         last = children(process.pid)
         process.terminate()
