@@ -11,6 +11,10 @@ RecaeError                      root: one sentence for a person, exit code 2
 │   ├── CheckpointError         a file is not a checkpoint that this training can go on from
 │   └── RankLostError           another process that trains the same model has gone
 ├── ModelFileError              a file is not a usable model: truncated, foreign, newer, inconsistent
+├── JournalError                a journal of purchases cannot be used
+│   ├── JournalBusyError        others have used it for too long
+│   ├── JournalConflictError    the id of an event is there with another purchase
+│   └── JournalFullError        the disk is full
 ├── OutputError                 a result cannot be written where it was asked for
 └── UnknownIdError              a user or item that the model has not seen
 """
@@ -67,6 +71,22 @@ class ModelFileError(RecaeError):
 
 class ServeError(RecaeError):
     """The server cannot go on."""
+
+
+class JournalError(RecaeError):
+    """A journal of purchases cannot be used."""
+
+
+class JournalBusyError(JournalError):
+    """Others have used the journal for too long."""
+
+
+class JournalConflictError(JournalError):
+    """The id of an event is in the journal with another purchase."""
+
+
+class JournalFullError(JournalError):
+    """The disk is too full for more purchases."""
 
 
 class OutputError(RecaeError):

@@ -1,0 +1,376 @@
+"""`Journal`: purchases as they arrive, durable before `Journal.add` returns, and none of them twice.
+
+The sequence of a purchase, a number that only rises, says what a model has: its metadata hold the journal's id and the
+sequence up to which purchases are in its histories (`Journal.folding`). It is written with the histories, in one file,
+so that an update which is killed at any moment folds nothing in twice, and a former model put back gets the later ones
+from the journal again. Order goes by the sequence alone; a clock that goes back changes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from recae.errors import JournalConflictError, JournalError
+from recae.ids import shown
+from recae.journal import database
+from recae.journal.database import Database
+
+PURCHASE: Final = "purchase"
+"""The kind of event that is a purchase. Others, which later versions may write, are counted and left alone."""
+
+METADATA: Final = "journal"
+"""Where the metadata of a model say which purchases of a journal it has."""
+
+_ROWS: Final = 65_536  # that are read together
+
+_SCHEMA: Final = pa.schema(
+    [
+        ("user", pa.large_string()),
+        ("item", pa.large_string()),
+        ("time", pa.timestamp("us", "UTC")),
+        ("quantity", pa.float64()),
+        ("event", pa.large_string()),
+        ("sequence", pa.int64()),
+    ]
+)
+
+_INSERT: Final = (
+    "INSERT INTO events (event, user, item, time, arrived, quantity, kind) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (event) DO NOTHING"
+)
+_SAME: Final = "SELECT user, item, time, quantity, kind FROM events WHERE event = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A purchase.
+
+    Attributes:
+        user: id of the customer.
+        item: id of the item.
+        time: when it was bought, microseconds since 1970, UTC; None: when it arrives.
+        quantity: how much was bought, above 0.
+        event: id of the purchase, by which it is known when it is sent again; None: one is made.
+    """
+
+    user: str
+    item: str
+    time: int | None = None
+    quantity: float = 1.0
+    event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of purchases that were added together.
+
+    Attributes:
+        events: their ids, in their order.
+        new: whether each was new, in their order; the others were there already.
+    """
+
+    events: list[str]
+    new: list[bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Unfolded:
+    """Purchases that a model does not have yet.
+
+    Attributes:
+        table: `user`, `item`, `time`, `quantity`, `event` and `sequence`, in the order of their arrival.
+        sequence: of the last event of the journal when it was read: a model with these purchases has all up to it.
+    """
+
+    table: pa.Table
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much is in a journal.
+
+    Attributes:
+        purchases: all of them.
+        unfolded: those that a model does not have.
+        users: that made them.
+        others: events of other kinds, which are left alone, by kind.
+    """
+
+    purchases: int
+    unfolded: int
+    users: int
+    others: dict[str, int] = field(default_factory=dict)
+
+
+class Journal:
+    """A journal of purchases; several threads and processes may use one at the same time.
+
+    Args:
+        opened: its database.
+    """
+
+    def __init__(self, opened: Database) -> None:
+        """Use a database that is open."""
+        self._database = opened
+        self.path, self.id = opened.path, opened.id
+
+    @classmethod
+    def open(cls, path: str | Path, create: bool = True) -> Self:
+        """Open a journal; one of an older format is brought up to the present one first, in one transaction.
+
+        Args:
+            path: of the file.
+            create: make one where there is none.
+
+        Raises:
+            JournalError: the file is no journal, of a newer format, damaged, or cannot be written to.
+        """
+        return cls(Database(Path(path), create))
+
+    def __enter__(self) -> Self:
+        """Return the journal itself."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of this process; what is asked later opens them again."""
+        self._database.close()
+
+    def add(self, purchases: Purchase | Sequence[Purchase]) -> Added:
+        """Add purchases, all or none of them; they are on the disk when this returns.
+
+        Args:
+            purchases: one or several. What is there already by its event's id changes nothing.
+
+        Raises:
+            JournalConflictError: an event's id is there with another purchase.
+            JournalFullError: the disk is full.
+            JournalBusyError: others have written for too long.
+            JournalError: the journal cannot be used any more.
+        """
+        given = [purchases] if isinstance(purchases, Purchase) else purchases
+        (result,) = self.add_together([given])
+        if isinstance(result, JournalError):
+            raise result
+        return result
+
+    def add_together(self, requests: Sequence[Sequence[Purchase]]) -> list[Added | JournalConflictError]:
+        """Add the purchases of several requests in one transaction, which costs the disk one wait for all of them.
+
+        Args:
+            requests: each is added whole, or not at all where an event's id is there with another purchase.
+
+        Raises:
+            JournalError: as `add`; then nothing of any request was added.
+        """
+        arrived = database.now()
+        results: list[Added | JournalConflictError] = []
+        with self._database.writing() as connection:
+            for purchases in requests:
+                connection.execute("SAVEPOINT request")
+                try:
+                    results.append(_insert(connection, purchases, arrived))
+                except JournalConflictError as error:
+                    connection.execute("ROLLBACK TO request")
+                    results.append(error)
+                connection.execute("RELEASE request")
+        return results
+
+    def items_of(self, users: Sequence[str], after: int) -> list[list[str]]:
+        """Return what users have bought beyond a sequence, as the journal is at one moment.
+
+        Args:
+            users: ids.
+            after: the sequence up to which it is known already; 0: all is asked for.
+
+        Returns:
+            For each user the ids of the items in the order of arrival, repeats included.
+        """
+        # without the name SQLite may walk the range of sequences instead of the user's own rows
+        query = (
+            "SELECT item FROM events INDEXED BY events_of_user WHERE user = ? AND sequence > ? AND kind = ? "
+            "ORDER BY sequence"
+        )
+        with self._database.reading() as connection:
+            return [
+                [item for (item,) in connection.execute(query, (user, after, PURCHASE))] for user in users
+            ]
+
+    def since(self, sequence: int, users: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Read the purchases beyond a sequence, in the order of their arrival.
+
+        Args:
+            sequence: 0 for all.
+            users: ids of those whose purchases are asked for; None: of all.
+
+        Returns:
+            Batches of up to 65,536 rows, with the columns of `Unfolded.table`.
+        """
+        return self._since(sequence, None if users is None else frozenset(users))
+
+    def _since(self, sequence: int, users: frozenset[str] | None) -> Iterator[pa.RecordBatch]:
+        query = (
+            "SELECT user, item, time, quantity, event, sequence FROM events WHERE sequence > ? AND kind = ? "
+            "ORDER BY sequence LIMIT ?"
+        )
+        while True:
+            # a transaction a batch: one that stays open for long would keep the log from being cut
+            with self._database.reading() as connection:
+                rows = connection.execute(query, (sequence, PURCHASE, _ROWS)).fetchall()
+            if not rows:
+                return
+            sequence = rows[-1][-1]
+            chosen = rows if users is None else [row for row in rows if row[0] in users]
+            if chosen:
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        pa.array(column, one.type)
+                        for column, one in zip(zip(*chosen, strict=True), _SCHEMA, strict=True)
+                    ],
+                    schema=_SCHEMA,
+                )
+
+    def unfolded(self, metadata: Mapping[str, Any] | None = None) -> Unfolded:
+        """Return the purchases that a model does not have yet.
+
+        Args:
+            metadata: of the model; None: all purchases are asked for.
+        """
+        after = 0 if metadata is None else self.folded_up_to(metadata)
+        last = self.last()
+        batches = []
+        for batch in self.since(after):
+            # what arrives while this is read is for the next time
+            inside = int(np.searchsorted(batch.column("sequence").to_numpy(), last, side="right"))
+            batches.append(batch.slice(0, inside))
+            if inside < batch.num_rows:
+                break
+        return Unfolded(pa.Table.from_batches(batches, _SCHEMA), max(last, after))
+
+    def last(self) -> int:
+        """Return the sequence of the last event, 0 for an empty journal."""
+        with self._database.reading() as connection:
+            found: int | None = connection.execute("SELECT max(sequence) FROM events").fetchone()[0]
+        return found or 0
+
+    def folded_up_to(self, metadata: Mapping[str, Any]) -> int:
+        """Return the sequence up to which a model has the purchases, 0 where it has none of this journal's.
+
+        Args:
+            metadata: of the model.
+        """
+        stored = metadata.get(METADATA)
+        if not isinstance(stored, Mapping) or stored.get("id") != self.id:
+            return 0
+        sequence = stored.get("sequence")
+        return sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else 0
+
+    def folding(self, sequence: int) -> dict[str, dict[str, str | int]]:
+        """Return the entry for the metadata of a model that has the purchases up to a sequence."""
+        return {METADATA: {"id": self.id, "sequence": sequence}}
+
+    def mark_folded(self, fingerprint: str, sequence: int) -> None:
+        """Note that the purchases up to a sequence are in a model; for whoever looks, since the model says so itself.
+
+        Args:
+            fingerprint: of the model's histories.
+            sequence: of the last purchase that it has.
+        """
+        with self._database.writing() as connection:
+            known = connection.execute(
+                "SELECT 1 FROM folded WHERE model = ? AND sequence = ?", (fingerprint, sequence)
+            ).fetchone()
+            if known is None:
+                connection.execute(
+                    "INSERT INTO folded VALUES (?, ?, ?)", (sequence, fingerprint, database.now())
+                )
+
+    def marks(self) -> list[tuple[str, int]]:
+        """Return the fingerprints of the models that purchases were folded into, with their sequences, oldest first."""
+        with self._database.reading() as connection:
+            return connection.execute("SELECT model, sequence FROM folded ORDER BY rowid").fetchall()
+
+    def remove_user(self, user: str) -> int:
+        """Remove all that a user has done, so that no byte of it is left in the file or in the log beside it.
+
+        The file is written anew, which takes some seconds for a million purchases; writers wait.
+
+        Args:
+            user: the id.
+
+        Returns:
+            How many events were removed. With 0 the file is not written anew.
+
+        Raises:
+            JournalError: as `add`; the rows are gone then, or all are there.
+        """
+        with self._database.writing() as connection:
+            removed = connection.execute("DELETE FROM events WHERE user = ?", [user]).rowcount
+        if removed:
+            self.clean()
+        return removed
+
+    def clean(self) -> None:
+        """Write the file anew without what was removed, and empty the log.
+
+        Pages that were split hold copies of rows beside those in use, which deleting does not overwrite.
+
+        Raises:
+            JournalBusyError: others were reading or writing all the time; what was removed may still be on the disk.
+        """
+        with self._database.telling():
+            connection = self._database.connection
+            connection.execute("VACUUM")
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise database.busy(self.path)
+
+    def counts(self, metadata: Mapping[str, Any] | None = None) -> Counts:
+        """Count what is in the journal, by looking at all of it.
+
+        Args:
+            metadata: of the model that may have some of it; None: none has.
+        """
+        after = 0 if metadata is None else self.folded_up_to(metadata)
+        with self._database.reading() as connection:
+            kinds = dict(connection.execute("SELECT kind, count(*) FROM events GROUP BY kind").fetchall())
+            unfolded = connection.execute(
+                "SELECT count(*) FROM events WHERE sequence > ? AND kind = ?", (after, PURCHASE)
+            ).fetchone()[0]
+            users = connection.execute(
+                "SELECT count(DISTINCT user) FROM events WHERE kind = ?", [PURCHASE]
+            ).fetchone()[0]
+        return Counts(kinds.pop(PURCHASE, 0), unfolded, users, kinds)
+
+
+def _insert(connection: sqlite3.Connection, purchases: Sequence[Purchase], arrived: int) -> Added:
+    events, new = [], []
+    for one in purchases:
+        # made ids rise with time, so that the index grows at its end
+        event = one.event or f"{arrived // 1000:012x}{secrets.token_hex(8)}"
+        time = arrived if one.time is None else one.time
+        values = (event, one.user, one.item, time, arrived, one.quantity, PURCHASE)
+        added = connection.execute(_INSERT, values).rowcount == 1
+        if not added:
+            user, item, stored, quantity, kind = connection.execute(_SAME, [event]).fetchone()
+            same = (user, item, quantity, kind) == (one.user, one.item, one.quantity, PURCHASE)
+            if not same or one.time not in (None, stored):
+                raise JournalConflictError(
+                    f"the event {shown(event)} is in the journal with another purchase; give each purchase an id of "
+                    "its own"
+                )
+        events.append(event)
+        new.append(added)
+    return Added(events, new)
