@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -95,11 +94,9 @@ class Measured:
 
 @dataclass(eq=False)
 class Approximate:
-    """An index over the items of a model; `build` makes and measures one.
+    """An index over the items of a model, which it does not keep alive; `build` makes and measures one.
 
     Attributes:
-        model: scores the items.
-        products: its vectors.
         index: faiss's.
         held: what the index points to.
         candidates: items that are scored again.
@@ -107,8 +104,6 @@ class Approximate:
         measured: what it comes to.
     """
 
-    model: Model
-    products: Products
     index: Any
     held: tuple[Any, ...]
     allowed: NDArray[np.bool_] | None = None
@@ -129,6 +124,7 @@ class Approximate:
 
     def rank(
         self,
+        model: Model,
         histories: sp.csr_matrix,
         n: int | NDArray[np.integer[Any]],
         *,
@@ -142,6 +138,7 @@ class Approximate:
         index was measured with: what the list should hold may lie too far down to be among them.
 
         Args:
+            model: whose index this is; scores the items.
             histories: csr_matrix (B, I) with sorted indices.
             n: length of the lists, or of each, (B,).
             exclude: csr_matrix (B, I), items that a list leaves out, such as the owned ones.
@@ -151,6 +148,7 @@ class Approximate:
         Returns:
             The lists, (B, n), undefined for the users of the second array: they are to be ranked exactly.
         """
+        products = check_model(model)
         n_users, n_items = histories.shape
         lengths = np.full(n_users, n, dtype=np.int64)
         longest = int(lengths.max(initial=1))
@@ -166,7 +164,7 @@ class Approximate:
         def rank_part(start: int) -> NDArray[np.intp]:
             part = slice(start, min(start + _AT_ONCE, n_users))
             history, excluded = histories[part], barred[part].sorted_indices()
-            found = self._search(history)
+            found = self._search(products, history)
             count = np.zeros(len(found), dtype=np.int64)
             _apply_rules(
                 found,
@@ -175,7 +173,7 @@ class Approximate:
                 np.ascontiguousarray(marks if len(marks) == 1 else marks[part]),
                 count,
             )
-            scores = scores_of(self.model, history, found, count)
+            scores = scores_of(model, history, found, count)
             places, values = top_k(scores, lengths[part], threads=1)
             items = np.take_along_axis(found, np.maximum(places, 0), axis=1)
             width = places.shape[1]
@@ -188,10 +186,10 @@ class Approximate:
             left = list(pool.map(rank_part, starts))
         return ranked, np.concatenate(left) if left else np.zeros(0, dtype=np.intp)
 
-    def _search(self, histories: sp.csr_matrix) -> NDArray[np.int32]:
+    def _search(self, products: Products, histories: sp.csr_matrix) -> NDArray[np.int32]:
         """Return the candidates of each history, int32 (B, candidates), each row by item number; -1 for none."""
         check_installed().omp_set_num_threads(1)  # of this thread's calls
-        _, found = self.index.search(_users_of(self.products, histories, self.index.d), self.candidates)
+        _, found = self.index.search(_users_of(products, histories, self.index.d), self.candidates)
         return np.sort(found, axis=1).astype(np.int32)
 
 
@@ -266,7 +264,7 @@ def build(
     started = time.perf_counter()
     index, held = _index_of(faiss, products)
     took = time.perf_counter() - started
-    made = Approximate(model, products, index, held, allowed)
+    made = Approximate(index, held, allowed)
     drawn = np.random.default_rng(0).permutation(owners)[:_SAMPLE]
     sample = sp.csr_matrix(histories[np.sort(drawn)]).sorted_indices()
     rank_exactly: Exact = exact or (
@@ -281,9 +279,9 @@ def build(
 
     for candidates, probes in sorted(product(_CANDIDATES, _PROBES), key=cost):
         made.candidates, index.nprobe = max(candidates, 4 * n), min(probes, index.nlist)
-        if _recall(made, first, right, n) >= _AIM:
+        if _recall(made, model, first, right, n) >= _AIM:
             break
-    made.measured = _measure(made, second, n, rank_exactly, took)
+    made.measured = _measure(made, model, second, n, rank_exactly, took)
     if made.measured.recall < WANTED:
         raise ConfigError(
             f"approximate lists would hold {100 * made.measured.recall:.1f} % of the exact top {n} of this model's "
@@ -337,7 +335,7 @@ def rank_approximately(
     rest: NDArray[np.intp] = np.arange(histories.shape[0])
     ranked = Ranked.empty(histories.shape[0], int(np.max(n, initial=1)))
     if index is not None:
-        ranked, rest = index.rank(histories, n, exclude=exclude, allowed=allowed, threads=threads)
+        ranked, rest = index.rank(model, histories, n, exclude=exclude, allowed=allowed, threads=threads)
     if rest.size:
         own = rank_histories(
             model,
@@ -422,9 +420,11 @@ def _users_of(products: Products, histories: sp.csr_matrix, width: int) -> NDArr
     return found
 
 
-def _recall(made: Approximate, histories: sp.csr_matrix, right: NDArray[np.int32], n: int) -> float:
+def _recall(
+    made: Approximate, model: Model, histories: sp.csr_matrix, right: NDArray[np.int32], n: int
+) -> float:
     """Return the fraction of the items of exact lists that approximate ones hold; users left over have theirs whole."""
-    ranked, left = made.rank(histories, n, exclude=histories)
+    ranked, left = made.rank(model, histories, n, exclude=histories)
     ranked.items[left] = right[left]
     wanted = int((right >= 0).sum())
     found = sum(
@@ -434,20 +434,20 @@ def _recall(made: Approximate, histories: sp.csr_matrix, right: NDArray[np.int32
 
 
 def _measure(
-    made: Approximate, histories: sp.csr_matrix, n: int, exact: Callable[..., Ranked], build_seconds: float
+    made: Approximate, model: Model, histories: sp.csr_matrix, n: int, exact: Exact, build_seconds: float
 ) -> Measured:
     exact(histories, n)  # what is made once at a first call is made
     started = time.perf_counter()
     right = exact(histories, n).items
     between = time.perf_counter()
-    _, left = made.rank(histories, n, exclude=histories)
+    _, left = made.rank(model, histories, n, exclude=histories)
     exact(histories[left], n)
     ended = time.perf_counter()
     users = histories.shape[0]
     return Measured(
         users=users,
         n=n,
-        recall=_recall(made, histories, right, n),
+        recall=_recall(made, model, histories, right, n),
         seconds=(ended - between) / users,
         exact_seconds=(between - started) / users,
         build_seconds=build_seconds,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import scipy.sparse as sp
 from commands import recae as run
 from fitting import FIT
+from starlette.testclient import TestClient
 
 import recae
 from recae import approximate
@@ -25,6 +28,10 @@ from recae.ranking import rank_histories
 from recae.recommender import Recommender
 from recae.scoring import score
 from recae.scoring.manifest import MANIFEST
+from recae.serving.app import create_app
+from recae.serving.metrics import Metrics
+from recae.serving.routes import ServeSettings
+from recae.serving.served import ModelReloader
 
 USERS, ITEMS, WIDTH = 150, 3000, 12
 
@@ -84,7 +91,7 @@ def made(model: Model, **options: Any) -> Approximate:
 @pytest.mark.parametrize("model", [factored(), blend()], ids=["sigmoid", "blend"])
 def test_listed_items_have_their_exact_scores_and_nearly_all_are_found(model: Model) -> None:
     histories, index = shop()[0], made(model)
-    found, left = index.rank(histories, 10, exclude=histories)
+    found, left = index.rank(model, histories, 10, exclude=histories)
     right = rank_histories(model, histories, 10)
     scores = model.score(histories)
     hits = 0
@@ -136,7 +143,7 @@ def test_a_rule_of_a_job_is_measured_with_it() -> None:
     model, histories = factored(), shop()[0]
     allowed = np.arange(ITEMS) % 2 == 0
     index = made(model, allowed=allowed)
-    found, _ = index.rank(histories, 10)
+    found, _ = index.rank(model, histories, 10)
     assert (found.items % 2 == 0).all()
 
 
@@ -171,6 +178,17 @@ def test_small_catalogues_are_ranked_exactly_and_it_is_said(
     assert found.scores.tobytes() == right.scores.tobytes()
 
 
+def test_an_index_goes_with_its_model() -> None:
+    model, histories = factored(), shop()[0]
+    rank_approximately(model, histories, histories[:3], 10, exclude=None, allowed=None)
+    gone, before = weakref.ref(model), len(approximate._known)
+    assert approximate.index_of(model, histories, 10) is not None
+    del model
+    gc.collect()
+    assert gone() is None
+    assert len(approximate._known) < before
+
+
 def recommender(model: Model) -> Recommender:
     histories = shop()[0]
     users, items = (IdMap([f"{kind}{k}" for k in range(n)]) for kind, n in (("u", USERS), ("i", ITEMS)))
@@ -202,6 +220,20 @@ def test_the_command_says_what_is_found_and_writes_it_into_the_manifest(
     one = run("recommend", "--user", "u3", "--approximate")
     assert one.exit_code == 0, one.stderr
     assert "% of the exact top 20" in one.stderr
+
+
+def test_a_server_answers_by_the_index_of_its_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = recommender(factored())
+    recae.save(own, tmp_path / "model.recae")
+    metrics = Metrics()
+    with caplog.at_level("INFO", "recae"):
+        models = ModelReloader(tmp_path / "model.recae", metrics, approximate=True)
+    assert "% of the exact top 20 of 75 users" in caplog.text
+    with TestClient(create_app(models, metrics, ServeSettings(reload=False))) as client:
+        answer = client.post("/recommend", json={"user": "u7", "n": 10})
+    assert answer.status_code == 200
+    near = own.recommend("u7", n=10, approximate=True)
+    assert [row["item_id"] for row in answer.json()["recommendations"]] == [row.item_id for row in near]
 
 
 def test_python_gives_the_same_lists_in_every_way() -> None:

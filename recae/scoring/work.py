@@ -109,7 +109,8 @@ class Work:
         if self.approximate is None:
             return exact(histories)
         owned = histories if self.exclude_owned else None
-        ranked, left = self.approximate.rank(histories, self.n, exclude=owned, threads=self.threads)
+        model = self.recommender.model
+        ranked, left = self.approximate.rank(model, histories, self.n, exclude=owned, threads=self.threads)
         if left.size:
             ranked.items[left], ranked.scores[left] = exact(histories[left])
         return ranked

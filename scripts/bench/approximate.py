@@ -80,7 +80,7 @@ def main(items: int, factors: int, n_users: int, turns: int, out: Path | None) -
     asked, quarter = histories[:n_users], histories[: n_users // 4]
     runs = {
         "exact": (quarter, lambda: best_items(model, quarter, N, exclude_owned=True)),
-        "approximate": (asked, lambda: index.rank(asked, N, exclude=asked)),
+        "approximate": (asked, lambda: index.rank(model, asked, N, exclude=asked)),
     }
     best = dict.fromkeys(runs, (np.inf, np.inf))
     for turn in range(turns + 1):
@@ -91,7 +91,7 @@ def main(items: int, factors: int, n_users: int, turns: int, out: Path | None) -
             if turn:
                 best[name] = min(best[name][0], found[0]), min(best[name][1], found[1])
     right = best_items(model, quarter, N, exclude_owned=True).items
-    ranked, left = index.rank(quarter, N, exclude=quarter)
+    ranked, left = index.rank(model, quarter, N, exclude=quarter)
     ranked.items[left] = right[left]
     hits = sum(np.intersect1d(a, b).size for a, b in zip(ranked.items, right, strict=True))
     rows = []
