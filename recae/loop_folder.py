@@ -153,7 +153,9 @@ def check_private(path: Path | int) -> None:
         found = os.stat(path)  # noqa: PTH116  # it may be a descriptor
     if found.st_uid not in (os.getuid(), 0):
         raise OSError("it belongs to another user, and compiled loops are run as they are")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+    # in a sticky folder others can add files, which are checked in turn, but not replace those that are there
+    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
         raise OSError(
             "others may write to it, and compiled loops are run as they are; `chmod go-w` mends that"
         )

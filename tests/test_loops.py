@@ -259,8 +259,9 @@ def test_a_whole_file_that_holds_something_else(stored: Path) -> None:
     assert run() == (9, 0)
 
 
-def test_a_file_that_others_can_write_to(stored: Path) -> None:
-    stored.chmod(0o666)
+@pytest.mark.parametrize("mode", [0o666, 0o1666])  # the sticky bit protects folders, not files
+def test_a_file_that_others_can_write_to(stored: Path, mode: int) -> None:
+    stored.chmod(mode)
     assert run() == (9, 1)
     assert stored.stat().st_mode & 0o022 == 0
     assert run() == (9, 0)
