@@ -191,23 +191,24 @@ def write_dots(users: Floats, items: Floats, bias: Floats, out: Floats) -> None:
     n_items = len(items)
     panel = np.empty(width * _LANES, dtype=np.float32)
     whole = n_items - n_items % _LANES
+    # filled up, and of one type for whole panels and the last one, so that one compiled form serves both
+    constants = np.zeros(whole + _LANES, dtype=np.float32)
+    constants[:n_items] = bias
     at_once = max(6, _NUMBERS // max(width, 1) // 6 * 6)
     for first in range(0, n_users, at_once):
         stop = min(first + at_once, n_users)
         for j in range(0, whole, _LANES):
             _fill(items, j, panel)
-            _one_panel(users, first, stop, panel, bias, items, out, j)
+            _one_panel(users, first, stop, panel, constants, items, out, j)
         if whole < n_items:
             rest = n_items - whole
             panel[:] = 0
-            constants = np.zeros(_LANES, dtype=np.float32)
             for i in range(rest):
-                constants[i] = bias[whole + i]
                 for k in range(width):
                     panel[k * _LANES + i] = items[whole + i, k]
             made = np.empty((stop - first, _LANES), dtype=np.float32)
             zero = np.int64(0)  # a plain 0 would be a type of its own, and compiled once more
-            _one_panel(users[first:stop], zero, stop - first, panel, constants, items, made, zero)
+            _one_panel(users[first:stop], zero, stop - first, panel, constants[whole:], items, made, zero)
             for b in range(first, stop):
                 for i in range(rest):
                     out[b, whole + i] = made[b - first, i]
