@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
-from recae.sparse import pattern, take_entries, without
+from recae.sparse import pattern, take_columns, take_entries, without
 
 
 class Scorer(Protocol):
@@ -85,6 +85,11 @@ class EventInputs:
     def rows(self, rows: NDArray[np.integer[Any]]) -> Self:
         """Return the events of some users (n,), in that order."""
         return type(self)(self.names, sp.csr_matrix(self.matrix[rows]))
+
+    def with_items(self, items: NDArray[np.integer[Any]]) -> Self:
+        """Return the events of some items (n,), rising, which become the items 0 to n - 1."""
+        starts = np.arange(len(self.names), dtype=np.int64)[:, None] * self.n_items
+        return type(self)(self.names, take_columns(self.matrix, (starts + items).ravel()))
 
     def above(self, other: Self) -> Self:
         """Return the events of these users, and below them those of others."""

@@ -12,13 +12,20 @@ from recae.kinds import find
 from recae.machine import processors
 from recae.models import Blend, Model
 from recae.models.blend import Part
-from recae.selection.blend import fit_parts
+from recae.selection.blend import Fit, fit_parts
 from recae.selection.fit import fit_kind, make_settings
 from recae.settings import settings_of
 from recae.training.callbacks import Hooks
 
 
-def refit(model: Model, config: Any, best: Mapping[str, int], matrix: sp.csr_matrix, hooks: Hooks) -> Model:
+def refit(
+    model: Model,
+    config: Any,
+    best: Mapping[str, int],
+    matrix: sp.csr_matrix,
+    hooks: Hooks,
+    fit: Fit | None = None,
+) -> Model:
     """Fit a model, or each part of a blend, once more.
 
     All settings are those of the model, whether asked for, chosen on validation users or by a rule from the data. What
@@ -30,13 +37,14 @@ def refit(model: Model, config: Any, best: Mapping[str, int], matrix: sp.csr_mat
         best: kind → its best epoch, of what is trained in epochs.
         matrix: (U, I) purchases of all users.
         hooks: of the fits, with the confidence in these purchases; without validation.
+        fit: fits a kind; None: `fit_kind`.
 
     Raises:
         TrainingError: fitting fails.
     """
     parts = parts_of_model(model)
     configs = {part.model.kind: _settings(part.model, config) for part in parts}
-    models, _ = fit_parts(matrix, configs, hooks, None, fit_kind, best)
+    models, _ = fit_parts(matrix, configs, hooks, None, fit or fit_kind, best)
     if not isinstance(model, Blend):
         return models[model.kind]
     again = [(part, models[part.model.kind]) for part in parts]
@@ -90,6 +98,9 @@ def _spread(part: Part, model: Model) -> tuple[float, float]:
     a, b = part.spread
     if find(model.kind).personal:
         return part.spread
-    nobody = sp.csr_matrix(np.zeros((1, model.n_items), dtype=np.float32))
-    before, now = (float(each.score(nobody).std(dtype=np.float64)) for each in (part.model, model))
+    nobody = (sp.csr_matrix(np.zeros((1, each.n_items), dtype=np.float32)) for each in (part.model, model))
+    before, now = (
+        float(each.score(own).std(dtype=np.float64))
+        for each, own in zip((part.model, model), nobody, strict=True)
+    )
     return (a * now / before, b) if before > 0 and now > 0 else (a, b)
