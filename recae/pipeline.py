@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from recae.machine import installed
 from recae.messages import timed
 from recae.models import EventLinear, ItemKNN, Model, Popularity
 from recae.models.blend import narrowed
-from recae.models.event_linear import worth_of
 from recae.reading import Purchases as Read
 from recae.reading import Reading, ReadOptions
 from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
@@ -184,7 +183,8 @@ def train(
 
     Returns:
         The recommender. Its metadata holds `metrics` (the table), `history` (an entry an epoch), `best_epochs` (kind →
-        the epoch that was taken), `fingerprint` (of the data), `filters` (where the purchases were filtered while they
+        the epoch that was taken), `fingerprint` (of the data), `inputs` (of other events: how many pairs of a user and
+        an item each has, and what it brought), `filters` (where the purchases were filtered while they
         were read, here or before; see `Filters.as_dict`), `held_out` (the seed by which users were held out), `refit`
         (the number of users of the last fit, where the model was fitted once more on all), `weights` where they are
         asked for, and `versions`; no times, so that the same seed gives the same model file. Its `held_out` says who
@@ -308,12 +308,11 @@ def _inputs_metadata(inputs: EventInputs | None, model: Model) -> dict[str, Any]
     if inputs is None:
         return {}
     parts = [part.model for part in parts_of_model(model) if isinstance(part.model, EventLinear)]
-    worth = [entry for part in parts for entry in worth_of(part)]
     return {
         "inputs": {
             "pairs": inputs.counts,
             "used": list(parts[0].used_inputs) if parts else [],
-            "worth": worth,
+            "worth": [asdict(worth) for part in parts for worth in part.worth],
         }
     }
 

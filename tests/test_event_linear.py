@@ -145,9 +145,9 @@ def test_an_event_is_used_where_its_interval_lies_above_nothing() -> None:
     assert model.used_inputs == ("cart",)
     assert model.settings["strengths"] == "cart=0.5"
     assert referee.asked == 10
-    cart, view = event_linear_worth(model)
-    assert (cart["event"], cart["gain"], cart["used"], cart["strength"]) == ("cart", 2.0, True, 0.5)
-    assert (view["event"], view["used"], view["strength"]) == ("view", False, 0.0)
+    cart, view = model.worth
+    assert (cart.event, cart.gain, cart.used, cart.strength) == ("cart", 2.0, True, 0.5)
+    assert (view.event, view.used, view.strength) == ("view", False, 0.0)
     assert "the event 'cart' brings +2.0000 NDCG@20" in said[0]
     assert "is used with strength 0.5" in said[0]
     assert "is left out" in said[1]
@@ -167,17 +167,11 @@ def test_the_most_helpful_event_comes_first() -> None:
     hooks = Hooks(inputs=inputs, judge=Referee(gains), on_message=said.append)
     model, _ = fit_event_linear(X, EventLinearSettings(), hooks)
     assert model.settings["strengths"] == "view=1"
-    view, cart = event_linear_worth(model)
-    assert (view["event"], view["gain"], view["used"]) == ("view", 2.0, True)
-    assert (cart["event"], cart["gain"], cart["used"]) == ("cart", -0.5, False)
+    view, cart = model.worth
+    assert (view.event, view.gain, view.used) == ("view", 2.0, True)
+    assert (cart.event, cart.gain, cart.used) == ("cart", -0.5, False)
     assert "the event 'view' brings +2.0000 NDCG@20" in said[0]
     assert "the event 'cart' brings -0.5000 NDCG@20" in said[1]
-
-
-def event_linear_worth(model: EventLinear) -> list[dict[str, Any]]:
-    worth = model.settings["worth"]
-    assert isinstance(worth, list)
-    return [entry for entry in worth if isinstance(entry, dict)]
 
 
 def test_users_do_not_measure_the_strength_that_they_have_chosen() -> None:
@@ -187,7 +181,7 @@ def test_users_do_not_measure_the_strength_that_they_have_chosen() -> None:
     # each half is best at a strength that does the other half no good
     gains = {"": np.zeros(10), "view=1": even * 1.0, "view=0.5": ~even * 1.0, "view=2": np.full(10, -1.0)}
     model, _ = fit_event_linear(X, EventLinearSettings(), Hooks(inputs=views, judge=Referee(gains)))
-    assert event_linear_worth(model)[0]["gain"] == 0
+    assert model.worth[0].gain == 0
     assert model.used == ()
 
 

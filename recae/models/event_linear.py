@@ -17,6 +17,27 @@ from recae.models.linear import add_dense, add_dense_at
 from recae.sparse import count_before
 
 
+@dataclass(frozen=True)
+class EventWorth:
+    """What an event brought on the validation users, beside the events that were used already.
+
+    Attributes:
+        event: its name.
+        gain: of NDCG@20, in the mean of the users.
+        low: end of the 95 % interval of the gain.
+        high: likewise.
+        used: whether the event is used.
+        strength: with which; 0 where it is left out.
+    """
+
+    event: str
+    gain: float
+    low: float
+    high: float
+    used: bool
+    strength: float
+
+
 @dataclass(frozen=True, eq=False)
 class EventLinear:
     """Scores = [purchases, events] @ weights, with a weight for each input and item.
@@ -28,12 +49,14 @@ class EventLinear:
         inputs: names of the K events that a history may have beside the purchases, in the order of its blocks.
         used: which of them count, by their places, rising; the others are not looked at.
         settings: the settings it was solved with, for the record.
+        worth: of each event that was tried, where that was measured; not written with the model.
     """
 
     weights: NDArray[np.float32]
     inputs: tuple[str, ...]
     used: tuple[int, ...]
     settings: Mapping[str, JSON]
+    worth: tuple[EventWorth, ...] = ()
 
     kind: ClassVar[str] = "event-linear"
     trained: ClassVar[bool] = False
@@ -50,7 +73,8 @@ class EventLinear:
 
     def narrowed(self) -> EventLinear:
         """Return the same model with the events alone that count."""
-        return EventLinear(self.weights, self.used_inputs, tuple(range(len(self.used))), self.settings)
+        used = tuple(range(len(self.used)))
+        return EventLinear(self.weights, self.used_inputs, used, self.settings, self.worth)
 
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Return the scores, (B, I) float32, of histories (B, I) or, with events, (B, (1 + K) · I)."""
@@ -118,8 +142,8 @@ class EventLinear:
         """Return the model of these weights.
 
         Raises:
-            ModelFileError: the inputs are none, or the weights are not finite, of another shape, or not 0 where an item
-                would speak for itself.
+            ModelFileError: the inputs are no list of names, or the weights are not finite, of another shape, or not 0
+                where an item would speak for itself.
         """
         names, used = _names(config, "inputs"), _names(config, "used")
         if [name for name in names if name in used] != used:
@@ -137,12 +161,6 @@ class EventLinear:
             )
         settings = {name: value for name, value in config.items() if name not in ("inputs", "used")}
         return cls(weights, tuple(names), tuple(map(names.index, used)), settings)
-
-
-def worth_of(model: EventLinear) -> list[dict[str, JSON]]:
-    """Return what each event brought on the validation users, where that was measured."""
-    worth = model.settings.get("worth")
-    return [entry for entry in worth if isinstance(entry, dict)] if isinstance(worth, list) else []
 
 
 def _names(config: Mapping[str, JSON], key: str) -> list[str]:

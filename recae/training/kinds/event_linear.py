@@ -18,8 +18,8 @@ that may use that view learns nothing else, and what it learns is of no use for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,11 +32,12 @@ from recae.kinds import exact_solve
 from recae.kinds.cost import BLOCK
 from recae.machine import processors
 from recae.models import EventLinear
-from recae.settings import LARGEST_SEED, Settings, setting
+from recae.models.event_linear import EventWorth
+from recae.settings import Settings, redefined, setting
 from recae.training.callbacks import Gain, Hooks, Judge
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
-from recae.training.kinds.linear import announce, from_items, from_users, l2_of, user_weights
+from recae.training.kinds.linear import EdlaeSettings, announce, from_items, from_users, l2_of, user_weights
 
 STRENGTHS: Final = (1.0, 0.5, 2.0)
 """Factors of an event's inputs that are tried: a weak input is shrunk more than a strong one by the same l2."""
@@ -54,16 +55,11 @@ class EventLinearSettings(Settings):
         ge=0,
         lt=1,
     )
-    user_power: float = setting(
-        0.5,
-        "p in 0..1: the squared errors of a user of m items weigh m^−p, relative to the mean purchase's; 0: alike",
-        ge=0,
-        le=1,
-    )
+    user_power: float = redefined(EdlaeSettings, "user_power", 0.5)
     strengths: str | None = setting(
         None, 'how strongly each event counts as an input, such as "cart=1,view=0.5"; "": none counts'
     )
-    seed: int = setting(0, "has no effect: nothing here is random", ge=0, le=LARGEST_SEED)
+    seed: int = redefined(EdlaeSettings, "seed", 0)
 
     @model_validator(mode="after")
     def _strengths_can_be_read(self) -> Self:
@@ -108,7 +104,7 @@ def fit_event_linear(
     has not chosen its strength. It is used where the interval of the gain lies above 0.
 
     Raises:
-        ConfigError: `strengths` names an event that is not given.
+        ConfigError: `strengths` names an event that is not given, or none are.
         TrainingError: the inverse does not fit in memory, or as `recae.training.kinds.linear.solve`.
     """
     if config.l2 is None:
@@ -123,54 +119,63 @@ def fit_event_linear(
         hooks.on_message(
             "event-linear learns from the purchases alone: --inputs cart,view gives it other events"
         )
-        return _fit(matrix, None, {}, config, hooks), []
-    if chosen is not None:
-        strengths = read_strengths(chosen)
-        unknown = [name for name in strengths if name not in inputs.names]
-        if unknown:
-            raise ConfigError(
-                f"strengths name {unknown[0]!r}, but the events are {', '.join(inputs.names)}: give one of these"
-            )
-        return _fit(matrix, inputs, strengths, config, hooks), []
-    if hooks.judge is None:
+    fits = _Fits(matrix, inputs, config, hooks)
+    if chosen is None and inputs is not None:
+        if hooks.judge is not None:
+            return _choose(fits, inputs, hooks.judge), []
         hooks.on_message(
             "event-linear leaves the other events out: without validation users nothing says whether they help"
         )
-        return _fit(matrix, inputs, {}, config, hooks), []
-    return _choose(matrix, inputs, config, hooks, hooks.judge), []
+    strengths = read_strengths(chosen or "")
+    unknown = [name for name in strengths if name not in fits.names]
+    if unknown:
+        raise ConfigError(
+            f"strengths name {unknown[0]!r}, but the events are {', '.join(fits.names)}: give one of these"
+        )
+    return fits.at(strengths), []
 
 
-def _choose(
-    matrix: sp.csr_matrix, inputs: EventInputs, config: EventLinearSettings, hooks: Hooks, judge: Judge
-) -> EventLinear:
-    strengths: dict[str, float] = {}
-    worth: list[Any] = []
-    model = _fit(matrix, inputs, strengths, config, hooks)
-    values = judge.values(model)
-    left = list(inputs.names)
-    while left:
-        trials = [_try(name, matrix, inputs, strengths, values, config, hooks, judge) for name in left]
-        best = max(trials, key=lambda trial: trial.gain.mean)  # of equals the first
-        used = best.gain.low > 0
-        # what does not help beside what is used already is left out, and with the best of them all
-        for trial in [best] if used else trials:
-            hooks.on_message(
-                f"event-linear: the event {trial.name!r} brings {trial.gain.mean:+.4f} NDCG@20 on the validation users "
-                f"(95 % interval {trial.gain.low:+.4f} to {trial.gain.high:+.4f}) "
-                + (f"and is used with strength {trial.strength:g}" if used else "and is left out")
-            )
-            worth.append(
-                {"event": trial.name, "gain": trial.gain.mean, "low": trial.gain.low, "high": trial.gain.high}
-                | {"used": used, "strength": trial.strength if used else 0.0}
-            )
-        if not used:
-            break
-        left.remove(best.name)
-        strengths[best.name], model, values = best.strength, best.model, best.values
-    return EventLinear(model.weights, model.inputs, model.used, {**model.settings, "worth": worth})
+@dataclass(frozen=True, eq=False)
+class _Fits:
+    """Fits of the model to the same purchases and events, at different strengths.
+
+    Attributes:
+        matrix: (U, I) purchases.
+        inputs: other events of the same users; None where there are none.
+        config: the settings, with l2.
+        hooks: of the fits.
+    """
+
+    matrix: sp.csr_matrix
+    inputs: EventInputs | None
+    config: EventLinearSettings
+    hooks: Hooks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the events."""
+        return () if self.inputs is None else self.inputs.names
+
+    def at(self, strengths: Mapping[str, float]) -> EventLinear:
+        """Return the model with these strengths by event; those that are not named are not used."""
+        used = tuple(place for place, name in enumerate(self.names) if name in strengths)
+        ordered = {self.names[place]: strengths[self.names[place]] for place in used}
+        weights = solve(self.matrix, self.inputs, ordered, self.config, self.hooks)
+        settings = {**self.config.as_dict(), "strengths": write_strengths(ordered)}
+        return EventLinear(weights, self.names, used, settings)
+
+    def trial(
+        self, name: str, strengths: Mapping[str, float], before: NDArray[np.float64], judge: Judge
+    ) -> _Trial:
+        """Return what an event brings beside `strengths` of others, where NDCG@20 is `before` (B,) without it."""
+        models = [self.at({**strengths, name: strength}) for strength in STRENGTHS]
+        tried = np.array([judge.values(model) for model in models])
+        best = _best(tried)
+        gain = judge.gain(_crossed(tried), before)
+        return _Trial(name, gain, STRENGTHS[best], models[best], tried[best])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Trial:
     """An event beside those that are used already, at the strength that is best for all validation users.
 
@@ -189,23 +194,32 @@ class _Trial:
     values: NDArray[np.float64]
 
 
-def _try(
-    name: str,
-    matrix: sp.csr_matrix,
-    inputs: EventInputs,
-    strengths: Mapping[str, float],
-    before: NDArray[np.float64],
-    config: EventLinearSettings,
-    hooks: Hooks,
-    judge: Judge,
-) -> _Trial:
-    """Return what an event brings, beside `strengths` of others, to users whose NDCG@20 is `before` (B,) without it."""
-    models = [_fit(matrix, inputs, {**strengths, name: strength}, config, hooks) for strength in STRENGTHS]
-    tried = [judge.values(model) for model in models]
-    best = int(np.argmax([_mean(one) for one in tried]))
-    return _Trial(
-        name, judge.gain(_crossed(np.array(tried)), before), STRENGTHS[best], models[best], tried[best]
-    )
+def _choose(fits: _Fits, inputs: EventInputs, judge: Judge) -> EventLinear:
+    """Return the model with the events that help, the most helpful one taken first."""
+    strengths: dict[str, float] = {}
+    worth: list[EventWorth] = []
+    model = fits.at(strengths)
+    values = judge.values(model)
+    left = list(inputs.names)
+    while left:
+        trials = [fits.trial(name, strengths, values, judge) for name in left]
+        best = max(trials, key=lambda trial: trial.gain.mean)  # of equals the first
+        used = best.gain.low > 0
+        # where the best one does not help, none of the others is used either
+        for trial in [best] if used else trials:
+            gain = trial.gain
+            fits.hooks.on_message(
+                f"event-linear: the event {trial.name!r} brings {gain.mean:+.4f} NDCG@20 on the validation users "
+                f"(95 % interval {gain.low:+.4f} to {gain.high:+.4f}) "
+                + (f"and is used with strength {trial.strength:g}" if used else "and is left out")
+            )
+            strength = trial.strength if used else 0.0
+            worth.append(EventWorth(trial.name, gain.mean, gain.low, gain.high, used, strength))
+        if not used:
+            break
+        left.remove(best.name)
+        strengths[best.name], model, values = best.strength, best.model, best.values
+    return replace(model, worth=tuple(worth))
 
 
 def _crossed(tried: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,37 +227,20 @@ def _crossed(tried: NDArray[np.float64]) -> NDArray[np.float64]:
     found = np.empty(tried.shape[1])
     half = np.arange(found.size) % 2
     for mine in (0, 1):
-        others = tried[:, half != mine]
-        best = int(np.argmax([_mean(one) for one in others]))
-        found[half == mine] = tried[best, half == mine]
+        found[half == mine] = tried[_best(tried[:, half != mine]), half == mine]
     return found
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else 0.0
-
-
-def _fit(
-    matrix: sp.csr_matrix,
-    inputs: EventInputs | None,
-    strengths: Mapping[str, float],
-    config: EventLinearSettings,
-    hooks: Hooks,
-) -> EventLinear:
-    """Return the model with these strengths."""
-    names = () if inputs is None else inputs.names
-    used = tuple(place for place, name in enumerate(names) if strengths.get(name, 0) > 0)
-    scales = [strengths[names[place]] for place in used]
-    weights = solve(matrix, inputs, dict(zip(used, scales, strict=True)), config, hooks)
-    said = write_strengths({names[place]: scale for place, scale in zip(used, scales, strict=True)})
-    return EventLinear(weights, names, used, {**config.as_dict(), "strengths": said})
+def _best(tried: NDArray[np.float64]) -> int:
+    """Return the place of the strength with the best mean, of values (S, B); NaN is of users who are not measured."""
+    known = tried[:, np.isfinite(tried).all(axis=0)]
+    return int(np.argmax(known.mean(axis=1))) if known.size else 0
 
 
 def solve(
     matrix: sp.csr_matrix,
     inputs: EventInputs | None,
-    scales: Mapping[int, float],
+    strengths: Mapping[str, float],
     config: EventLinearSettings,
     hooks: Hooks,
 ) -> NDArray[np.float32]:
@@ -252,7 +249,7 @@ def solve(
     Args:
         matrix: X, (U, I) pattern of the purchases.
         inputs: events of the same users; None where there are none.
-        scales: place of an event in `inputs` → its strength, by rising places; the others are not used.
+        strengths: event → its strength, in the order of `inputs`; events that are not named are not used.
         config: the settings, with l2.
         hooks: `confidence` in each purchase counts as in EASE, by its root.
 
@@ -261,7 +258,7 @@ def solve(
             definite in single precision.
     """
     items = matrix.shape[1]
-    Z = _inputs(matrix, inputs, scales, config.user_power, hooks.confidence)
+    Z = _inputs(matrix, inputs, strengths, config.user_power, hooks.confidence)
     squares = np.bincount(Z.indices, weights=Z.data**2, minlength=Z.shape[1])
     penalty = (config.l2 or 0.0) + config.dropout / (1 - config.dropout) * squares
     by_users, need = _plan(Z, items)
@@ -269,13 +266,13 @@ def solve(
     Z = Z.astype(np.float32)
     announce(Z.shape[0] if by_users else Z.shape[1], "users" if by_users else "inputs", items, need, hooks)
     N = from_users(Z) if by_users else from_items(Z)
-    return _weights(N, np.sqrt(penalty), items, np.array([1.0, *scales.values()]))
+    return _weights(N, np.sqrt(penalty), items, np.array([1.0, *strengths.values()]))
 
 
 def _inputs(
     matrix: sp.csr_matrix,
     inputs: EventInputs | None,
-    scales: Mapping[int, float],
+    strengths: Mapping[str, float],
     user_power: float,
     confidence: NDArray[np.float32] | None,
 ) -> sp.csr_matrix:
@@ -286,15 +283,11 @@ def _inputs(
     if confidence is not None:
         X.data = np.sqrt(confidence.astype(np.float64))
     blocks = [sp.csr_matrix(X[buyers])]
-    items = matrix.shape[1]
-    for place, scale in scales.items():
-        if inputs is None:
-            raise AssertionError("events are scaled that are not there")
-        of_event = sp.csr_matrix(
-            inputs.matrix[:, place * items : (place + 1) * items][buyers], dtype=np.float64
-        )
-        of_event.data = np.full(of_event.nnz, scale)
-        blocks.append(of_event)
+    if inputs is not None:
+        blocks += [
+            sp.csr_matrix(inputs.block(name)[buyers], dtype=np.float64) * strength
+            for name, strength in strengths.items()
+        ]
     Z = sp.csr_matrix(sp.hstack(blocks, format="csr"))
     Z.data = Z.data * np.repeat(roots, np.diff(Z.indptr))
     return Z
