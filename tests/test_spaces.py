@@ -17,7 +17,7 @@ from recae.selection.fit import fit_kind, make_settings
 from recae.selection.space import space, trials
 from recae.training.kinds.baselines import NEIGHBOURS
 
-SEARCHED = [kind for kind in SETTINGS if kind not in ("auto", "popularity")]
+SEARCHED = [kind for kind in SETTINGS if kind not in ("auto", "event-linear", "popularity")]
 
 
 @pytest.mark.parametrize("kind", SEARCHED)
@@ -128,7 +128,7 @@ def test_a_blend_has_the_first_settings_of_its_parts() -> None:
 
 
 def test_kinds_without_a_space() -> None:
-    assert space("popularity") == ()
+    assert space("popularity") == space("event-linear") == ()
     assert trials("popularity", 5) == [{}]
     with pytest.raises(ConfigError, match="auto tries several kinds by itself"):
         space("auto")

@@ -280,6 +280,10 @@ def evaluate(
     lengths = listed("k", k, int, "10 or [10, 20]")
     names = listed("metrics", metrics, str, '["recall", "ndcg"]')
     check_seed(seed)
+    if reading.get("inputs") is not None:
+        raise ConfigError(
+            "evaluate reads purchases alone, and events of the model's own users are in its file: leave inputs out"
+        )
     wanted = _fold_in(recommender, held_out, reading)
     if histories is not None:
         seen = _fold_in(recommender, histories, reading)

@@ -185,9 +185,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         fit="recae.training.kinds.event_linear:fit_event_linear",
         model="recae.models.event_linear:EventLinear",
         needs_inputs=True,
-        memory="recae.training.kinds.linear:plan",
         cost=inverse,
-        space=(_EDLAE[0], _EDLAE[1], _EASE[1]),
     ),
     Kind(
         name="spectral",

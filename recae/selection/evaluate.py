@@ -32,7 +32,7 @@ from recae.selection.cache import ResultCache
 from recae.selection.compare import TRIALS, JobCut, Told, compare
 from recae.selection.displays import EvaluationDisplay
 from recae.selection.executor import Executor
-from recae.selection.fit import check_weighting, make_settings, weighs
+from recae.selection.fit import check_inputs, check_weighting, make_settings, weighs
 from recae.selection.progress import Progress, followed, told_by
 from recae.settings import check_range
 from recae.splits.protocols import (
@@ -410,6 +410,10 @@ def evaluate_purchases(
         made = make_settings(kind, values)
         if find(kind).parts:
             check_weighting(kind, made, options.weighting, options.repeats)
+    of_purchases = "evaluate learns from purchases alone, so leave it out, or train it with --inputs"
+    for kind in kinds:
+        made = make_settings(kind, (settings or {}).get(kind, {}))
+        check_inputs(kind, made, None, options.repeats, otherwise=of_purchases)
 
     material = read_material(
         source,

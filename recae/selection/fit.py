@@ -152,7 +152,18 @@ def check_repeats(kind: str, repeats: bool, otherwise: str) -> None:
         )
 
 
-def check_inputs(kind: str, config: Any, events: Sequence[str] | None, repeats: bool = False) -> None:
+ADD_INPUTS = 'add --inputs cart,view (inputs="cart,view"), or take another kind'
+"""The way out where a kind lacks other events and they can be given."""
+
+
+def check_inputs(
+    kind: str,
+    config: Any,
+    events: Sequence[str] | None,
+    repeats: bool = False,
+    *,
+    otherwise: str = ADD_INPUTS,
+) -> None:
     """Check, before anything is read, that a kind reads other events where they are given, and has them where it does.
 
     Args:
@@ -160,6 +171,7 @@ def check_inputs(kind: str, config: Any, events: Sequence[str] | None, repeats: 
         config: Its settings.
         events: Names of the events; None where none are asked for.
         repeats: Whether repeat purchases count.
+        otherwise: What to do where they are not given, to end the sentence with.
 
     Raises:
         ConfigError: It does not, or they are not there.
@@ -171,8 +183,7 @@ def check_inputs(kind: str, config: Any, events: Sequence[str] | None, repeats: 
         named = not row.parts or getattr(config, row.parts) is not None
         if reading and named:
             raise ConfigError(
-                f"{reading[0]} reads other events than purchases, and none are given: add --inputs cart,view "
-                '(inputs="cart,view"), or take another kind'
+                f"{reading[0]} reads other events than purchases, and none are given: {otherwise}"
             )
         return
     if not reading:

@@ -55,8 +55,8 @@ class Weighed:
 class Race:
     """Ends the training of the part `MAIN` where the others are not better with it after a part of its epochs.
 
-    The rule is that by which all parts are weighed in the end. The epoch follows from the data alone, so that the
-    same training ends at the same place whatever the machine does.
+    The rule is that by which all parts are weighed in the end. The epoch follows from the data, the settings
+    and the number of processors, so that the same training ends at the same place however busy the machine is.
 
     Attributes:
         epoch: after which it is judged.

@@ -20,7 +20,14 @@ from recae.metrics import METRICS, check_metrics
 from recae.reading import ReadOptions, hide_password
 from recae.selection.auto import seconds_of
 from recae.selection.displays import TuningDisplay
-from recae.selection.fit import batch_size_of, check_repeats, check_weighting, fit_kind, make_settings
+from recae.selection.fit import (
+    batch_size_of,
+    check_inputs,
+    check_repeats,
+    check_weighting,
+    fit_kind,
+    make_settings,
+)
 from recae.selection.progress import Progress, followed, told_by
 from recae.selection.space import State, Tuned, TunedTrial, best_of, space
 from recae.selection.study import SEARCHED, Study, check_optuna, check_study, open_study
@@ -99,6 +106,8 @@ def tune(
     config = make_settings(kind, settings)
     settings = {full_name(SETTINGS[kind], key, SETTINGS): value for key, value in settings.items()}
     check_repeats(kind, repeats, "tune another kind")
+    of_purchases = "tune learns from purchases alone, so tune another kind, or train this one with --inputs"
+    check_inputs(kind, config, None, repeats, otherwise=of_purchases)
     weighting = confidence or Weighting()
     check_weighting(kind, config, weighting, repeats)
     _searched(kind, settings)
