@@ -45,14 +45,19 @@ def test_events_are_held_for_users_and_items_with_purchases() -> None:
     lines = "\n".join(found.report.lines())
     assert "event_type 'view', an input beside the purchases" in lines
     lost = 60 * 8 + 3 - len(pairs_of(table, "add_to_cart")) - len(pairs_of(table, "view"))
-    said = f"of 483 rows of other events {lost} are left out: 2 are of users without a purchase, {lost - 2} of items"
+    said = (
+        f"of 483 rows of other events {lost} are left out: 2 are of users without a purchase that counts, "
+        f"{lost - 2} of items without one"
+    )
     assert said in lines
 
 
 def test_the_report_names_the_option_where_it_is_not_given() -> None:
     table = event_rows(60)
-    assert any("--inputs cart,view" in str(note) for note in recae.read(table).report.notes)
-    assert not any("--inputs" in str(note) for note in recae.read(table, inputs="cart").report.notes)
+    assert any("recae train --inputs cart,view" in str(note) for note in recae.read(table).report.notes)
+    given = list(map(str, recae.read(table, inputs="cart").report.notes))
+    assert not any("--inputs" in note or "--event-weights" in note for note in given)
+    assert any(note.endswith("'view' and 240 'add_to_cart' do not") for note in given)
     without = table.filter(pa.array([event == "purchase" for event in table["event_type"].to_pylist()]))
     assert not any("--inputs" in str(note) for note in recae.read(without).report.notes)
 
@@ -70,7 +75,10 @@ def test_minimums_leave_out_events_of_users_and_items_that_are_left_out() -> Non
     found = recae.read(event_rows(60), inputs=["view"], min_item_purchases=3)
     assert found.inputs is not None
     assert found.inputs.matrix.shape == found.interactions.matrix.shape
-    assert pairs_in(found, "view") <= pairs_of(event_rows(60), "view")
+    users, items = found.interactions.users, found.interactions.items
+    every = pairs_of(event_rows(60), "view")
+    left = {(user, item) for user, item in every if user in users and item in items}
+    assert pairs_in(found, "view") == left < every
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,7 @@ def test_minimums_leave_out_events_of_users_and_items_that_are_left_out() -> Non
         ({"inputs": "viw"}, ColumnError, "did you mean 'view'"),
         ({"inputs": "view,view"}, ConfigError, "each once"),
         ({"inputs": "cart,add_to_cart"}, ColumnError, "names 'add_to_cart' of column 'event_type' twice"),
+        ({"inputs": ["add,to=cart"]}, ConfigError, "write a blank instead"),
         ({"inputs": ""}, ConfigError, "lists other events"),
         ({"inputs": 3}, ConfigError, "found 3"),
         ({"inputs": "view", "where": "true"}, ConfigError, "instead of --where"),
@@ -95,6 +104,13 @@ def test_a_table_without_events_has_no_inputs() -> None:
     rows = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z")]
     with pytest.raises(ColumnError, match="--inputs needs a column of events"):
         recae.read(rows, inputs="view")
+
+
+def test_an_event_is_named_without_its_punctuation() -> None:
+    table = event_rows(20)
+    words = ["add, to=cart" if e == "add_to_cart" else e for e in table["event_type"].to_pylist()]
+    found = recae.read(table.set_column(2, "event_type", pa.array(words)), inputs=["add to cart"])
+    assert pairs_in(found, "add to cart") == pairs_of(table, "add_to_cart")
 
 
 def test_a_column_of_numbers_that_are_words_is_named_by_them() -> None:

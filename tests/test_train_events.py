@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from commands import recae as command
@@ -210,7 +211,38 @@ def test_the_server_reads_events_and_values_together(tmp_path: Path) -> None:
         np.testing.assert_allclose([one["score"] for one in found], expected["score"], rtol=1e-5)
 
 
-def test_the_default_blend_has_a_part_that_reads_events() -> None:
+def test_a_table_of_histories_has_events_of_items_that_nobody_bought_there(trained: Recommender) -> None:
+    rows = [
+        ("a", "i00", "purchase"),
+        ("a", "i01", "add_to_cart"),
+        ("b", "new", "purchase"),
+        ("b", "i09", "add_to_cart"),
+        ("c", "i02", "add_to_cart"),
+    ]
+    names = ("user_id", "item_id", "event_type")
+    table = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    found = trained.recommend_many(histories=table, inputs="cart", n=3).to_pandas()
+    for user, items, carted in (("a", ["i00"], "i01"), ("b", [], "i09")):
+        alone = trained.recommend(items=items, events={"cart": [carted]}, n=3).to_pandas()
+        own = found[found.user_id == user]
+        assert own["item_id"].tolist() == alone["item_id"].tolist()
+        assert own["score"].tolist() == alone["score"].tolist()
+    assert set(found["user_id"]) == {"a", "b"}
+
+
+def test_the_default_blend_has_a_part_that_reads_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = {"factors": 4, "epochs": 1, "sparse-linear.neighbours": 5}
+    model = recae.train(event_rows(), inputs="cart", progress=False, **quick)
+    assert "event-linear" in model.metadata["blend"]["validation_ndcg@20"]
+    monkeypatch.setattr("recae.selection.blend.EVENT_BYTES_AT_MOST", 4 * (2 * 48) ** 2 - 1)
+    said: list[str] = []
+    without = recae.train(event_rows(), inputs="cart", progress=Progress(on_message=said.append), **quick)
+    assert "event-linear" not in without.metadata["blend"]["validation_ndcg@20"]
+    assert without.events is None
+    assert any(line.startswith("event-linear is left out: 4 solves of 96 inputs") for line in said)
+
+
+def test_a_blend_of_named_parts_may_have_one_that_reads_events() -> None:
     settings = {"components": "popularity,event-linear"}
     model = recae.train(event_rows(), kind="blend", inputs="cart", progress=False, **settings)
     assert model.events is not None
@@ -233,12 +265,23 @@ def test_what_reads_no_events_is_not_given_any(words: dict[str, Any], said: str)
         recae.train(event_rows(20), progress=False, **words)
 
 
-def test_what_learns_from_purchases_alone_refuses_events() -> None:
+def test_what_reads_purchases_alone_refuses_events(trained: Recommender) -> None:
     table = event_rows(20)
     with pytest.raises(ConfigError, match="tune learns from purchases alone"):
         recae.tune(table, "ease", inputs="cart", trials=1, progress=False)
     with pytest.raises(ConfigError, match="evaluate learns from purchases alone"):
         recae.evaluate(table, "ease", inputs="cart", progress=False)
+    with pytest.raises(
+        ConfigError, match=r"event-linear reads other events.*tune learns from purchases alone"
+    ):
+        recae.tune(table, "event-linear", trials=1, progress=False)
+    with pytest.raises(ConfigError, match=r"event-linear reads other events.*evaluate learns from purchases"):
+        recae.evaluate(table, "event-linear", progress=False)
+    named = {"blend": {"components": "event-linear,popularity"}}
+    with pytest.raises(ConfigError, match=r"event-linear reads other events.*evaluate learns from purchases"):
+        recae.evaluate(table, "blend", settings=named, progress=False)
+    with pytest.raises(ConfigError, match="the model's own users are in its file"):
+        trained.evaluate(table, histories=table, inputs="cart")
     with pytest.raises(ConfigError, match="give the table itself"):
         recae.train(recae.read(table, inputs="cart"), kind="event-linear", progress=False)
 

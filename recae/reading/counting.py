@@ -302,19 +302,20 @@ class _Chooser:
         if "," not in example:
             advice = "count them, too, with --where true"
         others = [name for name in known_inputs(column, counts) if name not in map(str, weights)]
-        if others and self.options.inputs is None:
-            advice = f"let a model learn from them, too, with --inputs {','.join(others)}, or {advice}"
+        if others:
+            advice = f"recae train --inputs {','.join(others)} learns from them, too; or {advice}"
+        beside = self.options.inputs is not None
         purchases = numbered(counts, weights)
         if any(weight != 1 for weight in weights.values()):
             purchases += f" (as {_listed(weights)})"
-        out = f"; {numbered(counts, left)} are left out" if left else ""
+        out = f"; {numbered(counts, left)} {'do not' if beside else 'are left out'}" if left else ""
         counts_as = "count" if asked else "count as purchases"
         self.notes.append(
             Note(
                 f"{column}: {purchases} {counts_as}{out}",
                 code="rows-events",
                 column=column,
-                advice="" if asked else advice,
+                advice="" if asked or beside else advice,
                 rows=sum(counts[word] for word in left),
             )
         )

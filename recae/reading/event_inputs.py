@@ -13,7 +13,7 @@ from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.interactions import SECOND, Interactions
 from recae.reading.engine import Engine
-from recae.reading.keys import Ids
+from recae.reading.keys import Ids, number_ids
 from recae.reading.options import ReadOptions
 from recae.reading.storing import Stored
 from recae.reading.table import Note
@@ -28,12 +28,17 @@ class GatheredInputs:
 
 
 def gather_inputs(
-    engine: Engine, stored: Stored, names: Sequence[str], interactions: Interactions, options: ReadOptions
+    engine: Engine,
+    stored: Stored,
+    names: Sequence[str],
+    interactions: Interactions,
+    options: ReadOptions,
+    items: IdMap | None = None,
 ) -> GatheredInputs:
-    """Return the events of the users and with the items that have purchases.
+    """Return the events of the users and items that have purchases.
 
-    Users and items that were only looked at are left out: nobody knows what such a user buys, and such an item cannot
-    be recommended. Of a period and of excluded items the same holds as of purchases.
+    A user who only looked gives nothing to learn from, and an item that was only looked at cannot be recommended. The
+    period and the excluded items of the filters apply to events as to purchases.
 
     Args:
         engine: that holds the stored rows, whose column `input` is the place of the event from 1, or 0.
@@ -41,6 +46,7 @@ def gather_inputs(
         names: of the inputs.
         interactions: the purchases that are left.
         options: of the reading.
+        items: that events may be of, such as those of a model that is there; None: those of the purchases.
     """
     times, filters = stored.times, options.filters
     where = ["r.input > 0"]
@@ -49,33 +55,34 @@ def gather_inputs(
             where.append(f"{times.sql} >= {filters.start * SECOND}")
         if filters.end is not None:
             where.append(f"{times.sql} < {filters.end * SECOND}")
-    joins = [stored.users.join, stored.items.join, "" if times is None else times.join]
+    columns, ids_of_items = interactions.items, stored.items
+    if items is not None:  # those of the purchases have numbers already
+        columns, ids_of_items = items, number_ids(engine, stored.rows, stored.item_column, "input > 0")
+    joins = [stored.users.join, ids_of_items.join, "" if times is None else times.join]
     found = engine.arrow(
-        f"SELECT {stored.users.code} AS u, {stored.items.code} AS i, r.input AS e, count(*) AS n "
+        f"SELECT {stored.users.code} AS u, {ids_of_items.code} AS i, r.input AS e, count(*) AS n "
         f"FROM {stored.rows} r {' '.join(joins)} WHERE {' AND '.join(where)} GROUP BY ALL ORDER BY ALL"
     )
-    users, items = (
+    of_user, of_item = (
         _places(engine, ids, known)[found.column(name).fill_null(ids.size).to_numpy()]
-        for name, ids, known in (
-            ("u", stored.users, interactions.users),
-            ("i", stored.items, interactions.items),
-        )
+        for name, ids, known in (("u", stored.users, interactions.users), ("i", ids_of_items, columns))
     )
     events, rows = found.column("e").to_numpy(), found.column("n").to_numpy()
-    taken = (users >= 0) & (items >= 0)
-    shape = (interactions.n_users, interactions.n_items)
+    taken = (of_user >= 0) & (of_item >= 0)
+    shape = (interactions.n_users, len(columns))
     blocks = []
     for place in range(1, len(names) + 1):
         mine = taken & (events == place)
         ones = np.ones(int(mine.sum()), dtype=np.float32)
-        blocks.append(sp.csr_matrix((ones, (users[mine], items[mine])), shape=shape))
+        blocks.append(sp.csr_matrix((ones, (of_user[mine], of_item[mine])), shape=shape))
     notes = []
     if lost := int(rows[~taken].sum()):
-        nobody = int(rows[users < 0].sum())
+        without = int(rows[of_user < 0].sum())
+        of_items = "items without one" if items is None else "items that the model does not know"
         notes.append(
             Note(
-                f"of {int(rows.sum()):,} rows of other events {lost:,} are left out: {nobody:,} are of users without a "
-                f"purchase, {lost - nobody:,} of items that nobody bought",
+                f"of {int(rows.sum()):,} rows of other events {lost:,} are left out: {without:,} are of users without "
+                f"a purchase that counts, {lost - without:,} of {of_items}",
                 rows=lost,
             )
         )

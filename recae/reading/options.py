@@ -126,6 +126,11 @@ class ReadOptions:
                 f"--inputs lists other events than purchases, each once, such as cart,view, found {', '.join(inputs)!r}"
                 ": give such a list, or leave it out"
             )
+        if marked := [name for name in inputs if set(",=") & set(name)]:
+            raise ConfigError(
+                f"--inputs names {marked[0]!r}, but ',' and '=' separate events and their strengths: write a blank "
+                "instead, since accents and punctuation do not count"
+            )
         if self.where is not None:
             raise ConfigError(
                 "--inputs takes other events than purchases, and --where says which rows count without a word on "

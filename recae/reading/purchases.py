@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from recae.errors import ColumnError, DataError
+from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.interactions import Events, Interactions
 from recae.reading import report as why
@@ -39,7 +40,8 @@ class Purchases(Summarised):
         interactions: an entry for each user and item.
         events: the purchases by basket; None where they were not asked for.
         report: what became of the rows.
-        inputs: other events of the same users with the same items, where they were asked for; else None.
+        inputs: other events of the same users, where they were asked for, of the same items or of those that events
+            may be of; else None.
     """
 
     interactions: Interactions
@@ -158,11 +160,13 @@ class Reading:
         """What was decided so far."""
         return tuple(self._notes)
 
-    def purchases(self, baskets: bool | None = None) -> Purchases:
+    def purchases(self, baskets: bool | None = None, event_items: IdMap | None = None) -> Purchases:
         """Read the rows; the tables of `stored` stay until the reading is closed.
 
         Args:
             baskets: whether to keep which purchases were made together; None: as `ReadOptions.baskets` says.
+            event_items: items that other events may be of, which are then the columns of each event; None: those of
+                the purchases.
 
         Raises:
             SourceError, ColumnError, DataError, OutputError: as `read`.
@@ -171,7 +175,7 @@ class Reading:
             self.options = self.options.updated(baskets=baskets)
         try:
             self._check_order()
-            found = self._purchases()
+            found = self._purchases(event_items)
         except ColumnError as error:
             raise _of_table(self.table, error) from error
         if self.options.strict:
@@ -186,7 +190,7 @@ class Reading:
                 f"column; name one with --time-column or --basket-column; found: {_names(self.table)}"
             )
 
-    def _purchases(self) -> Purchases:
+    def _purchases(self, event_items: IdMap | None) -> Purchases:
         options, table, columns = self.options, self.table, self.columns
         self.stored = stored = store(table, columns, self.counting, options)
         self.dropped = dropped = stored.dropped
@@ -205,7 +209,7 @@ class Reading:
         beside = None
         if self.counting.inputs:
             names = [name for name, _ in self.counting.inputs]
-            beside = gather_inputs(self.engine, stored, names, interactions, options)
+            beside = gather_inputs(self.engine, stored, names, interactions, options, event_items)
         report = ReadReport(
             source=table.name,
             columns=columns,

@@ -34,7 +34,8 @@ class Stored:
             DOUBLE, basket VARCHAR, confidence DOUBLE, fate UTINYINT), a row for each row of the source that is not left
             out. The columns from time to confidence are there only where the table has them. Fate is 0 for a purchase,
             duplicates among them, else 1 and the place of the reason in `REASONS`. User and item are codes of `Ids`.
-        users, items: the ids by code.
+        users, items: the ids of purchases by code.
+        item_column: how the ids of items are stored in `rows`.
         times: how times were understood; None without.
         quantities: likewise.
         n_rows: rows of the source.
@@ -48,6 +49,7 @@ class Stored:
     purchases: str
     users: Ids
     items: Ids
+    item_column: IdColumn
     times: SettledTimes | None
     quantities: SettledNumbers | None
     n_rows: int
@@ -145,6 +147,7 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
         purchases,
         users,
         items,
+        ids[1],
         times,
         quantities,
         n_rows,

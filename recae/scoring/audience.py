@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -205,7 +205,7 @@ def new_histories(
         )
     with Reading(source, options) as reading:
         ordered = reading.columns.time is not None or reading.columns.basket is not None
-        found = reading.purchases(baskets=by_basket and ordered)
+        found = reading.purchases(baskets=by_basket and ordered, event_items=recommender.items)
     interactions, events = found.interactions, found.events
     matrix = interactions.matrix
     if events is not None and decay is not None:
@@ -213,22 +213,26 @@ def new_histories(
     elif weighted:
         counts = interactions.counts.astype(np.float32)
         matrix = sp.csr_matrix((counts, matrix.indices, matrix.indptr), shape=matrix.shape)
-    audience = fold_in(recommender, matrix, interactions.users, interactions.items, everybody)
-    if found.inputs is None:
-        return audience
-    places = recommender.items.rows(interactions.items.ids(np.arange(interactions.n_items)))
-    nothing = take_entries(interactions.matrix, np.zeros(interactions.matrix.nnz, dtype=np.bool_))
-    blocks = [found.inputs.block(name) if name in found.inputs.names else nothing for name in read]
-    known = [_known(block, places, len(recommender.items)) for block in blocks]
-    return replace(audience, histories=EventInputs.of(read, known).beside(audience.histories))
+    inputs = None
+    if found.inputs is not None:
+        some = found.inputs.block(found.inputs.names[0])
+        nothing = take_entries(some, np.zeros(some.nnz, dtype=np.bool_))
+        blocks = [found.inputs.block(name) if name in found.inputs.names else nothing for name in read]
+        inputs = EventInputs.of(read, blocks)
+    return fold_in(recommender, matrix, interactions.users, interactions.items, everybody, inputs)
 
 
 def fold_in(
-    recommender: Recommender, matrix: sp.csr_matrix, users: IdMap, items: IdMap, everybody: bool = False
+    recommender: Recommender,
+    matrix: sp.csr_matrix,
+    users: IdMap,
+    items: IdMap,
+    everybody: bool = False,
+    inputs: EventInputs | None = None,
 ) -> Audience:
     """Return histories over other items in the model's order; unknown items are left out.
 
-    Users whose items are all unknown are left out, too, but not those whose history is empty.
+    Users whose items are all unknown are left out, too, but not those whose history is empty, or who have other events.
 
     Args:
         recommender: whose items the histories are to be over.
@@ -236,24 +240,23 @@ def fold_in(
         users: ids of its rows.
         items: ids of its columns.
         everybody: keep the users whose items are all unknown, with an empty history.
+        inputs: other events of the users, as the model reads them and in its items' order; None: there are none.
     """
     places = recommender.items.rows(items.ids(np.arange(len(items))))  # of each column, -1 where unknown
-    histories = _known(matrix, places, len(recommender.items))
+    columns = places[matrix.indices]
+    known = columns >= 0
+    ends = np.append(0, np.cumsum(known))[matrix.indptr]  # (users + 1,)
+    histories = sp.csr_matrix(
+        (matrix.data[known], columns[known], ends), shape=(len(users), len(recommender.items))
+    )
+    histories.sort_indices()
+    if inputs is not None:
+        histories = inputs.beside(histories)
     lost = (np.diff(histories.indptr) == 0) & (np.diff(matrix.indptr) > 0) & (not everybody)
     rejected = rejects(
         (items.ids(np.flatnonzero(places < 0)), NO_ITEM), (users.ids(np.flatnonzero(lost)), NO_KNOWN_ITEM)
     )
     return Audience(users, histories, np.flatnonzero(~lost), rejected)
-
-
-def _known(matrix: sp.csr_matrix, places: NDArray[np.int64], n_items: int) -> sp.csr_matrix:
-    """Return a matrix over other items as (users, n_items), by the place of each column, −1 where it is left out."""
-    columns = places[matrix.indices]
-    known = columns >= 0
-    ends = np.append(0, np.cumsum(known))[matrix.indptr]  # (users + 1,)
-    found = sp.csr_matrix((matrix.data[known], columns[known], ends), shape=(matrix.shape[0], n_items))
-    found.sort_indices()
-    return found
 
 
 def _own(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:
