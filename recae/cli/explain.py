@@ -9,7 +9,15 @@ import click
 
 from recae.cli.help import Command, under
 from recae.cli.options import basket_option, model_option, top_option
-from recae.cli.output import aligned, is_terminal, message, print_json, print_table, shortest_float32
+from recae.cli.output import (
+    aligned,
+    is_terminal,
+    message,
+    other_items,
+    print_json,
+    print_table,
+    shortest_float32,
+)
 from recae.errors import ConfigError
 
 
@@ -101,9 +109,8 @@ def explain(
         owned, label = recommender.id_and_name(row)
         lines.append((recommender.event_of(row) or "owned", owned, label or "", value))
     if parts.n_others:
-        plural = "s" if parts.n_others > 1 else ""
-        more = " and events" * (recommender.events is not None)
-        lines.append(("others", "", f"{parts.n_others:,} other owned item{plural}{more}", parts.others))
+        events = bool((found.owned >= len(recommender.items)).any())
+        lines.append(("others", "", other_items(parts.n_others, events), parts.others))
     lines.append(("score", item, name or "", parts.score))
     whom = "a basket" if user is None else f"user {shown(user)}"
     having = (" that holds it" if user is None else ", who owns it") if is_owned else ""

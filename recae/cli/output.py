@@ -210,6 +210,12 @@ def write(text: str, stream: TextIO | None) -> None:
             raise OutputError(f"cannot write the result to stdout: {reason}; send it elsewhere") from error
 
 
+def other_items(number: int, events: bool) -> str:
+    """Return what the others of an explanation are, in words: owned items, and other events where there are any."""
+    plural = "s" * (number > 1)
+    return f"{number:,} other owned item{plural}" + f" or event{plural}" * events
+
+
 def _metric_order(name: str) -> tuple[bool, str, int]:
     base, _, k = name.partition("@")
     return base != "recall", base, int(k) if k.isascii() and k.isdigit() and len(k) < 10 else 0

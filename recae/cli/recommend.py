@@ -24,6 +24,7 @@ from recae.cli.output import (
     aligned,
     is_terminal,
     message,
+    other_items,
     print_csv,
     print_json,
     print_table,
@@ -240,12 +241,12 @@ def _lines_with_reasons(
         parts = why.shown(len(score.partition(".")[2]))  # as many as the scores have
         for at, (event, item, name, value) in enumerate(_named(recommender, parts)):
             said = f"{name or item}" if event is None else f"your {event} of {name or item}"
-            because = "because of" if event is not None else "because you own"
+            because = "because you own" if event is None else "because of"
             yield "", "", f"  {'and' if at else because} {said}", f"{value:+f}"
         if not parts.reasons:
             yield "", "", "  nothing in the history raises it", ""
         if parts.others:
-            what = f"{parts.n_others:,} other owned item{'s' * (parts.n_others > 1)}"
-            yield "", "", f"  and {what}", f"{parts.others:+f}"
+            events = bool((why.explanation.owned >= len(recommender.items)).any())
+            yield "", "", f"  and {other_items(parts.n_others, events)}", f"{parts.others:+f}"
         if parts.base and parts.reasons:
             yield "", "", "  whatever you own", f"{parts.base:+f}"
