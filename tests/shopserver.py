@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import re
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -122,6 +128,53 @@ def server(path: Path, *options: str, first: str = "", **environment: str) -> It
         for stream in (process.stdout, process.stderr):
             assert stream is not None
             stream.close()
+
+
+@contextmanager
+def asking(
+    url: str, expected: Mapping[str, Mapping[str, list[str]]]
+) -> Iterator[tuple[Counter[str], list[object]]]:
+    """Ask for lists over four connections until the block ends.
+
+    Args:
+        url: of the server.
+        expected: of `lists_by_version`.
+
+    Returns:
+        How many lists came from each version, and what was not as expected: answers and exceptions.
+    """
+    users = list(next(iter(expected.values())))
+    seen: Counter[str] = Counter()
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def ask(first: int) -> None:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+        try:
+            for user in islice(cycle(users), first, None):
+                if stop.is_set():
+                    break
+                connection.request("POST", "/recommend", json.dumps({"user": user}), JSON)
+                answer = connection.getresponse()
+                found = json.loads(answer.read())
+                if answer.status != 200 or expected[found["model"]][user] != [
+                    r["item_id"] for r in found["recommendations"]
+                ]:
+                    wrong.append((answer.status, found))
+                seen[found["model"]] += 1
+        except Exception as error:
+            wrong.append(error)
+        connection.close()
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen, wrong
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def question(user: str = "u1", **options: Any) -> RecommendRequest:

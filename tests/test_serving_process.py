@@ -6,15 +6,13 @@ import http.client
 import json
 import signal
 import socket
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from shopserver import JSON, lists_by_version, server, shop
+from shopserver import JSON, asking, lists_by_version, server, shop
 
 from recae.modelfile import save
 
@@ -48,32 +46,9 @@ def ask(connection: http.client.HTTPConnection, body: Any, path: str = "/recomme
 def test_models_are_replaced_under_load_without_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "m.recae"
     expected = lists_by_version(path, 1, 2, 0)
-    users = list(next(iter(expected.values())))
-    seen: Counter[str] = Counter()
-    wrong: list[Any] = []
-    stop = threading.Event()
-
-    def load(url: str, start: int) -> None:
-        connection, at = connect(url), start
-        try:
-            while not stop.is_set():
-                user = users[at % len(users)]
-                at += 1
-                status, found = ask(connection, {"user": user})
-                if status != 200 or expected[found["model"]][user] != [
-                    r["item_id"] for r in found["recommendations"]
-                ]:
-                    wrong.append((status, found))
-                seen[found["model"]] += 1
-        except Exception as error:
-            wrong.append(error)
-
+    versions = list(expected)
     with server(path, first=WATCHFUL) as (_, url):
-        threads = [threading.Thread(target=load, args=(url, n)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
-            versions = list(expected)
+        with asking(url, expected) as (seen, wrong):
             for seed, version in ((1, versions[0]), (2, versions[1])):
                 save(shop(seed), path)
                 end = time.monotonic() + 20
@@ -83,10 +58,6 @@ def test_models_are_replaced_under_load_without_a_failure(tmp_path: Path) -> Non
             time.sleep(0.8)
             path.unlink()
             time.sleep(0.5)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
         assert not wrong
         assert set(seen) == set(expected)
         connection = connect(url)

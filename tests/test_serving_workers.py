@@ -9,9 +9,7 @@ import re
 import signal
 import socket
 import sys
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +18,7 @@ import numpy as np
 import pytest
 from commands import recae, refused, start
 from forking import PIPE
-from shopserver import JSON, lists_by_version, server, shop, wait
+from shopserver import JSON, asking, lists_by_version, server, shop, wait
 
 from recae.ids import IdMap
 from recae.modelfile import save
@@ -97,34 +95,9 @@ def test_a_worker_that_dies_is_replaced_and_all_count_together(tmp_path: Path) -
 def test_models_are_replaced_in_every_worker_without_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "m.recae"
     expected = lists_by_version(path, 1, 2, 0)
-    users = list(next(iter(expected.values())))
     versions = list(expected)
-    seen: Counter[str] = Counter()
-    wrong: list[Any] = []
-    stop = threading.Event()
-
-    def load(url: str, at: int) -> None:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-        while not stop.is_set():
-            user = users[at % len(users)]
-            at += 1
-            try:
-                connection.request("POST", "/recommend", json.dumps({"user": user}), JSON)
-                answer = connection.getresponse()
-                found = json.loads(answer.read())
-                if expected[found["model"]][user] != [r["item_id"] for r in found["recommendations"]]:
-                    wrong.append(found)
-                seen[found["model"]] += 1
-            except Exception as error:
-                wrong.append(error)
-                connection.close()
-        connection.close()
-
     with server(path, "--workers", "2", first=WATCHFUL) as (process, url):
-        threads = [threading.Thread(target=load, args=(url, n)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
+        with asking(url, expected) as (seen, wrong):
             for seed in (1, 2):
                 before = children(process.pid)
                 save(shop(seed), path)
@@ -135,10 +108,6 @@ def test_models_are_replaced_in_every_worker_without_a_failure(tmp_path: Path) -
             (tmp_path / "bad").replace(path)
             wait(lambda: 'reloads_total{result="refused"} 1.0' in ask(url, "/metrics")[1].decode(), 60)
             assert children(process.pid) == before
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
         assert not wrong
         assert set(seen) == set(expected)
         assert 'reloads_total{result="loaded"} 2.0' in ask(url, "/metrics")[1].decode()

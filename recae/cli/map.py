@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import model_option, output_path
+from recae.cli.options import count_option, model_option, output_path
 from recae.cli.output import message, print_json, progress
 from recae.errors import ConfigError
 
@@ -16,14 +16,7 @@ from recae.errors import ConfigError
 @under(
     "What",
     click.option("--items/--users", "show_items", default=True, help="What to show.  [default: --items]"),
-    click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        default=50_000,
-        show_default=True,
-        metavar="N",
-        help="How many, most owned first.",
-    ),
+    count_option("--limit", default=50_000, help="How many, most owned first."),
 )
 @under(
     "Colours",

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from recae.training.callbacks import Engine
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+count_option = partial(click.option, type=click.IntRange(min=1), show_default=True, metavar="N")
+"""An option that takes a whole number from 1; the default is shown where there is one."""
 
 DEFAULT_MODEL = "model.recae"
 
@@ -118,16 +122,7 @@ def basket_option(function: _Function) -> _Function:
 
 def top_option(what: str, default: int | None = 10) -> Callable[[_Function], _Function]:
     """Return a decorator that adds ``-n`` and ``--top``; `what` says what they count."""
-    return click.option(
-        "-n",
-        "--top",
-        "n",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default=default,
-        show_default=default is not None,
-        help=what,
-    )
+    return count_option("-n", "--top", "n", default=default, help=what)
 
 
 def model_option(function: _Function) -> _Function:
@@ -341,16 +336,12 @@ def engine_options(needs: str = "") -> Callable[[_Function], _Function]:
             metavar="HOST:PORT",
             help="With ray: the cluster's head node, or auto.  [default: RAY_ADDRESS, else this machine alone]",
         ),
-        click.option(
+        count_option(
             "--workers",
-            type=click.IntRange(min=1),
-            metavar="N",
             help="With ray: workers at most.  [default: as many as the cluster has processors for]",
         ),
-        click.option(
+        count_option(
             "--cpus-per-worker",
-            type=click.IntRange(min=1),
-            metavar="N",
             help="With ray: processors, and threads, of each worker.  [default: 1]",
         ),
     )

@@ -16,6 +16,7 @@ from recae.cli.options import (
     SLASHES,
     approximate_option,
     check_not_read,
+    count_option,
     engine_options,
     fallback_option,
     item_ids,
@@ -97,9 +98,7 @@ def where_options(function: _Function) -> _Function:
             type=click.Choice(["parquet", "csv", "jsonl"]),
             help="With a folder: the format of its files.  [default: parquet]",
         ),
-        click.option(
-            "--shard-users", type=click.IntRange(min=1), metavar="N", help="With a folder: users a file."
-        ),
+        count_option("--shard-users", help="With a folder: users a file."),
         click.option("--table", metavar="NAME", help="With a database: the table to write, or to replace."),
         click.option(
             "--run-id", metavar="ID", help="With a database: do nothing where the table holds this run."

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from functools import partial
 from pathlib import Path
 
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import approximate_option, model_option
+from recae.cli.options import approximate_option, count_option, model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
-
-_number = partial(click.option, type=click.IntRange(min=1), show_default=True, metavar="N")
 
 
 @click.command(cls=Command)
@@ -49,19 +46,21 @@ _number = partial(click.option, type=click.IntRange(min=1), show_default=True, m
 )
 @under(
     "Limits",
-    _number("--workers", default=1, help="Processes that answer, on one port and with one model in memory."),
-    _number("--threads", default=1, help="Threads of the linear algebra, of each worker."),
-    _number(
+    count_option(
+        "--workers", default=1, help="Processes that answer, on one port and with one model in memory."
+    ),
+    count_option("--threads", default=1, help="Threads of the linear algebra, of each worker."),
+    count_option(
         "--queue",
         default=512,
         help="Requests that may wait, of each worker; others are refused with 503.",
     ),
-    _number("--max-body", default=2**20, metavar="BYTES", help="The largest body of a request."),
-    _number(
+    count_option("--max-body", default=2**20, metavar="BYTES", help="The largest body of a request."),
+    count_option(
         "--max-connections",
         help="Connections open at the same time.  [default: 4,096, or what ulimit -n leaves room for]",
     ),
-    _number(
+    count_option(
         "--max-per-address",
         help="Connections of one address.  [default: 1,024, and at most three quarters of all]",
     ),
