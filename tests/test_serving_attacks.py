@@ -237,7 +237,7 @@ def test_what_drips_is_given_up(port: int, parts: list[bytes], status: list[int]
     assert (b"did not arrive within 0.8 seconds" in found) == (408 in status)
 
 
-def test_names_of_strangers_are_refused(port: int) -> None:
+def test_foreign_hosts_are_refused(port: int) -> None:
     """A page whose name points to this machine asks under that name: DNS rebinding."""
     asked = b"GET /users HTTP/1.1\r\n" + CLOSE
     for host in (
@@ -253,6 +253,29 @@ def test_names_of_strangers_are_refused(port: int) -> None:
         assert b"--allowed-hosts" in found
     for host in (b"localhost", b"LOCALHOST.:%d" % port, b"127.0.0.1:%d" % port, b"[::1]:1"):
         assert statuses(talk(port, asked + b"Host: " + host + b"\r\n\r\n")) == [200]
+
+
+@pytest.mark.parametrize(
+    ("authority", "host", "status"),
+    [
+        (b"evil.example", b"localhost", 421),
+        (b"evil.example:80", b"localhost", 421),
+        (b"localhost@evil.example", b"localhost", 421),
+        (b"evil.example@localhost", b"localhost", 421),
+        (b"localhost:80", b"evil.example", 200),
+        (b"[::1]", b"evil.example", 200),
+    ],
+)
+def test_the_host_of_a_target_counts_before_the_header(
+    port: int, authority: bytes, host: bytes, status: int
+) -> None:
+    asked = b"GET http://" + authority + b"/users HTTP/1.%d\r\n" + CLOSE
+    field = b"Host: " + host + b"\r\n"
+    assert statuses(talk(port, asked % 1 + field + b"\r\n")) == [status]
+    assert statuses(talk(port, asked % 1 + b"\r\n")) == [400]
+    assert statuses(talk(port, asked % 0 + b"\r\n")) == [status]
+    offered = asked.replace(CLOSE, OFFER) % 1 + field + b"\r\n"
+    assert statuses(talk(port, offered + HEALTH + CLOSE + b"\r\n")) == [status, 200]
 
 
 def test_clients_that_do_not_read_are_cut_off(path: Path) -> None:

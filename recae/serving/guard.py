@@ -118,11 +118,7 @@ class Guard:
             self._metrics.answered(route, method, status, time.perf_counter() - began)
 
     def _foreign_host(self, scope: Scope, hosts: AllowedHosts) -> Problem | None:
-        """Return the problem of a request for a host that is not allowed.
-
-        A target that names a host of its own (http://host/path) is judged by the Host header, too: browsers send such
-        targets to proxies alone, and with the same host in both.
-        """
+        """Return the problem of a request for a host that is not allowed."""
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), None)
         if host is None or host in hosts:  # only HTTP/1.0 goes without, which no browser speaks
             return None

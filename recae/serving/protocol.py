@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -25,6 +26,7 @@ _HIGH_WATER: Final = 16 * 2**10  # bytes of an answer that may wait in this proc
 _LINGER: Final = 1.0  # seconds for a client to read why it is refused
 _DISCARD: Final = 2**20  # bytes that are read and thrown away meanwhile
 _OFFERS: Final = (b"upgrade", b"http2-settings")
+_AUTHORITY: Final = re.compile(rb"[^/?#]*//([^/?#]*)")  # with the scheme before it
 
 _State = Literal["idle", "head", "body", "answering", "refused"]
 
@@ -193,6 +195,10 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _Refusal(_bad("HTTP/1.0 has no chunks"))
         if len(self.pipeline) >= self.limits.pipelined:
             raise _Refusal(_bad(f"more than {self.limits.pipelined} requests wait on one connection"))
+        if not self.url.startswith(b"/") and (absolute := _AUTHORITY.match(self.url)):
+            # a target such as http://host/path says itself what it is for, whatever the Host field (RFC 9112, 3.2.2)
+            others = [field for field in self.headers if field[0] != b"host"]
+            self.headers[:] = [(b"host", absolute[1]), *others]
         super().on_headers_complete()  # refuses a target that cannot be read; the header is not over before that
         self._state, self._beside, self._discarded = "body", 0, 0
         self.deadline = time.monotonic() + self.limits.body_seconds
