@@ -65,7 +65,7 @@ def shop(seed: int = 0, **changes: Any) -> Recommender:
     """Random weights and histories: every answer is arbitrary, and no two seeds have the same."""
     rng = np.random.default_rng(seed)
     dense = np.random.default_rng(7).random((N_USERS, N_ITEMS)) < 0.15
-    dense[3] = False  # somebody without purchases
+    dense[3] = False  # a user without purchases
     d = 6
     numbers = [
         rng.normal(size=shape).astype(np.float32) for shape in ((N_ITEMS, d), d, (N_ITEMS, d), N_ITEMS)

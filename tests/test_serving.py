@@ -103,7 +103,7 @@ def test_reasons_sum_to_the_score_as_it_is_written(api: TestClient, model: Recom
         assert sum(parts) + written["others"]["contribution"] == written["score"]
 
 
-def test_somebody_without_purchases(api: TestClient, model: Recommender) -> None:
+def test_a_user_without_purchases(api: TestClient, model: Recommender) -> None:
     user = model.users.id(3)  # type: ignore[union-attr]
     found = ask(api, user=user, n=5, explain=True)["recommendations"]
     close(found, model.recommend(user, n=5))

@@ -24,7 +24,7 @@ from recae.modelfile import save
 from recae.serving.connections import Complaints, Connections, Limits, fitting, of_network
 from recae.serving.hosts import default_hosts, parse_hosts
 
-# Has less patience than everybody gets
+# Shorter times than usual
 IMPATIENT = """
 from functools import partial
 from recae.serving import connections
@@ -229,7 +229,7 @@ def test_what_is_too_large_is_not_held(port: int, text: bytes, status: int) -> N
         ([HEALTH + b"Content-Length: 500\r\n\r\n", *[b"a"] * 60], [200]),
         ([HEALTH + b"\r\n", *[b"\r\n"] * 60], [200, 408]),
     ],
-    ids=["nothing", "line breaks", "header", "body", "a body that nobody reads", "after a request"],
+    ids=["nothing", "line breaks", "header", "body", "an unread body", "after a request"],
 )
 def test_what_drips_is_given_up(port: int, parts: list[bytes], status: list[int]) -> None:
     found = talk(port, *parts)
@@ -238,7 +238,7 @@ def test_what_drips_is_given_up(port: int, parts: list[bytes], status: list[int]
 
 
 def test_foreign_hosts_are_refused(port: int) -> None:
-    """A page whose name points to this machine asks under that name: DNS rebinding."""
+    """A foreign page whose name points to this machine asks under that name: DNS rebinding."""
     asked = b"GET /users HTTP/1.1\r\n" + CLOSE
     for host in (
         b"evil.example",
@@ -302,7 +302,7 @@ def test_clients_that_do_not_read_are_cut_off(path: Path) -> None:
         assert "Traceback" not in said
 
 
-def test_idle_connections_keep_nobody_out(path: Path) -> None:
+def test_idle_connections_do_not_block_others(path: Path) -> None:
     """As many as there are descriptors, and one line about them."""
     first = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
     with server(path, "--no-reload", first=first) as (process, url):
@@ -321,7 +321,7 @@ def test_idle_connections_keep_nobody_out(path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_a_huge_header_stalls_nobody(path: Path) -> None:
+def test_a_huge_header_does_not_stall_others(path: Path) -> None:
     def resident(pid: int) -> int:
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
 
@@ -363,7 +363,7 @@ def test_only_one_of_several_says_that_it_serves(path: Path) -> None:
             process.kill()
 
 
-def test_a_port_that_somebody_else_bound_first(path: Path) -> None:
+def test_a_port_that_another_process_bound_first(path: Path) -> None:
     """Both have bound the port, and the other one listens while the model is loaded."""
     first = """
 import socket

@@ -23,7 +23,7 @@ from recae.serving import served
 served.ModelReloader = partial(served.ModelReloader, seconds=0.2)
 """
 
-# Gives a body less than the ten seconds of everybody
+# Gives a body less than the usual ten seconds
 IMPATIENT = """
 from functools import partial
 from recae.serving import routes

@@ -115,8 +115,8 @@ def test_models_are_replaced_in_every_worker_without_a_failure(tmp_path: Path) -
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_who_watches_them(tmp_path: Path, how: signal.Signals) -> None:
-    """What is under way is answered, and nobody is left, even where the watching process is killed."""
+def test_workers_end_with_their_watcher(tmp_path: Path, how: signal.Signals) -> None:
+    """Requests in progress are answered, and no worker is left, even where the watching process is killed."""
     save(shop(), tmp_path / "m.recae")
     with server(tmp_path / "m.recae", "--workers", "3") as (process, url):
         workers = children(process.pid)

@@ -58,7 +58,7 @@ from recae.errors import ConfigError
     count_option("--max-body", default=2**20, metavar="BYTES", help="The largest body of a request."),
     count_option(
         "--max-connections",
-        help="Connections open at the same time.  [default: 4,096, or what ulimit -n leaves room for]",
+        help="Connections open at the same time, of all workers.  [default: 4,096, or what ulimit -n leaves room for]",
     ),
     count_option(
         "--max-per-address",
@@ -108,7 +108,8 @@ def serve(
     cannot be used is refused, and the model in use goes on. Ctrl-C and SIGTERM end the server once what is
     under way is answered; the exit codes are 130 and 143.
 
-    --workers uses more processors. A worker that dies is replaced, and the log says so.
+    --workers N uses more processors: N processes answer on the same port, so that no proxy is needed for that. A
+    worker that dies is replaced, and the log says so.
     """
     from recae.serving.hosts import parse_hosts
     from recae.serving.server import bind, check_installed

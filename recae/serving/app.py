@@ -33,7 +33,7 @@ def create_app(
         models: the model in use.
         metrics: counts what is answered; the same that `models` tells.
         settings: token, limits and threads.
-        connections: of the server, whose times are watched; None: nobody's.
+        connections: of the server, whose times are watched; None: without limits.
 
     Returns:
         An ASGI application.

@@ -1,4 +1,4 @@
-"""`Connections`: how many there may be, in all and of one address, how long each may take, and what is said of it."""
+"""`Connections`: limits of their number, in all and by address, and of their time, and log lines about clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILES: Final = 64  # descriptors for everything but connections: libraries, the
 _TICK: Final = 0.5  # seconds between two looks at the times that connections take
 _SLOW: Final = 2.0  # seconds without taking all of an answer, after which a client makes room for others
 _BYTES_PER_SECOND: Final = 2**16  # a client that takes its answers faster is not cut off
-_REMEMBERED: Final = 1024  # addresses of which is known what was said of them
+_REMEMBERED: Final = 1024  # addresses whose last log line is remembered
 _MINUTE: Final = 60.0
 
 
@@ -72,7 +72,7 @@ class Connection(Protocol):
 
 
 class Complaints:
-    """Log lines about clients that talk nonsense: one for an address and minute, with how many were left out."""
+    """Log lines about refused clients: one for an address and minute, with how many were left out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing said."""
@@ -82,7 +82,7 @@ class Complaints:
         ] = {}  # address: when a line was last written, how often it was not since
 
     def __call__(self, address: str, what: str) -> None:
-        """Say what was wrong with something from an address, unless something was said of it within a minute."""
+        """Log what was wrong with a client, unless a line about its address was logged within a minute."""
         now = self._clock()
         if address not in self._said and len(self._said) >= _REMEMBERED:
             self.flush()
@@ -111,7 +111,7 @@ class Connections:
     """All connections of a process.
 
     Where there are as many as there may be, the one that has waited longest for a whole request makes room for a new
-    one; so connections without requests keep nobody out.
+    one; so connections without requests never block new clients.
 
     Args:
         limits: of number, size and time.

@@ -21,7 +21,7 @@ from recae.serving.problems import Problem, overloaded
 
 _log = logging.getLogger("recae.serving")
 
-# The page and its scripts hold nothing of the shop, and a browser cannot send a token with them.
+# The page and its scripts contain no data of the shop, and a browser cannot send a token with them.
 _FILES: Final = re.compile(r"/|/docs|/page/.*|/docs/.*", re.DOTALL)
 _OPEN: Final = frozenset({"/health", "/ready", "/openapi.json"})
 
@@ -50,7 +50,7 @@ class Guard:
         metrics: told of each answer.
         token: required for every path but the open ones; None: no token is required.
         hosts: that requests may be for; None: any.
-        connections: asked whether a large answer may be sent, and told of foreign hosts; None: nobody is.
+        connections: asked whether a large answer may be sent, and told of foreign hosts; None: neither.
     """
 
     def __init__(

@@ -28,10 +28,10 @@ _FAREWELL: Final = 30.0  # seconds at most for the connections of a process that
 
 @dataclass(frozen=True)
 class Leaving:
-    """How a process that another one watches over comes to its end.
+    """How a watched process ends.
 
-    SIGTERM ends it as it does one that is alone. SIGUSR1 lets it take no more connections, and end once there are none;
-    and it ends with the watching process. SIGINT is left to that.
+    SIGTERM ends it as it does a single process. After SIGUSR1 it takes no more connections, and ends once there are
+    none. It ends with the watching process, to which SIGINT is left.
 
     Attributes:
         watcher: a descriptor that reads as ended once the watching process has ended.
@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # A full collection goes through every object that importing has left, a tenth of a second without an
-        # answer; what is there now stays, so that later ones need not look at it.
+        # answer; frozen objects are passed over by later ones.
         gc.collect()
         gc.freeze()
         await super().startup(sockets)
@@ -114,7 +114,7 @@ def run(
         backlog: connections that may wait to be taken.
         access_log: log every request.
         on_start: called once connections are taken.
-        leaving: of a process that another one watches over; None: it is alone.
+        leaving: of a watched process; None: it is the only one.
 
     Raises:
         KeyboardInterrupt: after the orderly end, when SIGINT asked for it; likewise what SIGTERM's handler raises. Not

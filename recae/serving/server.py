@@ -8,8 +8,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recae.errors import ConfigError
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from recae.serving.hosts import AllowedHosts
     from recae.serving.routes import ServeSettings
     from recae.serving.served import ServedModel
+
+_NEEDED: Final = (
+    *("fastapi", "fastapi_offline", "httptools", "prometheus_client", "uvicorn"),
+    *(() if sys.platform == "win32" else ("uvloop",)),
+)
 
 
 def check_installed() -> None:
@@ -26,14 +32,8 @@ def check_installed() -> None:
         ConfigError: it is not; the sentence names what is missing and how to install it.
     """
     try:
-        import fastapi  # noqa: F401
-        import fastapi_offline  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-
-        if sys.platform != "win32":
-            import uvloop  # noqa: F401
+        for name in _NEEDED:
+            import_module(name)
     except ImportError as error:
         raise ConfigError(
             f"serving needs {error.name}, which is not installed: pip install 'recae[serve]'"
@@ -43,7 +43,7 @@ def check_installed() -> None:
 def bind(host: str, port: int) -> socket.socket:
     """Bind a socket to an address, not listening yet: until the model is loaded, connections are refused.
 
-    A port on which somebody listens is refused here, one that somebody else has only bound by `listen`.
+    A port on which another process listens is refused here; one that it has only bound is refused by `listen`.
 
     Args:
         host: an address or name of this machine.

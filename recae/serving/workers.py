@@ -37,7 +37,7 @@ class Work(Protocol):
     """What a worker does."""
 
     def __call__(self, model: ServedModel, place: int, ready: Callable[[], None], watcher: int) -> None:
-        """Serve until SIGTERM, and until nobody is connected any more after SIGUSR1.
+        """Serve until SIGTERM; after SIGUSR1, until no client is connected.
 
         Args:
             model: loaded, not warmed up.
@@ -144,7 +144,7 @@ class Watcher:
             taken = {worker.place for worker in self._workers.values()}
             place = next(n for n in range(len(taken) + 1) if n not in taken)
             told, telling = os.pipe()
-            # what comes before a worker has its own handlers must not run those of this process in it
+            # a signal that comes before a worker has its own handlers must not run the handlers of this process there
             before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
             try:
                 pid = os.fork()
@@ -166,7 +166,9 @@ class Watcher:
         """Do the work in a forked process, which ends here whatever happens."""
         code = 1
         try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who watches says what it means
+            signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # Ctrl-C reaches every process; the watcher ends the workers
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -188,7 +190,7 @@ class Watcher:
             os._exit(code)
 
     def _wait(self, seconds: float) -> None:
-        """Wait for something to happen to a worker; note who is ready."""
+        """Wait until a worker is ready or ends, or a signal comes; note which workers are ready."""
         for key, _ in self._selector.select(seconds):
             worker: _Worker | None = key.data
             if worker is None:  # a signal
@@ -205,7 +207,7 @@ class Watcher:
                 self._selector.unregister(worker.pipe)  # it ends, and is found below
 
     def _reap(self, started: bool) -> None:
-        """Note who has ended, and say so where that was not asked for."""
+        """Note which workers have ended, and log those that were not told to."""
         for worker in list(self._workers.values()):
             if not _has_ended(worker.pid):
                 continue
@@ -276,7 +278,7 @@ class Watcher:
 
 
 def _tell(telling: int) -> None:
-    # what it holds open tells the other end when this process ends
+    # the pipe stays open, so that its other end reads as ended when this process ends
     os.write(telling, _READY)
 
 
