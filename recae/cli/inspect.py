@@ -101,8 +101,9 @@ def _figure(value: object) -> str:
 
 
 def _interval(value: object) -> str:
-    known = isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value)
-    return f"{value[0]:.4f} to {value[1]:.4f}" if known else "-"  # type: ignore[index]
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value):
+        return f"{value[0]:.4f} to {value[1]:.4f}"
+    return "-"
 
 
 def plot_path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:

@@ -138,7 +138,8 @@ def destination(
     _none_of(of_database, "a database")
     path = Path(place)
     ending = path.suffix.lower()
-    if place.endswith(SLASHES) or (os.path.isdir(place) and ending not in ENDINGS) or form or not ending:  # noqa: PTH112
+    there = os.path.isdir(place)  # noqa: PTH112  # never raises
+    if place.endswith(SLASHES) or (there and ending not in ENDINGS) or form or not ending:
         return Folder(path, form or "parquet", shard_users, resume)
     _none_of(of_folder, "a folder (its name ends in / or has no ending)")
     return OneFile(path)

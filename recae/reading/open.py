@@ -246,7 +246,7 @@ def _local_files(source: str | Path) -> list[Path]:
     if _is_pattern(text):
         return pattern_files(text)
     path = Path(text)
-    return folder_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112
+    return folder_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112  # never raises
 
 
 @contextlib.contextmanager

@@ -153,7 +153,7 @@ class _Logistic(_Fused):
         for rows, stored in _blocks(
             batch, H, len(W), block_bytes // 2
         ):  # the logarithms are as large as the logits
-            O = torch.addmm(bias, H[rows], W.T)  # noqa: E741
+            O = torch.addmm(bias, H[rows], W.T)  # noqa: E741 (likewise)
             at, j = batch.rows[stored] - rows.start, batch.items[stored]
             x, a, o = batch.targets[stored], alpha[stored], O[at, j]
             each = torch.nn.functional.softplus(O)
