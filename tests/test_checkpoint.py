@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,9 @@ def test_other_data_are_refused_with_what_differs(written: Path) -> None:
     assert "data.fingerprint: was not there, is abc" in resume(written, identity={"data.fingerprint": "abc"})
 
 
+EPOCH = Epoch(1, loss=0.5, seconds=1.0, users_per_second=9.0, recall=None)
+
+
 def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
@@ -234,6 +237,11 @@ def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], Non
         (lambda c, t: c["position"].update(epoch=0), "outside the training"),
         (lambda c, t: c["position"].update(done=1000), "outside the training"),
         (lambda c, t: c.update(history=[{"x": 1}]), "damaged"),
+        (lambda c, t: c.update(history=[asdict(EPOCH) | {"loss": "x"}]), "damaged.*loss"),
+        (lambda c, t: c.pop("every"), "damaged.*every"),
+        (lambda c, t: c.update(every=0), "its interval 0 is no whole number from 1"),
+        (lambda c, t: c.update(every="often"), "its interval often is no whole number from 1"),
+        (lambda c, t: c.pop("recae"), "damaged.*recae"),
         (lambda c, t: c.update(identity={}), "was not there, is 8"),
         (lambda c, t: t.pop("state.Q"), "state.Q"),
         (lambda c, t: t.update({"state.Q": t["state.Q"][:3]}), r"not float32 of shape \(9, 9\)"),

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from recae.errors import CheckpointError, OutputError, RecaeError
 from recae.files import atomic_path, json_text
@@ -176,7 +177,7 @@ class Checkpoints:
                 file.check_room()
                 content = _read_content(file)
                 _compare(current_names(content["identity"]), self._identity(trainer, device))
-                progress = _progress(content)
+                progress, every, writer = _progress(content), _every(content), str(content["recae"])[:80]
                 state = _read_state(file, trainer.state(), "state", trainer.weights)
                 if content["best"] is not None:
                     model = trainer.model()
@@ -200,13 +201,12 @@ class Checkpoints:
                 raise
             raise CheckpointError(f"cannot go on from '{path}': {error}") from error
         if self.every is None:
-            self.every = content["every"]
+            self.every = every
         self.saved = _place(position)
         self.on_message(f"going on from {self.saved}, as in {path}")
-        if content["recae"] != _own_version():
+        if writer != _own_version():
             self.on_message(
-                f"{path} was written by recae {content['recae']}, this is {_own_version()}: "
-                "the result may differ slightly"
+                f"{path} was written by recae {writer}, this is {_own_version()}: the result may differ slightly"
             )
         return progress
 
@@ -319,11 +319,19 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 
 def _progress(content: Mapping[str, Any]) -> Progress:
-    progress = Progress([Epoch(**epoch) for epoch in content["history"]], seconds=float(content["seconds"]))
+    history = TypeAdapter(list[Epoch]).validate_python(content["history"])
+    progress = Progress(history, seconds=float(content["seconds"]))
     if content["best"] is not None:
         progress.best_epoch = int(content["best"]["epoch"])
         progress.best_recall = float(content["best"]["recall"])
     return progress
+
+
+def _every(content: Mapping[str, Any]) -> int | None:
+    every = content["every"]
+    if every is None or (type(every) is int and every >= 1):
+        return every
+    raise ValueError(f"its interval {str(every)[:80]} is no whole number from 1")
 
 
 def _position(position: Mapping[str, Any], trainer: Trainer) -> dict[str, Any]:
