@@ -82,6 +82,8 @@ def test_a_broken_command_is_still_that_command() -> None:
         (["train", "p.csv", "--fators", "3"], ("did you mean", "'--factors'", "'recae train --help'")),
         (["recommend", "--user", "1", "-n", "0"], ("'-n' / '--top'", "'recae recommend --help'")),
         (["score"], ("missing option '--out'", "'recae score --help'")),
+        (["evaluate", "p.csv", "--inputs", "cart"], ("evaluate learns from purchases alone", "recae train")),
+        (["tune", "p.csv", "--inputs", "cart"], ("tune learns from purchases alone", "recae train")),
     ],
 )
 def test_one_prefix_for_everything_that_is_wrong(line: list[str], parts: tuple[str, ...]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import click
 import pytest
 from commands import TINY, names, recae, refused
+from eventshops import event_rows
+from pyarrow.csv import write_csv
 
 from recae.cli import main
 from recae.cli.train import SHORTCUTS
@@ -68,6 +70,18 @@ def test_every_kind_is_trained_from_the_command_line(folder: Path, kind: str) ->
     assert config["kind"] == kind
     assert config["seed"] == 3
     found = recae("recommend", "--user", "u7", "-n", "3", "--json")
+    assert found.exit_code == 0
+    assert len(json.loads(found.stdout)["recommendations"]) == 3
+
+
+def test_a_kind_that_reads_events_is_trained_from_the_command_line(folder: Path) -> None:
+    write_csv(event_rows(40), "events.csv")
+    result = recae("train", "events.csv", "--kind", "event-linear", "--inputs", "cart,view", "--seed", "3")
+    assert result.exit_code == 0, result.stderr
+    metadata = describe("model.recae")["metadata"]
+    assert (metadata["kind"], metadata["config"]["seed"]) == ("event-linear", 3)
+    assert set(metadata["inputs"]["pairs"]) == {"cart", "view"}
+    found = recae("recommend", "--user", "u007", "-n", "3", "--json")
     assert found.exit_code == 0
     assert len(json.loads(found.stdout)["recommendations"]) == 3
 

@@ -32,6 +32,7 @@ from recae.cli.purchases import (
     files_read,
     read_options,
     reading_options,
+    refused_inputs,
     source_argument,
 )
 from recae.errors import ConfigError, OutputError
@@ -251,6 +252,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 )
 @column_options
 @filter_options
+@refused_inputs
 @reading_options
 @weighting_options
 @under(

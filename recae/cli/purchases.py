@@ -104,6 +104,11 @@ def inputs_option(function: _Function) -> _Function:
     )(function)
 
 
+def refused_inputs(function: _Function) -> _Function:
+    """Add --inputs out of sight, for commands that read purchases alone, so that they can say so and what to do."""
+    return click.option("--inputs", metavar="EVENT,…", hidden=True)(function)
+
+
 def reading_options(function: _Function) -> _Function:
     """Add --strict, --rejects and --bad-lines."""
     return under(

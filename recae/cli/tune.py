@@ -26,6 +26,7 @@ from recae.cli.purchases import (
     files_read,
     read_options,
     reading_options,
+    refused_inputs,
     source_argument,
 )
 from recae.cli.settings import text_of
@@ -80,6 +81,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 )
 @column_options
 @filter_options
+@refused_inputs
 @reading_options
 @weighting_options
 @under(

@@ -445,9 +445,9 @@ def _occurring(event: str, column: str, counts: Counter[str | None]) -> list[str
     if found:
         return found
     near = difflib.get_close_matches(event.casefold(), [word.casefold() for word in words], 1, 0.6)
-    hint = next((f"; did you mean {word!r}?" for word in words if near and word.casefold() == near[0]), "")
+    hint = next((f" did you mean {word!r}?" for word in words if near and word.casefold() == near[0]), "")
     raise ColumnError(
-        f"--event-weights names {event!r}, which does not occur in column {column!r}{hint}; it holds {numbered(counts)}"
+        f"--event-weights names {event!r}, but column {column!r} has {numbered(counts)};{hint or ' name one of these'}"
     )
 
 

@@ -62,9 +62,9 @@ def _meant(column: str, name: str, counts: Counter[str | None]) -> list[str]:
     if found:
         return found
     near = difflib.get_close_matches(name.casefold(), [word.casefold() for word in words], 1, 0.6)
-    hint = next((f"; did you mean {word!r}?" for word in words if near and word.casefold() == near[0]), "")
+    hint = next((f" did you mean {word!r}?" for word in words if near and word.casefold() == near[0]), "")
     raise ColumnError(
-        f"--inputs names {name!r}, which does not occur in column {column!r}{hint}; it holds {numbered(counts)}"
+        f"--inputs names {name!r}, but column {column!r} has {numbered(counts)};{hint or ' name one of these'}"
     )
 
 

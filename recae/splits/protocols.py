@@ -118,8 +118,8 @@ def check_no_inputs(options: ReadOptions | None, function: str) -> None:
     """Raise ConfigError where other events are asked for as inputs, for what measures purchases alone."""
     if options is not None and options.inputs is not None:
         raise ConfigError(
-            f"{function} learns from purchases alone: leave out inputs, or give them to train, which measures what "
-            "each event brings on held-out users"
+            f"{function} learns from purchases alone: leave --inputs (inputs=) out, or give it to recae train, "
+            "which measures what each event brings on held-out users"
         )
 
 
