@@ -36,6 +36,7 @@ NAMES = {
 
 GUARDED = {
     ("forks.py", "os.register_at_fork"),
+    ("journal/database.py", "os.statvfs"),
     ("loop_folder.py", "os.getuid"),
     ("machine.py", "os.sched_getaffinity"),
     ("memory.py", "os.sysconf"),
