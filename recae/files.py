@@ -64,7 +64,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = _reserve(target)
         try:
             yield temporary
-            _flush(temporary)
+            flush(temporary)
             if target.exists():
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             temporary.replace(target)
@@ -72,7 +72,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        _flush(target.parent)
+        flush(target.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -112,7 +112,7 @@ def _reserve(target: Path) -> Path:
     return temporary
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Push a file's bytes, or a folder's entries, to the disk; Windows does the latter by itself."""
     if os.name == "nt" and path.is_dir():
         return

@@ -51,6 +51,7 @@ _HEADINGS = {
         "train": "Train a model on a table of purchases.",
         "tune": "Search the settings of a model that suit the purchases best.",
         "evaluate": "Compare models with tuned baselines on held-out purchases.",
+        "forget": "Let a model forget customers.",
         "settings": "List the kinds of model, or the settings of one.",
     },
     "Recommendations": {

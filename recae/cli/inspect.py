@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from recae.cli.help import Command, under
-from recae.cli.options import model_option, output_path
+from recae.cli.options import model_option, output_path, positional_model
 from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table, write
-from recae.errors import ConfigError
 
 _IDS = 5  # ids that are shown; --json has them all
 
@@ -139,13 +137,7 @@ def inspect(
 
     MODEL is another way to give --model.
     """
-    if positional is not None:
-        source = click.get_current_context().get_parameter_source("model_path")
-        if source is ParameterSource.COMMANDLINE and positional != model_path:
-            raise ConfigError(
-                f"the model is '{positional}' and, by --model, '{model_path}'; leave one of them out"
-            )
-        model_path = positional
+    model_path = positional_model(positional, model_path)
     if plot is not None:
         from recae.files import check_writable
         from recae.plots import check_plot

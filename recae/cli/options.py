@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from recae import kinds
 from recae.cli.help import Command, under
@@ -139,6 +140,18 @@ def model_option(function: _Function) -> _Function:
             help=f"The model file.  [default: $RECAE_MODEL, else {DEFAULT_MODEL}]",
         ),
     )(function)
+
+
+def positional_model(positional: Path | None, model_path: Path) -> Path:
+    """Return the model of a command that takes it as an argument and as --model; ConfigError where the two differ."""
+    if positional is None:
+        return model_path
+    source = click.get_current_context().get_parameter_source("model_path")
+    if source is ParameterSource.COMMANDLINE and positional != model_path:
+        raise ConfigError(
+            f"the model is '{positional}' and, by --model, '{model_path}'; leave one of them out"
+        )
+    return positional
 
 
 def owned_option(function: _Function) -> _Function:

@@ -322,6 +322,34 @@ class Journal:
             self.clean()
         return removed
 
+    def knows(self, users: Iterable[str]) -> set[str]:
+        """Return those of some users of whom the journal holds events of any kind."""
+        with self._database.reading() as connection:
+            query = "SELECT 1 FROM events WHERE user = ? LIMIT 1"
+            return {user for user in users if connection.execute(query, [user]).fetchone() is not None}
+
+    def remove_users(self, users: Iterable[str]) -> int:
+        """Remove all that some users have done, as `remove_user`, in one go.
+
+        The file is written anew even where nothing was removed: an earlier removal may have ended before it came to
+        that.
+
+        Args:
+            users: ids.
+
+        Returns:
+            How many events were removed.
+
+        Raises:
+            JournalError: as `add`; all rows are gone then, or all are there.
+        """
+        with self._database.writing() as connection:
+            removed = connection.executemany(
+                "DELETE FROM events WHERE user = ?", [[user] for user in users]
+            ).rowcount
+        self.clean()
+        return max(removed, 0)
+
     def clean(self) -> None:
         """Write the file anew without what was removed, and empty the log.
 

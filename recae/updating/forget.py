@@ -83,6 +83,11 @@ WEIGHED: Final = (
 )
 """Why a part is not fitted again."""
 
+NO_CUSTOMERS: Final = (
+    "the model was saved without histories and holds no customers: none can be forgotten, and whom it has learned from "
+    "is not known; train it again without their purchases"
+)
+
 
 def forget(
     recommender: Recommender,
@@ -158,10 +163,7 @@ def _rows(recommender: Recommender, users: Sequence[str | int]) -> NDArray[np.in
     if not asked:
         raise ConfigError("nobody is named to be forgotten: give the id of a customer")
     if recommender.users is None or recommender.histories is None:
-        raise UnknownIdError(
-            "the model was saved without histories and holds no customers: none can be forgotten, and what it has "
-            "learned from whom is not known; train it again without their purchases"
-        )
+        raise UnknownIdError(NO_CUSTOMERS)
     rows = recommender.users.rows(asked)
     unknown = [user for user, row in zip(asked, rows, strict=True) if row < 0]
     if unknown:
@@ -169,15 +171,13 @@ def _rows(recommender: Recommender, users: Sequence[str | int]) -> NDArray[np.in
     return np.sort(rows).astype(np.int64)
 
 
-def unknown_sentence(unknown: Sequence[str], users: IdMap) -> str:
-    """Return the sentence on customers whom nothing knows, so that nothing is changed."""
+def unknown_sentence(unknown: Sequence[str], users: IdMap, journal: bool = False) -> str:
+    """Return the sentence on customers whom the model, and the journal where there is one, do not know."""
     named = ", ".join(map(shown, unknown[:_NAMED_AT_MOST]))
     more = f" and {len(unknown) - _NAMED_AT_MOST:,} more" if len(unknown) > _NAMED_AT_MOST else ""
     near = ", ".join(map(shown, users.nearest(unknown[0])))
-    return (
-        f"the model does not know {named}{more}, and nothing is changed; nearest to {shown(unknown[0])}: "
-        f"{near or 'none'}"
-    )
+    who = "neither the model nor the journal knows" if journal else "the model does not know"
+    return f"{who} {named}{more}, and nothing is changed; nearest in the model to {shown(unknown[0])}: {near or 'none'}"
 
 
 def weighed(metadata: Mapping[str, Any]) -> bool:
