@@ -106,7 +106,12 @@ def inputs_option(function: _Function) -> _Function:
 
 def refused_inputs(function: _Function) -> _Function:
     """Add --inputs out of sight, for commands that read purchases alone, so that they can say so and what to do."""
-    return click.option("--inputs", metavar="EVENT,…", hidden=True)(function)
+    return under(
+        ROWS,
+        click.option(
+            "--inputs", metavar="EVENT,…", hidden=True, help="Refused: `recae train` takes other events."
+        ),
+    )(function)
 
 
 def reading_options(function: _Function) -> _Function:
