@@ -13,9 +13,11 @@ import scipy.sparse as sp
 from commands import recae as command
 from commands import refused
 from eventshops import event_rows
+from pyarrow.csv import write_csv
 from shopserver import client
 
 import recae
+from recae import pipeline
 from recae.errors import ConfigError, DataError, ModelFileError, UnknownIdError
 from recae.ids import IdMap
 from recae.inputs import EventInputs
@@ -23,9 +25,12 @@ from recae.modelfile import describe
 from recae.models import Ease, EventLinear
 from recae.models.blend import Blend, Part
 from recae.models.frequency import Frequency
-from recae.recommender import TEST, Recommender
+from recae.recommender import TEST, VALIDATION, Recommender
+from recae.selection.fit import fit_settings
 from recae.selection.progress import Progress
 from recae.splits.held_out import hold_out, with_inputs
+from recae.training.callbacks import Hooks
+from recae.training.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +69,73 @@ def test_carts_that_tell_what_is_bought_are_used_and_views_that_tell_nothing_are
     assert ours > theirs
 
 
-def test_the_events_of_held_out_purchases_are_not_seen() -> None:
+@pytest.mark.parametrize("code", [VALIDATION, TEST])
+def test_the_events_of_held_out_purchases_are_not_seen(code: int) -> None:
     found = recae.read(event_rows(), inputs="cart,view")
     assert found.inputs is not None
     plain = hold_out(found.interactions, 0)
     held_out = with_inputs(plain, found.inputs)
-    assert held_out.test is not None
-    assert plain.test is not None
-    histories, wanted = held_out.test
+    pair, plain_pair = (one.test if code == TEST else one.validation for one in (held_out, plain))
+    assert pair is not None
+    assert plain_pair is not None
+    histories, wanted = pair
     n_items = found.interactions.n_items
-    users = np.flatnonzero(plain.codes == TEST)
-    assert np.array_equal(histories[:, :n_items].toarray(), plain.test[0].toarray())
+    users = np.flatnonzero(plain.codes == code)
+    assert np.array_equal(histories[:, :n_items].toarray(), plain_pair[0].toarray())
     for block, name in enumerate(found.inputs.names, start=1):
         seen = histories[:, block * n_items : (block + 1) * n_items].toarray()
         assert not (seen * wanted.toarray()).any()
         assert np.array_equal(seen, found.inputs.block(name)[users].toarray() * (1 - wanted.toarray()))
+
+
+def test_a_resumed_training_sees_no_events_of_held_out_purchases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(event_rows(60), tmp_path / "events.csv")
+    found = recae.read(event_rows(60), inputs="cart")
+    assert found.inputs is not None
+    carts, held_out = found.inputs.block("cart"), hold_out(found.interactions, 0)
+    assert held_out.validation is not None
+    users = np.flatnonzero(held_out.codes == VALIDATION)
+    wanted = held_out.validation[1].toarray() > 0
+    assert (carts[users].toarray()[wanted] > 0).any()  # there is something to hide
+    hidden = carts[users].toarray() * ~wanted
+    seen: list[sp.csr_matrix] = []
+
+    def fit(kind: str, config: Any, matrix: Any, validation: Any, hooks: Hooks, **words: Any) -> Any:
+        if hooks.inputs is not None and validation is not None:  # not the fit on all users
+            seen.extend([hooks.inputs.block("cart"), validation[0]])
+        return fit_settings(kind, config, matrix, validation, hooks, **words)
+
+    monkeypatch.setattr(pipeline, "fit_settings", fit)
+    save = Checkpoints.save
+
+    def interrupting(self: Checkpoints, *arguments: Any) -> None:
+        save(self, *arguments)
+        raise KeyboardInterrupt
+
+    options = (
+        "train",
+        tmp_path / "events.csv",
+        "--inputs",
+        "cart",
+        "--kind",
+        "blend",
+        "--checkpoint",
+        tmp_path / "c",
+    )
+    options += ("--set", "components=sigmoid,event-linear", "--factors", "4", "--epochs", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", interrupting)
+        assert command(*options, "--out", tmp_path / "m.recae").exit_code == 130
+    result = command(*options, "--out", tmp_path / "m.recae", "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert "going on from epoch 1" in result.stderr
+    assert len(seen) == 4
+    learners = carts[held_out.learners].toarray()
+    for taught, histories in (seen[:2], seen[2:]):
+        assert np.array_equal(taught.toarray(), np.vstack([learners, hidden]))
+        assert np.array_equal(histories.toarray()[:, found.interactions.n_items :], hidden)
 
 
 def test_the_file_holds_the_events_and_older_files_have_none(
