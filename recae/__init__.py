@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recae.interface.purchases import doctor as doctor
     from recae.interface.purchases import read as read
     from recae.interface.purchases import read_interactions as read_interactions
+    from recae.interface.updates import update as update
     from recae.modelfile import load as load
     from recae.modelfile import save as save
     from recae.reading import ReadOptions as ReadOptions
@@ -54,6 +55,7 @@ _HOMES = {
     "score": "recae.interface.functions",
     "train": "recae.interface.functions",
     "tune": "recae.interface.functions",
+    "update": "recae.interface.updates",
 }
 
 __all__ = sorted(_HOMES)

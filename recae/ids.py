@@ -83,6 +83,11 @@ class IdMap(Summarised):
         except ConfigError:
             return False
 
+    @property
+    def in_text_order(self) -> bool:
+        """Whether the ids rise as text, by their UTF-8 bytes, as reading numbers them."""
+        return self._order is None
+
     def summary(self) -> Summary:
         """Return the number of ids and the first ones."""
         first = ", ".join(shown(value) for value in self._values[:3].to_pylist())

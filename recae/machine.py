@@ -26,6 +26,11 @@ def installed(distribution: str) -> str | None:
         return None
 
 
+def versions() -> dict[str, str | None]:
+    """Return the versions of recae and of what decides about a model's bits; null for what is not installed."""
+    return {name: installed(name) for name in ("recae", "numpy", "scipy", "numba", "torch")}
+
+
 def user_cache() -> Path | None:
     """Return the folder of what recae stores to be faster: $RECAE_CACHE, else `recae` in the user's folder of caches.
 

@@ -21,12 +21,13 @@ from recae.forks import works_with_one_thread
 from recae.inputs import EventInputs, inputs_of
 from recae.interactions import Interactions
 from recae.kinds import DEFAULT, decay_setting, find
-from recae.machine import installed
+from recae.machine import versions
 from recae.messages import timed
 from recae.models import EventLinear, ItemKNN, Model, Popularity
 from recae.models.blend import narrowed
 from recae.reading import Purchases as Read
 from recae.reading import Reading, ReadOptions
+from recae.recency import last_purchase
 from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
 from recae.selection.displays import TrainingDisplay
 from recae.selection.fit import (
@@ -295,8 +296,9 @@ def train(
             **_inputs_metadata(purchases.inputs, model),
             **({} if again is None else {REFIT: {"users": purchases.interactions.n_users}}),
             **(METADATA if repeats else {}),
+            **last_purchase(purchases.interactions.times),
             **({"weights": weighting.as_dict()} if weighting else {}),
-            "versions": _versions(),
+            "versions": versions(),
         },
         held_out=_unseen(purchases) if again is None else held_out.codes,
         events=None if purchases.inputs is None else purchases.inputs.taking(inputs_of(final)),
@@ -475,8 +477,3 @@ def _baselines(purchases: _Purchases, repeats: bool, seed: int, trained: Hooks) 
     if repeats and purchases.decay is not None:
         found["frequency"] = fitted("frequency", None, decay=purchases.decay)
     return found
-
-
-def _versions() -> dict[str, str | None]:
-    """Return the versions of recae and of what decides about a model's bits; null for what is not installed."""
-    return {name: installed(name) for name in ("recae", "numpy", "scipy", "numba", "torch")}

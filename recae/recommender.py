@@ -663,6 +663,44 @@ class Recommender(Summarised):
         """
         return _queries().draw(self, kind, categories, method, limit, seed, progress)
 
+    def update(
+        self,
+        source: Any,
+        *,
+        since_last: bool = False,
+        take_back: bool = True,
+        device: str = "auto",
+        progress: Any = None,
+        **words: Any,
+    ) -> Recommender:
+        """Return a recommender that has learned from new purchases, too, as `recae update` does.
+
+        Args:
+            source: the new purchases, as `recae.read` takes them; those that are known already change nothing.
+            since_last: read only rows later than the last purchase that the model knows.
+            take_back: whether a row with a quantity below zero takes an earlier purchase out of the history.
+            device: "auto", "cpu" or "cuda".
+            progress: as for `recae.train`.
+            words: options on reading and filters, such as ``user_column="customer"``; see `recae.ReadOptions`.
+
+        Returns:
+            a recommender of its own; this one where nothing has changed.
+
+        Raises:
+            ConfigError: the model cannot be updated, with the reason, or an option is unknown.
+            DataError: the purchases cannot be used.
+        """
+        found: Recommender = _queries().update(
+            self,
+            source,
+            since_last=since_last,
+            take_back=take_back,
+            device=device,
+            progress=progress,
+            **words,
+        )
+        return found
+
     def save(self, path: str | Path, *, histories: bool = True) -> None:
         """Write the recommender to one file, as `recae.save`.
 

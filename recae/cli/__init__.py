@@ -49,6 +49,7 @@ _HEADINGS = {
     },
     "Models": {
         "train": "Train a model on a table of purchases.",
+        "update": "Let a model learn from new purchases.",
         "tune": "Search the settings of a model that suit the purchases best.",
         "evaluate": "Compare models with tuned baselines on held-out purchases.",
         "forget": "Let a model forget customers.",

@@ -26,6 +26,7 @@ from recae.insight.mapping import Map, draw_map
 from recae.interactions import Interactions
 from recae.interface.keywords import Words
 from recae.interface.sources import take_source
+from recae.interface.updates import update
 from recae.modelfile import load, save
 from recae.ranking import rows_per_block
 from recae.reading import ReadOptions, read
@@ -53,6 +54,7 @@ __all__ = [
     "score_pairs",
     "similar_items",
     "similar_users",
+    "update",
     "users_for",
 ]
 

@@ -49,6 +49,8 @@ class Kind:
             hooks, exclude_owned=…, fit=…) → (model, epochs, report), where `fit` fits another kind (see
             `recae.selection.fit.fit_kind`).
         model: Class of its models; empty where each is of another kind, as those of `auto`.
+        update: Function (model, matrix (U, I), growth, hooks) → model, which goes on from a fitted model where
+            purchases have changed, see `recae.training.growth`; empty: the kind is fitted again.
         no_confidence: Why it cannot take confidence, how much a purchase counts; empty: it can.
         baseline: Whether other models are compared with it unless other baselines are named.
         evaluated: Whether `evaluate` compares it where no kind is named.
@@ -78,6 +80,7 @@ class Kind:
     settings: Reference
     fit: Reference
     model: Reference = ""
+    update: Reference = ""
     no_confidence: str = ""
     baseline: bool = False
     evaluated: bool = False
@@ -123,6 +126,13 @@ class Kind:
     def fit_function(self) -> Callable[..., Any]:
         """Return the function that fits it, imported now."""
         found: Callable[..., Any] = self._resolve(self.fit)
+        return found
+
+    def update_function(self) -> Callable[..., Any] | None:
+        """Return the function that goes on from a fitted model, imported now; None where there is none."""
+        if not self.update:
+            return None
+        found: Callable[..., Any] = self._resolve(self.update)
         return found
 
     def check_memory(self, users: int, items: int, interactions: int, left: int | None) -> None:

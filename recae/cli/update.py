@@ -1,0 +1,119 @@
+"""`recae update`: a model file learns from the purchases that came after its training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recae.cli.help import Command, under
+from recae.cli.options import check_outputs, files_of_filters, filter_options, output_path, read_filters
+from recae.cli.output import message, print_json
+from recae.cli.purchases import column_options, files_read, read_options, reading_options, source_argument
+
+
+@click.command(cls=Command)
+@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
+@source_argument
+@under(
+    "Update",
+    click.option(
+        "--since-last",
+        is_flag=True,
+        help="Read only rows later than the last purchase that the model knows; always so with --repeats.",
+    ),
+    click.option(
+        "--take-back/--no-take-back",
+        default=True,
+        show_default=True,
+        help="Let a row with a quantity below zero take an earlier purchase out of the history.",
+    ),
+)
+@column_options
+@filter_options
+@reading_options
+@under(
+    "Computing",
+    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
+)
+@under(
+    "Output",
+    click.option(
+        "--out",
+        metavar="PATH",
+        callback=lambda ctx, parameter, value: None if value is None else output_path(ctx, parameter, value),
+        help="The model file to write.  [default: MODEL, replaced at once]",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print what has changed as JSON."),
+)
+def update(
+    model_path: Path,
+    source: str,
+    since_last: bool,
+    take_back: bool,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Let MODEL learn from new PURCHASES.
+
+    Histories grow, and new users and items get rows. Purchases that the model knows already change nothing, so that
+    the new table may overlap the old one. A row with a quantity below zero takes an earlier purchase back.
+
+    \b
+      recae update model.recae new.csv
+      recae update model.recae 'days/2024-06-*.csv' --since-last
+      recae update model.recae new.csv --out newer.recae
+      recae update model.recae env:SHOP_URL --query "select … where time > now() - interval '1 day'"
+
+    Each part of the model is solved or trained again on all purchases. The weights of a blend and all settings stay
+    those that were chosen in training, and so do the figures: train again from time to time.
+
+    Filters, and what says which rows count, are those of the training. A model without histories, or one trained with
+    minimums or confidences, cannot be updated; a sentence says why.
+
+    Ctrl-C, or an end at any moment, leaves the old model whole.
+    """
+    from recae.modelfile import load, save
+    from recae.updating.update import update as run
+
+    target = out or model_path
+    sources = [*files_read(source, options), *files_of_filters(options)]
+    recommender = load(model_path)
+    check_outputs(sources, {"--out": target, "--rejects": options["rejects"]})
+    filters = read_filters(options)
+    reading = read_options(options)
+    started = time.perf_counter()
+    found = run(
+        recommender,
+        source,
+        since_last=since_last,
+        take_back=take_back,
+        device=device,
+        reading=reading,
+        filters=filters or None,
+    )
+    written = found.changed or target.resolve() != model_path.resolve()
+    if written:
+        save(found.recommender, target)
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json(
+            {
+                "model": str(target),
+                "changed": found.changed,
+                "seconds": seconds,
+                "pairs": {"new": found.added, "known": found.known, "taken_back": found.taken_back},
+                "new_users": found.new_users,
+                "new_items": found.new_items,
+                "parts": dict(found.parts),
+                "fingerprint": found.recommender.metadata.get("fingerprint"),
+            }
+        )
+    if written:
+        message(f"read and updated in {seconds:.1f} s; the model is in {target}")
+    else:
+        message(f"the model in {target} stays as it is")

@@ -1,0 +1,333 @@
+"""Updates of a model: histories and ids are those of reading all at once, closed forms those of a fit to all."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import recae, refused
+from modelfiles import HISTORIES, METADATA, pack, parts, recommender, saved
+
+import recae as package
+from recae.errors import ColumnError, ConfigError
+from recae.modelfile import load, save
+from recae.models import Ease, ItemKNN, Popularity
+from recae.recency import last_purchase
+from recae.recommender import LEARNED, Recommender
+from recae.updating.update import Updated
+from recae.updating.update import update as updated
+
+NAMES = {"1": "Mug", "02": "Saucer", "Ö": "Öl", "x,y": "Comma"}
+
+
+def rows(seed: int = 0, n: int = 900, users: int = 40) -> pd.DataFrame:
+    """Purchases in the order of their times, of users and items with ids of all kinds; the later half knows more."""
+    rng = np.random.default_rng(seed)
+    later = np.arange(n) / n
+    user = (rng.random(n) * (users / 2 + users / 2 * later)).astype(int)
+    item = (rng.random(n) ** 2 * (20 + 15 * later)).astype(int)
+    ids = np.array([*NAMES, *(f"i{k}" for k in range(40))])
+    return pd.DataFrame(
+        {
+            "user_id": np.where(user % 3 == 0, user.astype(str), np.char.add("u", user.astype(str))),
+            "item_id": ids[item],
+            "item_name": [NAMES.get(i, f"name of {i}") for i in ids[item]],
+            "quantity": 1,
+            "timestamp": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n) * 97, "m"),
+        }
+    )
+
+
+def csv(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_csv(path, index=False)
+    return path
+
+
+def trained(source: Any, kind: str = "popularity", **options: Any) -> Recommender:
+    return package.train(source, kind, progress=False, **options)
+
+
+def counted(source: Any, **options: Any) -> Recommender:
+    """What training on popularity gives, without the figures, which take longest."""
+    found = package.read(source, **options)
+    known = found.interactions
+    metadata: dict[str, Any] = {"reading": dict(found.report.counting), **last_purchase(known.times)}
+    if known.filters is not None:
+        metadata["filters"] = known.filters.as_dict()
+    model = Popularity.fit(known.matrix)
+    return Recommender(model, known.users, known.items, known.item_names, known.matrix, metadata)
+
+
+def same(one: Recommender, other: Recommender) -> None:
+    """Ids, names and histories are the same, to the last bit and in the same order."""
+    assert one.users == other.users
+    assert one.items == other.items
+    assert one.histories is not None
+    assert other.histories is not None
+    for array in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(one.histories, array), getattr(other.histories, array))
+    if other.item_names is not None:
+        assert one.item_names is not None
+        assert one.item_names.to_pylist() == other.item_names.to_pylist()
+
+
+def test_ids_and_histories_are_those_of_one_table(tmp_path: Path) -> None:
+    frame = rows()
+    whole = counted(csv(frame, tmp_path / "all.csv"))
+    found = trained(csv(frame[:500], tmp_path / "0.csv"))
+    first = found
+    for k, (start, stop) in enumerate(((480, 700), (700, 701), (600, 900))):  # which overlap
+        found = found.update(csv(frame[start:stop], tmp_path / f"{k + 1}.csv"))
+    same(found, whole)
+    assert first.users is not None
+    assert whole.users is not None
+    assert len(first.users) < len(whole.users)
+    assert len(first.items) < len(whole.items)
+    at_once = first.update(frame[500:])
+    same(at_once, whole)
+    assert at_once.metadata["fingerprint"] == found.metadata["fingerprint"]
+    assert found.metadata["updates"]["number"] == 3
+    assert at_once.metadata["updates"] == found.metadata["updates"] | {"number": 1}
+    assert found.metadata["last_purchase"] == whole.metadata["last_purchase"]
+    # the figures are those of the training
+    assert found.metadata["metrics"] == first.metadata["metrics"]
+    assert found.metadata["refit"] == {"users": len(whole.users)}
+
+
+def test_a_matrix_whose_ids_are_in_no_order_grows_at_its_end() -> None:
+    old = recommender()
+    found = old.update([("Zoë", "new"), ("a", "0"), ("42", "0")], take_back=False)
+    assert found.users is not None
+    assert list(found.users) == ["42", "007", " a b ", "Zoë", "a"]
+    assert list(found.items) == [*old.items, "new"]
+    expected = np.zeros((5, 6), np.float32)
+    expected[:4, :5] = HISTORIES
+    expected[3, 5] = expected[4, 1] = expected[0, 1] = 1
+    assert found.histories is not None
+    np.testing.assert_array_equal(found.histories.toarray(), expected)
+    assert found.held_out is not None
+    assert list(found.held_out) == [0, 0, 1, 2, LEARNED]
+    assert found.item_names is not None
+    assert found.item_names.to_pylist() == [*old.item_names.to_pylist(), None]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["popularity", "itemknn", "ease"])
+def test_closed_forms_are_those_of_a_fit_to_all_purchases(kind: str) -> None:
+    frame = rows()
+    old = trained(frame[:600], kind)
+    found = old.update(frame[600:])
+    matrix = package.read(frame).interactions.matrix.copy()
+    config: Any = old.model.config()
+    expected = {
+        "popularity": lambda: Popularity.fit(matrix),
+        "itemknn": lambda: ItemKNN.fit(matrix, k=config["k"], weighting=config["weighting"]),
+        "ease": lambda: Ease.fit(matrix, l2=config["l2"]) if hasattr(Ease, "fit") else None,
+    }[kind]()
+    again = package.train(frame, kind, progress=False, **{k: v for k, v in config.items() if v is not None})
+    for name, array in again.model.arrays().items():
+        np.testing.assert_array_equal(found.model.arrays()[name], array)
+    if expected is not None:
+        queries = found.histories
+        np.testing.assert_allclose(found.model.score(queries), expected.score(queries), rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_purchases_twice_change_nothing(tmp_path: Path) -> None:
+    frame = rows()
+    save(counted(frame[:600]), tmp_path / "m.recae")
+    new = csv(frame[600:], tmp_path / "new.csv")
+    first = json.loads(recae("update", tmp_path / "m.recae", new, "--json").stdout)
+    assert first["changed"]
+    assert first["pairs"]["new"] > 0
+    assert first["parts"] == {"popularity": "solved again"}
+    before = (tmp_path / "m.recae").stat()
+    result = recae("update", tmp_path / "m.recae", new, "--json")
+    second = json.loads(result.stdout)
+    assert not second["changed"]
+    assert second["pairs"] == {
+        "new": 0,
+        "known": first["pairs"]["new"] + first["pairs"]["known"],
+        "taken_back": 0,
+    }
+    assert second["fingerprint"] == first["fingerprint"]
+    after = (tmp_path / "m.recae").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert "stays as it is" in result.stderr
+    # somewhere else it is written all the same
+    assert recae("update", tmp_path / "m.recae", new, "--out", tmp_path / "other.recae").exit_code == 0
+    assert (tmp_path / "other.recae").read_bytes() == (tmp_path / "m.recae").read_bytes()
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    frame = rows()
+    save(trained(frame[:600], "itemknn"), tmp_path / "m.recae")
+    new = csv(frame[600:], tmp_path / "new.csv")
+    for name in ("a", "b"):
+        assert recae("update", tmp_path / "m.recae", new, "--out", tmp_path / name).exit_code == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_returns_take_purchases_back() -> None:
+    old = counted([("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "x"), ("c", "y"), ("c", "z")])
+    new = pd.DataFrame(
+        [("a", "x", -1), ("b", "x", -2), ("b", "x", 3), ("c", "y", 0), ("d", "x", -1), ("c", "w", 1)],
+        columns=["user_id", "item_id", "quantity"],
+    )
+    told: list[str] = []
+    found = updated(old, new, progress=package.Progress(on_message=told.append))
+    assert (found.added, found.known, found.taken_back, found.new_items) == (1, 1, 1, 1)
+    assert [row.item_id for row in found.recommender.owned("a")] == ["y"]
+    assert [row.item_id for row in found.recommender.owned("b")] == ["x", "y"]  # it was bought again
+    assert [row.item_id for row in found.recommender.owned("c")] == ["w", "x", "y", "z"]  # 0 is no return
+    assert any("1 taken back" in line for line in told)
+    again = updated(found.recommender, new)
+    assert not again.changed
+    assert again.recommender is found.recommender
+    stays = old.update(new, take_back=False)
+    assert [row.item_id for row in stays.owned("a")] == ["x", "y"]
+
+
+def test_a_table_of_nothing_new_is_no_error(tmp_path: Path) -> None:
+    old = counted(rows())
+    for text in ("user_id,item_id\n", "user_id,item_id,quantity\nu1,1,-0\n"):
+        (tmp_path / "none.csv").write_text(text)
+        assert not updated(old, tmp_path / "none.csv").changed
+
+
+def repeats(frame: pd.DataFrame, **options: Any) -> Recommender:
+    return trained(frame, "frequency", repeats=True, **options)
+
+
+def test_repeat_purchases_count_as_in_one_table() -> None:
+    frame = rows(n=600)
+    old = repeats(frame[:400], decay=0.8)
+    new = frame[350:]  # which overlaps: only what is later counts
+    found = updated(old, new)
+    whole = repeats(frame, decay=0.8)
+    same_values(found.recommender, whole)
+    np.testing.assert_array_equal(found.recommender.model.arrays()["shares"], whole.model.arrays()["shares"])
+    assert not updated(found.recommender, new).changed
+    once = old.update(frame[400:500]).update(frame[500:])
+    same_values(once, whole)
+
+
+def same_values(one: Recommender, other: Recommender) -> None:
+    """As `same`, but for the rounding of values."""
+    assert one.users == other.users
+    assert one.items == other.items
+    assert one.histories is not None
+    assert other.histories is not None
+    np.testing.assert_array_equal(one.histories.indptr, other.histories.indptr)
+    np.testing.assert_array_equal(one.histories.indices, other.histories.indices)
+    np.testing.assert_allclose(one.histories.data, other.histories.data, rtol=1e-5)
+
+
+def late(user: str, item: str, when: str) -> pd.DataFrame:
+    return pd.DataFrame([(user, item, 1, when)], columns=["user_id", "item_id", "quantity", "timestamp"])
+
+
+def test_a_purchase_of_2099_hides_none_that_comes_later() -> None:
+    frame = rows(n=300)
+    for old in (counted(frame), repeats(frame, decay=0.8)):
+        last = old.metadata["last_purchase"]
+        wrong = old.update(pd.concat([late("u1", "i0", "2099-01-01"), late("u2", "i1", "2024-03-01")]))
+        assert wrong.metadata["last_purchase"] == pd.Timestamp("2024-03-01").timestamp() > last
+        right = wrong.update(late("u2", "i2", "2024-03-02"), since_last=True)
+        assert right is not wrong
+        assert "i2" in [row.item_id for row in right.owned("u2")]
+    alone = counted(frame).update(late("u1", "i0", "2099-01-01"))
+    assert alone.metadata["last_purchase"] == last
+
+
+def test_only_rows_since_the_last_purchase_are_read() -> None:
+    frame = rows()
+    old = counted(frame[:600])
+    # what is dated before is not read, though the model does not know it
+    missed = frame[600:].assign(timestamp=lambda f: f.timestamp - pd.Timedelta(days=3650))
+    assert updated(old, missed).added > 0
+    assert not updated(old, missed, since_last=True).changed
+    assert updated(old, frame[590:], since_last=True).known < updated(old, frame[590:]).known
+    with pytest.raises(ColumnError, match=r"no column of times.*--time-column, or leave --since-last out"):
+        updated(old, frame[["user_id", "item_id"]], since_last=True)
+    silent = counted(frame[["user_id", "item_id"]])
+    assert "last_purchase" not in silent.metadata
+    with pytest.raises(ConfigError, match="does not say when its last purchase was"):
+        updated(silent, frame, since_last=True)
+    with pytest.raises(ConfigError, match="while a table is read"):
+        updated(old, package.read(frame).interactions, since_last=True)
+
+
+def test_filters_and_chosen_rows_are_those_of_the_training() -> None:
+    frame = rows().assign(rating=lambda f: 1 + np.arange(len(f)) % 5)
+    options: dict[str, Any] = {"min_rating": 4, "exclude_items": ["i0"], "since": "2024-01-05"}
+    whole = counted(frame, **options)
+    same(counted(frame[:600], **options).update(frame[600:]), whole)
+    other = {"where": "rating < 4"}
+    same(counted(frame[:600], **other).update(frame[600:]), counted(frame, **other))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"min_user_purchases": 2}, "minimums .*need all purchases.*recae train"),
+        ({"half_life": 30}, "count by their age or quantity.*without --half-life"),
+        ({"confidence_column": "quantity"}, "some events count more.*--confidence-column"),
+    ],
+)
+def test_models_that_need_all_purchases_are_refused(options: dict[str, Any], said: str) -> None:
+    old = trained(rows(n=300), **options)
+    with pytest.raises(ConfigError, match=said):
+        old.update(rows(n=300))
+
+
+def test_refusals_on_the_command_line(tmp_path: Path) -> None:
+    save(recommender(), tmp_path / "bare.recae", histories=False)
+    save(recommender(), tmp_path / "m.recae")
+    new = csv(rows(n=50), tmp_path / "new.csv")
+    before = (tmp_path / "m.recae").read_bytes()
+    refused(recae("update", tmp_path / "bare.recae", new), "saved without histories", "recae train")
+    refused(recae("update", tmp_path / "none.recae", new), "there is no model file")
+    refused(recae("update", tmp_path / "m.recae", tmp_path / "none.csv"), "none.csv")
+    refused(recae("update", tmp_path / "m.recae", new, "--min-user-purchases", "2"), "minimums")
+    refused(recae("update", tmp_path / "m.recae", new, "--out", new), "it is also the input")
+    refused(recae("update", tmp_path / "m.recae", new, "--device", "tpu"), "device is one of")
+    assert (tmp_path / "m.recae").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"recae\.update has no option 'colour'"):
+        recommender().update([("a", "b")], colour=1)
+
+
+def test_a_model_of_format_1_is_updated(tmp_path: Path) -> None:
+    metadata, tensors = parts(saved(tmp_path, recommender()))
+    del tensors["users.held_out"]
+    (tmp_path / "old.recae").write_bytes(pack(metadata | {"format_version": 1}, tensors))
+    new = tmp_path / "new.csv"
+    new.write_text("user_id,item_id\n42,P\n42,85123A\n")
+    assert recae("update", tmp_path / "old.recae", new).exit_code == 0
+    found = load(tmp_path / "old.recae")
+    assert found.metadata["metrics"] == METADATA["metrics"]
+    assert found.held_out is None
+    assert [row.item_id for row in found.owned("42")] == ["85123A", "0", "x" * 30, "P"]
+
+
+def test_ids_with_control_characters_are_ids_like_others(tmp_path: Path) -> None:
+    strange = ["a\tb", "line\nbreak", "\x1b[31mred", "\u202eturned", "nul\x00"]
+    frame = pd.DataFrame({"user_id": [*strange, "z"], "item_id": [*strange[::-1], "z"]})
+    plain = [("a", "x"), ("b", "y"), ("a", "y")]
+    found = counted(plain).update(frame)
+    whole = counted([*plain, *frame.itertuples(index=False, name=None)])
+    same(found, whole)
+    save(found, tmp_path / "m.recae")
+    same(load(tmp_path / "m.recae"), whole)
+
+
+def test_absurd_quantities_are_one_purchase() -> None:
+    old = counted(rows(n=300))
+    new = io.StringIO("user_id,item_id,quantity\nu1,q1,1e308\nu1,q2,-1e308\nu1,q3,1e999\nu1,q1,1e308\n")
+    found = updated(old, pd.read_csv(new, dtype=str), reading=package.ReadOptions(quantity_column="quantity"))
+    assert isinstance(found, Updated)
+    assert found.added == 1
+    assert "q1" in found.recommender.items
