@@ -21,7 +21,7 @@ from recae.models import Model
 from recae.models.base import JSON
 from recae.models.blend import Blend, Part
 from recae.selection.beside import Beside
-from recae.selection.judge import ValidationUsers
+from recae.selection.fit import ValidationUsers
 from recae.selection.race import Race, Weighed
 from recae.selection.trial import sentence
 from recae.selection.weights import fit_spread

@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recae.compiling import COMPILING
 from recae.confidence import Weighting
 from recae.errors import ConfigError, torch_needed
 from recae.evaluation import evaluate
+from recae.evaluation.intervals import paired_difference
 from recae.interactions import Interactions
 from recae.kinds import SETTINGS, find, is_simple, known, parts_of, title
 from recae.models import Model
-from recae.selection.judge import ValidationUsers
 from recae.settings import build_settings
-from recae.training.callbacks import Hooks
+from recae.training.callbacks import Gain, Hooks
 from recae.training.checkpoint import BEST_EPOCHS, Checkpoints, Epoch, best_epoch
 
 Pair = tuple[sp.csr_matrix, sp.csr_matrix]
@@ -32,6 +34,29 @@ class Fitted:
     model: Model
     epochs: list[Epoch]
     report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationUsers:
+    """Measures models on validation users, for what a fit uses only where it helps; a `recae.training.callbacks.Judge`.
+
+    Attributes:
+        pair: histories, with the users' other events where there are any, and held-out items.
+        exclude_owned: whether lists leave out what a history holds.
+    """
+
+    pair: Pair
+    exclude_owned: bool = True
+
+    def values(self, model: Model) -> NDArray[np.float64]:
+        """Return NDCG@20 of each user, (B,)."""
+        found = evaluate(model, *self.pair, (20,), metrics=("ndcg",), exclude_owned=self.exclude_owned)
+        return found.values["ndcg@20"]
+
+    def gain(self, values: NDArray[np.float64], before: NDArray[np.float64]) -> Gain:
+        """Return the mean gain with its 95 % interval, by the paired bootstrap."""
+        found = paired_difference(values, before)
+        return Gain(found.mean, found.low, found.high)
 
 
 def fit_kind(
