@@ -176,9 +176,12 @@ def test_wherever_it_ends_the_model_is_whole_and_it_can_be_done_again(
     assert held(folder, NAME) == []
 
 
-def test_one_command_at_a_time(model: Path) -> None:
+def test_one_command_at_a_time(model: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.csv"
+    new.write_text(f"user_id,item_id\n{USERS[0]},{ITEMS[1]}\n{USERS[1]},{ITEMS[2]}\n")
     with changing(model):
         refused(recae("forget", model, "--user", NAME), "another command is changing the model file")
+        refused(recae("update", model, new), "another command is changing the model file")
     assert recae("forget", model, "--user", NAME).exit_code == 0
 
 

@@ -78,27 +78,29 @@ def update(
     Ctrl-C, or an end at any moment, leaves the old model whole.
     """
     from recae.modelfile import load, save
+    from recae.updating.exclusive import changing
     from recae.updating.update import update as run
 
     target = out or model_path
     sources = [*files_read(source, options), *files_of_filters(options)]
-    recommender = load(model_path)
-    check_outputs(sources, {"--out": target, "--rejects": options["rejects"]})
-    filters = read_filters(options)
-    reading = read_options(options)
     started = time.perf_counter()
-    found = run(
-        recommender,
-        source,
-        since_last=since_last,
-        take_back=take_back,
-        device=device,
-        reading=reading,
-        filters=filters or None,
-    )
-    written = found.changed or target.resolve() != model_path.resolve()
-    if written:
-        save(found.recommender, target)
+    with changing(model_path):  # a customer who is forgotten meanwhile must not come back
+        recommender = load(model_path)
+        check_outputs(sources, {"--out": target, "--rejects": options["rejects"]})
+        filters = read_filters(options)
+        reading = read_options(options)
+        found = run(
+            recommender,
+            source,
+            since_last=since_last,
+            take_back=take_back,
+            device=device,
+            reading=reading,
+            filters=filters or None,
+        )
+        written = found.changed or target.resolve() != model_path.resolve()
+        if written:
+            save(found.recommender, target)
     seconds = time.perf_counter() - started
     if as_json:
         print_json(

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_texts, shown
 from recae.inputs import EventInputs
-from recae.interactions import Interactions
 from recae.kinds import find
 from recae.models import Model
 from recae.recommender import REFIT, TEST, VALIDATION, Recommender
@@ -32,6 +31,7 @@ from recae.sparse import pattern, take_columns
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import BEST_EPOCHS, Epoch
 from recae.updating.items import with_items
+from recae.updating.union import fingerprint_of
 
 FORGOTTEN: Final = "forgotten"
 """Entry of the metadata of a model that has forgotten customers: how many, and which parts still know of them."""
@@ -279,8 +279,7 @@ def _metadata(
     """
     metadata = dict(recommender.metadata)
     if "fingerprint" in metadata:
-        ones = np.ones(histories.nnz, dtype=np.int32)
-        metadata["fingerprint"] = Interactions(pattern(histories), users, items, None, ones).fingerprint
+        metadata["fingerprint"] = fingerprint_of(users, items, histories)
     if metadata.get(REFIT):
         metadata[REFIT] = {"users": len(users)}
     before = metadata.get(FORGOTTEN) or {}

@@ -67,20 +67,25 @@ class Union:
     @property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over ids and histories; the same however many updates have brought them together."""
-        digest = hashlib.sha256(b"recae union 1")
-        parts: list[tuple[NDArray[Any], str]] = [
-            (self.histories.indptr, "<i8"),
-            (self.histories.indices, "<i8"),
-            (self.histories.data, "<f4"),
-        ]
-        for ids in (self.users, self.items):
-            data, offsets = ids.to_arrays()
-            parts += [(data, "u1"), (offsets, "<i8")]
-        for array, kind in parts:
-            # the length first, so that the end of one part cannot pass for the beginning of the next
-            digest.update(array.size.to_bytes(8, "little"))
-            digest.update(np.ascontiguousarray(array, dtype=kind).data)
-        return digest.hexdigest()
+        return fingerprint_of(self.users, self.items, self.histories)
+
+
+def fingerprint_of(users: IdMap, items: IdMap, histories: sp.csr_matrix) -> str:
+    """Return the SHA-256 in hexadecimal over ids and histories."""
+    digest = hashlib.sha256(b"recae union 1")
+    parts: list[tuple[NDArray[Any], str]] = [
+        (histories.indptr, "<i8"),
+        (histories.indices, "<i8"),
+        (histories.data, "<f4"),
+    ]
+    for ids in (users, items):
+        data, offsets = ids.to_arrays()
+        parts += [(data, "u1"), (offsets, "<i8")]
+    for array, kind in parts:
+        # the length first, so that the end of one part cannot pass for the beginning of the next
+        digest.update(array.size.to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(array, dtype=kind).data)
+    return digest.hexdigest()
 
 
 def joined(
