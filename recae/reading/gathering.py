@@ -83,9 +83,9 @@ class Gathering:
             used = f"{stored.purchases} WHERE fate = 0 AND {counted}"
             first, last = engine.row(f"SELECT min(time), max(time) FROM {used}")
         pairs = gather_pairs(engine, self._selected(counted), options.quantities)
-        total = engine.value(f"SELECT count(*) FROM {stored.purchases} WHERE fate = 0")
+        total = stored.n_rows - sum(stored.left_out.values()) - sum(stored.dropped.values())
         beside = 0 if left_out is None else int(left_out.sum()) - int(left_out[0])
-        self.duplicates = int(total) - int(pairs.counts.sum(dtype=np.int64)) - beside
+        self.duplicates = total - int(pairs.counts.sum(dtype=np.int64)) - beside
         users, of_users = self._present(stored.users, pairs.users)
         items, of_items = self._present(stored.items, pairs.items)
         if filters is None:

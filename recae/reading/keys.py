@@ -164,17 +164,19 @@ def number_ids(engine: Engine, rows: str, column: IdColumn, where: str = "true")
     both = column.number is not None and column.text is not None
     if both and not engine.value(f"SELECT count({exact}) FROM {rows}"):
         exact = "NULL::VARCHAR"  # numbers alone are told apart faster
+    bare = f"trim(text, {_BLANKS})"
+    valid = f"number IS NOT NULL OR (text IS NOT NULL AND {bare} <> '' AND NOT {Table.missing(bare)})"
     raw = engine.store(
-        "SELECT number, text, coalesce(text, number::VARCHAR) AS id, n FROM (SELECT "
+        f"SELECT number, text, coalesce(text, number::VARCHAR) AS id, n, {valid} AS valid FROM (SELECT "
         f"{number} AS number, {exact} AS text, count(*) AS n FROM {rows} WHERE {where} GROUP BY ALL)",
         f"{role}s_raw",
     )
-    bare = f"trim(text, {_BLANKS})"
-    missing = Table.missing(bare)
-    markers = engine.rows(
-        f"SELECT {bare}, sum(n)::BIGINT FROM {raw} WHERE text IS NOT NULL AND {bare} <> '' AND {missing} "
-        "GROUP BY 1 ORDER BY 2 DESC, 1"
+    # with how whole numbers look after a trip through a column of floats
+    pointed, others, example, marked = engine.row(
+        f"SELECT count(*) FILTER (valid AND regexp_full_match(text, '-?[0-9]+\\.0')), count(*) FILTER (valid), "
+        f"min(id) FILTER (valid), count(*) FILTER (NOT valid AND {bare} <> '') FROM {raw}"
     )
+    markers = f"SELECT {bare}, sum(n)::BIGINT FROM {raw} WHERE NOT valid AND {bare} <> '' GROUP BY 1 ORDER BY 2 DESC, 1"
     notes = [
         Note(
             f"{column.column}: {marker!r} in {count:,} row{'s' * (count != 1)} is taken as no {role}",
@@ -183,14 +185,8 @@ def number_ids(engine: Engine, rows: str, column: IdColumn, where: str = "true")
             column=column.column,
             rows=count,
         )
-        for marker, count in markers
+        for marker, count in (engine.rows(markers) if marked else [])
     ]
-    valid = f"number IS NOT NULL OR (text IS NOT NULL AND {bare} <> '' AND NOT {missing})"
-    # how whole numbers look after a trip through a column of floats
-    pointed, others, example = engine.row(
-        f"SELECT count(*) FILTER (WHERE regexp_full_match(text, '-?[0-9]+\\.0')), count(*), min(id) "
-        f"FROM {raw} WHERE {valid}"
-    )
     final = "id"
     if others and pointed == others:
         final = "left(id, -2)"
@@ -212,13 +208,12 @@ def number_ids(engine: Engine, rows: str, column: IdColumn, where: str = "true")
                 )
             )
     table = engine.store(
-        f"SELECT CASE WHEN {valid} THEN (row_number() OVER (PARTITION BY ({valid}) ORDER BY {final}) - 1)::INTEGER END "
+        f"SELECT CASE WHEN valid THEN (row_number() OVER (PARTITION BY valid ORDER BY {final}) - 1)::INTEGER END "
         f"AS code, {final} AS id, number, text, n FROM {raw}",
         f"{role}s",
     )
-    size = engine.value(f"SELECT count(code) FROM {table}")
-    numbers, texts, first, last, rows_counted = engine.row(
-        f"SELECT count(number), count(text), min(number), max(number), sum(n)::BIGINT FROM {table}"
+    size, numbers, texts, first, last, rows_counted = engine.row(
+        f"SELECT count(code), count(number), count(text), min(number), max(number), sum(n)::BIGINT FROM {table}"
     )
     engine.run(f"DROP TABLE {raw}")
     dense = numbers and not texts and last - first < max(_DENSE * rows_counted, 2**16)

@@ -17,6 +17,7 @@ MANY: Final = 20
 _SHOWN: Final = 1000  # distinct values of a column that are looked at one by one
 _COUNTED: Final = 400_000  # rows in which different values are counted
 _WIDER: Final = 200_000  # rows looked at where the first ones repeat too little
+_TOGETHER: Final = 12  # columns that one query looks at: to plan it takes longer than to run it
 
 _MONTH_WORDS: Final = """
     jan feb fév fev mar mär mae mrz apr abr avr may mai mei mag jun jui giu jul lug aug aoû aou ago sep set oct okt out
@@ -163,6 +164,7 @@ class Profile:
         """Keep the table; nothing is read yet."""
         self.table = table
         self._facts: dict[str, Facts] = {}
+        self._values: dict[str, tuple[str, int]] = {}  # the relation (c, r, v) and the c of a column
         self._determined: dict[tuple[str, str], tuple[float, int]] = {}
 
     def value(self, column: str) -> str:
@@ -177,26 +179,44 @@ class Profile:
 
     def facts(self, column: str) -> Facts:
         """Return what a column's values are like."""
-        found = self._facts.get(column)
-        if found is None:
-            found = self._facts[column] = self._look(column)
-        return found
+        if column not in self._facts:
+            self._look(column)
+        return self._facts[column]
 
-    def _look(self, column: str) -> Facts:
-        engine, value = self.table.engine, self.value(column)
-        grouped = (
-            f"SELECT v, count(*) AS n, min(i) AS i FROM (SELECT {value} AS v, row_number() OVER () AS i "
-            f"FROM {self.table.sample()}) WHERE v IS NOT NULL GROUP BY v"
+    def _look(self, column: str) -> None:
+        """Look at a column, and at the next ones with it."""
+        engine, columns = self.table.engine, self.table.columns
+        later = [name for name in columns[columns.index(column) :] if name not in self._facts]
+        looked_at = later[:_TOGETHER]
+        texts = ", ".join(f"{quoted(name)}::VARCHAR AS c{at}" for at, name in enumerate(looked_at))
+        names = ", ".join(f"c{at}" for at in range(len(looked_at)))
+        values = engine.store(
+            f"SELECT c, r, CASE WHEN NOT {Table.missing('v')} THEN v END AS v FROM ("
+            f"SELECT c[2:]::INTEGER AS c, r, {Table.trimmed('v')} AS v FROM ("
+            f"UNPIVOT (SELECT rowid AS r, {texts} FROM {self.table.sample()}) ON {names} INTO NAME c VALUE v))",
+            "values",
         )
-        top = engine.rows(
-            f"SELECT left(v, 200), n, sum(n) OVER (), count(*) OVER (), arg_min(left(v, 200), i) OVER () "
-            f"FROM ({grouped}) ORDER BY n DESC, i LIMIT {_SHOWN}"
-        )
-        if not top:
-            return Facts(self.rows, 0, 0, (), "")
-        return Facts(
-            self.rows, int(top[0][2]), int(top[0][3]), tuple((r[0], int(r[1])) for r in top), top[0][4]
-        )
+        grouped = f"SELECT c, v, count(*) AS n, min(r) AS i FROM {values} WHERE v IS NOT NULL GROUP BY c, v"
+        top: list[list[tuple[str, int, int]]] = [[] for _ in looked_at]
+        for at, *found in engine.rows(
+            f"SELECT c, left(v, 200), n, i FROM ({grouped}) "
+            f"QUALIFY row_number() OVER (PARTITION BY c ORDER BY n DESC, i) <= {_SHOWN} ORDER BY c, n DESC, i"
+        ):
+            top[at].append((found[0], found[1], found[2]))
+        all_of = {}
+        if any(len(shown) == _SHOWN for shown in top):
+            totals = (
+                f"SELECT c, sum(n)::BIGINT, count(*), arg_min(left(v, 200), i) FROM ({grouped}) GROUP BY c"
+            )
+            all_of = {at: total for at, *total in engine.rows(totals)}
+        for at, (name, shown) in enumerate(zip(looked_at, top, strict=True)):
+            if len(shown) == _SHOWN:
+                filled, distinct, first = all_of[at]
+            else:
+                filled, distinct = sum(n for _, n, _ in shown), len(shown)
+                first = min(shown, key=lambda row: row[2])[0] if shown else ""
+            self._facts[name] = Facts(self.rows, filled, distinct, tuple((v, n) for v, n, _ in shown), first)
+            self._values[name] = values, at
 
     def determined(self, by: str, column: str, wider: bool = True) -> tuple[float, int]:
         """Return how far one column determines another.
@@ -212,17 +232,31 @@ class Profile:
         """
         key = (by, column)
         if key not in self._determined:
-            found = self._determine(by, column, self.table.sample())
+            found = self._determine(self._two(by, column))
             if wider and found[1] < 200 and self.rows >= 20_000:
-                found = self._determine(by, column, self.table.sample(_WIDER))
+                values = f"{self.value(by)} AS a, {self.value(column)} AS b"
+                found = self._determine(f"SELECT {values} FROM {self.table.sample(_WIDER)}")
             self._determined[key] = found
         return self._determined[key]
 
-    def _determine(self, by: str, column: str, relation: str) -> tuple[float, int]:
+    def _two(self, one: str, other: str) -> str:
+        """Return SQL for the values of two columns as `a` and `b`, row by row."""
+        self.facts(one), self.facts(other)
+        (of_one, a), (of_other, b) = self._values[one], self._values[other]
+        rows = f"SELECT r, c = {a} AS is_a, c = {b} AS is_b, v FROM {of_one} WHERE c IN ({a}, {b})"
+        if of_other != of_one:
+            rows = (
+                f"SELECT r, true AS is_a, false AS is_b, v FROM {of_one} WHERE c = {a} "
+                f"UNION ALL SELECT r, false, true, v FROM {of_other} WHERE c = {b}"
+            )
+        return f"SELECT max(v) FILTER (is_a) AS a, max(v) FILTER (is_b) AS b FROM ({rows}) GROUP BY r"
+
+    def _determine(self, values: str) -> tuple[float, int]:
+        """Return how far `a` determines `b` in a relation (a, b), as `determined`."""
         most, rows = self.table.engine.row(
             "SELECT coalesce(sum(most), 0), coalesce(sum(rows), 0) FROM ("
             "SELECT a, max(n) AS most, sum(n) AS rows FROM ("
-            f"SELECT {self.value(by)} AS a, {self.value(column)} AS b, count(*) AS n FROM {relation} "
+            f"SELECT a, b, count(*) AS n FROM ({values}) "
             "WHERE a IS NOT NULL AND b IS NOT NULL GROUP BY a, b) GROUP BY a HAVING sum(n) > 1)"
         )
         return (float(most) / float(rows) if rows else 1.0), int(rows)

@@ -123,7 +123,11 @@ class Table:
 
     def as_text(self, column: str) -> str:
         """Return SQL for a column as text without blanks around it, null where nothing is left."""
-        value = f"{quoted(column)}::VARCHAR"
+        return Table.trimmed(f"{quoted(column)}::VARCHAR")
+
+    @staticmethod
+    def trimmed(value: str) -> str:
+        """Return SQL for a text (in SQL) without blanks around it, null where nothing is left."""
         trimmed = f"nullif(trim({value}, {text(BLANKS)}), '')"
         # the trimming of given letters takes many times as long as this look at them
         return f"CASE WHEN regexp_full_match({value}, '[!-~]([ -~]*[!-~])?') THEN {value} ELSE {trimmed} END"

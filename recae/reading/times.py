@@ -202,8 +202,8 @@ class TimeColumn:
         met = [fmt for fmt, looks in _looks().items() if any(looks.fullmatch(x) for x in frequent)]
         if not met:
             return
-        total = int(engine.value(f"SELECT coalesce(sum(n), 0) FROM {distinct}"))
-        counts = dict(zip(met, engine.row(_counting(met, distinct)), strict=True))
+        total, *each = engine.row(_counting(met, distinct))
+        counts = dict(zip(met, each, strict=True))
         orders: dict[str, str] = {}
         for day, month in _EITHER:
             if day not in met and month not in met:
@@ -218,7 +218,7 @@ class TimeColumn:
             if bool(only_day) != bool(only_month):
                 chosen = day if only_day else month
                 orders[chosen] = "day_first" if only_day else "month_first"
-                counts[chosen] = int(engine.row(_counting([chosen], distinct))[0])
+                counts[chosen] = int(engine.row(_counting([chosen], distinct))[1])
         if not counts:
             return
         best = max(counts, key=lambda f: counts[f])
@@ -483,6 +483,6 @@ def _read(name: str, pattern: str) -> str:
 
 
 def _counting(formats: Sequence[str], relation: str) -> str:
-    """Return a query that counts the rows that each format reads."""
+    """Return a query for the number of rows, and of those that each format reads."""
     sums = ", ".join(f"coalesce(sum(n) FILTER (WHERE {_read('x', one)}), 0)::BIGINT" for one in formats)
-    return f"SELECT {sums} FROM {relation}"
+    return f"SELECT coalesce(sum(n), 0)::BIGINT, {sums} FROM {relation}"
