@@ -26,10 +26,12 @@ from forking import Forked
 from starlette.testclient import TestClient
 
 from recae.ids import IdMap
+from recae.journal import Journal
 from recae.modelfile import save
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
 from recae.serving.app import create_app
+from recae.serving.drift import Live
 from recae.serving.metrics import Metrics
 from recae.serving.routes import ServeSettings
 from recae.serving.schemas import RecommendRequest
@@ -93,9 +95,14 @@ def lists_by_version(path: Path, *seeds: int) -> dict[str, dict[str, list[str]]]
     return expected
 
 
-def application(path: Path, **settings: Any) -> FastAPI:
+def application(path: Path, journal: Journal | None = None, **settings: Any) -> FastAPI:
     metrics = Metrics()
-    return create_app(ModelReloader(path, metrics), metrics, ServeSettings(**({"reload": False} | settings)))
+    return create_app(
+        ModelReloader(path, metrics, journal=journal),
+        metrics,
+        ServeSettings(**({"reload": False} | settings)),
+        live=None if journal is None else Live(journal),
+    )
 
 
 @contextmanager

@@ -34,6 +34,10 @@ def stored(path: Path) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+def items_of(journal: Journal, *users: str) -> list[list[str]]:
+    return [list(found.items) for found in journal.bought_by(users)]
+
+
 def test_purchases_are_read_as_they_were_added(path: Path) -> None:
     hostile = ["a/b", "line\nbreak", "\x01\x7f", "Zoë ☕", " ", "'; DROP TABLE events; --"]
     with Journal.open(path) as journal:
@@ -48,7 +52,7 @@ def test_purchases_are_read_as_they_were_added(path: Path) -> None:
         assert [row["item"] for row in rows[:-1]] == [one[::-1] for one in hostile]
         assert {row["quantity"] for row in rows[:-1]} == {2.5}
         assert rows[-1]["time"].timestamp() * 1e6 >= before - 1
-        assert journal.items_of([*hostile, "nobody"], 0) == [*([one[::-1]] for one in hostile), []]
+        assert items_of(journal, *hostile, "nobody") == [*([one[::-1]] for one in hostile), []]
         counts = journal.counts()
         assert (counts.purchases, counts.unfolded, counts.users, counts.others) == (7, 7, 7, {})
 
@@ -81,7 +85,7 @@ def test_a_model_says_which_purchases_it_has(path: Path) -> None:
     assert journal.unfolded(metadata).table.num_rows == 0
     journal.add(Purchase("u", "c"))
     assert journal.unfolded(metadata).table.column("item").to_pylist() == ["c"]
-    assert journal.items_of(["u"], journal.folded_up_to(metadata)) == [["c"]]
+    assert journal.bought_by(["u"], journal.folded_up_to(metadata))[0].items == ("c",)
     assert journal.counts(metadata).unfolded == 1
     # of another journal, or nothing that could be a sequence: the model has none of these
     for other in (
@@ -114,7 +118,7 @@ def test_other_kinds_are_counted_and_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO events VALUES (NULL, 'x', 'u', 'b', 1, 1, 1.0, 'hologram')")
     assert journal.counts().others == {"hologram": 1}
-    assert journal.items_of(["u"], 0) == [["a"]]
+    assert items_of(journal, "u") == [["a"]]
     assert journal.unfolded().table.column("item").to_pylist() == ["a"]
     assert journal.unfolded().sequence == 2
     with pytest.raises(JournalConflictError):
@@ -129,7 +133,7 @@ def test_a_clock_that_goes_back_changes_no_order(path: Path, monkeypatch: pytest
         journal.add(Purchase("u", f"i{n}"))
         if n == 1:
             metadata = journal.folding(journal.unfolded().sequence)
-    assert journal.items_of(["u"], 0) == [["i0", "i1", "i2", "i3"]]
+    assert items_of(journal, "u") == [["i0", "i1", "i2", "i3"]]
     assert journal.unfolded(metadata).table.column("item").to_pylist() == ["i2", "i3"]
 
 
@@ -155,7 +159,7 @@ def test_threads_and_processes_write_at_the_same_time(path: Path) -> None:
     names = ("thread0", "thread1", "thread2", "process0", "process1")
     assert Counter(row[1] for row in stored(path)) == dict.fromkeys(names, 30)
     for user in ("thread1", "process0"):  # each in its own order
-        assert journal.items_of([user], 0) == [[f"i{n}" for n in range(30)]]
+        assert items_of(journal, user) == [[f"i{n}" for n in range(30)]]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
@@ -173,7 +177,7 @@ def test_a_forked_process_has_connections_of_its_own(path: Path) -> None:
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
     journal.add(Purchase("u", "after"))
-    assert journal.items_of(["u"], 0) == [["before", "child", "after"]]
+    assert items_of(journal, "u") == [["before", "child", "after"]]
 
 
 _WRITER = """
@@ -219,10 +223,10 @@ def test_a_full_disk_is_said_and_reading_goes_on(path: Path) -> None:
     many = [Purchase("v", f"i{n}") for n in range(1000)]
     with pytest.raises(JournalFullError, match="disk is full; free some space"):
         journal.add(many)
-    assert journal.items_of(["u", "v"], 0) == [["a"], []]
+    assert items_of(journal, "u", "v") == [["a"], []]
     journal._database.connection.execute("PRAGMA max_page_count = 100000")
     journal.add(many)
-    assert len(journal.items_of(["v"], 0)[0]) == 1000
+    assert len(items_of(journal, "v")[0]) == 1000
 
 
 def test_nothing_is_left_of_a_removed_user(path: Path) -> None:
@@ -230,12 +234,12 @@ def test_nothing_is_left_of_a_removed_user(path: Path) -> None:
     rng = random.Random(1)
     for n in range(40):  # many pages, split and filled again
         journal.add([Purchase(rng.choice(["remembered", "FORGOTTEN"]), f"i{n}-{m}") for m in range(50)])
-    gone = len(journal.items_of(["FORGOTTEN"], 0)[0])
+    gone = len(items_of(journal, "FORGOTTEN")[0])
     assert journal.remove_user("FORGOTTEN") == gone > 0
     assert journal.remove_user("FORGOTTEN") == 0
     for file in path.parent.iterdir():
         assert b"FORGOTTEN" not in file.read_bytes()
-    assert len(journal.items_of(["remembered"], 0)[0]) == 2000 - gone
+    assert len(items_of(journal, "remembered")[0]) == 2000 - gone
     before = journal.last()
     journal.add(Purchase("u", "new"))
     assert journal.last() > before  # no number is given again
@@ -254,7 +258,7 @@ def test_an_older_format_is_brought_up_to_date(path: Path) -> None:
     made = make_old(path)
     with Journal.open(path) as journal:
         assert journal.id == made
-        assert journal.items_of(["u"], 0) == [["a"]]
+        assert items_of(journal, "u") == [["a"]]
         journal.mark_folded("abc", 1)
         assert not journal.add(Purchase("u", "a", event="1")).new[0]
 

@@ -73,7 +73,8 @@ def test_the_description_is_complete(tmp_path: Path) -> None:
     assert found["openapi"] == "3.1.0"  # the newest that Swagger's page draws
     paths = {f"{method} {path}" for path, methods in found["paths"].items() for method in methods}
     assert paths == {
-        "post /recommend", "post /recommend/batch", "get /similar/{item_id}", "get /items", "get /users",
+        "post /purchases", "post /recommend",
+        "post /recommend/batch", "get /similar/{item_id}", "get /items", "get /users",
         "get /users/{user_id}/items", "get /health", "get /ready", "get /model", "get /map",
     }  # fmt: skip
     text = json.dumps(found)

@@ -69,6 +69,12 @@ from recae.errors import ConfigError
     "Running",
     approximate_option,
     click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Take purchases at POST /purchases into this file, made where there is none; they count at once.",
+    ),
+    click.option(
         "--reload/--no-reload",
         default=True,
         show_default=True,
@@ -91,6 +97,7 @@ def serve(
     reload: bool,
     access_log: bool,
     approximate: bool,
+    journal: Path | None,
 ) -> None:
     """Serve a model over HTTP: a JSON API at /docs, a page at /.
 
@@ -107,6 +114,9 @@ def serve(
     When the model file is replaced, the new one answers from then on, without a request failing; a file that
     cannot be used is refused, and the model in use goes on. Ctrl-C and SIGTERM end the server once what is
     under way is answered; the exit codes are 130 and 143.
+
+    With --journal, purchases that are posted are on the disk before they are acknowledged, and the customer's next
+    recommendation knows them; `recae update --journal` puts them into the model.
 
     --workers N uses more processors: N processes answer on the same port, so that no proxy is needed for that. A
     worker that dies is replaced, and the log says so.
@@ -154,6 +164,7 @@ def serve(
             reload=reload,
             access_log=access_log,
             approximate=approximate,
+            journal=journal,
             on_start=started,
         )
     except BaseException as error:  # Ctrl-C and SIGTERM come out of the orderly end

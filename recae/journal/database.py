@@ -12,10 +12,11 @@ import secrets
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recae.errors import JournalBusyError, JournalError, JournalFullError
 
@@ -75,7 +76,7 @@ class Database:
         """Open the file, and bring it up to the format of this version."""
         self.path = path = Path(path)
         self._local = threading.local()
-        self._open: list[tuple[int, sqlite3.Connection]] = []
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
         _check_path(path, create)
         try:
@@ -91,9 +92,9 @@ class Database:
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection of this thread in this process."""
-        found: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if found is not None and found[0] == os.getpid():
-            return found[1]
+        found: _Connection | None = getattr(self._local, "held", None)
+        if found is not None and found.pid == os.getpid():
+            return found
         self.check_there()
         return self._connect()
 
@@ -108,12 +109,9 @@ class Database:
     def close(self) -> None:
         """Close the connections of this process; they open again when they are needed."""
         with self._lock:
-            for pid, connection in self._open:
-                # those of a process that this one was forked from are not its own to close
-                if pid == os.getpid():
-                    with suppress(sqlite3.Error):
-                        connection.close()
-            self._open = []
+            for connection in list(self._open):
+                connection.end()
+            self._open.clear()
             self._local = threading.local()
 
     @contextmanager
@@ -153,11 +151,15 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
         )
         with self._lock:
-            self._open.append((os.getpid(), connection))
-        self._local.held = os.getpid(), connection
+            self._open.add(connection)
+        self._local.held = connection
         # FULL: a commit returns once it is on the disk; the default of WAL mode could lose it with the power
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
@@ -209,6 +211,23 @@ class Database:
                 f"{len(STEPS)}; use the newer version that wrote it"
             )
         return version
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that ends with its thread, and that knows the process which opened it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pid = os.getpid()
+
+    def end(self) -> None:
+        """Close it, unless it was inherited from the process that this one was forked from."""
+        if getattr(self, "pid", None) == os.getpid():
+            with suppress(sqlite3.Error):
+                self.close()
+
+    def __del__(self) -> None:
+        self.end()
 
 
 def _check_path(path: Path, create: bool) -> None:

@@ -43,8 +43,7 @@ _SCHEMA: Final = pa.schema(
 )
 
 _INSERT: Final = (
-    "INSERT INTO events (event, user, item, time, arrived, quantity, kind) VALUES (?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (event) DO NOTHING"
+    "INSERT INTO events (event, user, item, time, arrived, quantity, kind) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _SAME: Final = "SELECT user, item, time, quantity, kind FROM events WHERE event = ?"
 
@@ -79,6 +78,23 @@ class Added:
 
     events: list[str]
     new: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What one user has bought, in the order of arrival, repeats included.
+
+    Attributes:
+        items: ids.
+        times: when each was bought, microseconds since 1970, UTC.
+    """
+
+    items: tuple[str, ...]
+    times: tuple[int, ...]
+
+
+NOTHING: Final = Bought((), ())
+"""What somebody has bought who is not in the journal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,25 +204,21 @@ class Journal:
                 connection.execute("RELEASE request")
         return results
 
-    def items_of(self, users: Sequence[str], after: int) -> list[list[str]]:
+    def bought_by(self, users: Sequence[str], after: int = 0) -> list[Bought]:
         """Return what users have bought beyond a sequence, as the journal is at one moment.
 
         Args:
             users: ids.
             after: the sequence up to which it is known already; 0: all is asked for.
-
-        Returns:
-            For each user the ids of the items in the order of arrival, repeats included.
         """
         # without the name SQLite may walk the range of sequences instead of the user's own rows
         query = (
-            "SELECT item FROM events INDEXED BY events_of_user WHERE user = ? AND sequence > ? AND kind = ? "
+            "SELECT item, time FROM events INDEXED BY events_of_user WHERE user = ? AND sequence > ? AND kind = ? "
             "ORDER BY sequence"
         )
         with self._database.reading() as connection:
-            return [
-                [item for (item,) in connection.execute(query, (user, after, PURCHASE))] for user in users
-            ]
+            found = [connection.execute(query, (user, after, PURCHASE)).fetchall() for user in users]
+        return [Bought(*zip(*rows, strict=True)) if rows else NOTHING for rows in found]
 
     def since(self, sequence: int, users: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Read the purchases beyond a sequence, in the order of their arrival.
@@ -390,9 +402,12 @@ def _insert(connection: sqlite3.Connection, purchases: Sequence[Purchase], arriv
         event = one.event or f"{arrived // 1000:012x}{secrets.token_hex(8)}"
         time = arrived if one.time is None else one.time
         values = (event, one.user, one.item, time, arrived, one.quantity, PURCHASE)
-        added = connection.execute(_INSERT, values).rowcount == 1
-        if not added:
-            user, item, stored, quantity, kind = connection.execute(_SAME, [event]).fetchone()
+        # looked for first: an insertion that finds it there would use up a number of the sequence
+        known = None if one.event is None else connection.execute(_SAME, [event]).fetchone()
+        if known is None:
+            connection.execute(_INSERT, values)
+        else:
+            user, item, stored, quantity, kind = known
             same = (user, item, quantity, kind) == (one.user, one.item, one.quantity, PURCHASE)
             if not same or one.time not in (None, stored):
                 raise JournalConflictError(
@@ -400,5 +415,5 @@ def _insert(connection: sqlite3.Connection, purchases: Sequence[Purchase], arriv
                     "its own"
                 )
         events.append(event)
-        new.append(added)
+        new.append(known is None)
     return Added(events, new)

@@ -165,6 +165,20 @@ class Sum(Protocol):
         ...
 
 
+def decay_of(config: Mapping[str, JSON]) -> float | None:
+    """Return the weight of a purchase one basket later in a model's histories; None where it has no decay.
+
+    Args:
+        config: of the model, or of a blend.
+    """
+    decay = config.get("decay")
+    if isinstance(decay, int | float):
+        return float(decay)
+    parts = config.get("parts")
+    configs = [part["config"] for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return next((found for own in configs if isinstance(own, dict) and (found := decay_of(own))), None)
+
+
 def reads_values(model: object) -> bool:
     """Return whether scores depend on the values stored in a history, such as how often each item was bought.
 

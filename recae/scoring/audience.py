@@ -18,8 +18,7 @@ from recae.errors import ConfigError, DataError, SourceError
 from recae.ids import IdMap
 from recae.inputs import EventInputs, inputs_of
 from recae.messages import say
-from recae.models import JSON
-from recae.models.base import reads_values
+from recae.models.base import decay_of, reads_values
 from recae.reading import Reading, ReadOptions
 from recae.reading.lists import read_id_list
 from recae.recommender import Recommender
@@ -187,7 +186,7 @@ def new_histories(
         DataError: no purchase is left.
     """
     weighted = reads_values(recommender.model)
-    decay = _decay(recommender.model.config())
+    decay = decay_of(recommender.model.config())
     by_basket = weighted and decay is not None
     options = (options or ReadOptions()).updated(fewest=1, name_column="", baskets=by_basket)
     if not by_basket:
@@ -266,13 +265,3 @@ def _own(recommender: Recommender) -> tuple[IdMap, sp.csr_matrix]:
             "use a model file that was saved with its histories, or give new ones"
         )
     return recommender.users, recommender.scored
-
-
-def _decay(config: dict[str, JSON]) -> float | None:
-    """Return the weight of a purchase one basket later in the model's histories; None where it has no decay."""
-    decay = config.get("decay")
-    if isinstance(decay, int | float):
-        return float(decay)
-    parts = config.get("parts")
-    configs = [part["config"] for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    return next((found for own in configs if isinstance(own, dict) and (found := _decay(own))), None)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from recae.ids import shown
 from recae.inputs import inputs_of
+from recae.journal import NOTHING, Bought
 from recae.ranking import Ranked, rank_histories
 from recae.recommender import MODEL, POPULAR
+from recae.serving.owned import Owned, bought_by, owned_by
 from recae.serving.problems import Problem
 from recae.serving.schemas import Because, Others, RecommendAnswer, Recommendation, RecommendRequest
 from recae.serving.served import ServedModel
@@ -26,22 +28,13 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True)
-class _History:
-    """What is scored: item indices, rising, and their values, None for ones; and the columns of other events."""
-
-    items: NDArray[np.integer[Any]]
-    values: NDArray[np.float32] | None = None
-    events: NDArray[np.integer[Any]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RankedList:
     """The list for one request, and what it was made from.
 
     Attributes:
         request: what was asked for.
         history: item indices (m,), rising.
-        unknown: ids of the basket that the model does not know, each once.
+        unknown: ids of the basket, or of what the user has bought, that the model does not know, each once.
         items: item indices (k,), best first.
         scores: their scores (k,).
         values: values of the history (m,); None for ones.
@@ -74,11 +67,18 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
     """
     answers: list[RankedList | Problem | None] = [None] * len(requests)
     places: list[int] = []  # of the requests that are scored
-    histories: list[_History] = []
-    unknowns: list[list[str]] = []
+    histories: list[Owned] = []
+    users = [request.user for request in requests if request.user is not None]
+    failed, bought = None, dict[str, Bought]()
+    try:
+        bought = dict(zip(users, bought_by(served, users), strict=True))
+    except Problem as problem:
+        failed = problem
     for place, request in enumerate(requests):
         try:
-            history, unknown = _history(served, request)
+            if failed is not None and request.user is not None:
+                raise failed
+            history = _history(served, request, bought.get(request.user or "", NOTHING))
         except Problem as problem:
             answers[place] = problem if request.fallback is None else _popular(served, request)
             continue
@@ -87,12 +87,11 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
             continue
         places.append(place)
         histories.append(history)
-        unknowns.append(unknown)
     if places:
         scored = [requests[place] for place in places]
         n_items = len(served.recommender.items)
         excluded = [
-            _History(_excluded(served, request, history.items))
+            Owned(_excluded(served, request, history.items))
             for request, history in zip(scored, histories, strict=True)
         ]
         matrix, barred = _scored(served, histories), _matrix(excluded, n_items)
@@ -111,12 +110,12 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
                 block_bytes=4 * n_items * len(places),
                 threads=1,
             )
-        for place, history, unknown, items, scores in zip(places, histories, unknowns, *ranked, strict=True):
+        for place, history, items, scores in zip(places, histories, *ranked, strict=True):
             size = int(np.count_nonzero(items >= 0))  # -1 pads a list where items run out
             answers[place] = RankedList(
                 requests[place],
                 history.items,
-                unknown,
+                history.unknown,
                 items[:size],
                 scores[:size],
                 history.values,
@@ -199,7 +198,7 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
             f"histories of up to {MAX_EXPLAINED_HISTORY:,} items can be explained, but this one has "
             f"{size:,}; ask without 'explain'",
         )
-    history = _scored(served, [_History(one.history, one.values, one.events)])
+    history = _scored(served, [Owned(one.history, one.values, one.events)])
     found = []
     for place, (item, name, score, explanation) in enumerate(
         zip(
@@ -246,17 +245,16 @@ def _rounded(values: NDArray[np.floating[Any]]) -> list[float]:
     return rounded
 
 
-def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, list[str]]:
-    """Return a request's history, and the basket's ids that are not known, each once."""
+def _history(served: ServedModel, request: RecommendRequest, bought: Bought) -> Owned:
+    """Return a request's history: what the user owns, with what was bought beside, or the basket."""
     if request.user is not None:
-        row, owned = served.user(request.user)
-        return _History(owned, served.values(row), served.events(row)), []
+        return owned_by(served, request.user, bought)
     basket = list(dict.fromkeys(request.items or []))
     items = served.recommender.items.rows(basket)
     missing = [item for item, index in zip(basket, items, strict=True) if index < 0]
     events = None if request.events is None else _events(served, request.events)
     if events is not None and events.size:
-        return _History(np.sort(items[items >= 0]), None, events), missing
+        return Owned(np.sort(items[items >= 0]), None, events, missing)
     if request.events is not None and not basket and request.fallback is None:
         raise Problem("unknown-item", 404, "no item of the events is in the model")
     if missing and len(missing) == len(basket):
@@ -267,7 +265,7 @@ def _history(served: ServedModel, request: RecommendRequest) -> tuple[_History, 
             f"no item of the basket is in the model: {shown(missing[0])}{more}",
             unknown=missing[0],
         )
-    return _History(np.sort(items[items >= 0])), missing
+    return Owned(np.sort(items[items >= 0]), unknown=missing)
 
 
 def _events(served: ServedModel, events: Mapping[str, list[str]]) -> NDArray[np.integer[Any]]:
@@ -290,7 +288,7 @@ def _events(served: ServedModel, events: Mapping[str, list[str]]) -> NDArray[np.
     return np.concatenate(found)
 
 
-def _has_events(history: _History) -> bool:
+def _has_events(history: Owned) -> bool:
     return history.events is not None and history.events.size > 0
 
 
@@ -350,7 +348,7 @@ def _candidates(served: ServedModel, requests: Sequence[RecommendRequest]) -> ND
     return marks
 
 
-def _scored(served: ServedModel, histories: Sequence[_History]) -> sp.csr_matrix:
+def _scored(served: ServedModel, histories: Sequence[Owned]) -> sp.csr_matrix:
     """Return what the model scores, (B, I), or with events (B, (1 + K) · I)."""
     n_items = len(served.recommender.items)
     if not any(map(_has_events, histories)):
@@ -361,11 +359,11 @@ def _scored(served: ServedModel, histories: Sequence[_History]) -> sp.csr_matrix
         values = None
         if one.values is not None:
             values = np.concatenate([one.values, np.ones(events.size, dtype=np.float32)])
-        joined.append(_History(np.concatenate([one.items, events]), values))
+        joined.append(Owned(np.concatenate([one.items, events]), values))
     return _matrix(joined, (1 + len(inputs_of(served.recommender.model))) * n_items)
 
 
-def _matrix(histories: Sequence[_History], n_items: int) -> sp.csr_matrix:
+def _matrix(histories: Sequence[Owned], n_items: int) -> sp.csr_matrix:
     """Return histories as a matrix, (B, I); scipy's own checks would cost more than the rest."""
     indptr = np.zeros(len(histories) + 1, dtype=np.int32)
     np.cumsum([history.items.size for history in histories], out=indptr[1:])

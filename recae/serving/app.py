@@ -17,15 +17,21 @@ from starlette.staticfiles import StaticFiles
 from recae.machine import installed
 from recae.serving.batcher import Batcher, LookupPool
 from recae.serving.connections import Connections
+from recae.serving.drift import Drift, Live
 from recae.serving.guard import Guard
 from recae.serving.metrics import Metrics
 from recae.serving.problems import HANDLERS
+from recae.serving.purchases import PurchaseWriter
 from recae.serving.routes import ServeSettings, Services, add_fast_routes, private, public
 from recae.serving.served import Models
 
 
 def create_app(
-    models: Models, metrics: Metrics, settings: ServeSettings, connections: Connections | None = None
+    models: Models,
+    metrics: Metrics,
+    settings: ServeSettings,
+    connections: Connections | None = None,
+    live: Live | None = None,
 ) -> FastAPI:
     """Build the application; its lifespan starts and ends scoring and the watch over the model file.
 
@@ -34,15 +40,22 @@ def create_app(
         metrics: counts what is answered; the same that `models` tells.
         settings: token, limits and threads.
         connections: of the server, whose times are watched; None: without limits.
+        live: where purchases go; None: none are taken.
 
     Returns:
         An ASGI application.
     """
-    batcher = Batcher(metrics, waiting=settings.queue, threads=settings.threads)
+    drift = None if live is None else Drift(metrics, live.lists)
+    batcher = Batcher(metrics, waiting=settings.queue, threads=settings.threads, drift=drift)
+    writer = None
+    if live is not None and drift is not None:
+        writer = PurchaseWriter(live.journal, drift, metrics, waiting=settings.queue)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         batcher.start()
+        if writer is not None:
+            writer.start()
         if settings.reload:
             models.start()
         watch = None if connections is None else asyncio.create_task(connections.watch())
@@ -51,6 +64,8 @@ def create_app(
             watch.cancel()
         models.stop()
         await batcher.stop()
+        if writer is not None:
+            await writer.stop()
 
     app = FastAPI(
         title="recae",
@@ -62,7 +77,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers=HANDLERS,
     )
-    app.state.services = Services(models, batcher, LookupPool(metrics), metrics, settings)
+    app.state.services = Services(models, batcher, LookupPool(metrics), metrics, settings, writer)
     # the newest that the pages of all supported versions of fastapi-offline draw, whatever FastAPI's own choice
     app.openapi_version = "3.1.0"
     app.add_middleware(

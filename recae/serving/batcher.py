@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from recae.ranking import rows_per_block
 from recae.serving.answers import RankedList, rank, to_json
+from recae.serving.drift import Drift
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem, overloaded
 from recae.serving.schemas import RecommendRequest
@@ -44,10 +45,12 @@ class Batcher:
         metrics: told of the queue and the batches.
         waiting: the most requests that may wait or be scored; beyond, they are refused at once.
         threads: of BLAS, in the whole process.
+        drift: told of the lists of users; None: nobody is.
     """
 
-    def __init__(self, metrics: Metrics, *, waiting: int, threads: int) -> None:
+    def __init__(self, metrics: Metrics, *, waiting: int, threads: int, drift: Drift | None = None) -> None:
         """Make an empty queue; `start` begins its thread."""
+        self._drift = drift
         self._metrics, self._bound, self._threads = metrics, waiting, threads
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0  # changed on the event loop only
@@ -136,6 +139,10 @@ class Batcher:
         requests = [request for job in group for request in job.requests]
         self._metrics.batch.observe(len(requests))
         results: list[Result] = list(rank(served, requests))
+        if self._drift is not None:
+            for one in results:
+                if isinstance(one, RankedList) and one.request.user is not None:
+                    self._drift.shown(served, one.request.user, one.items)
         plain = {
             at: one
             for at, one in enumerate(results)

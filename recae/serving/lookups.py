@@ -8,6 +8,7 @@ from recae.errors import DataError
 from recae.ids import shown
 from recae.models.blend import learned_part
 from recae.recommender import REFIT
+from recae.serving.owned import bought_by, owned_by
 from recae.serving.problems import Problem
 from recae.serving.schemas import (
     FoundItem,
@@ -15,7 +16,7 @@ from recae.serving.schemas import (
     HistoryAnswer,
     ItemsAnswer,
     ModelAnswer,
-    NamedItem,
+    OwnedItem,
     SimilarAnswer,
     SimilarItem,
     TogetherItem,
@@ -107,7 +108,7 @@ def find_users(served: ServedModel, query: str, limit: int) -> UsersAnswer:
 
 
 def history(served: ServedModel, user_id: str, limit: int) -> HistoryAnswer:
-    """List what a user owns.
+    """List what a user owns, by the model and by the journal.
 
     Args:
         served: the model.
@@ -115,20 +116,23 @@ def history(served: ServedModel, user_id: str, limit: int) -> HistoryAnswer:
         limit: how many items at most.
 
     Returns:
-        The items in the order of their indices, and how many there are.
+        The items in the order of their indices, those that the model has not seen last, and how many there are.
 
     Raises:
         Problem: 404, the user is unknown, or there are no histories.
     """
     try:
-        _, owned = served.user(user_id)
+        (bought,) = bought_by(served, [user_id])
+        owned = owned_by(served, user_id, bought)
     except Problem as problem:
         raise with_nearest_users(served, user_id, problem) from None
     items = [
-        NamedItem(item_id=item, name=name)
-        for item, name in zip(*served.ids_and_names(owned[:limit]), strict=True)
+        OwnedItem(item_id=item, name=name)
+        for item, name in zip(*served.ids_and_names(owned.items[:limit]), strict=True)
     ]
-    return HistoryAnswer(user_id=user_id, n_items=int(owned.size), items=items)
+    unseen = owned.unknown[: limit - len(items)]
+    items += [OwnedItem(item_id=item, name=None, scored=False) for item in unseen]
+    return HistoryAnswer(user_id=user_id, n_items=owned.items.size + len(owned.unknown), items=items)
 
 
 def with_nearest_users(served: ServedModel, user_id: str, problem: Problem) -> Problem:

@@ -72,7 +72,28 @@ class Metrics:
             "recae_model_loaded_timestamp_seconds", "When the model in use was loaded", ["model", "kind"],
             registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
-        for queue in ("scoring", "other"):
+        self.written = Gauge(
+            "recae_model_written_timestamp_seconds", "When the file of the model in use was written",
+            registry=self.registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+        self.purchases = Counter(
+            "recae_purchases", "New purchases of the journal, by whether the model knows the item", ["item"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.listed = Counter(
+            "recae_customers_listed", "Customers with a list, each counted once a day", registry=self.registry
+        )
+        self.hits = Counter(
+            "recae_customers_hit", "Those of them who bought an item of their last list within a day",
+            registry=self.registry,
+        )  # fmt: skip
+        self.unfolded = Gauge(
+            "recae_journal_unfolded", "Purchases of the journal that the model in use does not have",
+            registry=self.registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        for item in ("known", "unknown"):
+            self.purchases.labels(item)
+        for queue in ("scoring", "other", "purchases"):
             self.refused.labels(queue)
         for result in ("loaded", "refused", "failed"):
             self.reloads.labels(result)
@@ -86,19 +107,22 @@ class Metrics:
         known[0].inc()
         known[1].observe(seconds)
 
-    def model(self, version: str, kind: str, seconds: float) -> None:
+    def model(self, version: str, kind: str, loaded: float, written: float | None) -> None:
         """Note which model is in use.
 
         Args:
             version: what answers name it by.
             kind: of the model.
-            seconds: since 1970, when it was loaded.
+            loaded: seconds since 1970, when it was loaded.
+            written: likewise, when its file was written; None where that is not known.
         """
         if not self._answers:
             return
         if self._folder is None:  # elsewhere a process has one model, and forgets it when it ends
             self.loaded.clear()
-        self.loaded.labels(version, kind).set(seconds)
+        self.loaded.labels(version, kind).set(loaded)
+        if written is not None:
+            self.written.set(written)
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -19,10 +19,12 @@ _MEANINGS = {
     401: "the token is missing or wrong",
     404: "the model does not know it",
     408: "the body arrived too slowly",
+    409: "the id of an event is in the journal with another purchase",
     413: "the body is too large",
     415: "the body is not JSON",
     422: "the request does not fit its schema",
     503: "too many requests wait; Retry-After says when to try again",
+    507: "the disk of the journal is full",
 }
 
 

@@ -18,6 +18,7 @@ import uvicorn
 
 from recae.serving.app import create_app
 from recae.serving.connections import Connections, Limits
+from recae.serving.drift import Live
 from recae.serving.metrics import Metrics
 from recae.serving.protocol import limited
 from recae.serving.routes import ServeSettings
@@ -102,6 +103,7 @@ def run(
     access_log: bool,
     on_start: Callable[[], None],
     leaving: Leaving | None = None,
+    live: Live | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; what is under way then is answered first.
 
@@ -115,6 +117,7 @@ def run(
         access_log: log every request.
         on_start: called once connections are taken.
         leaving: of a watched process; None: it is the only one.
+        live: where purchases go; None: none are taken.
 
     Raises:
         KeyboardInterrupt: after the orderly end, when SIGINT asked for it; likewise what SIGTERM's handler raises. Not
@@ -122,7 +125,7 @@ def run(
     """
     connections = Connections(limits)
     config = uvicorn.Config(
-        create_app(models, metrics, settings, connections),
+        create_app(models, metrics, settings, connections, live),
         http=limited(connections),
         backlog=backlog,
         loop="auto",

@@ -21,6 +21,7 @@ from recae.serving.guard import read_json
 from recae.serving.hosts import AllowedHosts
 from recae.serving.metrics import CONTENT_TYPE, Metrics
 from recae.serving.problems import Problem, documented, invalid, overloaded
+from recae.serving.purchases import PurchaseWriter, purchases_of
 from recae.serving.schemas import (
     MAX_EXPLAINED,
     BatchAnswer,
@@ -30,6 +31,8 @@ from recae.serving.schemas import (
     ItemsAnswer,
     MapAnswer,
     ModelAnswer,
+    PurchasesAnswer,
+    PurchasesRequest,
     RecommendAnswer,
     RecommendRequest,
     SimilarAnswer,
@@ -71,6 +74,7 @@ class Services:
     lookups: LookupPool
     metrics: Metrics
     settings: ServeSettings
+    writer: PurchaseWriter | None = None
 
 
 async def _services(request: Request) -> Services:
@@ -173,18 +177,27 @@ async def _explained(served: ServedModel, result: Result, pool: LookupPool) -> b
         return problem
 
 
+async def add_purchases(asked: PurchasesRequest, services: Injected) -> Response:
+    """Store one purchase or up to 10,000; when the answer comes, they are on the disk and count for their customers."""
+    if services.writer is None:
+        raise Problem("no-journal", 404, "this server takes no purchases: start it with --journal")
+    answer = await services.writer.add(services.models.current, purchases_of(asked))
+    return as_json(answer.model_dump_json().encode())
+
+
 def add_fast_routes(app: FastAPI, dependencies: Sequence[params.Depends]) -> None:
-    """Add the routes that recommend to the application itself: a router's would be searched twice a request."""
-    for path, function, answer in (
-        ("/recommend", recommend, RecommendAnswer),
-        ("/recommend/batch", recommend_batch, BatchAnswer),
+    """Add the routes under load to the application itself: a router's would be searched twice a request."""
+    for path, function, answer, more in (
+        ("/recommend", recommend, RecommendAnswer, ()),
+        ("/recommend/batch", recommend_batch, BatchAnswer, ()),
+        ("/purchases", add_purchases, PurchasesAnswer, (409, 507)),
     ):
         app.router.add_api_route(
             path,
             function,
             methods=["POST"],
             response_model=answer,
-            responses=documented(401, 404, 408, 413, 415, 422, 503),
+            responses=documented(401, 404, 408, 413, 415, 422, 503, *more),
             dependencies=dependencies,
             route_class_override=_FastRoute,
         )
@@ -208,7 +221,7 @@ async def find_users(services: Injected, q: Words = "", limit: Limit = 20) -> Us
     return await services.lookups.run(lookups.find_users, services.models.current, q, limit)
 
 
-@private.get("/users/{user_id:any}/items", responses=_GET)
+@private.get("/users/{user_id:any}/items", responses=_GET, response_model_exclude_unset=True)
 async def users_items(services: Injected, user_id: Id, limit: Limit = 200) -> HistoryAnswer:
     """List what a user owns."""
     return await services.lookups.run(lookups.history, services.models.current, user_id, limit)
@@ -240,6 +253,10 @@ async def describe_model(services: Injected) -> ModelAnswer:
 @private.get("/metrics", include_in_schema=False)
 async def metrics(services: Injected) -> Response:
     """Return the counters in Prometheus' text format."""
+    served = services.models.current
+    if served.journal is not None:
+        last = await services.lookups.run(served.journal.last)
+        services.metrics.unfolded.set(max(0, last - served.folded))
     return Response(services.metrics.text(), media_type=CONTENT_TYPE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
@@ -9,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, m
 MAX_IDS = 10_000  # in one list of ids
 MAX_N = 1_000  # recommendations of one request
 MAX_REQUESTS = 256  # in one batch
+MAX_PURCHASES = 10_000  # of one request
+MAX_QUANTITY = 1e9
 MAX_EXPLAINED = 16  # requests of one batch that may ask for explanations
 
 Ids = Annotated[list[str], Field(max_length=MAX_IDS)]
@@ -98,6 +101,69 @@ class BatchRequest(_Request):
     """Several requests at once."""
 
     requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_REQUESTS)
+
+
+# any text but the character 0, which ends a text in too many programs
+NewId = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]+$")]
+EventId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+_EVENT = "id of the purchase: sent again with it, it counts once; null: the answer has one that was made"
+_TIME = "when it was bought, date and time of ISO 8601, UTC unless it says otherwise; null: now"
+
+
+class PurchaseEntry(_Request):
+    """A purchase."""
+
+    user: NewId = Field(description="id of the customer, known or new")
+    item: NewId = Field(description="id of the item, known or new")
+    time: datetime | None = Field(default=None, description=_TIME)
+    quantity: float = Field(default=1.0, gt=0, le=MAX_QUANTITY, allow_inf_nan=False)
+    event: EventId | None = Field(default=None, description=_EVENT)
+
+
+class PurchasesRequest(_Request):
+    """One purchase, or several as `purchases`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": ["user", "item"],
+                    "properties": {
+                        "user": {"type": "string"},
+                        "item": {"type": "string"},
+                        "purchases": {"type": "null"},
+                    },
+                },
+                {
+                    "required": ["purchases"],
+                    "properties": {"purchases": {"type": "array"}},
+                    "not": {
+                        "anyOf": [
+                            {"required": [name]} for name in ("user", "item", "time", "quantity", "event")
+                        ]
+                    },
+                },
+            ]
+        }
+    )
+
+    user: NewId | None = Field(default=None, description="id of the customer, known or new")
+    item: NewId | None = Field(default=None, description="id of the item, known or new")
+    time: datetime | None = Field(default=None, description=_TIME)
+    quantity: float = Field(default=1.0, gt=0, le=MAX_QUANTITY, allow_inf_nan=False)
+    event: EventId | None = Field(default=None, description=_EVENT)
+    purchases: Annotated[list[PurchaseEntry], Field(min_length=1, max_length=MAX_PURCHASES)] | None = Field(
+        default=None, description="several instead: all are stored, or none"
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> PurchasesRequest:
+        if self.purchases is not None:
+            if self.model_fields_set != {"purchases"}:
+                raise ValueError("give either one purchase or 'purchases'")
+        elif self.user is None or self.item is None:
+            raise ValueError("a purchase needs 'user' and 'item'")
+        return self
 
 
 class _Answer(BaseModel):
@@ -243,12 +309,33 @@ class UsersAnswer(_Answer):
     more: bool
 
 
+class OwnedItem(NamedItem):
+    """An item that a user owns."""
+
+    scored: bool = Field(
+        default=True,
+        description="false for a purchase of the journal whose item the model has not seen: it counts once the model "
+        "is updated; absent otherwise",
+    )
+
+
 class HistoryAnswer(_Answer):
     """What a user owns; `n_items` counts all of it, whatever the limit."""
 
     user_id: str
     n_items: int
-    items: list[NamedItem]
+    items: list[OwnedItem]
+
+
+class PurchasesAnswer(_Answer):
+    """What became of purchases; they are on the disk."""
+
+    events: list[str] = Field(description="the ids of the purchases, in their order")
+    added: int = Field(ge=0, description="how many were new")
+    repeated: int = Field(ge=0, description="how many were there before, by their id")
+    unknown_items: list[str] = Field(
+        description="items that the model has not seen: they count once it is updated"
+    )
 
 
 class Status(_Answer):

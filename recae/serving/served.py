@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from recae.errors import RecaeError
 from recae.ids import IdMap, shown
-from recae.models.base import reads_values
+from recae.journal import Journal
+from recae.models.base import decay_of, reads_values
 from recae.ranking import rank_histories, rows_per_block
 from recae.recommender import Recommender
 from recae.serving.metrics import Metrics
@@ -201,6 +203,10 @@ class ServedModel:
         vectors: of the items, made when they are first asked for.
         map: the map of the items; None where the model has none.
         approximate: whether lists are found by an index over the items.
+        written_at: when its file was written, UTC; None where that is not known.
+        journal: of purchases that count, too; None without.
+        folded: the sequence up to which the model has them.
+        decay: what a purchase still weighs one basket later, for a model that reads it; else 1.
     """
 
     recommender: Recommender
@@ -212,7 +218,16 @@ class ServedModel:
     vectors: ItemVectors = field(repr=False)
     map: ItemMap | None = field(repr=False)
     approximate: bool = False
+    written_at: datetime | None = None
+    journal: Journal | None = field(default=None, repr=False)
+    folded: int = 0
+    decay: float = 1.0
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def tell(self, metrics: Metrics) -> None:
+        """Let the metrics name this model as the one in use."""
+        written = None if self.written_at is None else self.written_at.timestamp()
+        metrics.model(self.version, self.recommender.model.kind, self.loaded_at.timestamp(), written)
 
     @property
     def owners(self) -> NDArray[np.int64] | None:
@@ -289,13 +304,16 @@ def without_histories() -> Problem:
     )
 
 
-def load_served(path: Path, warm: bool = True, approximate: bool = False) -> ServedModel:
+def load_served(
+    path: Path, warm: bool = True, approximate: bool = False, journal: Journal | None = None
+) -> ServedModel:
     """Load a model file, prepare what requests need, and warm up, so that the first request is not a slow one.
 
     Args:
         path: the model file.
         warm: whether to warm up, which may start threads. A process that forks others leaves that to them.
         approximate: make an index over the items, and find lists by it.
+        journal: of purchases that count beside those of the model.
 
     Returns:
         The model, ready to answer.
@@ -310,6 +328,7 @@ def load_served(path: Path, warm: bool = True, approximate: bool = False) -> Ser
     recommender = load(path)
     with path.open("rb") as file:
         version = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        written_at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
     histories = recommender.histories
     together = None if histories is None else BoughtTogether(histories)
     owners = None if together is None else together.owners
@@ -333,6 +352,10 @@ def load_served(path: Path, warm: bool = True, approximate: bool = False) -> Ser
         vectors,
         item_map,
         approximate=approximate,
+        written_at=written_at,
+        journal=journal,
+        folded=0 if journal is None else journal.folded_up_to(recommender.metadata),
+        decay=(decay_of(recommender.model.config()) or 1.0) if reads_values(recommender.model) else 1.0,
     )
 
 
@@ -392,6 +415,7 @@ class ModelReloader:
         seconds: between two checks of the file.
         warm: as of `load_served`.
         approximate: find lists by an index over the items of each model.
+        journal: as of `load_served`.
 
     Raises:
         ModelFileError: the file cannot be used; later on, a bad file is refused and the model in use stays.
@@ -404,15 +428,16 @@ class ModelReloader:
         seconds: float = 1.0,
         warm: bool = True,
         approximate: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         """Load the model; `start` begins the watch."""
         self._path, self._metrics, self._seconds = path, metrics, seconds
-        self._warm, self._approximate = warm, approximate
+        self._warm, self._approximate, self._journal = warm, approximate, journal
         # taken before the file is read: what changes it while it is read is then found by the first check
         self._handled = self._seen = self._signature()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._current = load_served(path, warm, approximate)
+        self._current = load_served(path, warm, approximate, journal)
         self._tell()
 
     @property
@@ -451,7 +476,7 @@ class ModelReloader:
 
     def _load(self) -> None:
         try:
-            new = load_served(self._path, self._warm, self._approximate)
+            new = load_served(self._path, self._warm, self._approximate, self._journal)
         except MemoryError:
             self._refuse("there is not enough memory for it beside the model in use")
             return
@@ -477,8 +502,7 @@ class ModelReloader:
         )
 
     def _tell(self) -> None:
-        model = self._current
-        self._metrics.model(model.version, model.recommender.model.kind, model.loaded_at.timestamp())
+        self._current.tell(self._metrics)
 
     def _watch(self) -> None:
         while not self._stop.wait(self._seconds):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from recae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from recae.serving.drift import Live
     from recae.serving.hosts import AllowedHosts
     from recae.serving.routes import ServeSettings
     from recae.serving.served import ServedModel
@@ -111,6 +112,7 @@ def serve(
     reload: bool = True,
     access_log: bool = False,
     approximate: bool = False,
+    journal: Path | None = None,
     on_start: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Serve a model file until SIGINT or SIGTERM; what is under way then is answered first.
@@ -129,17 +131,21 @@ def serve(
         reload: load the file anew when it changes.
         access_log: log every request.
         approximate: find lists by an index over the items, which is made when the model is loaded.
+        journal: where purchases go; made where there is none. None: none are taken.
         on_start: told what is served once connections are taken.
 
     Raises:
         ModelFileError: the file cannot be used.
+        JournalError: the journal cannot be used.
         ConfigError: another process listens on the port by now, or processes cannot be forked here.
         ServeError: one of several workers ends before all serve.
         KeyboardInterrupt: after the orderly end, when SIGINT asked for it; likewise what SIGTERM's handler raises.
     """
     from prometheus_client import disable_created_metrics
 
+    from recae.journal import Journal
     from recae.serving.connections import fitting
+    from recae.serving.drift import Live
     from recae.serving.metrics import Metrics
     from recae.serving.process import run
     from recae.serving.routes import ServeSettings
@@ -152,6 +158,7 @@ def serve(
         settings = ServeSettings(
             token=token, hosts=hosts, max_body=max_body, queue=queue, threads=threads, reload=reload
         )
+        live = None if journal is None else Live(Journal.open(journal))
         if workers > 1:
             if approximate:
                 raise ConfigError(
@@ -170,11 +177,14 @@ def serve(
                 max_connections=max_connections,
                 max_per_address=max_per_address,
                 access_log=access_log,
+                live=live,
                 on_start=on_start,
             )
             return
         metrics = Metrics()
-        models = ModelReloader(path, metrics, approximate=approximate)
+        models = ModelReloader(
+            path, metrics, approximate=approximate, journal=None if live is None else live.journal
+        )
         limits, backlog = fitting(max_connections, max_per_address)
         listen(listener, backlog)
         run(
@@ -186,6 +196,7 @@ def serve(
             backlog=backlog,
             access_log=access_log,
             on_start=lambda: on_start(_described(models.current)),
+            live=live,
         )
 
 
@@ -198,6 +209,7 @@ def _serve_together(
     max_connections: int | None,
     max_per_address: int | None,
     access_log: bool,
+    live: Live | None,
     on_start: Callable[[str], None],
 ) -> None:
     """Serve with several processes, as `serve` says."""
@@ -210,14 +222,17 @@ def _serve_together(
     with tempfile.TemporaryDirectory(prefix="recae-serve-") as name:
         folder = Path(name)
         count_together(folder, "watcher")
-        models = ModelReloader(path, Metrics(folder, answers=False), warm=False)
+        journal = None if live is None else live.journal
+        models = ModelReloader(path, Metrics(folder, answers=False), warm=False, journal=journal)
+        if journal is not None:
+            journal.close()  # SQLite's connections must not be carried into a forked process
         limits, backlog = fitting(max_connections, max_per_address, workers)
 
         def work(model: ServedModel, place: int, ready: Callable[[], None], watcher: int) -> None:
             warm_up(model.recommender)
             count_together(folder, f"worker{place}")
             metrics = Metrics(folder)
-            metrics.model(model.version, model.recommender.model.kind, model.loaded_at.timestamp())
+            model.tell(metrics)
             run(
                 OneModel(model),
                 metrics,
@@ -228,6 +243,7 @@ def _serve_together(
                 access_log=access_log,
                 on_start=ready,
                 leaving=Leaving(watcher),
+                live=live,
             )
 
         listen(listener, backlog)
@@ -243,7 +259,8 @@ def _serve_together(
 def _described(served: ServedModel) -> str:
     model = served.recommender
     users = "no users" if model.users is None else f"{len(model.users):,} users"
-    return f"{model.model.kind} {served.version}, {len(model.items):,} items, {users}"
+    journal = "" if served.journal is None else f"; journal {served.journal.path}"
+    return f"{model.model.kind} {served.version}, {len(model.items):,} items, {users}{journal}"
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,123 @@
+"""Drift: whether customers buy what was recommended to them, and how many purchases are of unknown items.
+
+The last list of each customer stays in a table of fixed size for a day. It is in memory that workers share, since one
+may show a list and another be told of the purchase. A customer has one place in it, by a hash; who comes to a place
+later takes it, so that with more customers a day than places the figures are those of a sample. Writers do not wait for
+each other: two at the same place at the same time may cost one count, which a fraction of thousands does not show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recae.journal import Added, Journal, Purchase
+from recae.serving.metrics import Metrics
+from recae.serving.served import ServedModel
+
+PLACES: Final = 2**16
+"""Customers whose lists are remembered, in 7 MB."""
+
+SHOWN: Final = 20
+"""Items of a list that are remembered, the best ones."""
+
+DAY: Final = 86_400.0
+"""Seconds after a list within which a purchase counts as a hit."""
+
+_PLACE: Final = np.dtype(
+    [
+        ("user", "<u8"),  # hash of the id
+        ("since", "<f8"),  # when the customer was counted
+        ("shown", "<f8"),  # when the list was shown
+        ("hit", "<u4"),
+        ("size", "<u4"),
+        ("items", "<u4", (SHOWN,)),  # their hashes
+    ]
+)
+
+
+class ShownLists:
+    """The table of the last lists, empty. Processes that are forked from this one share it."""
+
+    def __init__(self) -> None:
+        """Reserve the memory; the system provides it as it is used."""
+        memory = mmap.mmap(-1, PLACES * _PLACE.itemsize)
+        self.places: NDArray[Any] = np.frombuffer(memory, dtype=_PLACE)
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a server learns from while it runs, shared by all its workers.
+
+    Attributes:
+        journal: where purchases go.
+        lists: that were shown.
+    """
+
+    journal: Journal
+    lists: ShownLists = field(default_factory=ShownLists)
+
+
+class Drift:
+    """Counts customers with lists, those who bought from them, and purchases of known and unknown items.
+
+    Args:
+        metrics: what is counted goes there.
+        lists: of all workers.
+    """
+
+    def __init__(self, metrics: Metrics, lists: ShownLists) -> None:
+        """Begin with what others have shown."""
+        self._metrics, self._places = metrics, lists.places
+
+    def shown(self, served: ServedModel, user: str, items: NDArray[np.integer[Any]]) -> None:
+        """Note a list.
+
+        Args:
+            served: the model that made it.
+            user: whom it is for.
+            items: item indices, best first.
+        """
+        code, now = _code(user), time.time()
+        place = self._places[code % PLACES]
+        ids = served.recommender.items.ids(items[:SHOWN]).to_pylist()
+        codes = [zlib.crc32(item.encode()) for item in ids] + [0] * (SHOWN - len(ids))
+        counted = place["user"] == code and now - place["since"] < DAY
+        if not counted:
+            self._metrics.listed.inc()
+        since, hit = (place["since"], place["hit"]) if counted else (now, 0)
+        self._places[code % PLACES] = (code, since, now, hit, len(ids), codes)
+
+    def bought(self, purchases: Sequence[Purchase], added: Added, known: NDArray[np.bool_]) -> None:
+        """Note purchases.
+
+        Args:
+            purchases: of one request.
+            added: which of them are new; the others were counted before.
+            known: whether the model knows the item of each (n,).
+        """
+        now = time.time()
+        for one, new, of_model in zip(purchases, added.new, known.tolist(), strict=True):
+            if not new:
+                continue
+            self._metrics.purchases.labels("known" if of_model else "unknown").inc()
+            code = _code(one.user)
+            place = self._places[code % PLACES]
+            if place["user"] != code or now - place["shown"] >= DAY or place["hit"]:
+                continue
+            if zlib.crc32(one.item.encode()) in place["items"][: place["size"]]:
+                place["hit"] = 1
+                self._metrics.hits.inc()
+
+
+def _code(user: str) -> int:
+    """Return a hash of a user's id that is never 0, which marks a free place."""
+    return int.from_bytes(hashlib.blake2b(user.encode(), digest_size=8).digest(), "little") or 1

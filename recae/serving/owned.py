@@ -1,0 +1,97 @@
+"""What users own: by the model's histories, and by the purchases of the journal that the model does not have yet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recae.errors import JournalError
+from recae.journal import NOTHING, Bought
+from recae.models.base import reads_values
+from recae.serving.problems import Problem
+from recae.serving.served import ServedModel
+
+_log = logging.getLogger("recae.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What a user owns.
+
+    Attributes:
+        items: item indices (m,), rising.
+        values: how often and lately each was bought (m,); None unless the model reads it.
+        events: columns of other events, rising, see `recae.inputs`; None without any.
+        unknown: ids of items that were bought and that the model has not seen, each once.
+    """
+
+    items: NDArray[np.integer[Any]]
+    values: NDArray[np.float32] | None = None
+    events: NDArray[np.integer[Any]] | None = None
+    unknown: list[str] = field(default_factory=list)
+
+
+def bought_by(served: ServedModel, users: Sequence[str]) -> list[Bought]:
+    """Return what users have bought that the model does not have yet.
+
+    The journal is asked each time, so that what any worker has acknowledged is known to all.
+
+    Args:
+        served: the model.
+        users: their ids.
+
+    Raises:
+        Problem: 503, the journal cannot be read.
+    """
+    if served.journal is None or not users:
+        return [NOTHING] * len(users)
+    try:
+        return served.journal.bought_by(users, served.folded)
+    except JournalError as error:
+        _log.error("%s", error)
+        raise Problem(
+            "journal-unreadable", 503, "the journal of purchases cannot be read; the server's log says why"
+        ) from None
+
+
+def owned_by(served: ServedModel, user_id: str, bought: Bought = NOTHING) -> Owned:
+    """Return what a user owns.
+
+    Args:
+        served: the model.
+        user_id: exact id.
+        bought: what the user has bought beside, of `bought_by`.
+
+    Raises:
+        Problem: 404, neither the model nor the journal knows the user.
+    """
+    if not bought.items:
+        row, items = served.user(user_id)
+        return Owned(items, served.values(row), served.events(row))
+    rows = served.recommender.items.rows(bought.items)
+    unknown = list(dict.fromkeys(item for item, row in zip(bought.items, rows, strict=True) if row < 0))
+    try:
+        row, before = served.user(user_id)
+    except Problem:  # of the journal alone
+        row, before = -1, np.zeros(0, dtype=np.int32)
+    events = None if row < 0 else served.events(row)
+    known = rows >= 0
+    items = np.union1d(before, rows[known]).astype(before.dtype)
+    if not reads_values(served.recommender.model):
+        return Owned(items, None, events, unknown)
+    values = np.zeros(items.size)
+    decay, baskets = served.decay, np.unique(bought.times)
+    if row >= 0:
+        earlier = served.values(row)
+        values[np.searchsorted(items, before)] = np.ones(before.size) if earlier is None else earlier
+    values *= decay**baskets.size
+    # what was bought at the same time is one basket, and counts once in it, as in `Events.weights`
+    pairs = np.unique(np.stack([rows, np.searchsorted(baskets, bought.times)], axis=1)[known], axis=0)
+    ago = baskets.size - 1 - pairs[:, 1]
+    np.add.at(values, np.searchsorted(items, pairs[:, 0]), decay**ago)
+    return Owned(items, values.astype(np.float32), events, unknown)
