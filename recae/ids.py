@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recae.arrow import arrow_numbers, numpy_numbers
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.summary import Summarised, Summary
 from recae.text import brief
@@ -57,7 +58,7 @@ class IdMap(Summarised):
             if pc.any(same).as_py():
                 twice = sorted_values[pc.index(same, True).as_py()].as_py()
                 raise DataError(f"ids must be distinct, but {twice!r} occurs twice; merge its rows first")
-            self._order = order.to_numpy().astype(np.int64)
+            self._order = numpy_numbers(order).astype(np.int64)
 
     def __len__(self) -> int:
         """Return the number of ids."""
@@ -114,7 +115,7 @@ class IdMap(Summarised):
         low, high = int(rows.min()), int(rows.max())
         if low < 0 or high >= len(self):
             raise IndexError(f"row {low if low < 0 else high} is outside 0..{len(self) - 1}")
-        return self._values.take(pa.array(rows.astype(np.int64, copy=False)))
+        return self._values.take(arrow_numbers(rows.astype(np.int64, copy=False)))
 
     def row(self, id: str | int, what: str = "id") -> int:  # noqa: A002  # the word of the field
         """Return the row of an id.

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -29,6 +30,16 @@ FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered, which lets loops use SIMD; NaN and infinity keep their meaning, so that they are noticed."""
 
 BUILDING = threading.RLock()
+
+_WORTH_NUMBA: Final = 2**22  # numbers that NumPy has gone through by the time that numba is loaded
+
+
+def numpy_is_sooner(numbers: int) -> bool:
+    """Return whether NumPy goes through so many numbers before numba is loaded: in a process that answers once.
+
+    What asks this must come to the same bits in both ways.
+    """
+    return numbers <= _WORTH_NUMBA and "numba" not in sys.modules
 
 
 class Loop:

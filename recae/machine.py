@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
 @cache
 def installed(distribution: str) -> str | None:
     """Return the version of a distribution that is installed; None where it is not."""
+    from importlib.metadata import (  # a sixth of what `import recae.machine` may take
+        PackageNotFoundError,
+        version,
+    )
+
     try:
         return version(distribution)
     except PackageNotFoundError:

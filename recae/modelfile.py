@@ -72,7 +72,7 @@ from recae.kinds import has_models, model_class, model_kinds
 from recae.models import Model
 from recae.models.base import reads_values
 from recae.recommender import TEST, VALIDATION, Recommender
-from recae.settings import current_names
+from recae.renamed import current_names
 from recae.tensorfile import (
     DTYPES,
     NO_ROOM,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.inputs import owned_part, readable
-from recae.loops import loop
+from recae.loops import loop, numpy_is_sooner
 from recae.machine import processors
 
 # Bytes of float32 scores held at one time by whoever scores and ranks block by block.
@@ -180,6 +180,9 @@ def top_k(
         np.require(indices, np.int32, ["C", "A", "W"]),
     )
     lengths = np.full(n_rows, k, dtype=np.int64)
+    if numpy_is_sooner(scores.size):
+        _top_k_in_numpy(scores, indptr, indices, allowed, lengths, ranked)
+        return ranked
     workers = min(threads or processors(), n_rows, 1 + scores.size // _SCORES_PER_THREAD)
     if workers <= 1:
         _top_k_rows(scores, indptr, indices, allowed, lengths, *ranked, 0, n_rows)
@@ -279,6 +282,23 @@ def user_blocks(users: NDArray[np.int64], n_items: int, block_bytes: int) -> Ite
     step = rows_per_block(n_items, block_bytes)
     for start in range(0, users.size, step):
         yield users[start : start + step]
+
+
+def _top_k_in_numpy(
+    scores: NDArray[np.float32],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    allowed: NDArray[np.bool_],
+    lengths: NDArray[np.int64],
+    ranked: Ranked,
+) -> None:
+    """Rank all rows as `_top_k_rows`."""
+    for b, row in enumerate(scores):
+        may = allowed[b if len(allowed) > 1 else 0] & ~np.isnan(row)
+        may[indices[indptr[b] : indptr[b + 1]]] = False
+        items = np.flatnonzero(may)
+        best = items[np.argsort(-row[items], kind="stable")[: lengths[b]]]
+        ranked.items[b, : best.size], ranked.scores[b, : best.size] = best, row[best]
 
 
 @loop

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.arguments import check_flag
+from recae.arrow import arrow_numbers
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.inputs import EventInputs, inputs_of, owned_part
@@ -324,7 +325,7 @@ class Recommender(Summarised):
         names = self.item_names
         if names is None:
             return pa.nulls(len(rows), pa.large_string())
-        return names.take(pa.array(np.asarray(rows, dtype=np.int64)))
+        return names.take(arrow_numbers(np.asarray(rows, dtype=np.int64)))
 
     def unknown_items(self, items: Sequence[str | int]) -> list[str]:
         """Return those of ``items`` that the model has not seen, in their order, each once.

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recae import html
+from recae.arrow import arrow_numbers
 from recae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Table(Generic[Row]):
         """
         if isinstance(key, slice):
             places = range(*key.indices(len(self)))
-            return Table(self._data.take(pa.array(places, pa.int64())), self._row, self._title)
+            return Table(self._data.take(arrow_numbers(np.asarray(places, np.int64))), self._row, self._title)
         if isinstance(key, str):
             return self._column(key)
         place = int(key)
@@ -278,6 +279,8 @@ class Stream(Iterator[pa.RecordBatch]):
 
 
 def _array(values: Any) -> Any:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and values.ndim == 1:
+        return arrow_numbers(values)
     if not isinstance(values, list):
         return values
     try:

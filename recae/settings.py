@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from recae.errors import ConfigError
+from recae.renamed import RENAMED
 
 _READ = (int, float, bool, str)  # in the order in which a text is tried
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -31,9 +32,6 @@ LARGEST_SEED = 2**63 - 1
 
 PARTS = "a table of settings by dotted names, such as {'sigmoid.factors': 256}"
 """Description of the field `parts` of a kind that is put together from several."""
-
-RENAMED = {"noise": "dropout"}
-"""Old name of a setting, in files of earlier versions, → today's name."""
 
 
 def setting(
@@ -224,27 +222,6 @@ def _no_such(kind: str, name: str, known: Mapping[str, Setting]) -> str:
     if nearest:
         return f"{kind} has no setting '{name}'; did you mean '{nearest[0]}' ({known[nearest[0]].wanted})?"
     return f"{kind} has no setting '{name}'; choose one of {', '.join(known)}"
-
-
-def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a file of an earlier version under the names of today, those of a blend's parts likewise.
-
-    Where a file holds a setting under both names, the old one counted.
-    """
-    found = {name: value for name, value in values.items() if name.rpartition(".")[2] not in RENAMED}
-    for name, value in values.items():
-        part, dot, own = name.rpartition(".")
-        if own in RENAMED and value is not None:
-            found[part + dot + RENAMED[own]] = value
-    parts = found.get("parts")
-    if isinstance(parts, list):
-        found["parts"] = [
-            {**part, "config": current_names(part["config"])}
-            if isinstance(part, dict) and isinstance(part.get("config"), dict)
-            else part
-            for part in parts
-        ]
-    return found
 
 
 def check_range(

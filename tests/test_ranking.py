@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from recae import ranking
 from recae.errors import ConfigError, DataError
 from recae.ranking import rank_histories, rows_per_block, top_k
 
@@ -49,12 +50,15 @@ def problems(draw):
     return scores, draw(k | hnp.arrays(np.int64, n_rows, elements=k)), exclude, candidates
 
 
+@pytest.mark.parametrize("in_numpy", [True, False])
 @given(problems())
-def test_agrees_with_sorting(problem):
+def test_agrees_with_sorting(in_numpy, problem):
     scores, k, exclude, candidates = problem
     before = scores.copy()
     owned = None if exclude is None else sp.csr_matrix(exclude)
-    items, values = top_k(scores, k, owned, candidates)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ranking, "numpy_is_sooner", lambda numbers: in_numpy)
+        items, values = top_k(scores, k, owned, candidates)
     wanted_items, wanted_values = slow_top_k(scores, k, exclude, candidates)
     np.testing.assert_array_equal(items, wanted_items)
     np.testing.assert_array_equal(values, wanted_values)

@@ -25,9 +25,10 @@ from recae.ids import IdMap
 from recae.modelfile import describe, load, save
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
+from recae.renamed import current_names
 from recae.selection.space import Dimension, TunedTrial
 from recae.selection.study import open_study
-from recae.settings import PARTS, Settings, current_names, in_words, redefined, setting, settings_of
+from recae.settings import PARTS, Settings, in_words, redefined, setting, settings_of
 from recae.training.checkpoint import Checkpoints, Epoch
 from recae.training.config import SigmoidSettings
 from recae.training.kinds.sigmoid import train_sigmoid

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recae.errors import ModelFileError
 from recae.inputs import check_inputs, owned_part
 from recae.models.base import JSON, check_items, take_array
-from recae.models.linear import add_dense, add_dense_at
+from recae.models.linear import add_dense_at, add_dense_rows
 from recae.sparse import count_before
 
 
@@ -79,9 +79,7 @@ class EventLinear:
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Return the scores, (B, I) float32, of histories (B, I) or, with events, (B, (1 + K) · I)."""
         found = self._read(histories)
-        scores = np.zeros((histories.shape[0], self.n_items), dtype=np.float32)
-        add_dense(found.indptr, found.indices, self.weights, scores)
-        return scores
+        return add_dense_rows(found, self.weights)
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return the scores of some items, (B, n) float32; reads only the weights for these."""

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -155,6 +154,8 @@ def _solved(matrix: Floats, right: Floats, symmetric: bool = True) -> NDArray[np
         raise ModelFileError(
             "the model file's item vectors are too large to compute with; train the model again"
         )
+    import scipy.linalg  # a tenth of a second, which no other kind of model has a use for
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)  # that it is nearly singular

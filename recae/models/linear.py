@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recae.compiled import Floats, Ints
 from recae.errors import ModelFileError
-from recae.loops import loop
+from recae.loops import loop, numpy_is_sooner
 from recae.models.base import (
     JSON,
     check_histories,
@@ -45,9 +45,7 @@ class DenseLinear:
     def score(self, histories: sp.csr_matrix) -> NDArray[np.float32]:
         """Return histories @ weights, (B, I) float32; reads only the weights of owned items."""
         check_histories(histories, self.n_items)
-        scores = np.zeros(histories.shape, dtype=np.float32)
-        add_dense(histories.indptr, histories.indices, self.weights, scores)
-        return scores
+        return add_dense_rows(histories, self.weights)
 
     def score_items(self, histories: sp.csr_matrix, items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return histories @ weights[:, items], (B, n) float32; reads only these columns."""
@@ -124,6 +122,12 @@ class SparseLinear:
         check_histories(histories, self.n_items)
         scores = np.zeros(histories.shape, dtype=np.float32)
         B = self.weights
+        if numpy_is_sooner(histories.nnz * (1 + B.nnz // max(self.n_items, 1))):
+            for row, start, stop in zip(scores, histories.indptr, histories.indptr[1:], strict=False):
+                for i in histories.indices[start:stop]:
+                    of_item = slice(B.indptr[i], B.indptr[i + 1])
+                    row[B.indices[of_item]] += B.data[of_item]
+            return scores
         _add_sparse(histories.indptr, histories.indices, B.indptr, B.indices, B.data, scores)
         return scores
 
@@ -164,6 +168,18 @@ class SparseLinear:
             ModelFileError: something is missing or does not fit.
         """
         return cls(take_item_weights(arrays, n_items, "weights"), dict(config))
+
+
+def add_dense_rows(histories: sp.csr_matrix, B: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for each history (U, ·) the sum of the rows of B (M, I) that it names, in its order, float32 (U, I)."""
+    scores = np.zeros((histories.shape[0], B.shape[1]), dtype=np.float32)
+    if numpy_is_sooner(histories.nnz * B.shape[1]):
+        for row, start, stop in zip(scores, histories.indptr, histories.indptr[1:], strict=False):
+            for i in histories.indices[start:stop]:
+                row += B[i]
+        return scores
+    add_dense(histories.indptr, histories.indices, B, scores)
+    return scores
 
 
 # The loops are compiled and run without the interpreter's lock; each row's sum is made in the order of its history.

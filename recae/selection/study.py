@@ -24,8 +24,8 @@ from recae.errors import CheckpointError, ConfigError, OutputError
 from recae.files import atomic_path, check_writable
 from recae.kinds import Dimension
 from recae.locks import locked
+from recae.renamed import RENAMED, current_names
 from recae.selection.space import State, TunedTrial
-from recae.settings import RENAMED, current_names
 
 if TYPE_CHECKING:
     import optuna

@@ -31,7 +31,8 @@ from recae.errors import CheckpointError, OutputError, RecaeError
 from recae.files import atomic_path, json_text
 from recae.machine import installed
 from recae.models import Model
-from recae.settings import check_range, current_names
+from recae.renamed import current_names
+from recae.settings import check_range
 from recae.tensorfile import NO_ROOM, NotNowError, TensorFile, parse_json, write_tensors
 from recae.training.trainer import Trainer
 
