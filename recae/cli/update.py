@@ -69,7 +69,8 @@ def update(
       recae update model.recae new.csv --out newer.recae
       recae update model.recae env:SHOP_URL --query "select … where time > now() - interval '1 day'"
 
-    Each part of the model is solved or trained again on all purchases. The weights of a blend and all settings stay
+    What is counted or solved in closed form is so again, on all purchases. The sigmoid autoencoder goes on from its
+    parameters, by steps after the users who have changed and some others. The weights of a blend and all settings stay
     those that were chosen in training, and so do the figures: train again from time to time.
 
     Filters, and what says which rows count, are those of the training. A model without histories, or one trained with

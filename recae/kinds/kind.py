@@ -50,7 +50,8 @@ class Kind:
             `recae.selection.fit.fit_kind`).
         model: Class of its models; empty where each is of another kind, as those of `auto`.
         update: Function (model, matrix (U, I), growth, hooks) → model, which goes on from a fitted model where
-            purchases have changed, see `recae.training.growth`; empty: the kind is fitted again.
+            purchases have changed, see `recae.training.growth`, or None where it cannot; empty: the kind is fitted
+            again.
         no_confidence: Why it cannot take confidence, how much a purchase counts; empty: it can.
         baseline: Whether other models are compared with it unless other baselines are named.
         evaluated: Whether `evaluate` compares it where no kind is named.

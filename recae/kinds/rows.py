@@ -51,6 +51,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         settings="recae.training.config:SigmoidSettings",
         fit="recae.training.kinds.sigmoid:fit_sigmoid",
         model="recae.models.sigmoid:SigmoidAutoencoder",
+        update="recae.training.kinds.sigmoid_update:go_on",
         evaluated=True,
         one_processor=True,
         cost=exact,
@@ -194,6 +195,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         settings="recae.training.kinds.spectral:SpectralSettings",
         fit="recae.training.kinds.spectral:fit_spectral",
         model="recae.models.spectral:Spectral",
+        update="recae.training.kinds.spectral:update_spectral",
         cost=filtering,
         space=(
             one_of("filter", "one-step", "two-step", "chebyshev"),

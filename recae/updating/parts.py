@@ -66,9 +66,10 @@ def renewed(
             done[kind] = STAYED
             return old, []
         if go_on is not None and (trained == "on" if by_epochs else not exact):
-            done[kind] = WENT_ON
-            found: Model = go_on(old, matrix, growth, hooks)
-            return found, []
+            found: Model | None = go_on(old, matrix, growth, hooks)
+            if found is not None:
+                done[kind] = WENT_ON
+                return found, []
         done[kind] = TRAINED if by_epochs else SOLVED
         return fit_kind(kind, values, matrix, validation, hooks)
 

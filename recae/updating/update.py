@@ -200,9 +200,9 @@ def check_updatable(recommender: Recommender) -> None:
 
 
 def _filters(metadata: Mapping[str, Any]) -> Filters:
-    """Return the filters that a model was trained with."""
+    """Return the filters that a model was trained with, without the end of the period, after which updates begin."""
     asked = metadata.get("filters")
-    return Filters.of(asked) if isinstance(asked, Mapping) else Filters()
+    return replace(Filters.of(asked), until=None) if isinstance(asked, Mapping) else Filters()
 
 
 def _read(
@@ -316,8 +316,10 @@ def _decay(model: Model) -> float:
 
 def _metadata(before: Mapping[str, Any], union: Union, new: Interactions) -> dict[str, Any]:
     """Return the metadata of the updated recommender: the figures of the training, and what has come since."""
+    filters = _filters(before)
     return {
-        **before,
+        **{name: value for name, value in before.items() if name != "filters"},
+        **({"filters": filters.as_dict()} if filters else {}),
         "fingerprint": union.fingerprint,
         REFIT: {"users": len(union.users)},
         **last_purchase(new.times, before),

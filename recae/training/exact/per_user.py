@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recae.models.sigmoid import SigmoidAutoencoder
 from recae.training.config import SigmoidSettings, resolve
 from recae.training.exact.kernels import train_users
-from recae.training.exact.parameters import first_parameters
+from recae.training.exact.parameters import Parameters, first_parameters
 from recae.training.trainer import SigmoidTrainer, largest_of
 
 HISTORY_LENGTH = 8
@@ -22,14 +22,19 @@ class PerUserTrainer(SigmoidTrainer):
     """One step for every user, exact, at a cost without the number of items in it."""
 
     def __init__(
-        self, matrix: sp.csr_matrix, config: SigmoidSettings, confidence: NDArray[np.float32] | None = None
+        self,
+        matrix: sp.csr_matrix,
+        config: SigmoidSettings,
+        confidence: NDArray[np.float32] | None = None,
+        parameters: Parameters | None = None,
     ) -> None:
-        """Begin with fresh parameters.
+        """Begin with fresh parameters, or with given ones.
 
         Args:
             matrix: CSR pattern (U, I) of purchases.
             config: the settings.
             confidence: (nnz,) how much each purchase counts, in the matrix's order; None: 1.
+            parameters: to go on from, which are taken over; None: fresh ones.
 
         Raises:
             TrainingError: there is no purchase.
@@ -39,7 +44,7 @@ class PerUserTrainer(SigmoidTrainer):
         # than a hundredfold between two looks at it, e⁻⁴ = 1/55, unless a single step does.
         block = int(np.clip(-4 / np.log1p(-config.learning_rate), 1, 500))
         super().__init__(matrix, config, min(block, config.fold_every))
-        self.parameters = first_parameters(matrix, config)
+        self.parameters = first_parameters(matrix, config) if parameters is None else parameters
         self._since_consolidation = 0
         self._confidence = None if confidence is None else confidence.astype(config.dtype)
 

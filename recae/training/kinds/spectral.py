@@ -18,11 +18,12 @@ from recae.machine import processors
 from recae.models import Model, SparseLinear, Spectral
 from recae.models.itemknn import largest_products
 from recae.models.spectral import SpectralCode
-from recae.settings import LARGEST_SEED, Settings, setting
+from recae.settings import LARGEST_SEED, Settings, setting, settings_of
 from recae.sparse import joined_ranges, with_values
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Epoch
 from recae.training.device import memory_left
+from recae.training.growth import Growth
 from recae.training.kinds.subspace import largest_eigenvectors, times, width_of
 
 Filter = Literal["one-step", "two-step", "chebyshev"]
@@ -114,6 +115,28 @@ def fit_spectral(
     return _search(parts, config.updated(**start), free, hooks.validate, hooks), []
 
 
+def update_spectral(model: Spectral, matrix: sp.csr_matrix, growth: Growth, hooks: Hooks) -> Spectral:
+    """Return the filter of all purchases, (U, I), with the settings of a model that knows a part of them.
+
+    Its main directions are looked for from those of the model on, to the same tolerance; the rest is computed as in a
+    fit.
+
+    Raises:
+        TrainingError: as `fit_spectral`.
+    """
+    known = settings_of(SpectralSettings)
+    values: dict[str, Any] = {name: value for name, value in model.config().items() if name in known}
+    config = SpectralSettings(**values)
+    config = config.updated(
+        **{name: value for name, value in DEFAULTS.items() if getattr(config, name) is None}
+    )
+    start = np.zeros((matrix.shape[1], model.code.vectors.shape[1]), dtype=np.float32)
+    start[growth.items] = (
+        model.code.vectors * np.sqrt(model.code.scales)[:, None]
+    )  # V, but for the lengths of columns
+    return Parts.of(matrix, config, hooks, start).model(config)
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What the filters of all settings have in common.
@@ -135,15 +158,21 @@ class Parts:
     sparse: dict[int, tuple[sp.csr_matrix, NDArray[np.float64]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, matrix: sp.csr_matrix, config: SpectralSettings, hooks: Hooks) -> Parts:
-        """Return the parts for (U, I) purchases and up to `config.neighbours`."""
+    def of(
+        cls,
+        matrix: sp.csr_matrix,
+        config: SpectralSettings,
+        hooks: Hooks,
+        start: NDArray[np.float32] | None = None,
+    ) -> Parts:
+        """Return the parts for (U, I) purchases and up to `config.neighbours`; `start` as `largest_eigenvectors`."""
         if not matrix.nnz:
             raise TrainingError("there is no purchase to learn from: every history is empty")
         neighbours = config.neighbours or DEFAULTS["neighbours"]
         _check_memory(matrix, config.factors, neighbours)
         scaled, degrees = normalised(matrix, hooks.confidence)
         largest = largest_products(scaled.T.tocsr(), scaled, neighbours)
-        values, vectors = largest_eigenvectors(scaled.astype(np.float32), config.factors, config.seed)
+        values, vectors = largest_eigenvectors(scaled.astype(np.float32), config.factors, config.seed, start)
         all_there = values.size < config.factors  # the others are 0
         return cls(degrees, values, vectors, 0.0 if all_there else float(values[-1]), largest)
 

@@ -51,7 +51,7 @@ def width_of(matrix: sp.csr_matrix, factors: int) -> tuple[int, int, bool]:
 
 
 def largest_eigenvectors(
-    matrix: sp.csr_matrix, factors: int, seed: int
+    matrix: sp.csr_matrix, factors: int, seed: int, start: Floats | None = None
 ) -> tuple[NDArray[np.float64], Floats]:
     """Return the largest eigenvalues of R̃ᵀR̃, falling, and their eigenvectors; those of eigenvalue 0 are left out.
 
@@ -61,6 +61,8 @@ def largest_eigenvectors(
         matrix: R̃, (U, I) CSR float32, of norm 1 at most.
         factors: how many are wanted.
         seed: of the first block.
+        start: directions near the wanted ones, (I, k), of any lengths, to begin with; those of a matrix with a part of
+            the purchases settle in two rounds. None: all of the first block are random.
 
     Returns:
         (d,) float64 and (I, d) float32, orthonormal to rounding; d is `factors` or the rank.
@@ -70,6 +72,14 @@ def largest_eigenvectors(
         return _of_gram(matrix, wanted)
     transposed = matrix.T.tocsr()
     vectors = np.random.default_rng(seed).standard_normal((matrix.shape[1], block), dtype=np.float32)
+    if start is not None:
+        number = min(start.shape[1], block)
+        lengths = np.linalg.norm(start[:, :number], axis=0)
+        vectors /= np.sqrt(np.float32(vectors.shape[0]))
+        vectors[:, :number] = np.where(
+            lengths > 0, start[:, :number] / np.maximum(lengths, 1e-30), vectors[:, :number]
+        )
+        _orthogonalise(vectors)
     with ThreadPoolExecutor(processors()) as pool:
         products, before = 1, np.inf
         for _ in range(ROUNDS):
