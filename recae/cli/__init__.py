@@ -52,6 +52,7 @@ _HEADINGS = {
         "update": "Let a model learn from new purchases.",
         "tune": "Search the settings of a model that suit the purchases best.",
         "evaluate": "Compare models with tuned baselines on held-out purchases.",
+        "refresh": "Replace a model by one that is not worse, every night.",
         "forget": "Let a model forget customers.",
         "settings": "List the kinds of model, or the settings of one.",
     },
@@ -285,8 +286,8 @@ def main() -> None:
       recae COMMAND --help
 
     Results go to stdout, progress and messages to stderr. The exit code is 0 on success, 2 when something is
-    wrong with what was given (one sentence on stderr says what), 130 after Ctrl-C, 141 when the reader of a
-    pipe has gone.
+    wrong with what was given (one sentence on stderr says what), 3 where `recae refresh` finds a new model worse,
+    130 after Ctrl-C, 141 when the reader of a pipe has gone.
 
     -v, -q and --log-format go with every command. Where stderr is no terminal, each message begins with the time.
     """

@@ -66,10 +66,22 @@ _FORM: Final = (
 
 def source_argument(function: _Function) -> _Function:
     """Add PURCHASES as `source`, a text, and --query and --table."""
+    return _source(function, click.argument("source", metavar="PURCHASES", callback=_checked))
+
+
+def optional_source_argument(function: _Function) -> _Function:
+    """Add the same where PURCHASES need not be given; `source` is None then."""
+    return _source(
+        function, click.argument("source", metavar="[PURCHASES]", required=False, callback=_checked)
+    )
+
+
+def _source(function: _Function, argument: Callable[[Any], Any]) -> _Function:
     function = under("Source", *(click.option(name, metavar=m, help=text) for name, m, text in _SOURCE))(
         function
     )
-    return click.argument("source", metavar="PURCHASES", callback=_checked)(function)
+    found: _Function = argument(function)
+    return found
 
 
 def column_options(function: _Function) -> _Function:
@@ -205,8 +217,9 @@ def warn_of_password(text: str) -> None:
         )
 
 
-def _checked(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    warn_of_password(value)
+def _checked(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        warn_of_password(value)
     return value
 
 

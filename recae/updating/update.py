@@ -170,7 +170,7 @@ def check_updatable(recommender: Recommender) -> None:
             "this model was saved without histories, so that new purchases cannot be joined to the old ones: "
             f"{again}, and leave --no-histories out"
         )
-    filters = _filters(metadata)
+    filters = filters_of(metadata)
     if filters.has_minimum:
         raise ConfigError(
             f"this model was trained with minimums ({filters}), which need all purchases, those that were left out, "
@@ -199,7 +199,7 @@ def check_updatable(recommender: Recommender) -> None:
         )
 
 
-def _filters(metadata: Mapping[str, Any]) -> Filters:
+def filters_of(metadata: Mapping[str, Any]) -> Filters:
     """Return the filters that a model was trained with, without the end of the period, after which updates begin."""
     asked = metadata.get("filters")
     return replace(Filters.of(asked), until=None) if isinstance(asked, Mapping) else Filters()
@@ -225,7 +225,7 @@ def _read(
                 "read already: give the table"
             )
         return _New(source)
-    chosen = filters or (None if reading is None else reading.filters) or _filters(metadata)
+    chosen = filters or (None if reading is None else reading.filters) or filters_of(metadata)
     if chosen.has_minimum:
         raise ConfigError(
             f"minimums ({chosen}) need all purchases, and an update reads the new ones alone: leave them out"
@@ -248,7 +248,7 @@ def _read(
             f"reading rows later than {time_text(last)}, the last purchase that the model knows"
         )
     options = (reading or ReadOptions()).updated(filters=None, fewest=0, baskets=by_basket)
-    options = _as_trained(options, metadata)
+    options = as_trained(options, metadata)
     with Reading(source, options) as opened:
         if since_last and opened.columns.time is None:
             raise ColumnError(
@@ -265,7 +265,7 @@ def _read(
     return _New(interactions, events, returned)
 
 
-def _as_trained(options: ReadOptions, metadata: Mapping[str, Any]) -> ReadOptions:
+def as_trained(options: ReadOptions, metadata: Mapping[str, Any]) -> ReadOptions:
     """Return options that choose rows as the training did, where they do not say otherwise."""
     counting = metadata.get("reading")
     if not isinstance(counting, Mapping):

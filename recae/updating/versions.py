@@ -15,6 +15,7 @@ from typing import Final
 
 from recae.errors import ModelFileError, OutputError
 from recae.files import atomic_path, flush
+from recae.modelfile import load
 
 RETAINED: Final = 3
 """How many earlier versions there are at most."""
@@ -61,7 +62,7 @@ def roll_back(path: Path) -> Path:
     The model file that was there is gone then. Done again, it goes back one version further.
 
     Raises:
-        ModelFileError: there is no earlier version.
+        ModelFileError: there is no earlier version, or the newest one cannot be used; nothing is changed then.
         OutputError: the file cannot be replaced.
     """
     target = path.resolve()
@@ -71,6 +72,7 @@ def roll_back(path: Path) -> Path:
             f"there is no earlier version of the model file '{path}' to go back to: 'recae refresh' leaves the last "
             f"{RETAINED} beside it"
         )
+    load(found[0])
     try:
         for left in _numbered(path):
             if _is_same(left, path):  # by a command that was ended before it replaced the file
