@@ -316,7 +316,7 @@ def _decay(model: Model) -> float:
 
 def _metadata(before: Mapping[str, Any], union: Union, new: Interactions) -> dict[str, Any]:
     """Return the metadata of the updated recommender: the figures of the training, and what has come since."""
-    filters = _filters(before)
+    filters = filters_of(before)
     return {
         **{name: value for name, value in before.items() if name != "filters"},
         **({"filters": filters.as_dict()} if filters else {}),
