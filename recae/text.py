@@ -40,6 +40,17 @@ def refit_words(refit: object) -> str:
     return f"fitted once more on all {users:,} users" if isinstance(users, int) else ""
 
 
+def updates_words(updates: object) -> str:
+    """Return "updated 3 times since then by 1,208 pairs" for the metadata of such a model; empty for any other."""
+    if not isinstance(updates, Mapping):
+        return ""
+    number, pairs = updates.get("number"), updates.get("pairs")
+    if not isinstance(number, int) or not isinstance(pairs, int) or not number:
+        return ""
+    times = f"{number:,} times" if number != 1 else "once"
+    return f"updated {times} since then, by {pairs:,} pairs of a user and an item"
+
+
 def brief(value: object, at_most: int = 80) -> str:
     """Return a value for a message, on one line and not too long; of a data frame or the like its type."""
     if type(value).__module__.partition(".")[0] not in ("builtins", "numpy", "datetime", "pathlib", "uuid"):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import recae, refused
+from commands import recae, refused, start
 from modelfiles import HISTORIES, METADATA, pack, parts, recommender, saved
 
 import recae as package
 from recae.errors import ColumnError, ConfigError
 from recae.modelfile import load, save
-from recae.models import Ease, ItemKNN, Popularity
 from recae.recency import last_purchase
 from recae.recommender import LEARNED, Recommender
+from recae.selection.fit import fit_simple, make_settings
 from recae.updating.update import Updated
 from recae.updating.update import update as updated
 
@@ -48,19 +52,17 @@ def csv(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def trained(source: Any, kind: str = "popularity", **options: Any) -> Recommender:
-    return package.train(source, kind, progress=False, **options)
-
-
-def counted(source: Any, **options: Any) -> Recommender:
-    """What training on popularity gives, without the figures, which take longest."""
-    found = package.read(source, **options)
-    known = found.interactions
-    metadata: dict[str, Any] = {"reading": dict(found.report.counting), **last_purchase(known.times)}
-    if known.filters is not None:
-        metadata["filters"] = known.filters.as_dict()
-    model = Popularity.fit(known.matrix)
-    return Recommender(model, known.users, known.items, known.item_names, known.matrix, metadata)
+def known(source: Any, kind: str = "popularity", decay: float | None = None, **options: Any) -> Recommender:
+    """What training on these purchases gives, without the figures, which take longest."""
+    found = package.read(source, package.ReadOptions.of({**options, "baskets": decay is not None}))
+    bought, events = found.interactions, found.events
+    metadata: dict[str, Any] = {"reading": dict(found.report.counting), **last_purchase(bought.times)}
+    if bought.filters is not None:
+        metadata["filters"] = bought.filters.as_dict()
+    settings = {} if decay is None else {"decay": decay}
+    model, _ = fit_simple(kind, bought.matrix.copy(), make_settings(kind, settings))
+    histories = bought.matrix if events is None or decay is None else events.weights(decay)
+    return Recommender(model, bought.users, bought.items, bought.item_names, histories, metadata)
 
 
 def same(one: Recommender, other: Recommender) -> None:
@@ -78,11 +80,11 @@ def same(one: Recommender, other: Recommender) -> None:
 
 def test_ids_and_histories_are_those_of_one_table(tmp_path: Path) -> None:
     frame = rows()
-    whole = counted(csv(frame, tmp_path / "all.csv"))
-    found = trained(csv(frame[:500], tmp_path / "0.csv"))
+    whole = known(csv(frame, tmp_path / "all.csv"))
+    found = known(csv(frame[:500], tmp_path / "0.csv"))
     first = found
-    for k, (start, stop) in enumerate(((480, 700), (700, 701), (600, 900))):  # which overlap
-        found = found.update(csv(frame[start:stop], tmp_path / f"{k + 1}.csv"))
+    for k, (begin, end) in enumerate(((480, 700), (700, 701), (600, 900))):  # which overlap
+        found = found.update(csv(frame[begin:end], tmp_path / f"{k + 1}.csv"))
     same(found, whole)
     assert first.users is not None
     assert whole.users is not None
@@ -94,8 +96,6 @@ def test_ids_and_histories_are_those_of_one_table(tmp_path: Path) -> None:
     assert found.metadata["updates"]["number"] == 3
     assert at_once.metadata["updates"] == found.metadata["updates"] | {"number": 1}
     assert found.metadata["last_purchase"] == whole.metadata["last_purchase"]
-    # the figures are those of the training
-    assert found.metadata["metrics"] == first.metadata["metrics"]
     assert found.metadata["refit"] == {"users": len(whole.users)}
 
 
@@ -119,26 +119,20 @@ def test_a_matrix_whose_ids_are_in_no_order_grows_at_its_end() -> None:
 @pytest.mark.parametrize("kind", ["popularity", "itemknn", "ease"])
 def test_closed_forms_are_those_of_a_fit_to_all_purchases(kind: str) -> None:
     frame = rows()
-    old = trained(frame[:600], kind)
+    old = known(frame[:600], kind)
     found = old.update(frame[600:])
-    matrix = package.read(frame).interactions.matrix.copy()
-    config: Any = old.model.config()
-    expected = {
-        "popularity": lambda: Popularity.fit(matrix),
-        "itemknn": lambda: ItemKNN.fit(matrix, k=config["k"], weighting=config["weighting"]),
-        "ease": lambda: Ease.fit(matrix, l2=config["l2"]) if hasattr(Ease, "fit") else None,
-    }[kind]()
-    again = package.train(frame, kind, progress=False, **{k: v for k, v in config.items() if v is not None})
-    for name, array in again.model.arrays().items():
+    settings = make_settings(
+        kind, old.model.config()
+    )  # those that were chosen from the purchases of the training
+    expected, _ = fit_simple(kind, package.read(frame).interactions.matrix.copy(), settings)
+    for name, array in expected.arrays().items():
         np.testing.assert_array_equal(found.model.arrays()[name], array)
-    if expected is not None:
-        queries = found.histories
-        np.testing.assert_allclose(found.model.score(queries), expected.score(queries), rtol=1e-5, atol=1e-6)
+    assert found.model.config() == expected.config()
 
 
 def test_the_same_purchases_twice_change_nothing(tmp_path: Path) -> None:
     frame = rows()
-    save(counted(frame[:600]), tmp_path / "m.recae")
+    save(known(frame[:600]), tmp_path / "m.recae")
     new = csv(frame[600:], tmp_path / "new.csv")
     first = json.loads(recae("update", tmp_path / "m.recae", new, "--json").stdout)
     assert first["changed"]
@@ -164,7 +158,7 @@ def test_the_same_purchases_twice_change_nothing(tmp_path: Path) -> None:
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     frame = rows()
-    save(trained(frame[:600], "itemknn"), tmp_path / "m.recae")
+    save(known(frame[:600], "itemknn"), tmp_path / "m.recae")
     new = csv(frame[600:], tmp_path / "new.csv")
     for name in ("a", "b"):
         assert recae("update", tmp_path / "m.recae", new, "--out", tmp_path / name).exit_code == 0
@@ -172,7 +166,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_returns_take_purchases_back() -> None:
-    old = counted([("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "x"), ("c", "y"), ("c", "z")])
+    old = known([("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("c", "x"), ("c", "y"), ("c", "z")])
     new = pd.DataFrame(
         [("a", "x", -1), ("b", "x", -2), ("b", "x", 3), ("c", "y", 0), ("d", "x", -1), ("c", "w", 1)],
         columns=["user_id", "item_id", "quantity"],
@@ -192,22 +186,22 @@ def test_returns_take_purchases_back() -> None:
 
 
 def test_a_table_of_nothing_new_is_no_error(tmp_path: Path) -> None:
-    old = counted(rows())
+    old = known(rows())
     for text in ("user_id,item_id\n", "user_id,item_id,quantity\nu1,1,-0\n"):
         (tmp_path / "none.csv").write_text(text)
         assert not updated(old, tmp_path / "none.csv").changed
 
 
-def repeats(frame: pd.DataFrame, **options: Any) -> Recommender:
-    return trained(frame, "frequency", repeats=True, **options)
+def repeats(frame: pd.DataFrame, decay: float = 0.8) -> Recommender:
+    return known(frame, "frequency", decay)
 
 
 def test_repeat_purchases_count_as_in_one_table() -> None:
     frame = rows(n=600)
-    old = repeats(frame[:400], decay=0.8)
+    old = repeats(frame[:400])
     new = frame[350:]  # which overlaps: only what is later counts
     found = updated(old, new)
-    whole = repeats(frame, decay=0.8)
+    whole = repeats(frame)
     same_values(found.recommender, whole)
     np.testing.assert_array_equal(found.recommender.model.arrays()["shares"], whole.model.arrays()["shares"])
     assert not updated(found.recommender, new).changed
@@ -232,20 +226,20 @@ def late(user: str, item: str, when: str) -> pd.DataFrame:
 
 def test_a_purchase_of_2099_hides_none_that_comes_later() -> None:
     frame = rows(n=300)
-    for old in (counted(frame), repeats(frame, decay=0.8)):
+    for old in (known(frame), repeats(frame)):
         last = old.metadata["last_purchase"]
         wrong = old.update(pd.concat([late("u1", "i0", "2099-01-01"), late("u2", "i1", "2024-03-01")]))
         assert wrong.metadata["last_purchase"] == pd.Timestamp("2024-03-01").timestamp() > last
         right = wrong.update(late("u2", "i2", "2024-03-02"), since_last=True)
         assert right is not wrong
         assert "i2" in [row.item_id for row in right.owned("u2")]
-    alone = counted(frame).update(late("u1", "i0", "2099-01-01"))
+    alone = known(frame).update(late("u1", "i0", "2099-01-01"))
     assert alone.metadata["last_purchase"] == last
 
 
 def test_only_rows_since_the_last_purchase_are_read() -> None:
     frame = rows()
-    old = counted(frame[:600])
+    old = known(frame[:600])
     # what is dated before is not read, though the model does not know it
     missed = frame[600:].assign(timestamp=lambda f: f.timestamp - pd.Timedelta(days=3650))
     assert updated(old, missed).added > 0
@@ -253,7 +247,7 @@ def test_only_rows_since_the_last_purchase_are_read() -> None:
     assert updated(old, frame[590:], since_last=True).known < updated(old, frame[590:]).known
     with pytest.raises(ColumnError, match=r"no column of times.*--time-column, or leave --since-last out"):
         updated(old, frame[["user_id", "item_id"]], since_last=True)
-    silent = counted(frame[["user_id", "item_id"]])
+    silent = known(frame[["user_id", "item_id"]])
     assert "last_purchase" not in silent.metadata
     with pytest.raises(ConfigError, match="does not say when its last purchase was"):
         updated(silent, frame, since_last=True)
@@ -263,25 +257,38 @@ def test_only_rows_since_the_last_purchase_are_read() -> None:
 
 def test_filters_and_chosen_rows_are_those_of_the_training() -> None:
     frame = rows().assign(rating=lambda f: 1 + np.arange(len(f)) % 5)
-    options: dict[str, Any] = {"min_rating": 4, "exclude_items": ["i0"], "since": "2024-01-05"}
-    whole = counted(frame, **options)
-    same(counted(frame[:600], **options).update(frame[600:]), whole)
+    filters = package.Filters(exclude_items=["i0"], since="2024-01-05", until="2024-01-20")
+    later = package.Filters(exclude_items=["i0"], since="2024-01-05")
+    old = known(frame[:600], filters=filters, min_rating=4)
+    found = old.update(frame)  # which goes on after the end of the period
+    whole = known(frame, filters=later, min_rating=4)
+    same(found, whole)
+    assert found.metadata["filters"] == later.as_dict()
     other = {"where": "rating < 4"}
-    same(counted(frame[:600], **other).update(frame[600:]), counted(frame, **other))
+    same(known(frame[:600], **other).update(frame[600:]), known(frame, **other))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("metadata", "said"),
     [
-        ({"min_user_purchases": 2}, "minimums .*need all purchases.*recae train"),
-        ({"half_life": 30}, "count by their age or quantity.*without --half-life"),
-        ({"confidence_column": "quantity"}, "some events count more.*--confidence-column"),
+        ({"filters": {"min_user_purchases": 2}}, "minimums .*need all purchases.*recae train"),
+        ({"weights": {"half_life": 30}}, "count by their age or quantity.*without --half-life"),
+        ({"reading": {"confidence": "sure"}}, "some events count more.*--confidence-column"),
+        (
+            {"reading": {"events": {"weights": {"view": 0.1, "buy": 1}}}},
+            "some events count more.*--event-weights",
+        ),
     ],
 )
-def test_models_that_need_all_purchases_are_refused(options: dict[str, Any], said: str) -> None:
-    old = trained(rows(n=300), **options)
+def test_models_that_need_all_purchases_are_refused(metadata: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        old.update(rows(n=300))
+        recommender(metadata=metadata).update([("a", "b")])
+
+
+def test_metadata_of_a_training_is_what_refusals_look_at() -> None:
+    found = package.train(rows(n=300), "popularity", progress=False, half_life=30, min_user_purchases=2)
+    assert found.metadata["weights"]
+    assert found.metadata["filters"] == {"min_user_purchases": 2}
 
 
 def test_refusals_on_the_command_line(tmp_path: Path) -> None:
@@ -317,17 +324,74 @@ def test_ids_with_control_characters_are_ids_like_others(tmp_path: Path) -> None
     strange = ["a\tb", "line\nbreak", "\x1b[31mred", "\u202eturned", "nul\x00"]
     frame = pd.DataFrame({"user_id": [*strange, "z"], "item_id": [*strange[::-1], "z"]})
     plain = [("a", "x"), ("b", "y"), ("a", "y")]
-    found = counted(plain).update(frame)
-    whole = counted([*plain, *frame.itertuples(index=False, name=None)])
+    found = known(plain).update(frame)
+    whole = known([*plain, *frame.itertuples(index=False, name=None)])
     same(found, whole)
     save(found, tmp_path / "m.recae")
     same(load(tmp_path / "m.recae"), whole)
 
 
 def test_absurd_quantities_are_one_purchase() -> None:
-    old = counted(rows(n=300))
+    old = known(rows(n=300))
     new = io.StringIO("user_id,item_id,quantity\nu1,q1,1e308\nu1,q2,-1e308\nu1,q3,1e999\nu1,q1,1e308\n")
     found = updated(old, pd.read_csv(new, dtype=str), reading=package.ReadOptions(quantity_column="quantity"))
     assert isinstance(found, Updated)
     assert found.added == 1
     assert "q1" in found.recommender.items
+
+
+def test_what_stops_the_writing_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.recae"
+    save(recommender(), path)
+    before = path.read_bytes()
+    new = tmp_path / "new.csv"
+    new.write_text("user_id,item_id\n42,P\n")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", stop)
+    result = recae("update", path, new)
+    assert result.exit_code == 130
+    assert "no partial file is left" in result.stderr
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.recae", "new.csv"]
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs pidfd_open")
+def test_a_kill_at_any_moment_leaves_a_whole_model(tmp_path: Path) -> None:
+    frame, path = rows(), tmp_path / "m.recae"
+    save(known(frame[:600], "itemknn"), path)
+    before, new = path.read_bytes(), csv(frame[600:], tmp_path / "new.csv")
+
+    def run(kill_after: float | None = None) -> int:
+        process = start("update", path, new, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return process.wait(kill_after)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    began = time.monotonic()
+    assert run() == 0
+    took, after = time.monotonic() - began, path.read_bytes()
+    assert after != before
+    moments, killed = random.Random(0), 0
+    while killed < 20:
+        path.write_bytes(before)
+        killed += run(moments.uniform(0, 1.05) * took) == -9
+        assert path.read_bytes() in (before, after)
+    path.write_bytes(before)
+    assert run() == 0
+    assert path.read_bytes() == after
+
+
+def test_how_often_a_model_was_updated_is_said(tmp_path: Path) -> None:
+    found = recommender().update([("42", "P")]).update([("42", "Q"), ("new", "P")])
+    assert "updated 2 times since then, by 3 pairs" in str(found.summary())
+    save(found, tmp_path / "m.recae")
+    assert "updated 2 times since then, by 3 pairs" in recae("inspect", tmp_path / "m.recae").stdout
+    broken = {"updates": {"number": "x", "pairs": None}}
+    assert "updated" not in str(recommender(metadata=broken).summary())
+    assert recommender(metadata=broken).update([("42", "P")]).metadata["updates"]["number"] == 1

@@ -12,6 +12,7 @@ import click
 from recae.cli.help import Command, under
 from recae.cli.options import model_option, output_path, positional_model
 from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table, write
+from recae.text import updates_words
 
 _IDS = 5  # ids that are shown; --json has them all
 
@@ -231,8 +232,9 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
 
 def _learned_from(summary: Mapping[str, Any]) -> str:
     """Return whom the model has learned from, where some users were held out."""
+    updated = updates_words(summary.get("updates"))
     if _object(summary.get("refit")):
-        return "all users, once the figures were measured"
+        return "all users, once the figures were measured" + (updated and f"; {updated}")
     return "the users not held out" if summary["held_out"] else ""
 
 

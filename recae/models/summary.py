@@ -9,7 +9,7 @@ from typing import Any, Final
 from recae.models.base import Model
 from recae.models.blend import learned_part
 from recae.summary import Grid, Summary
-from recae.text import refit_words
+from recae.text import refit_words, updates_words
 
 _SETTINGS: Final = 6  # of the model, in the text
 _SHOWN: Final = ("recall@10", "recall@20", "recall@50", "ndcg@20")
@@ -56,6 +56,8 @@ def summary_of(
         before = refit_words(metadata.get("refit"))
         before = before and f", before it was {before}"
         facts.append(("measured", f"on {metrics['n_users']:,} held-out users{before}"))
+    if updated := updates_words(metadata.get("updates")):
+        facts.append(("updates", updated))
     details = [f"{name} {_value(value)}" for name, value in config.items()]
     return Summary(f"Recommender: {model.kind}{of}", facts, grid, details=details)
 

@@ -13,15 +13,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from common import gowalla, report
 from numpy.typing import NDArray
+from pyarrow import csv
 
 import recae
 from recae import Recommender
@@ -30,6 +34,21 @@ from recae.interactions import Interactions
 from recae.sparse import without
 
 LAST_DAY = datetime(2011, 12, 10)  # after the last purchase of Online Retail
+
+
+TEXTS = dict.fromkeys(
+    (
+        "InvoiceNo",
+        "StockCode",
+        "Description",
+        "Quantity",
+        "InvoiceDate",
+        "UnitPrice",
+        "CustomerID",
+        "Country",
+    ),
+    pa.string(),
+)
 
 
 @dataclass(frozen=True)
@@ -67,11 +86,18 @@ def measured(recommender: Recommender, test: Interactions) -> dict[str, NDArray[
     return {name: result.values[name] for name in ("recall@20", "ndcg@20")}
 
 
+def fingerprint(recommender: Recommender) -> list[bytes]:
+    """The arrays of the histories."""
+    found = recommender.histories
+    if found is None:
+        return []
+    return [np.ascontiguousarray(a, "<i8").tobytes() for a in (found.indptr, found.indices)]
+
+
 def compared(name: str, updated: Timed, full: Timed, test: Interactions) -> dict[str, Any]:
     """The differences of an update from a full training, as a row of the table."""
     one, other = updated.recommender, full.recommender
-    same = one.users == other.users and one.items == other.items and one.histories is not None
-    if not same or (one.histories != other.histories).nnz:
+    if one.users != other.users or one.items != other.items or fingerprint(one) != fingerprint(other):
         raise SystemExit("the histories of the update and of the full training differ")
     found, best = measured(one, test), measured(other, test)
     difference = found["recall@20"] - best["recall@20"]
@@ -95,18 +121,24 @@ def compared(name: str, updated: Timed, full: Timed, test: Interactions) -> dict
 
 
 def retail(weeks: int, kind: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Update by one week after the other, and train anew after each."""
+    """Update by one week after the other, each a file of its own as a shop exports it, and train anew after each."""
     path = Path(os.environ.get("RECAE_DATA", ".")) / "online-retail.csv.gz"
     days = [LAST_DAY - timedelta(weeks=weeks + 1 - k) for k in range(weeks + 2)]
+    every = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=TEXTS))
     model = recae.train(path, kind, until=days[0], progress=False, **settings)
     rows = []
-    for start, stop, after in zip(days, days[1:], days[2:], strict=False):
-        updated = timed(lambda m=model, a=start, b=stop: m.update(path, since=a, until=b, take_back=False))  # type: ignore[misc]
-        full = timed(lambda b=stop: recae.train(path, kind, until=b, progress=False, **settings))  # type: ignore[misc]
-        test = recae.read(path, since=stop, until=after).interactions
-        rows.append(compared(f"week to {stop:%Y-%m-%d}", updated, full, test))
-        click.echo(rows[-1], err=True)
-        model = updated.recommender
+    with TemporaryDirectory() as folder:
+        for start, stop, after in zip(days, days[1:], days[2:], strict=False):
+            week, until = Path(folder) / f"{stop:%Y-%m-%d}.csv", stop
+            when = every.column("InvoiceDate")
+            inside = pc.and_(pc.greater_equal(when, f"{start}"), pc.less(when, f"{stop}"))
+            csv.write_csv(every.filter(inside), week)
+            updated = timed(partial(model.update, week, take_back=False))
+            full = timed(partial(recae.train, path, kind, until=until, progress=False, **settings))
+            test = recae.read(path, since=stop, until=after).interactions
+            rows.append(compared(f"week to {stop:%Y-%m-%d}", updated, full, test))
+            click.echo(rows[-1], err=True)
+            model = updated.recommender
     return rows
 
 
