@@ -120,7 +120,7 @@ def test_refusals_change_nothing(model: Path, journal: Path, tmp_path: Path) -> 
     )
     both = recae("forget", model, "--user", NAME, "--user", "nobody", "--journal", journal)
     refused(both, "neither the model nor the journal knows 'nobody', and nothing is changed")
-    refused(recae("forget", model), "give --user ID or --users FILE")
+    refused(recae("forget", model), "give --user ID, --users FILE or --journal PATH")
     refused(recae("forget", model, "--user", NAME, "--journal", tmp_path / "no.db"), "there is no journal")
     refused(recae("forget", tmp_path / "no.recae", "--user", NAME), "there is no model file")
     refused(recae("forget", model, "--user", NAME, "--out", tmp_path / "no" / "x"), "does not exist")

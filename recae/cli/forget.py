@@ -41,7 +41,8 @@ def _out(ctx: click.Context, parameter: click.Parameter, value: str | None) -> P
         "--journal",
         metavar="PATH",
         type=click.Path(path_type=Path),
-        help="The journal of `recae serve`, whose rows of these customers go as well.",
+        help="The journal of `recae serve`, whose rows of these customers go as well. Customers whom the server was "
+        "told to forget, by DELETE /users/ID, are forgotten, too.",
     ),
 )
 @under(
@@ -77,6 +78,7 @@ def forget(
       recae forget model.recae --user 42
       recae forget --user 42 --user 43 --journal purchases.db
       recae forget --users gone.txt --retrain
+      recae forget --journal purchases.db
 
     MODEL is another way to give --model.
 
@@ -91,14 +93,14 @@ def forget(
     from recae.updating.removal import remove
 
     path = positional_model(positional, model_path)
-    if not users and users_path is None:
-        raise ConfigError("nobody is named to be forgotten: give --user ID or --users FILE")
+    if not users and users_path is None and journal is None:
+        raise ConfigError("nobody is named to be forgotten: give --user ID, --users FILE or --journal PATH")
     asked: list[str] = list(users)
     if users_path is not None:
         from recae.scoring.audience import read_ids
 
         asked += read_ids(users_path, "user").to_pylist()
-    if not asked:
+    if not asked and users_path is not None:
         raise ConfigError(f"'{users_path}' names nobody to be forgotten: give a file with an id a line")
     began = time.perf_counter()
     found = remove(path, asked, out=out, journal=journal, retrain=retrain, device=device, tell=message)

@@ -8,6 +8,7 @@ from the journal again. Order goes by the sequence alone; a clock that goes back
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from recae.journal.database import Database
 
 PURCHASE: Final = "purchase"
 """The kind of event that is a purchase. Others, which later versions may write, are counted and left alone."""
+
+FORGET: Final = "forget"
+"""The kind of event that asks for a customer to be forgotten; its user is `Journal.code` of the id, and not the id."""
 
 METADATA: Final = "journal"
 """Where the metadata of a model say which purchases of a journal it has."""
@@ -44,6 +48,9 @@ _SCHEMA: Final = pa.schema(
 
 _INSERT: Final = (
     "INSERT INTO events (event, user, item, time, arrived, quantity, kind) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_ASKED: Final = (
+    "SELECT 1 FROM events INDEXED BY events_of_user WHERE user = ? AND sequence > ? AND kind = ? LIMIT 1"
 )
 _SAME: Final = "SELECT user, item, time, quantity, kind FROM events WHERE event = ?"
 
@@ -87,10 +94,12 @@ class Bought:
     Attributes:
         items: ids.
         times: when each was bought, microseconds since 1970, UTC.
+        forgotten: whether the model is to forget the user, so that what it knows of them does not count.
     """
 
     items: tuple[str, ...]
     times: tuple[int, ...]
+    forgotten: bool = False
 
 
 NOTHING: Final = Bought((), ())
@@ -218,7 +227,48 @@ class Journal:
         )
         with self._database.reading() as connection:
             found = [connection.execute(query, (user, after, PURCHASE)).fetchall() for user in users]
-        return [Bought(*zip(*rows, strict=True)) if rows else NOTHING for rows in found]
+            gone = [connection.execute(_ASKED, (self.code(user), after, FORGET)).fetchone() for user in users]
+        return [
+            Bought(
+                tuple(item for item, _ in rows), tuple(time for _, time in rows), forgotten=asked is not None
+            )
+            if rows or asked
+            else NOTHING
+            for rows, asked in zip(found, gone, strict=True)
+        ]
+
+    def code(self, user: str) -> str:
+        """Return what stands for a user who is to be forgotten: a hash that is of this journal alone."""
+        return hashlib.sha256(f"{self.id}\0{user}".encode()).hexdigest()
+
+    def order_forgetting(self, user: str) -> int:
+        """Remove what a user has bought, and note that models are to forget them; both at once.
+
+        The bytes are overwritten where they stand; `clean` removes copies that SQLite may have left.
+
+        Args:
+            user: the id.
+
+        Returns:
+            How many events were removed.
+
+        Raises:
+            JournalError: as `add`.
+        """
+        arrived = database.now()
+        with self._database.writing() as connection:
+            removed = connection.execute("DELETE FROM events WHERE user = ?", [user]).rowcount
+            event = f"{FORGET}-{arrived // 1000:012x}{secrets.token_hex(8)}"
+            connection.execute(_INSERT, (event, self.code(user), "", arrived, arrived, 1.0, FORGET))
+        return removed
+
+    def orders(self, after: int = 0) -> frozenset[str]:
+        """Return the codes of the users who are to be forgotten, of orders beyond a sequence."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                "SELECT user FROM events WHERE kind = ? AND sequence > ?", (FORGET, after)
+            ).fetchall()
+        return frozenset(code for (code,) in found)
 
     def since(self, sequence: int, users: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Read the purchases beyond a sequence, in the order of their arrival.

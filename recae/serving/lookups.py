@@ -8,6 +8,7 @@ from recae.errors import DataError
 from recae.ids import shown
 from recae.models.blend import learned_part
 from recae.recommender import REFIT
+from recae.serving.forgetting import forgotten
 from recae.serving.owned import bought_by, owned_by
 from recae.serving.problems import Problem
 from recae.serving.schemas import (
@@ -99,6 +100,7 @@ def find_users(served: ServedModel, query: str, limit: int) -> UsersAnswer:
     if served.users is None or users is None or histories is None:
         raise without_histories()
     rows, more = served.users.find(query, limit)
+    rows = rows[~forgotten(served, users.ids(rows).to_pylist())]
     lengths = histories.indptr[rows + 1] - histories.indptr[rows]
     found = [
         FoundUser(user_id=user, n_items=length)
@@ -140,7 +142,9 @@ def with_nearest_users(served: ServedModel, user_id: str, problem: Problem) -> P
     users = served.recommender.users
     if problem.kind != "unknown-user" or users is None:
         return problem
-    return unknown("user", user_id, users.nearest(user_id))
+    nearest = users.nearest(user_id)
+    gone = forgotten(served, nearest)
+    return unknown("user", user_id, [near for near, hidden in zip(nearest, gone, strict=True) if not hidden])
 
 
 def with_nearest_items(served: ServedModel, problem: Problem) -> Problem:

@@ -15,6 +15,7 @@ from recae.journal import NOTHING, Bought
 from recae.models.base import reads_values
 from recae.serving.problems import Problem
 from recae.serving.served import ServedModel
+from recae.serving.served import unknown as unknown_problem
 
 _log = logging.getLogger("recae.serving")
 
@@ -70,13 +71,15 @@ def owned_by(served: ServedModel, user_id: str, bought: Bought = NOTHING) -> Own
     Raises:
         Problem: 404, neither the model nor the journal knows the user.
     """
+    if bought.forgotten and not bought.items:
+        raise unknown_problem("user", user_id)
     if not bought.items:
         row, items = served.user(user_id)
         return Owned(items, served.values(row), served.events(row))
     rows = served.recommender.items.rows(bought.items)
     unknown = list(dict.fromkeys(item for item, row in zip(bought.items, rows, strict=True) if row < 0))
     try:
-        row, before = served.user(user_id)
+        row, before = (-1, np.zeros(0, dtype=np.int32)) if bought.forgotten else served.user(user_id)
     except Problem:  # of the journal alone
         row, before = -1, np.zeros(0, dtype=np.int32)
     events = None if row < 0 else served.events(row)

@@ -109,11 +109,11 @@ class PurchaseWriter:
             results = self._journal.add_together([job.purchases for job in jobs])
         except JournalError as error:
             _log.error("%s", error)
-            return [_problem(error)] * len(jobs)
+            return [problem_of(error)] * len(jobs)
         except Exception as error:  # the thread outlives it
             return [error] * len(jobs)
         return [
-            _problem(result) if isinstance(result, JournalError) else self._answer(job, result)
+            problem_of(result) if isinstance(result, JournalError) else self._answer(job, result)
             for job, result in zip(jobs, results, strict=True)
         ]
 
@@ -170,7 +170,7 @@ def _purchase(one: PurchaseEntry | PurchasesRequest, time: int | None) -> Purcha
     return Purchase(str(one.user), str(one.item), time, one.quantity, one.event)
 
 
-def _problem(error: JournalError) -> Problem:
+def problem_of(error: JournalError) -> Problem:
     """Return the problem of purchases that were not written; paths of this machine are for its log."""
     if isinstance(error, JournalConflictError):
         return Problem("event-conflict", 409, str(error))

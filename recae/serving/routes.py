@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from recae.errors import DataError
-from recae.serving import lookups
+from recae.serving import forgetting, lookups
 from recae.serving.answers import RankedList, explained_json
 from recae.serving.batcher import Batcher, LookupPool, Result
 from recae.serving.guard import read_json
@@ -27,6 +27,7 @@ from recae.serving.schemas import (
     BatchAnswer,
     BatchProblem,
     BatchRequest,
+    ForgetAnswer,
     HistoryAnswer,
     ItemsAnswer,
     MapAnswer,
@@ -225,6 +226,12 @@ async def find_users(services: Injected, q: Words = "", limit: Limit = 20) -> Us
 async def users_items(services: Injected, user_id: Id, limit: Limit = 200) -> HistoryAnswer:
     """List what a user owns."""
     return await services.lookups.run(lookups.history, services.models.current, user_id, limit)
+
+
+@private.delete("/users/{user_id:any}", responses=documented(404, 422, 503, 507))
+async def forget_user(services: Injected, user_id: Id) -> ForgetAnswer:
+    """Forget a customer: at once for all answers and in the journal, and in the model file when it is next written."""
+    return await services.lookups.run(forgetting.forget, services.models.current, user_id)
 
 
 @private.get("/map", response_model=MapAnswer, responses=_GET)

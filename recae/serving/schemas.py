@@ -338,6 +338,18 @@ class PurchasesAnswer(_Answer):
     )
 
 
+class ForgetAnswer(_Answer):
+    """What forgetting a customer came to; no answer knows them from now on."""
+
+    model: str
+    user_id: str
+    journal_rows: int = Field(ge=0, description="how many events have left the journal")
+    in_model_file: bool = Field(description="whether the model file still holds the customer")
+    leaves_model_file: str | None = Field(
+        description="when the customer leaves the model file; null: is not in it"
+    )
+
+
 class Status(_Answer):
     """The server runs."""
 

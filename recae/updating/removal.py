@@ -22,6 +22,7 @@ from recae.training.callbacks import Hooks
 from recae.training.device import choose_device
 from recae.updating.exclusive import changing
 from recae.updating.forget import IN_STEPS, NO_CUSTOMERS, Forgotten, forget, unknown_sentence
+from recae.updating.orders import ordered_users
 from recae.updating.versions import versions_of
 
 
@@ -57,7 +58,9 @@ class Removed:
     def lines(self) -> list[str]:
         """Return it in words."""
         found = [f"forgotten: {_number(len(self.users), 'customer')}"]
-        if self.model is None:
+        if not self.users:
+            found = ["nobody is to be forgotten; the model stays as it is"]
+        elif self.model is None:
             why = "holds no customers, so that it is not known whether it has learned from them"
             found.append(f"the model {why if self.nameless else 'did not know them'}; it stays as it is")
         else:
@@ -110,7 +113,7 @@ def remove(
 
     Args:
         path: of the model file.
-        users: ids of the customers.
+        users: ids of the customers; those whom the journal orders to forget are forgotten as well.
         out: where the model without them is written; None: in the place of the file. The file stays otherwise.
         journal: path of a journal whose rows go, too; None: there is none.
         retrain: whether what is trained in steps is trained again.
@@ -124,8 +127,8 @@ def remove(
         OutputError: the file cannot be written.
     """
     asked = list(dict.fromkeys(id_texts(users, "user")))
-    if not asked:
-        raise ConfigError("nobody is named to be forgotten: give the id of a customer")
+    if not asked and journal is None:
+        raise ConfigError("nobody is named to be forgotten: give the id of a customer, or a journal")
     target = path if out is None else out
     check_writable(target)
     with _opened(journal) as opened, changing(path):
@@ -141,6 +144,11 @@ def remove(
             if recommender.users is None or recommender.histories is None:
                 raise UnknownIdError(NO_CUSTOMERS)
             raise UnknownIdError(unknown_sentence(unknown, recommender.users, opened is not None))
+        ordered = [] if opened is None else ordered_users(recommender, opened)
+        here = list(dict.fromkeys([*here, *ordered]))
+        everybody = list(dict.fromkeys([*asked, *ordered]))
+        if ordered and out is None:
+            there = {version: _known_in(version, everybody) for version in there}
         left, found = recommender, None
         if here:
             hooks = Hooks(device=choose_device(device, 1), on_message=tell or (lambda text: None))
@@ -151,7 +159,7 @@ def remove(
             for version in gone:
                 version.unlink(missing_ok=True)
     nobody = recommender.users is None
-    return Removed(tuple(asked), found, rows, tuple(version.name for version in gone), nobody)
+    return Removed(tuple(everybody), found, rows, tuple(version.name for version in gone), nobody)
 
 
 @contextmanager
