@@ -34,12 +34,24 @@ BUILDING = threading.RLock()
 _WORTH_NUMBA: Final = 2**22  # numbers that NumPy has gone through by the time that numba is loaded
 
 
+class _Once:
+    """How much a process has asked for: one that answers once is done before numba is loaded."""
+
+    numbers = 0
+
+
 def numpy_is_sooner(numbers: int) -> bool:
-    """Return whether NumPy goes through so many numbers before numba is loaded: in a process that answers once.
+    """Return whether NumPy goes through so many numbers, and those before, sooner than numba is loaded.
 
     What asks this must come to the same bits in both ways.
     """
-    return numbers <= _WORTH_NUMBA and "numba" not in sys.modules
+    _Once.numbers += numbers
+    return _Once.numbers <= _WORTH_NUMBA and "numba" not in sys.modules
+
+
+def answer_often() -> None:
+    """Take compiled loops from now on, since this process answers many times."""
+    _Once.numbers = _WORTH_NUMBA + 1
 
 
 class Loop:

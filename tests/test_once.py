@@ -18,6 +18,7 @@ from recae.inputs import EventInputs
 from recae.modelfile import save
 from recae.models import Edlae, EventLinear, Model, SparseLinear, linear
 from recae.models.blend import Blend, Part
+from recae.serving.served import warm_up
 
 UNUSED = ("duckdb", "numba", "pandas", "pydantic", "scipy.linalg", "torch")
 
@@ -75,14 +76,30 @@ def test_numpy_comes_to_the_same_bits_with_other_events(monkeypatch: pytest.Monk
     assert once == again
 
 
-def test_numpy_does_not_take_over_large_work_or_where_numba_is_loaded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this process had neither answered nor loaded numba."""
+    monkeypatch.setattr(loops._Once, "numbers", 0)
     monkeypatch.delitem(sys.modules, "numba", raising=False)
+
+
+@pytest.mark.usefixtures("young")
+def test_numpy_takes_over_a_little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loops.numpy_is_sooner(10_000)
-    assert not loops.numpy_is_sooner(10**9)
     monkeypatch.setitem(sys.modules, "numba", sys)
     assert not loops.numpy_is_sooner(1)
+
+
+@pytest.mark.usefixtures("young")
+def test_numpy_does_not_take_over_much_work_at_once_or_bit_by_bit() -> None:
+    assert sum(loops.numpy_is_sooner(10**6) for _ in range(100)) == 4
+    assert not loops.numpy_is_sooner(10**9)
+
+
+@pytest.mark.usefixtures("young")
+def test_a_server_answers_by_compiled_loops() -> None:
+    warm_up(recommender(model=sparse(HISTORIES.shape[1])))
+    assert not loops.numpy_is_sooner(0)
 
 
 @pytest.mark.parametrize("command", ["recommend", "inspect", "similar"])

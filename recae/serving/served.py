@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from recae.errors import RecaeError
 from recae.ids import IdMap, shown
 from recae.journal import Journal
+from recae.loops import answer_often
 from recae.models.base import decay_of, reads_values
 from recae.ranking import rank_histories, rows_per_block
 from recae.recommender import Recommender
@@ -360,7 +361,8 @@ def load_served(
 
 
 def warm_up(recommender: Recommender) -> None:
-    """Score and rank once: memory is touched, BLAS has its threads, and the kernel is compiled."""
+    """Score and rank once: memory is touched, BLAS has its threads, and the loops are compiled."""
+    answer_often()
     n_items = len(recommender.items)
     if not n_items:
         return
