@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recae.errors import RecaeError as RecaeError
     from recae.filters import Filters as Filters
     from recae.interactions import Interactions as Interactions
+    from recae.interface.forgetting import forget as forget
     from recae.interface.functions import evaluate as evaluate
     from recae.interface.functions import score as score
     from recae.interface.functions import train as train
@@ -48,6 +49,7 @@ _HOMES = {
     "Weighting": "recae.confidence",
     "doctor": "recae.interface.purchases",
     "evaluate": "recae.interface.functions",
+    "forget": "recae.interface.forgetting",
     "load": "recae.modelfile",
     "read": "recae.interface.purchases",
     "read_interactions": "recae.interface.purchases",

@@ -702,6 +702,23 @@ class Recommender(Summarised):
         )
         return found
 
+    def forget(
+        self, users: Sequence[str | int], *, retrain: bool = False, device: str = "auto"
+    ) -> Recommender:
+        """Return a recommender without some customers, as `recae.forget`.
+
+        Args:
+            users: their ids.
+            retrain: whether what is trained in steps is trained again, too.
+            device: "auto", "cpu" or "cuda", for what is fitted again.
+
+        Raises:
+            UnknownIdError: the model does not know one of them.
+            DataError: nobody would be left, or the parts cannot be trained again from what the model holds.
+        """
+        found: Recommender = _queries().forget(self, users, retrain=retrain, device=device)
+        return found
+
     def save(self, path: str | Path, *, histories: bool = True) -> None:
         """Write the recommender to one file, as `recae.save`.
 

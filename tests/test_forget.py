@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from fitting import FIT
 from numpy.typing import NDArray
 
+import recae
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap
 from recae.inputs import EventInputs
@@ -294,6 +295,19 @@ def test_refusals() -> None:
     bare = shop(fitted("popularity"), users=None, histories=None, held_out=None)
     with pytest.raises(UnknownIdError, match="saved without histories"):
         forget(bare, ["1"])
+
+
+def test_in_python_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "model.recae"
+    save(shop(fitted("popularity"), users=IdMap([str(u) for u in range(N_USERS)])), path)
+    before = path.read_bytes()
+    for left in (recae.forget(path, [WHO]), recae.load(path).forget([str(WHO)], device="cpu")):
+        assert left.users is not None
+        assert str(WHO) not in left.users
+        same_arrays(left.model, Popularity.fit(without()))
+    assert path.read_bytes() == before
+    with pytest.raises(ConfigError, match="retrain is True or False"):
+        recae.forget(path, [WHO], retrain="yes")  # type: ignore[arg-type]
 
 
 def test_no_byte_of_the_customer_is_left_in_the_file(tmp_path: Path) -> None:

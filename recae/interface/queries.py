@@ -24,6 +24,7 @@ from recae.insight.categories import read_categories
 from recae.insight.map import STEPS
 from recae.insight.mapping import Map, draw_map
 from recae.interactions import Interactions
+from recae.interface.forgetting import forget
 from recae.interface.keywords import Words
 from recae.interface.sources import take_source
 from recae.interface.updates import update
@@ -48,6 +49,7 @@ __all__ = [
     "embed",
     "evaluate",
     "explain",
+    "forget",
     "load",
     "recommend_many",
     "save",
