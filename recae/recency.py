@@ -48,3 +48,9 @@ def known_last(metadata: Mapping[str, Any]) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**62 // SECOND
         else None
     )
+
+
+def first_unknown(metadata: Mapping[str, Any]) -> int | None:
+    """Return the first second in which nothing was bought that a model knows; None where it does not say."""
+    last = known_last(metadata)
+    return None if last is None else last + 1

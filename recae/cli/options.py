@@ -22,6 +22,7 @@ from recae.errors import ConfigError, OutputError, SourceError
 if TYPE_CHECKING:
     from recae.confidence import Weighting
     from recae.filters import Filters
+    from recae.recommender import Recommender
     from recae.scoring.ray import Cluster
     from recae.training.callbacks import Engine
 
@@ -463,3 +464,22 @@ def split(option: str, texts: Sequence[str]) -> list[str]:
             f"{option} {', '.join(texts)!r:.80} cannot be read as CSV ({error}); close every quotation mark that an id "
             "begins with, and double those inside it"
         ) from error
+
+
+def counting(recommender: Recommender, journal: str | Path | None) -> Recommender:
+    """Return the recommender with the purchases of a journal beside its histories; the same without a journal.
+
+    Raises:
+        JournalError: there is none, or it cannot be read.
+        DataError: the model was saved without histories.
+    """
+    if journal is None:
+        return recommender
+    from recae.cli.output import message
+    from recae.journal import Journal
+    from recae.updating.pending import pending, with_pending
+
+    with Journal.open(journal, create=False) as opened:
+        found = pending(recommender, opened)
+    message(f"{len(found):,} purchases of the journal that the model does not have count, too")
+    return with_pending(recommender, found)

@@ -15,6 +15,7 @@ from recae.cli.help import Command, under
 from recae.cli.options import (
     approximate_option,
     basket_option,
+    counting,
     fallback_option,
     model_option,
     owned_option,
@@ -57,6 +58,15 @@ _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are expla
     ),
 )
 @under("What", top_option("How many items."), owned_option, fallback_option, approximate_option)
+@under(
+    "For whom",
+    click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Count the purchases of the journal of `recae serve` that the model does not have, too.",
+    ),
+)
 @model_option
 @under(
     "Output",
@@ -72,6 +82,7 @@ def recommend(
     exclude_owned: bool | None,
     fallback: str | None,
     approximate: bool,
+    journal: Path | None,
     explained: bool,
     model_path: Path,
     as_json: bool,
@@ -114,7 +125,7 @@ def recommend(
     from recae.modelfile import load
     from recae.recommender import MODEL, POPULAR
 
-    recommender = load(model_path)
+    recommender = counting(load(model_path), journal)
     found = recommender.recommend(
         user, items=items, n=n, exclude_owned=exclude_owned, fallback=fallback, approximate=approximate
     )

@@ -17,6 +17,7 @@ from recae.cli.options import (
     approximate_option,
     check_not_read,
     count_option,
+    counting,
     engine_options,
     fallback_option,
     item_ids,
@@ -55,6 +56,10 @@ WHO = {
     ),
     "histories_table": ("NAME", "With --histories URL: the table or view to read."),
     "histories_query": ("SQL", "With --histories URL: a SELECT to read instead."),
+    "journal": (
+        "PATH",
+        "Count the purchases of the journal of recae serve that the model does not have, too.",
+    ),
     "user_column": ("NAME", "The column of users in --users or --histories.  [default: by its name]"),
     "item_column": ("NAME", "The column of items in --histories.  [default: by its name]"),
     "inputs": (
@@ -284,6 +289,7 @@ def score(
 
     with scoring_cluster(**{name: given[name] for name in ENGINE}) as cluster:
         recommender, model_sha256 = _loaded(model_path)
+        recommender = counting(recommender, who.pop("journal"))
         barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
         audience = _audience(recommender, fallback is not None, **who)
         _report(audience.rejected, unknown, rejects)
@@ -341,12 +347,17 @@ def _check_who(
     histories_table: str | None,
     histories_query: str | None,
     inputs: str | None,
+    journal: str | None,
     **columns: Any,
 ) -> None:
     """Raise ConfigError where options contradict each other."""
     if users is not None and histories is not None:
         raise ConfigError(
             "--users and --histories are both given; leave out --users, and the users of the table are scored"
+        )
+    if histories is not None and journal is not None:
+        raise ConfigError(
+            "--histories gives the histories, and --journal adds to those of the model: leave one of them out"
         )
     if histories is None and (histories_table or histories_query):
         raise ConfigError(

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from recae.cli.help import Command, under
 from recae.cli.options import check_outputs, files_of_filters, filter_options, output_path, read_filters
 from recae.cli.output import message, print_json
-from recae.cli.purchases import column_options, files_read, read_options, reading_options, source_argument
+from recae.cli.purchases import (
+    column_options,
+    files_read,
+    optional_source_argument,
+    read_options,
+    reading_options,
+)
+from recae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recae.recommender import Recommender
+    from recae.updating.update import Updated
 
 
 @click.command(cls=Command)
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
-@source_argument
+@optional_source_argument
 @under(
     "Update",
+    click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="In place of PURCHASES: those of the journal of `recae serve` that MODEL does not have.",
+    ),
     click.option(
         "--since-last",
         is_flag=True,
@@ -50,7 +68,8 @@ from recae.cli.purchases import column_options, files_read, read_options, readin
 )
 def update(
     model_path: Path,
-    source: str,
+    source: str | None,
+    journal: Path | None,
     since_last: bool,
     take_back: bool,
     device: str,
@@ -69,6 +88,12 @@ def update(
       recae update model.recae new.csv --out newer.recae
       recae update model.recae env:SHOP_URL --query "select … where time > now() - interval '1 day'"
 
+    With --journal, the purchases that `recae serve --journal` has taken are learned from. MODEL says which of them it
+    has, so that none counts twice or is left out, also where the command is killed, and while the server runs.
+
+    \b
+      recae update model.recae --journal purchases.db
+
     What is counted or solved in closed form is so again, on all purchases. The sigmoid autoencoder goes on from its
     parameters, by steps after the users who have changed and some others. The weights of a blend and all settings stay
     those that were chosen in training, and so do the figures: train again from time to time.
@@ -83,25 +108,35 @@ def update(
     from recae.updating.update import update as run
 
     target = out or model_path
-    sources = [*files_read(source, options), *files_of_filters(options)]
+    if journal is not None:
+        _check_alone()
+        sources = [str(journal)]
+    elif source is None:
+        raise ConfigError("update needs the new purchases: give PURCHASES, or --journal PATH")
+    else:
+        sources = [*files_read(source, options), *files_of_filters(options)]
     started = time.perf_counter()
     with changing(model_path):  # a customer who is forgotten meanwhile must not come back
         recommender = load(model_path)
         check_outputs(sources, {"--out": target, "--rejects": options["rejects"]})
         filters = read_filters(options)
         reading = read_options(options)
-        found = run(
-            recommender,
-            source,
-            since_last=since_last,
-            take_back=take_back,
-            device=device,
-            reading=reading,
-            filters=filters or None,
-        )
-        written = found.changed or target.resolve() != model_path.resolve()
-        if written:
-            save(found.recommender, target)
+        elsewhere = target.resolve() != model_path.resolve()
+        if journal is not None:
+            found, written = _from_journal(recommender, journal, device, target, elsewhere)
+        else:
+            found = run(
+                recommender,
+                source,
+                since_last=since_last,
+                take_back=take_back,
+                device=device,
+                reading=reading,
+                filters=filters or None,
+            )
+            written = found.changed or elsewhere
+            if written:
+                save(found.recommender, target)
     seconds = time.perf_counter() - started
     if as_json:
         print_json(
@@ -120,3 +155,41 @@ def update(
         message(f"read and updated in {seconds:.1f} s; the model is in {target}")
     else:
         message(f"the model in {target} stays as it is")
+
+
+def _check_alone() -> None:
+    """Raise ConfigError where options that say what to read of a table come with --journal."""
+    context = click.get_current_context()
+    own = {"journal", "model_path", "device", "out", "as_json", "take_back"}
+    given = [
+        name
+        for name in context.params
+        if name not in own and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        option = next(p for p in context.command.params if p.name == given[0])
+        name = "PURCHASES" if isinstance(option, click.Argument) else option.opts[0]
+        raise ConfigError(f"{name} goes with a table, and --journal is none: leave one of them out")
+
+
+def _from_journal(
+    recommender: Recommender, path: Path, device: str, target: Path, elsewhere: bool
+) -> tuple[Updated, bool]:
+    """Learn from a journal, write the model and mark the purchases as learned; return whether it was written.
+
+    The model says itself which purchases it has: what happens before the mark is made loses and doubles nothing.
+    """
+    from recae.journal import Journal
+    from recae.modelfile import save
+    from recae.updating.pending import update_from_journal
+
+    with Journal.open(path, create=False) as journal:
+        before = journal.folded_up_to(recommender.metadata)
+        found = update_from_journal(recommender, journal, device=device)
+        metadata = found.recommender.metadata
+        sequence = journal.folded_up_to(metadata)
+        written = found.changed or elsewhere or sequence != before
+        if written:
+            save(found.recommender, target)
+            journal.mark_folded(str(metadata.get("fingerprint", "")), sequence)
+    return found, written

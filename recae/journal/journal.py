@@ -213,12 +213,13 @@ class Journal:
                 connection.execute("RELEASE request")
         return results
 
-    def bought_by(self, users: Sequence[str], after: int = 0) -> list[Bought]:
+    def bought_by(self, users: Sequence[str], after: int = 0, since: int | None = None) -> list[Bought]:
         """Return what users have bought beyond a sequence, as the journal is at one moment.
 
         Args:
             users: ids.
             after: the sequence up to which it is known already; 0: all is asked for.
+            since: the time from which purchases count, microseconds since 1970, UTC; None: all do.
         """
         # without the name SQLite may walk the range of sequences instead of the user's own rows
         query = (
@@ -228,6 +229,8 @@ class Journal:
         with self._database.reading() as connection:
             found = [connection.execute(query, (user, after, PURCHASE)).fetchall() for user in users]
             gone = [connection.execute(_ASKED, (self.code(user), after, FORGET)).fetchone() for user in users]
+        if since is not None:
+            found = [[row for row in rows if row[1] >= since] for rows in found]
         return [
             Bought(
                 tuple(item for item, _ in rows), tuple(time for _, time in rows), forgotten=asked is not None

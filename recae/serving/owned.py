@@ -52,7 +52,7 @@ def bought_by(served: ServedModel, users: Sequence[str]) -> list[Bought]:
     if served.journal is None or not users:
         return [NOTHING] * len(users)
     try:
-        return served.journal.bought_by(users, served.folded)
+        return served.journal.bought_by(users, served.folded, served.unknown_from)
     except JournalError as error:
         _log.error("%s", error)
         raise Problem(

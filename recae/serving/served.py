@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from recae.errors import RecaeError
 from recae.ids import IdMap, shown
+from recae.interactions import SECOND
 from recae.journal import Journal
 from recae.loops import answer_often
 from recae.models.base import decay_of, reads_values
 from recae.ranking import rank_histories, rows_per_block
+from recae.recency import first_unknown
 from recae.recommender import Recommender
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem
@@ -207,6 +209,7 @@ class ServedModel:
         written_at: when its file was written, UTC; None where that is not known.
         journal: of purchases that count, too; None without.
         folded: the sequence up to which the model has them.
+        unknown_from: the time from which purchases of the journal are new, microseconds since 1970; None: all are.
         decay: what a purchase still weighs one basket later, for a model that reads it; else 1.
     """
 
@@ -222,6 +225,7 @@ class ServedModel:
     written_at: datetime | None = None
     journal: Journal | None = field(default=None, repr=False)
     folded: int = 0
+    unknown_from: int | None = None
     decay: float = 1.0
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -339,6 +343,12 @@ def load_served(
         from recae.approximate import USUAL_LENGTH, index_of
 
         index_of(recommender.model, histories, USUAL_LENGTH)
+    by_value, unknown_from, folded = reads_values(recommender.model), None, 0
+    if journal is not None:
+        folded = journal.folded_up_to(recommender.metadata)
+        # nothing else tells those that the table of the training had; for a pair it makes no difference
+        since = first_unknown(recommender.metadata) if by_value and not folded else None
+        unknown_from = None if since is None else since * SECOND
     users = None if recommender.users is None or histories is None else UserSearch(recommender.users)
     search = ItemSearch(recommender.items, recommender.item_names, owners)
     vectors = ItemVectors(recommender)
@@ -355,8 +365,9 @@ def load_served(
         approximate=approximate,
         written_at=written_at,
         journal=journal,
-        folded=0 if journal is None else journal.folded_up_to(recommender.metadata),
-        decay=(decay_of(recommender.model.config()) or 1.0) if reads_values(recommender.model) else 1.0,
+        folded=folded,
+        unknown_from=unknown_from,
+        decay=(decay_of(recommender.model.config()) or 1.0) if by_value else 1.0,
     )
 
 

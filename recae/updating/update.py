@@ -70,7 +70,7 @@ class Updated:
 
 
 @dataclass(frozen=True, eq=False)
-class _New:
+class New:
     """New purchases: an entry a pair, those by basket where values of histories count, and what was returned."""
 
     interactions: Interactions
@@ -213,18 +213,20 @@ def _read(
     reading: ReadOptions | None,
     filters: Filters | None,
     progress: Progress,
-) -> _New:
+) -> New:
     """Read the new purchases."""
     metadata, by_basket = recommender.metadata, reads_values(recommender.model)
     last = known_last(metadata)
     since_last = since_last or by_basket
+    if isinstance(source, New):
+        return source
     if isinstance(source, Interactions):
         if since_last or filters:
             raise ConfigError(
                 "the last purchase, baskets and filters are looked for while a table is read, but these purchases were "
                 "read already: give the table"
             )
-        return _New(source)
+        return New(source)
     chosen = filters or (None if reading is None else reading.filters) or filters_of(metadata)
     if chosen.has_minimum:
         raise ConfigError(
@@ -262,7 +264,7 @@ def _read(
     interactions, events = found.interactions, found.events
     if by_basket:
         interactions, events = _without_late(interactions, events, progress)
-    return _New(interactions, events, returned)
+    return New(interactions, events, returned)
 
 
 def as_trained(options: ReadOptions, metadata: Mapping[str, Any]) -> ReadOptions:

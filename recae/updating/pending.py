@@ -1,0 +1,182 @@
+"""Purchases of a journal that a model does not have yet: counted beside its histories, or folded into it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from recae.errors import DataError
+from recae.filters import Filters
+from recae.ids import IdMap
+from recae.inputs import EventInputs
+from recae.interactions import SECOND, Events, Interactions
+from recae.journal import Journal
+from recae.models.base import decay_of, reads_values
+from recae.recency import first_unknown
+from recae.recommender import LEARNED, Recommender
+from recae.selection.progress import Progress
+from recae.updating.union import joined
+from recae.updating.update import New, Updated, check_updatable, update
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """Purchases that a model does not have yet.
+
+    Attributes:
+        table: `user`, `item` and `time` of each, in the order of arrival.
+        sequence: of the journal, up to which a model has all with these.
+    """
+
+    table: pa.Table
+    sequence: int
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return int(self.table.num_rows)
+
+    def read(self) -> tuple[Interactions, Events]:
+        """Return them as what was read of a table: an entry a pair, and by basket.
+
+        What a customer bought at the same time is one basket.
+        """
+        users, user = _numbered(self.table.column("user"))
+        items, item = _numbered(self.table.column("item"))
+        moment = self.table.column("time").cast(pa.int64()).to_numpy()
+        order = np.lexsort((moment, item, user))
+        user, item, moment = user[order], item[order], moment[order]
+        first = np.append(True, (user[1:] != user[:-1]) | (item[1:] != item[:-1]))
+        starts = np.flatnonzero(first)
+        ends = np.append(starts[1:], user.size)
+        indptr = np.append(0, np.cumsum(np.bincount(user[first], minlength=len(users))))
+        matrix = sp.csr_matrix(
+            (np.ones(starts.size, np.float32), item[first].astype(np.int32), indptr.astype(np.int32)),
+            shape=(len(users), len(items)),
+        )
+        interactions = Interactions(
+            matrix, users, items, times=moment[ends - 1], counts=(ends - starts).astype(np.int32)
+        )
+        return interactions, Events.of(user, item, moment, len(users), len(items), times=moment)
+
+
+def pending(recommender: Recommender, journal: Journal) -> Pending:
+    """Return the purchases of a journal that a model does not have yet, without those that its filters leave out."""
+    metadata = recommender.metadata
+    found = journal.unfolded(metadata)
+    table, asked = found.table, metadata.get("filters")
+    filters = Filters.of(asked) if isinstance(asked, Mapping) else Filters()
+    moments = table.column("time").cast(pa.int64())
+    taken = pc.is_valid(moments)
+    start = filters.start
+    if reads_values(recommender.model) and not journal.folded_up_to(metadata):
+        # nothing else tells those that the table of the training had
+        start = max(filter(None, (start, first_unknown(metadata))), default=None)
+    if start is not None:
+        taken = pc.and_(taken, pc.greater_equal(moments, start * SECOND))
+    if filters.end is not None:
+        taken = pc.and_(taken, pc.less(moments, filters.end * SECOND))
+    if filters.exclude_items:
+        excluded = pc.is_in(table.column("item"), pa.array(filters.exclude_items, pa.large_string()))
+        taken = pc.and_(taken, pc.invert(excluded))
+    return Pending(table.filter(taken), found.sequence)
+
+
+def with_pending(recommender: Recommender, found: Pending) -> Recommender:
+    """Return a recommender whose histories hold pending purchases, too; nothing is learned from them.
+
+    New users get rows. Items that the model has not seen stay out.
+
+    Args:
+        recommender: with histories.
+        found: of `pending`.
+
+    Raises:
+        DataError: the model was saved without histories.
+    """
+    if recommender.histories is None or recommender.users is None:
+        raise DataError(
+            "this model was saved without histories, so that the journal cannot be counted beside them; use a model "
+            "file that was saved with its histories, or leave --journal out"
+        )
+    known = pc.greater_equal(pa.array(recommender.items.rows(found.table.column("item"))), 0)
+    seen = Pending(found.table.filter(known), found.sequence)
+    if not len(seen):
+        return recommender
+    interactions, events = seen.read()
+    by_basket = reads_values(recommender.model)
+    decay = decay_of(recommender.model.config())
+    union = joined(recommender, interactions, events if by_basket else None, decay=decay)
+    codes = None
+    if recommender.held_out is not None:
+        codes = np.full(len(union.users), LEARNED, np.uint8)
+        codes[union.old_users] = recommender.held_out
+    return replace(
+        recommender,
+        users=union.users,
+        histories=union.histories,
+        held_out=codes,
+        events=_spread(recommender.events, union.old_users, len(union.users)),
+    )
+
+
+def update_from_journal(
+    recommender: Recommender,
+    journal: Journal,
+    *,
+    device: str = "auto",
+    progress: Progress | bool | None = None,
+) -> Updated:
+    """Let a recommender learn from the purchases of a journal that it does not have yet.
+
+    Its metadata then say up to which sequence it has them, so that they are not learned from a second time, whatever
+    happens between writing the model and `Journal.mark_folded`.
+
+    Args:
+        recommender: with histories.
+        journal: whose purchases count.
+        device: as for `recae.updating.update.update`.
+        progress: likewise.
+
+    Raises:
+        ConfigError, DataError, TrainingError: likewise.
+        JournalError: the journal cannot be read.
+    """
+    began = time.perf_counter()
+    check_updatable(recommender)
+    found = pending(recommender, journal)
+    if len(found):
+        interactions, events = found.read()
+        new = New(interactions, events if reads_values(recommender.model) else None)
+        updated = update(recommender, new, device=device, progress=progress)
+    else:
+        updated = Updated(recommender, 0, 0, 0, 0, 0, parts={}, seconds=time.perf_counter() - began)
+    metadata: dict[str, Any] = {**updated.recommender.metadata, **journal.folding(found.sequence)}
+    return replace(updated, recommender=replace(updated.recommender, metadata=metadata))
+
+
+def _numbered(ids: pa.ChunkedArray) -> tuple[IdMap, NDArray[np.int64]]:
+    """Return the distinct ids in text order, and the number of each of the given ones."""
+    distinct = pc.unique(ids)
+    known = IdMap(distinct.take(pc.sort_indices(distinct)))
+    return known, known.rows(ids)
+
+
+def _spread(events: EventInputs | None, rows: NDArray[np.int64], n_users: int) -> EventInputs | None:
+    """Return other events with their users at other rows of more; those between have none."""
+    if events is None:
+        return None
+    lengths = np.zeros(n_users, np.int64)
+    lengths[rows] = np.diff(events.matrix.indptr)
+    order = np.argsort(rows, kind="stable")
+    taken = sp.csr_matrix(events.matrix[order])
+    ends = np.append(0, np.cumsum(lengths)).astype(taken.indptr.dtype)
+    matrix = sp.csr_matrix((taken.data, taken.indices, ends), shape=(n_users, events.matrix.shape[1]))
+    return EventInputs(events.names, matrix)
