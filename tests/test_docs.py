@@ -22,6 +22,7 @@ from documents import BESIDE, PAGES, ROOT, anchors, arguments, blocks, commands,
 
 from recae import kinds, pipeline
 from recae.cli import main
+from recae.journal import Journal, Purchase
 from recae.kinds.rows import BUILT_IN
 from recae.modelfile import FIXED, FORMAT_VERSION
 from recae.reading import KNOWN_NAMES
@@ -154,6 +155,8 @@ def shop_folder(copy: Path, trained: Path) -> Path:
     shutil.copy(trained, copy / "model.recae")
     (copy / "users.txt").write_text("1\n2\nnobody\n")
     (copy / "sold-out.txt").write_text("P001\n")
+    with Journal.open(copy / "purchases.db") as journal:
+        journal.add(Purchase("42", "P017"))
     rows = [f"P{i:03},{'Gifts' if i % 5 else 'Tea'}" for i in range(1, 601)]
     (copy / "items.csv").write_text("\n".join(["item_id,category", *rows]) + "\n")
     return copy

@@ -178,12 +178,13 @@ def test_batches_and_recommendations_count_a_journal(path: Path, journal: Journa
 
 def test_filters_of_the_training_hold_for_a_journal(tmp_path: Path, journal: Journal) -> None:
     model = package.train(
-        rows(*OLD), "popularity", seed=1, since="2024-01-01", until="2024-01-22", exclude_items=["i03"]
+        rows(*OLD), "popularity", seed=1, since="2023-01-01", until="2024-01-22", exclude_items=["i03"]
     )
-    taken(journal, *NEW)
+    taken(journal, *NEW, ("u1", "i02", -500))
     left = pending(model, journal)
-    assert left.table.column("item").to_pylist() == ["i02"]
-    assert left.sequence == len(NEW)
+    # what was bought after the period of the training is what an update is for
+    assert left.table.column("item").to_pylist() == ["i02", "zz", "zz", "i05"]
+    assert left.sequence == len(NEW) + 1
 
 
 def test_options_that_do_not_go_with_a_journal(path: Path, journal: Journal, tmp_path: Path) -> None:
@@ -198,3 +199,26 @@ def test_options_that_do_not_go_with_a_journal(path: Path, journal: Journal, tmp
         recae("update", path, "--journal", tmp_path / "rows.csv"),
         "is no journal: it is no database of SQLite",
     )
+
+
+def test_an_update_forgets_whom_the_journal_names(path: Path, journal: Journal, tmp_path: Path) -> None:
+    taken(journal, *NEW)
+    journal.order_forgetting("u1")
+    journal.order_forgetting("u2")
+    journal.add(Purchase("u2", "i04", START + 30 * DAY))  # who has come back
+    options = ("--journal", journal.path)
+    assert recae("score", "--out", tmp_path / "all.csv", *options, model=path).exit_code == 0
+    users = {line.split(",")[0] for line in (tmp_path / "all.csv").read_text().splitlines()[1:]}
+    assert "u1" not in users
+    assert "u2" in users
+    assert recae("update", path, *options).exit_code == 0
+    left = [row for row in (*OLD, *NEW) if row[0] not in ("u1", "u2")]
+    everything = package.train(rows(*left, ("u2", "i04", 30)), "itemknn", seed=1)
+    found = load(path)
+    same_histories(found, everything)
+    np.testing.assert_array_equal(
+        found.model.score(found.histories), everything.model.score(everything.histories)
+    )
+    before = path.read_bytes()
+    assert recae("update", path, *options).exit_code == 0
+    assert path.read_bytes() == before

@@ -24,6 +24,7 @@ from commands import recae, refused
 from shopserver import JSON, application, server, shop, wait
 from starlette.testclient import TestClient
 
+from recae.cli import live
 from recae.interactions import Events
 from recae.journal import Journal, Purchase
 from recae.modelfile import save
@@ -440,3 +441,37 @@ def test_a_journal_that_cannot_be_used_ends_the_command_in_a_sentence(tmp_path: 
         "serve", "--port", "0", "--journal", tmp_path / "purchases.csv", model=tmp_path / "model.recae"
     )
     refused(found, "is no journal: it is no database of SQLite; give another path")
+
+
+def test_inspect_prints_what_a_server_says(
+    tmp_path: Path, api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.recae"
+    best = recommended(api, "u1")["recommendations"][0]["item_id"]
+    recommended(api, "u2")
+    for item in (best, "??"):
+        api.post("/purchases", json={"user": "u1", "item": item})
+    monkeypatch.setattr(live, "_fetched", lambda url: api.get(url.removeprefix("http://shop")).text)
+    found = json.loads(recae("inspect", "--live", "http://shop/", "--json", model=path).stdout)["live"]
+    assert found["model"] == api.get("/model").json()["model"]
+    assert 0 <= found["age_seconds"] < 3600
+    assert (found["customers_listed"], found["customers_hit"], found["hit_fraction"]) == (2, 1, 0.5)
+    assert (found["purchases"], found["unknown_purchases"], found["unfolded"]) == (2, 1, 2)
+    lines = recae("inspect", "--live", "http://shop", model=path).stdout
+    assert "bought from it within a day\t1 (50.0%)" in lines
+    assert "this file" in lines
+    save(shop(1), path)
+    assert "another file than this one" in recae("inspect", "--live", "http://shop", model=path).stdout
+    monkeypatch.setattr(live, "_fetched", lambda url: "[]")
+    refused(recae("inspect", "--live", "http://shop", model=path), "is no server of recae")
+
+
+def test_inspect_says_what_is_wrong_with_a_url(tmp_path: Path) -> None:
+    path = tmp_path / "model.recae"
+    save(shop(), path)
+    refused(recae("inspect", "--live", "localhost:1", model=path), "--live is the URL of a server")
+    refused(
+        recae("inspect", "--live", "http://127.0.0.1:1", model=path),
+        "no server answers at",
+        "start recae serve",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,9 +126,19 @@ def plot_path(ctx: click.Context, parameter: click.Parameter, value: str | None)
         "--toml", "as_toml", is_flag=True, help="Print the settings as a file for `recae train --config`."
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option(
+        "--live",
+        metavar="URL",
+        help="Say, too, how the model does in the server there: whether customers buy what is recommended.",
+    ),
 )
 def inspect(
-    positional: Path | None, model_path: Path, plot: Path | None, as_toml: bool, as_json: bool
+    positional: Path | None,
+    model_path: Path,
+    plot: Path | None,
+    as_toml: bool,
+    as_json: bool,
+    live: str | None,
 ) -> None:
     """Say what is in a model file, without loading its weights.
 
@@ -135,6 +146,11 @@ def inspect(
       recae inspect
       recae inspect --model orders.recae
       recae inspect --toml > settings.toml
+      recae inspect --live http://localhost:8000
+
+    With --live, a table says which model the server there uses, how old its file is, how many customers bought
+    from their last list within a day, and how many purchases are of items that it has not seen, all since the server
+    was started with --journal. Its token is taken from $RECAE_TOKEN.
 
     MODEL is another way to give --model.
     """
@@ -180,9 +196,19 @@ def inspect(
         tables = map(_object, found)
         write(settings_toml(str(summary["kind"]), *tables), sys.stdout)
         return
+    found_live = None
+    if live is not None:
+        from recae.cli.live import ask
+
+        found_live = ask(live)
     if as_json:
-        print_json(summary)
+        print_json(summary if found_live is None else {**summary, "live": found_live.as_dict()})
         return
+    if found_live is not None:
+        with model_path.open("rb") as file:
+            version = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        print_table(["since its start", "value"], found_live.rows(version), title=f"Server at {live}")
+        print_gap()
     print_table(["property", "value"], _properties(summary), title=f"Model file {model_path}")
     print_gap()
     metrics = summary["metrics"]

@@ -477,9 +477,11 @@ def counting(recommender: Recommender, journal: str | Path | None) -> Recommende
         return recommender
     from recae.cli.output import message
     from recae.journal import Journal
+    from recae.updating.orders import without_ordered
     from recae.updating.pending import pending, with_pending
 
     with Journal.open(journal, create=False) as opened:
         found = pending(recommender, opened)
+        recommender = without_ordered(recommender, opened)
     message(f"{len(found):,} purchases of the journal that the model does not have count, too")
     return with_pending(recommender, found)

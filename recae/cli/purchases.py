@@ -84,14 +84,6 @@ def _source(function: _Function, argument: Callable[[Any], Any]) -> _Function:
     return found
 
 
-def optional_source_argument(function: _Function) -> _Function:
-    """Add PURCHASES as `source`, a text, or None where it is left out, and --query and --table."""
-    function = under("Source", *(click.option(name, metavar=m, help=text) for name, m, text in _SOURCE))(
-        function
-    )
-    return click.argument("source", metavar="[PURCHASES]", required=False, callback=_checked)(function)
-
-
 def column_options(function: _Function) -> _Function:
     """Add --user-column and the others, and what says which rows count and how the table is laid out."""
     header = click.option(

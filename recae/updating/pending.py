@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,17 +13,21 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import DataError
-from recae.filters import Filters
 from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.interactions import SECOND, Events, Interactions
 from recae.journal import Journal
+from recae.messages import say
 from recae.models.base import decay_of, reads_values
 from recae.recency import first_unknown
 from recae.recommender import LEARNED, Recommender
 from recae.selection.progress import Progress
+from recae.training.callbacks import Hooks
+from recae.training.device import choose_device
+from recae.updating.forget import forget
+from recae.updating.orders import ordered_users
 from recae.updating.union import joined
-from recae.updating.update import New, Updated, check_updatable, update
+from recae.updating.update import New, Updated, check_updatable, filters_of, update
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +74,15 @@ def pending(recommender: Recommender, journal: Journal) -> Pending:
     """Return the purchases of a journal that a model does not have yet, without those that its filters leave out."""
     metadata = recommender.metadata
     found = journal.unfolded(metadata)
-    table, asked = found.table, metadata.get("filters")
-    filters = Filters.of(asked) if isinstance(asked, Mapping) else Filters()
-    moments = table.column("time").cast(pa.int64())
-    taken = pc.is_valid(moments)
+    table, filters = found.table, filters_of(metadata)
+    times = table.column("time").cast(pa.int64())
+    taken = pc.is_valid(times)
     start = filters.start
     if reads_values(recommender.model) and not journal.folded_up_to(metadata):
         # nothing else tells those that the table of the training had
         start = max(filter(None, (start, first_unknown(metadata))), default=None)
     if start is not None:
-        taken = pc.and_(taken, pc.greater_equal(moments, start * SECOND))
-    if filters.end is not None:
-        taken = pc.and_(taken, pc.less(moments, filters.end * SECOND))
+        taken = pc.and_(taken, pc.greater_equal(times, start * SECOND))
     if filters.exclude_items:
         excluded = pc.is_in(table.column("item"), pa.array(filters.exclude_items, pa.large_string()))
         taken = pc.and_(taken, pc.invert(excluded))
@@ -134,7 +134,7 @@ def update_from_journal(
     device: str = "auto",
     progress: Progress | bool | None = None,
 ) -> Updated:
-    """Let a recommender learn from the purchases of a journal that it does not have yet.
+    """Let a recommender learn from the purchases of a journal that it does not have yet, and forget whom it names.
 
     Its metadata then say up to which sequence it has them, so that they are not learned from a second time, whatever
     happens between writing the model and `Journal.mark_folded`.
@@ -152,6 +152,10 @@ def update_from_journal(
     began = time.perf_counter()
     check_updatable(recommender)
     found = pending(recommender, journal)
+    # after the purchases were read: an order that comes later has a later number, and is for the next time
+    if gone := ordered_users(recommender, journal):
+        say(f"{len(gone):,} customers are forgotten, as the journal says")
+        recommender, _ = forget(recommender, gone, hooks=Hooks(device=choose_device(device, 1)))
     if len(found):
         interactions, events = found.read()
         new = New(interactions, events if reads_values(recommender.model) else None)

@@ -4,16 +4,20 @@
 Requests are sent at the given rate whether or not answers come in time (an open loop), over kept-alive connections. A
 latency counts from when a request was due, so that a server that falls behind cannot hide it; in the overload, where
 requests wait in this process too, from when it was sent. Answers for 200 of the users are compared with the model's own
-recommendations. Needs pip install 'recae[serve]'.
+recommendations. With --write-share that part of the requests are purchases of other users, which go to a journal;
+slices of reading alone come between those with purchases, so that both meet the same load of the machine. Needs
+pip install 'recae[serve]'.
 """
 
 import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from pathlib import Path
@@ -23,6 +27,7 @@ import numpy as np
 from common import report
 
 import recae
+from recae.journal import Journal
 
 
 class Connection(asyncio.Protocol):
@@ -62,33 +67,43 @@ async def load(
     connections: int,
     check,
     from_due: bool = True,
+    write_share: float = 0.0,
+    items: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> dict:
     """Sends rate × seconds requests; latencies in ms by status, and what was found wrong.
+
+    A part of them, `write_share`, are purchases of items by users after the first 200, whose answers are not compared.
 
     A latency counts from when the request was due or, not `from_due`, from when it was sent.
     """
     loop = asyncio.get_running_loop()
-    requests = []
-    for user in users:
-        body = json.dumps({"user": user, "n": n}).encode()
-        head = "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        length = f"Content-Length: {len(body)}\r\n\r\n"
-        requests.append((user, f"{head}{length}".encode() + body))
+    requests = [(user, request("/recommend", {"user": user, "n": n})) for user in users]
     latencies: dict[int, list[float]] = {}
     free: deque[Connection] = deque()
     waiting: deque[float] = deque()
     counts: Counter[str] = Counter()
-    rng = np.random.default_rng(0)
+    writes: list[float] = []
+    rng = np.random.default_rng(seed)
     picks = iter(rng.integers(0, len(requests), int(rate * seconds) + 1).tolist())
 
+    writing = iter((rng.random(int(rate * seconds) + 1) < write_share).tolist())
+
     def start(connection: Connection, due: float) -> None:
-        user, request = requests[next(picks)]
+        pick = next(picks)
+        user, text = requests[pick]
+        if next(writing):
+            bought = {"user": users[200 + pick % (len(users) - 200)], "item": items[pick % len(items)]}
+            user, text = WRITES, request("/purchases", bought)
         counts["sent"] += 1
-        connection.send(due if from_due else loop.time(), user, request)
+        connection.send(due if from_due else loop.time(), user, text)
 
     def done(connection: Connection, status: int, body: bytes) -> None:
-        latencies.setdefault(status, []).append((loop.time() - connection.since) * 1e3)
+        latency = (loop.time() - connection.since) * 1e3
+        latencies.setdefault(status, []).append(latency)
         counts["answered"] += 1
+        if connection.user == WRITES and status == 200:
+            writes.append(latency)
         if status == 200:
             counts["wrong"] += check(connection.user, body)
         if status == 0:
@@ -116,7 +131,33 @@ async def load(
     while counts["answered"] < counts["sent"] + len(waiting) and loop.time() < begin + seconds + 30:
         await asyncio.sleep(0.01)
     counts["never answered"] = counts["sent"] + len(waiting) - counts["answered"]
-    return {"latencies": latencies, "counts": counts, "took": loop.time() - begin}
+    for connection in free:
+        connection.done = lambda *answer: None
+        connection.transport.abort()
+    return {"latencies": latencies, "writes": writes, "counts": counts, "took": loop.time() - begin}
+
+
+WRITES = "\0"  # in the place of a user: the request is a purchase
+
+
+def request(path: str, content: dict) -> bytes:
+    body = json.dumps(content).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def together(parts: list[dict]) -> dict:
+    """What several slices found, as one."""
+    statuses = {status for part in parts for status in part["latencies"]}
+    return {
+        "latencies": {
+            status: [one for part in parts for one in part["latencies"].get(status, [])]
+            for status in statuses
+        },
+        "writes": [one for part in parts for one in part["writes"]],
+        "counts": sum((part["counts"] for part in parts), Counter()),
+        "took": sum(part["took"] for part in parts),
+    }
 
 
 def resident_mib(pid: int) -> float:
@@ -135,6 +176,9 @@ def resident_mib(pid: int) -> float:
 @click.option(
     "--overload", default=0.0, show_default=True, help="Then so many requests a second for a minute."
 )
+@click.option(
+    "--write-share", default=0.0, show_default=True, help="Part of the requests that are purchases."
+)
 @click.option("--connections", default=64, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes of the server.")
 @click.option("-n", "n", default=10, show_default=True)
@@ -144,6 +188,7 @@ def main(
     rate: float,
     seconds: float,
     overload: float,
+    write_share: float,
     connections: int,
     workers: int,
     n: int,
@@ -169,6 +214,10 @@ def main(
     # the command beside this interpreter, in a process of its own
     command = [Path(sys.executable).with_name("recae"), "serve", "--model", path, "--port", "0"]
     command += ["--workers", workers]
+    journal = Path(tempfile.mkdtemp(prefix="recae-bench-")) / "purchases.db"
+    if write_share:
+        command += ["--journal", journal]
+    items = tuple(recommender.items.id(int(row)) for row in rng.integers(0, len(recommender.items), 1000))
     server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=os.environ)
     try:
         port = None
@@ -190,29 +239,63 @@ def main(
             found = asyncio.run(
                 load(port, users, n, at, duration, links, check, not what.startswith("overload"))
             )
-            good = np.array(found["latencies"].get(200, [np.nan]))
-            table.append(
-                {
-                    "what": what,
-                    "answered/s": len(good) / found["took"],
-                    "p50 ms": float(np.percentile(good, 50)),
-                    "p99 ms": float(np.percentile(good, 99)),
-                    "max ms": float(good.max()),
-                    "503": len(found["latencies"].get(503, [])),
-                    "other": sum(len(v) for k, v in found["latencies"].items() if k not in (200, 503)),
-                    "wrong": found["counts"]["wrong"],
-                    "never answered": found["counts"]["never answered"],
-                    "MiB before": before,
-                    "MiB after": resident_mib(server.pid),
-                }
-            )
+            table.append(row_of(what, found, before, resident_mib(server.pid)))
             time.sleep(1)
+        if write_share:
+            alone, mixed = [], []
+            before = resident_mib(server.pid)
+            for slice_ in range(max(1, round(seconds / SLICE))):
+                for found, share in ((alone, 0.0), (mixed, write_share)):
+                    run = load(
+                        port, users, n, rate, SLICE, connections, check,
+                        write_share=share, items=items, seed=slice_,
+                    )  # fmt: skip
+                    found.append(asyncio.run(run))
+            after = resident_mib(server.pid)
+            parts = {
+                "reading alone, in slices": together(alone),
+                f"{write_share:.0%} purchases": together(mixed),
+            }
+            table += [row_of(what, found, before, after) for what, found in parts.items()]
+            p99 = [
+                float(np.percentile(found["latencies"].get(200, [np.nan]), 99)) for found in parts.values()
+            ]
+            writes = parts[f"{write_share:.0%} purchases"]["writes"]
+            print(f"p99 with purchases over that of reading alone: {p99[1] / p99[0]:.2f}")
+            print(
+                f"{len(writes):,} purchases acknowledged, p50 {np.percentile(writes, 50):.1f} ms, "
+                f"p99 {np.percentile(writes, 99):.1f} ms"
+            )
+            with Journal.open(journal, create=False) as opened:
+                print(f"{opened.counts().purchases:,} in the journal")
         report(
             f"{len(recommender.users):,} × {len(recommender.items):,}, n={n}, {workers} workers", table, out
         )
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=20)
+        shutil.rmtree(journal.parent, ignore_errors=True)
+
+
+SLICE = 4.0  # seconds of reading alone, and then with purchases
+
+
+def row_of(what: str, found: dict, before: float, after: float) -> dict:
+    """A row of the table."""
+    good = np.array(found["latencies"].get(200, [np.nan]))
+    return {
+        "what": what,
+        "answered/s": len(good) / found["took"],
+        "p50 ms": float(np.percentile(good, 50)),
+        "p99 ms": float(np.percentile(good, 99)),
+        "max ms": float(good.max()),
+        "503": len(found["latencies"].get(503, [])),
+        "other": sum(len(v) for k, v in found["latencies"].items() if k not in (200, 503)),
+        "wrong": found["counts"]["wrong"],
+        "never answered": found["counts"]["never answered"],
+        "MiB before": before,
+        "MiB after": after,
+    }
 
 
 if __name__ == "__main__":
