@@ -164,17 +164,36 @@ def test_where_nothing_may_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stderr.splitlines()[-1].endswith("they are stored nowhere")
 
 
-def called_by_loops() -> set[str]:
-    """Names that compiled loops call, which are compiled as parts of these."""
-    found = set()
+def loops_as_written() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    """Yield the functions that are compiled, with the files that they stand in."""
     for path in (ROOT / "recae").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and any(
                 "loop" in ast.unparse(d) for d in node.decorator_list
             ):
-                calls = (part.func for part in ast.walk(node) if isinstance(part, ast.Call))
-                found |= {ast.unparse(call).rpartition(".")[2] for call in calls}
+                yield path, node
+
+
+def called_by_loops() -> set[str]:
+    """Names that compiled loops call, which are compiled as parts of these."""
+    found = set()
+    for _, node in loops_as_written():
+        calls = (part.func for part in ast.walk(node) if isinstance(part, ast.Call))
+        found |= {ast.unparse(call).rpartition(".")[2] for call in calls}
     return found
+
+
+def test_no_loop_assigns_an_array_to_a_slice() -> None:
+    """Numba would compile the message for unequal shapes, with all that makes text of numbers: several seconds."""
+    found = [
+        f"{path.name}: {ast.unparse(node)}"
+        for path, function in loops_as_written()
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if any(isinstance(part, ast.Slice) for part in ast.walk(target))
+    ]
+    assert found == []
 
 
 @pytest.mark.thorough

@@ -193,7 +193,8 @@ def write_dots(users: Floats, items: Floats, bias: Floats, out: Floats) -> None:
     whole = n_items - n_items % _LANES
     # filled up, and of one type for whole panels and the last one, so that one compiled form serves both
     constants = np.zeros(whole + _LANES, dtype=np.float32)
-    constants[:n_items] = bias
+    for i in range(n_items):  # assigned as a slice, the message for unequal shapes would be compiled, too
+        constants[i] = bias[i]
     at_once = max(6, _NUMBERS // max(width, 1) // 6 * 6)
     for first in range(0, n_users, at_once):
         stop = min(first + at_once, n_users)

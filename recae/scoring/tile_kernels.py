@@ -62,7 +62,8 @@ def sift(
     n_chunks = -(-width // _CHUNK)
     constant = np.zeros(width, dtype=np.float32)
     if plain and constants.shape[0]:
-        constant[:] = constants[0, first : first + width]
+        for j in range(width):  # assigned as a slice, the message for unequal shapes would be compiled, too
+            constant[j] = constants[0, first + j]
     largest_norm, largest_error = np.zeros(n_chunks, dtype=np.float32), np.zeros(n_chunks, dtype=np.float32)
     for c in range(n_chunks):
         for j in range(c * _CHUNK, min((c + 1) * _CHUNK, width)):
