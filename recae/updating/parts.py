@@ -12,6 +12,7 @@ from recae.kinds import find
 from recae.models import Model
 from recae.selection.fit import Pair, fit_kind, make_settings
 from recae.selection.refit import parts_of_model, refit
+from recae.settings import settings_of
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import BEST_EPOCHS, Epoch
 from recae.training.growth import Growth
@@ -73,7 +74,8 @@ def renewed(
         done[kind] = TRAINED if by_epochs else SOLVED
         return fit_kind(kind, values, matrix, validation, hooks)
 
-    config = make_settings(model.kind, _seed(metadata))
+    asked = _seed(metadata) if "seed" in settings_of(find(model.kind).settings_class()) else {}
+    config = make_settings(model.kind, asked)
     best = metadata.get(BEST_EPOCHS)
     found = refit(
         model, config, best if isinstance(best, Mapping) else {}, matrix, replace(hooks, solved=None), fit

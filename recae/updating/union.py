@@ -119,13 +119,14 @@ def joined(
         _placed(given, new_users, new_items, shape),
     )
     keys_before, keys_given = entry_keys(before), entry_keys(given)
-    added = ~np.isin(keys_given, keys_before, assume_unique=True)
+    added = _places(keys_given, keys_before) < 0
     gone = np.zeros(before.nnz, np.bool_)
     if returned is not None and len(returned.users):
         rows, columns = users.rows(returned.users), items.rows(returned.items)
         there = (rows >= 0) & (columns >= 0)
         keys = np.setdiff1d(rows[there] * shape[1] + columns[there], keys_given)
-        gone = np.isin(keys_before, keys, assume_unique=True)
+        places = _places(keys, keys_before)
+        gone[places[places >= 0]] = True
     if events is None:
         values = (
             np.ones(before.nnz, np.float32) if not gone.any() else np.where(gone, 0, 1).astype(np.float32)
@@ -179,6 +180,14 @@ def _placed(
     placed = sp.csr_matrix((matrix.data, where), shape=shape)
     placed.sort_indices()
     return placed
+
+
+def _places(keys: NDArray[np.int64], rising: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each key is among many different rising ones, −1 where it is not, (keys,)."""
+    places = np.searchsorted(rising, keys)
+    found = places < rising.size
+    found[found] = rising[places[found]] == keys[found]
+    return np.where(found, places, -1)
 
 
 _LEAST = np.finfo(np.float32).tiny  # a purchase counts however small decay has made its value
