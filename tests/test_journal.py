@@ -6,11 +6,11 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,27 +137,39 @@ def test_a_clock_that_goes_back_changes_no_order(path: Path, monkeypatch: pytest
     assert journal.unfolded(metadata).table.column("item").to_pylist() == ["i2", "i3"]
 
 
-def test_threads_and_processes_write_at_the_same_time(path: Path) -> None:
-    code = (
-        "import sys; from recae.journal import Journal, Purchase\n"
-        "journal = Journal.open(sys.argv[1])\n"
-        "for n in range(30): journal.add(Purchase(sys.argv[2], f'i{n}', event=f'{sys.argv[2]}-{n}'))"
-    )
-    others = [subprocess.Popen([sys.executable, "-c", code, path, f"process{n}"]) for n in range(2)]
-    journal = Journal.open(path)
+def forked(work: Callable[[int], None]) -> tuple[int, int]:
+    """A process that does something, given where to write, and where that is read; this one's memory is its own."""
+    told, telling = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            work(telling)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(telling)
+    return pid, told
 
-    def write(name: str) -> None:
+
+def write(path: Path, name: str) -> None:
+    with Journal.open(path) as journal:
         for n in range(30):
             journal.add(Purchase(name, f"i{n}", event=f"{name}-{n}"))
 
-    threads = [threading.Thread(target=write, args=(f"thread{n}",)) for n in range(3)]
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+def test_threads_and_processes_write_at_the_same_time(path: Path) -> None:
+    others = [forked(lambda telling, n=n: write(path, f"process{n}"))[0] for n in range(2)]
+    threads = [threading.Thread(target=write, args=(path, f"thread{n}")) for n in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [other.wait() for other in others] == [0, 0]
+    assert [os.waitpid(other, 0)[1] for other in others] == [0, 0]
     names = ("thread0", "thread1", "thread2", "process0", "process1")
     assert Counter(row[1] for row in stored(path)) == dict.fromkeys(names, 30)
+    journal = Journal.open(path)
     for user in ("thread1", "process0"):  # each in its own order
         assert items_of(journal, user) == [[f"i{n}" for n in range(30)]]
 
@@ -167,45 +179,34 @@ def test_a_forked_process_has_connections_of_its_own(path: Path) -> None:
     journal = Journal.open(path)
     journal.add(Purchase("u", "before"))
     journal.close()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            journal.add(Purchase("u", "child"))
-            code = 0
-        finally:
-            os._exit(code)
+    pid, _ = forked(lambda telling: journal.add(Purchase("u", "child")) and None)
     assert os.waitpid(pid, 0)[1] == 0
     journal.add(Purchase("u", "after"))
     assert items_of(journal, "u") == [["before", "child", "after"]]
 
 
-_WRITER = """
-import sys
-from recae.journal import Journal, Purchase
-journal = Journal.open(sys.argv[1])
-for n in range(int(sys.argv[2]), 10**9):
-    ids = [f"{n}-{m}" for m in range(n % 4 + 1)]
-    journal.add([Purchase(f"u{n % 7}", one, event=one) for one in ids])
-    print(n, flush=True)
-"""
+def write_on(path: Path, began: int, telling: int) -> None:
+    """Write requests of one to four purchases for ever, and say the number of each that is acknowledged."""
+    journal = Journal.open(path)
+    for n in range(began, 10**9):
+        ids = [f"{n}-{m}" for m in range(n % 4 + 1)]
+        journal.add([Purchase(f"u{n % 7}", one, event=one) for one in ids])
+        os.write(telling, f"{n}\n".encode())
 
 
-@pytest.mark.parametrize("times", [pytest.param(5), pytest.param(200, marks=pytest.mark.thorough)])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+@pytest.mark.parametrize("times", [pytest.param(6), pytest.param(200, marks=pytest.mark.thorough)])
 def test_a_writer_killed_at_any_moment_loses_nothing_acknowledged(path: Path, times: int) -> None:
     rng, began = random.Random(0), 0
     acknowledged: set[int] = set()
     for _ in range(times):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, path, str(began)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        first = writer.stdout.readline()
-        time.sleep(rng.random() * 0.05)
-        writer.send_signal(signal.SIGKILL)
-        lines = [first, *writer.stdout]
-        writer.wait()
-        acknowledged |= {int(line) for line in lines if line.endswith("\n")}
+        pid, told = forked(partial(write_on, path, began))
+        with os.fdopen(told) as lines:
+            first = lines.readline()
+            time.sleep(rng.random() * 0.05)
+            os.kill(pid, signal.SIGKILL)
+            acknowledged |= {int(line) for line in [first, *lines] if line.endswith("\n")}
+        os.waitpid(pid, 0)
         began = max(acknowledged) + 2  # the one after it may have been written without word of it
         counts = Counter(row[0] for row in stored(path))
         assert set(counts.values()) == {1}

@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from commands import recae, refused
 
-import recae as package
+from recae.filters import Filters
 from recae.journal import Journal, Purchase
 from recae.modelfile import load
+from recae.models import Frequency, ItemKNN
+from recae.reading import ReadOptions, read
+from recae.recency import last_purchase
 from recae.recommender import Recommender
 from recae.serving.owned import bought_by, owned_by
 from recae.serving.served import load_served
@@ -44,9 +48,25 @@ def taken(journal: Journal, *purchases: tuple[str, str, int]) -> None:
         journal.add(Purchase(user, item, START + day * DAY, event=f"{user} {item} {day}"))
 
 
+def made(
+    *purchases: tuple[str, str, int], kind: str = "itemknn", filters: Filters | None = None
+) -> Recommender:
+    """What a training gives, without its figures, which take longest."""
+    found = read(rows(*purchases), ReadOptions.of({"baskets": kind == "frequency", "filters": filters}))
+    known, events = found.interactions, found.events
+    histories = known.matrix if events is None else events.weights(0.5)
+    model = ItemKNN.fit(histories, k=20) if events is None else Frequency.fit(histories, decay=0.5)
+    metadata: dict[str, Any] = dict(last_purchase(known.times))
+    if known.filters is not None:
+        metadata["filters"] = known.filters.as_dict()
+    if events is not None:
+        metadata["repeats"] = True
+    return Recommender(model, known.users, known.items, known.item_names, histories, metadata)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    package.train(rows(*OLD), "itemknn", seed=1).save(tmp_path / "m.recae")
+    made(*OLD).save(tmp_path / "m.recae")
     return tmp_path / "m.recae"
 
 
@@ -72,7 +92,7 @@ def test_an_update_learns_from_a_journal_once(path: Path, journal: Journal) -> N
         {row[:2] for row in NEW} - {row[:2] for row in OLD}
     )
     found = load(path)
-    everything = package.train(rows(*OLD, *NEW), "itemknn", seed=1)
+    everything = made(*OLD, *NEW)
     same_histories(found, everything)
     np.testing.assert_array_equal(
         found.model.score(found.histories), everything.model.score(everything.histories)
@@ -93,7 +113,7 @@ def test_an_update_killed_before_its_mark_learns_nothing_twice(
     tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "r.recae"
-    package.train(rows(*OLD), "frequency", repeats=True, seed=1).save(path)
+    made(*OLD, kind="frequency").save(path)
     taken(journal, *NEW[:3])
 
     def killed(*arguments: object) -> None:
@@ -105,15 +125,7 @@ def test_an_update_killed_before_its_mark_learns_nothing_twice(
     taken(journal, *NEW[3:])
     assert recae("update", path, "--journal", journal.path).exit_code == 0
     assert recae("update", path, "--journal", journal.path).exit_code == 0
-    config = load(path).model.config()
-    everything = package.train(
-        rows(*OLD, *NEW),
-        "frequency",
-        repeats=True,
-        seed=1,
-        decay=config["decay"],
-        popularity=config["popularity"],
-    )
+    everything = made(*OLD, *NEW, kind="frequency")
     found = load(path)
     assert found.histories is not None
     assert everything.histories is not None
@@ -141,7 +153,7 @@ def test_a_journal_counts_beside_histories_as_in_the_server(
     tmp_path: Path, journal: Journal, kind: str
 ) -> None:
     path = tmp_path / "m.recae"
-    package.train(rows(*OLD), kind, repeats=kind == "frequency", seed=1).save(path)
+    made(*OLD, kind=kind).save(path)
     taken(journal, *NEW, OLD[-1])
     model = load(path)
     found = with_pending(model, pending(model, journal))
@@ -177,9 +189,8 @@ def test_batches_and_recommendations_count_a_journal(path: Path, journal: Journa
 
 
 def test_filters_of_the_training_hold_for_a_journal(tmp_path: Path, journal: Journal) -> None:
-    model = package.train(
-        rows(*OLD), "popularity", seed=1, since="2023-01-01", until="2024-01-22", exclude_items=["i03"]
-    )
+    period = Filters(since="2023-01-01", until="2024-01-22", exclude_items=["i03"])
+    model = made(*OLD, filters=period)
     taken(journal, *NEW, ("u1", "i02", -500))
     left = pending(model, journal)
     # what was bought after the period of the training is what an update is for
@@ -213,7 +224,7 @@ def test_an_update_forgets_whom_the_journal_names(path: Path, journal: Journal, 
     assert "u2" in users
     assert recae("update", path, *options).exit_code == 0
     left = [row for row in (*OLD, *NEW) if row[0] not in ("u1", "u2")]
-    everything = package.train(rows(*left, ("u2", "i04", 30)), "itemknn", seed=1)
+    everything = made(*left, ("u2", "i04", 30))
     found = load(path)
     same_histories(found, everything)
     np.testing.assert_array_equal(

@@ -53,6 +53,20 @@ def api(model: Recommender, journal: Journal, tmp_path: Path) -> Iterator[TestCl
         yield client
 
 
+@pytest.fixture(scope="module")
+def refusing(
+    model: Recommender, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[TestClient, Journal]]:
+    """A server for what stores nothing."""
+    folder = tmp_path_factory.mktemp("refusing")
+    save(model, folder / "model.recae")
+    with (
+        Journal.open(folder / "purchases.db") as journal,
+        TestClient(application(folder / "model.recae", journal)) as client,
+    ):
+        yield client, journal
+
+
 def recommended(api: TestClient, user: str, **options: Any) -> dict[str, Any]:
     answer = api.post("/recommend", json={"user": user, "n": 40, **options})
     assert answer.status_code == 200, answer.text
@@ -148,16 +162,18 @@ def test_ids_are_returned_and_make_a_purchase_count_once(api: TestClient, journa
     ],
 )  # fmt: skip
 def test_purchases_that_do_not_fit(
-    api: TestClient, journal: Journal, body: dict[str, Any], said: str
+    refusing: tuple[TestClient, Journal], body: dict[str, Any], said: str
 ) -> None:
+    api, journal = refusing
     answer = api.post("/purchases", json=body)
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(said)
     assert journal.last() == 0
 
 
-def test_a_million_items_are_too_many_bytes(api: TestClient, journal: Journal) -> None:
-    body = json.dumps({"purchases": [{"user": "u", "item": "a"}] * 1_000_000})
+def test_a_million_items_are_too_many_bytes(refusing: tuple[TestClient, Journal]) -> None:
+    api, journal = refusing
+    body = b'{"purchases": [%b]}' % b",".join([b'{"user": "u", "item": "a"}'] * 1_000_000)
     assert api.post("/purchases", content=body, headers=JSON).status_code == 413
     cut = '{"user": "u", "item": "\\ud800"}'
     assert api.post("/purchases", content=cut, headers=JSON).status_code == 422

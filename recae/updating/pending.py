@@ -92,7 +92,7 @@ def pending(recommender: Recommender, journal: Journal) -> Pending:
 def with_pending(recommender: Recommender, found: Pending) -> Recommender:
     """Return a recommender whose histories hold pending purchases, too; nothing is learned from them.
 
-    New users get rows. Items that the model has not seen stay out.
+    New users get rows, also those of whom no item is known. Items that the model has not seen stay out.
 
     Args:
         recommender: with histories.
@@ -106,11 +106,9 @@ def with_pending(recommender: Recommender, found: Pending) -> Recommender:
             "this model was saved without histories, so that the journal cannot be counted beside them; use a model "
             "file that was saved with its histories, or leave --journal out"
         )
-    known = pc.greater_equal(pa.array(recommender.items.rows(found.table.column("item"))), 0)
-    seen = Pending(found.table.filter(known), found.sequence)
-    if not len(seen):
+    if not len(found):
         return recommender
-    interactions, events = seen.read()
+    interactions, events = found.read()
     by_basket = reads_values(recommender.model)
     decay = decay_of(recommender.model.config())
     union = joined(recommender, interactions, events if by_basket else None, decay=decay)
@@ -121,7 +119,8 @@ def with_pending(recommender: Recommender, found: Pending) -> Recommender:
     return replace(
         recommender,
         users=union.users,
-        histories=union.histories,
+        # unknown items are left out at last: a basket of them is one that came after the others
+        histories=sp.csr_matrix(union.histories[:, union.old_items]),
         held_out=codes,
         events=_spread(recommender.events, union.old_users, len(union.users)),
     )
