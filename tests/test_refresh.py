@@ -21,6 +21,7 @@ from recae.errors import ModelFileError, OutputError
 from recae.filters import time_text
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, SECOND, Interactions
+from recae.journal import Journal, Purchase
 from recae.modelfile import load, save
 from recae.models import Ease, Popularity
 from recae.pipeline import train
@@ -77,11 +78,11 @@ def pairs_of(recommender: Recommender) -> set[tuple[str, str]]:
 class Watched:
     """Makes candidates with a function, and notes which there were."""
 
-    def __init__(self, make: Callable[[Recommender, int | None], Recommender]) -> None:
+    def __init__(self, make: Callable[[Recommender, int | None, int | None], Recommender]) -> None:
         self.make, self.calls = make, list[tuple[Recommender, int | None, Recommender]]()
 
-    def __call__(self, recommender: Recommender, until: int | None) -> Recommender:
-        made = self.make(recommender, until)
+    def __call__(self, recommender: Recommender, since: int | None, until: int | None) -> Recommender:
+        made = self.make(recommender, since, until)
         self.calls.append((recommender, until, made))
         return made
 
@@ -264,7 +265,7 @@ def test_a_retraining_has_the_settings_of_the_model_and_not_the_week(shop: tuple
     model, new = shop
     every = write(new.parent / "all.csv", OLD + NEW)
     service = load(model)
-    watched = Watched(refreshing._training(every, None, "auto"))
+    watched = Watched(refreshing._training(service, every, None, "auto"))
     assert refresh(model, every, retrain=True, renew=watched).outcome == "shipped"
     (_, until, candidate), (base, last, final) = watched.calls
     assert until is not None
@@ -284,8 +285,8 @@ def worse(monkeypatch: pytest.MonkeyPatch) -> None:
     def updating(*arguments: Any) -> Any:
         update = make(*arguments)
 
-        def renew(recommender: Recommender, until: int | None) -> Recommender:
-            good = update(recommender, until)
+        def renew(recommender: Recommender, since: int | None, until: int | None) -> Recommender:
+            good = update(recommender, since, until)
             nothing = np.zeros((len(good.items),) * 2, np.float32)
             return Recommender(Ease(nothing, {}), good.users, good.items, None, good.histories)
 
@@ -363,6 +364,91 @@ def test_refusals_change_nothing(shop: tuple[Path, Path], tmp_path: Path) -> Non
     refused(recae("refresh", model, "--rollback"), "model.recae.before-9")
     (tmp_path / "model.recae.before-9").unlink()
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+# from a journal
+
+
+def journal_of(folder: Path, table: list[tuple[str, str, int]]) -> Journal:
+    opened = Journal.open(folder / "purchases.db")
+    opened.add([Purchase(user, item, time * SECOND) for user, item, time in table])
+    return opened
+
+
+def test_from_a_journal(shop: tuple[Path, Path]) -> None:
+    model, _ = shop
+    last = max(time for _, _, time in OLD)
+    with journal_of(model.parent, NEW) as journal:
+        result = recae("refresh", model, "--journal", journal.path, "--json")
+        assert result.exit_code == 0, result.stderr
+        said = json.loads(result.stdout)
+        assert said["outcome"] == "shipped"
+        end = max(time for _, _, time in NEW)
+        start_of_week = max(end + 1 - 7 * DAY, last + 1 + (end - last) // 2)
+        assert said["drift"]["since"] == time_text(start_of_week)
+        learned = pairs(OLD) | pairs([row for row in NEW if row[2] < start_of_week])
+        wanted = pairs([row for row in NEW if row[2] >= start_of_week]) - learned
+        assert said["judged"]["pairs"] == len(wanted)
+        assert pairs_of(load(model)) == pairs(OLD) | pairs(NEW)
+        assert journal.folded_up_to(load(model).metadata) == journal.last()
+        before = model.read_bytes()
+        again = recae("refresh", model, "--journal", journal.path, "--json")
+        assert json.loads(again.stdout)["outcome"] == "unchanged"
+        assert model.read_bytes() == before
+        refused(recae("refresh", model, "new.csv", "--journal", journal.path), "give one of them")
+        refused(
+            recae("refresh", model, "--journal", journal.path, "--retrain"), "--retrain goes with a table"
+        )
+        refused(
+            recae("refresh", model, "--journal", journal.path, "--where", "true"), "--where goes with a table"
+        )
+        refused(recae("refresh", model, "--journal", model.parent / "no.db"), "there is no journal")
+
+
+@pytest.mark.parametrize("command", ["refresh", "update"])
+def test_who_is_to_be_forgotten_goes_first(shop: tuple[Path, Path], command: str) -> None:
+    model, _ = shop
+    version = retain(model)
+    save(load(model), model)  # another file, so that the version is an earlier one
+    came_back = [("u07", "i03", START + 40 * DAY), ("u09", "i03", START + 40 * DAY)]
+    with journal_of(model.parent, NEW) as journal:
+        journal.order_forgetting("u07")
+        journal.order_forgetting("u08")
+        journal.add([Purchase(user, item, time * SECOND) for user, item, time in came_back])
+        result = recae(command, model, "--journal", journal.path)
+        assert result.exit_code == 0, result.stderr
+        assert "forgotten: 2 customers" in result.stderr
+        found = pairs_of(load(model))
+        assert {item for user, item in found if user == "u07"} == {"i03"}
+        assert not any(user == "u08" for user, _ in found)
+        assert ("u09", "i03") in found
+        assert versions_of(model) == ([version] if command == "refresh" else [])
+        for left in versions_of(model):
+            assert not any(user in ("u07", "u08") for user, _ in pairs_of(load(left)))
+        # who came back is somebody known now, and not forgotten a second time
+        assert recae("forget", model, "--journal", journal.path).stdout.startswith(
+            "nobody is to be forgotten"
+        )
+
+
+def test_who_is_to_be_forgotten_goes_whatever_becomes_of_the_candidate(shop: tuple[Path, Path]) -> None:
+    model, _ = shop
+
+    nothing = np.zeros((N_ITEMS, N_ITEMS), np.float32)
+
+    def renew(recommender: Recommender, since: int | None, until: int | None) -> Recommender:
+        return Recommender(
+            Ease(nothing[: len(recommender.items), : len(recommender.items)], {}),
+            recommender.users,
+            recommender.items,
+            None,
+            recommender.histories,
+        )
+
+    with journal_of(model.parent, NEW) as journal:
+        journal.order_forgetting("u08")
+        assert refresh(model, journal=journal, renew=renew).outcome == "worse"
+    assert not any(user == "u08" for user, _ in pairs_of(load(model)))
 
 
 # files

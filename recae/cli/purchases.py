@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from recae.cli.help import under
 from recae.cli.options import output_path, split
@@ -189,6 +190,24 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     if memory is not None:
         given["memory_limit"] = parse_memory(memory)
     return ReadOptions(**given, filters=filters or None)
+
+
+def check_alone(own: set[str]) -> None:
+    """Raise ConfigError where options that say what to read of a table come with --journal.
+
+    Args:
+        own: names of the parameters that have nothing to do with a table.
+    """
+    context = click.get_current_context()
+    given = [
+        name
+        for name in context.params
+        if name not in own and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        option = next(p for p in context.command.params if p.name == given[0])
+        name = "PURCHASES" if isinstance(option, click.Argument) else option.opts[0]
+        raise ConfigError(f"{name} goes with a table, and --journal is none: leave one of them out")
 
 
 def files_read(source: str, options: dict[str, Any]) -> list[str]:

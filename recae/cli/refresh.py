@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import click
 from recae.cli.help import Command, under
 from recae.cli.output import message, print_json, print_text
 from recae.cli.purchases import (
+    check_alone,
     column_options,
     files_read,
     optional_source_argument,
@@ -32,6 +34,12 @@ WORSE: Final = 3
         "--retrain",
         is_flag=True,
         help="Train from PURCHASES, which are all of them then, with the settings of MODEL, instead of updating it.",
+    ),
+    click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="In place of PURCHASES: those of the journal of `recae serve` that MODEL does not have.",
     ),
     click.option(
         "--days",
@@ -57,6 +65,7 @@ WORSE: Final = 3
 def refresh(
     model_path: Path,
     source: str | None,
+    journal: Path | None,
     retrain: bool,
     days: float,
     rollback: bool,
@@ -68,6 +77,7 @@ def refresh(
 
     \b
       recae refresh model.recae new.csv
+      recae refresh model.recae --journal purchases.db
       recae refresh model.recae all.csv --retrain
       recae refresh model.recae --rollback
 
@@ -84,15 +94,16 @@ def refresh(
     """
     began = time.perf_counter()
     if rollback:
-        if source is not None or retrain:
+        if source is not None or journal is not None or retrain:
             raise ConfigError(
                 "--rollback puts an earlier version back and reads no purchases: leave them out"
             )
         _roll_back(model_path, as_json)
         return
-    if source is None:
+    if (source is None) == (journal is None):
         raise ConfigError(
-            "refresh needs the new PURCHASES, such as recae refresh model.recae new.csv: give them"
+            "refresh needs the new PURCHASES, such as recae refresh model.recae new.csv, or --journal PATH: give one "
+            "of them"
         )
     if source == "-":
         raise ConfigError(
@@ -100,14 +111,21 @@ def refresh(
         )
     from recae.files import check_writable
 
-    for file in files_read(source, options):
-        if Path(file).is_file():
-            check_writable(model_path, Path(file))
+    if journal is not None:
+        check_alone({"journal", "model_path", "days", "device", "as_json"})
+    else:
+        for file in files_read(str(source), options):
+            if Path(file).is_file():
+                check_writable(model_path, Path(file))
     reading = read_options(options)
 
+    from recae.journal import Journal
     from recae.updating.refresh import refresh as run
 
-    found = run(model_path, source, retrain=retrain, days=days, device=device, reading=reading)
+    with Journal.open(journal, create=False) if journal is not None else nullcontext() as opened:
+        found = run(
+            model_path, source, journal=opened, retrain=retrain, days=days, device=device, reading=reading
+        )
     if as_json:
         seconds = time.perf_counter() - began
         print_json({"model": str(model_path), **found.as_dict(), "seconds": seconds})

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from recae.cli.help import Command, under
 from recae.cli.options import check_outputs, files_of_filters, filter_options, output_path, read_filters
 from recae.cli.output import message, print_json
 from recae.cli.purchases import (
+    check_alone,
     column_options,
     files_read,
     optional_source_argument,
@@ -109,13 +109,15 @@ def update(
 
     target = out or model_path
     if journal is not None:
-        _check_alone()
+        check_alone({"journal", "model_path", "device", "out", "as_json", "take_back"})
         sources = [str(journal)]
     elif source is None:
         raise ConfigError("update needs the new purchases: give PURCHASES, or --journal PATH")
     else:
         sources = [*files_read(source, options), *files_of_filters(options)]
     started = time.perf_counter()
+    if journal is not None and out is None:
+        _carry_out(model_path, journal, device)
     with changing(model_path):  # a customer who is forgotten meanwhile must not come back
         recommender = load(model_path)
         check_outputs(sources, {"--out": target, "--rejects": options["rejects"]})
@@ -157,19 +159,13 @@ def update(
         message(f"the model in {target} stays as it is")
 
 
-def _check_alone() -> None:
-    """Raise ConfigError where options that say what to read of a table come with --journal."""
-    context = click.get_current_context()
-    own = {"journal", "model_path", "device", "out", "as_json", "take_back"}
-    given = [
-        name
-        for name in context.params
-        if name not in own and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if given:
-        option = next(p for p in context.command.params if p.name == given[0])
-        name = "PURCHASES" if isinstance(option, click.Argument) else option.opts[0]
-        raise ConfigError(f"{name} goes with a table, and --journal is none: leave one of them out")
+def _carry_out(model_path: Path, path: Path, device: str) -> None:
+    """Forget whom the journal orders to forget, in the file, its earlier versions and the bytes of the journal."""
+    from recae.journal import Journal
+    from recae.updating.removal import carry_out
+
+    with Journal.open(path, create=False) as journal:
+        carry_out(model_path, journal, device=device)
 
 
 def _from_journal(

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -20,8 +22,10 @@ from recae.files import atomic_path, check_writable
 from recae.filters import Filters, time_text
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, SECOND, Interactions
+from recae.journal import Journal
 from recae.messages import say, timed
 from recae.modelfile import load, save
+from recae.models.base import reads_values
 from recae.pipeline import train
 from recae.reading import Reading, ReadOptions
 from recae.recency import LAST_PURCHASE, known_last, last_purchase
@@ -31,7 +35,9 @@ from recae.updating.asked import arguments_of, reading_of
 from recae.updating.drift import Drift, drift_of
 from recae.updating.exclusive import changing
 from recae.updating.judging import Judged, judge
-from recae.updating.update import check_updatable, filters_of, update
+from recae.updating.pending import Pending, pending
+from recae.updating.removal import carry_out
+from recae.updating.update import New, check_updatable, filters_of, update
 from recae.updating.versions import remove_oldest, retain
 
 DAYS: Final = 7.0
@@ -46,8 +52,14 @@ Outcome = Literal["shipped", "worse", "unchanged"]
 class Renew(Protocol):
     """What makes a candidate."""
 
-    def __call__(self, recommender: Recommender, until: int | None) -> Recommender:
-        """Return a model that has learned from the purchases before a time, seconds since 1970 UTC; None: from all."""
+    def __call__(self, recommender: Recommender, since: int | None, until: int | None) -> Recommender:
+        """Return a model that has learned from more purchases; the same one where there are none.
+
+        Args:
+            recommender: the model before.
+            since: it has those of the source before this time, seconds since 1970 UTC; None: it may have none of them.
+            until: those before this time are learned from; None: all.
+        """
         ...
 
 
@@ -82,8 +94,9 @@ class Refreshed:
 
 def refresh(
     path: Path,
-    source: Any,
+    source: Any = None,
     *,
+    journal: Journal | None = None,
     retrain: bool = False,
     days: float = DAYS,
     device: str = "auto",
@@ -95,6 +108,8 @@ def refresh(
     Args:
         path: of the model file.
         source: the purchases, which are read several times: new ones, or all of them with `retrain`.
+        journal: whose purchases that the model does not have are the source instead. Customers whom it orders to forget
+            are forgotten first, whatever becomes of the candidate.
         retrain: whether a candidate is trained from all purchases with the settings of the model, and not updated.
         days: of the newest purchases that are compared on at most.
         device: "auto", "cpu" or "cuda".
@@ -110,28 +125,40 @@ def refresh(
     """
     if not 0 < days <= 3650:
         raise ConfigError(f"--days is a number of days above 0, up to 3,650, found {days:g}: give one")
+    if (source is None) == (journal is None) or (journal is not None and retrain):
+        raise ConfigError(
+            "a model is refreshed from a table of purchases or from a journal, and retrained from a table of all of "
+            "them: give one of the two"
+        )
     check_writable(path)
+    if journal is not None:
+        carry_out(path, journal, device=device)
     with changing(path):
         service = load(path)
-        if renew is None:
-            renew = (
-                _training(source, reading, device) if retrain else _updating(service, source, reading, device)
-            )
-        with timed("reading"):
-            purchases = _read(service, source, reading)
-        week = Week.of(service, purchases, days)
+        if journal is not None:
+            check_updatable(service)
+            found = pending(service, journal)
+            purchases = found.read()[0] if len(found) else None
+            renew = renew or _from_journal(found, journal, device)
+        else:
+            if renew is None:
+                make = _training if retrain else _updating
+                renew = make(service, source, reading, device)
+            with timed("reading"):
+                purchases = _read(service, source, reading)
+        week = None if purchases is None else Week.of(service, purchases, days)
         judged = drift = None
         base = service
         if week is not None:
             say(f"a candidate learns from the purchases before {time_text(week.start)}")
-            candidate = renew(service, week.start)
+            candidate = renew(service, None, week.start)
             judged = judge(service, candidate, week.purchases)
             drift = drift_of(service, week.purchases, (week.start, week.end), judged)
             if judged.worse:
                 return Refreshed("worse", _worse(judged), judged, drift)
             base = service if retrain else candidate
             say(f"{_compared(judged)}: it learns from the rest, too")
-        final = renew(base, None)
+        final = renew(base, None if week is None or retrain else week.start, None)
         if final is service:
             return Refreshed(
                 "unchanged", "there are no purchases that the model does not know", judged, drift
@@ -144,13 +171,16 @@ def refresh(
             save(final, temporary, histories=service.histories is not None)
             version = retain(path)
         remove_oldest(path)
+        if journal is not None:
+            sequence = journal.folded_up_to(final.metadata)
+            journal.mark_folded(str(final.metadata.get("fingerprint", "")), sequence)
     return Refreshed("shipped", _shipped(judged), judged, drift, version.name)
 
 
 def _updating(service: Recommender, source: Any, reading: ReadOptions | None, device: str) -> Renew:
     check_updatable(service)
 
-    def renew(recommender: Recommender, until: int | None) -> Recommender:
+    def renew(recommender: Recommender, since: int | None, until: int | None) -> Recommender:
         filters = _until(filters_of(service.metadata), until)
         found: Recommender = update(
             recommender, source, device=device, reading=reading, filters=filters or None
@@ -160,8 +190,29 @@ def _updating(service: Recommender, source: Any, reading: ReadOptions | None, de
     return renew
 
 
-def _training(source: Any, reading: ReadOptions | None, device: str) -> Renew:
-    def renew(recommender: Recommender, until: int | None) -> Recommender:
+def _from_journal(found: Pending, journal: Journal, device: str) -> Renew:
+    times = found.table.column("time").cast(pa.int64())
+
+    def renew(recommender: Recommender, since: int | None, until: int | None) -> Recommender:
+        taken = pc.is_valid(times)
+        if since is not None:
+            taken = pc.and_(taken, pc.greater_equal(times, since * SECOND))
+        if until is not None:
+            taken = pc.and_(taken, pc.less(times, until * SECOND))
+        some = Pending(found.table.filter(taken), found.sequence)
+        if len(some):
+            interactions, events = some.read()
+            new = New(interactions, events if reads_values(recommender.model) else None)
+            recommender = update(recommender, new, device=device).recommender
+        if until is not None or not len(found):
+            return recommender
+        return replace(recommender, metadata={**recommender.metadata, **journal.folding(found.sequence)})
+
+    return renew
+
+
+def _training(service: Recommender, source: Any, reading: ReadOptions | None, device: str) -> Renew:
+    def renew(recommender: Recommender, since: int | None, until: int | None) -> Recommender:
         arguments = arguments_of(recommender, reading)
         arguments["filters"] = _until(arguments["filters"] or Filters(), until) or None
         found: Recommender = train(source, device=device, **arguments)

@@ -16,6 +16,7 @@ from recae.errors import ConfigError, RecaeError, UnknownIdError
 from recae.files import atomic_path, check_writable
 from recae.ids import id_texts
 from recae.journal import Journal
+from recae.messages import say
 from recae.modelfile import load, save
 from recae.recommender import Recommender
 from recae.training.callbacks import Hooks
@@ -155,11 +156,30 @@ def remove(
             left, found = forget(recommender, here, retrain=retrain, hooks=hooks)
         gone = [version for version, known in there.items() if known is None or known]
         with _replaced(target, left if here or out is not None else None):
-            rows = None if opened is None else opened.remove_users(asked)
+            rows = None if opened is None else opened.remove_users(asked) if everybody else 0
             for version in gone:
                 version.unlink(missing_ok=True)
     nobody = recommender.users is None
     return Removed(tuple(everybody), found, rows, tuple(version.name for version in gone), nobody)
+
+
+def carry_out(path: Path, journal: Journal, *, device: str = "auto") -> Removed | None:
+    """Forget the customers whom a journal orders to forget, before anything else is done with it; None: there are none.
+
+    Args:
+        path: of the model file.
+        journal: with the orders.
+        device: "auto", "cpu" or "cuda", for what is fitted again.
+
+    Raises:
+        DataError, TrainingError, JournalError, OutputError: as `remove`.
+    """
+    if not journal.orders() or not ordered_users(load(path), journal):
+        return None
+    found = remove(path, [], journal=journal.path, device=device, tell=say)
+    for line in found.lines():
+        say(line)
+    return found
 
 
 @contextmanager
