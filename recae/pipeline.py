@@ -74,6 +74,9 @@ def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
     }
 
 
+CONFIDENCES = "the Interactions given"
+"""What the metadata say that confidences came from where no table was read."""
+
 METADATA = {"repeats": True}
 """Metadata of a recommender whose owned items stay recommendable; see `Recommender.repeats`."""
 
@@ -385,7 +388,8 @@ def _read(
     inputs: EventInputs | None = None
     if isinstance(source, Interactions):
         interactions, events = source, None
-        counting: dict[str, Any] = {}
+        # which the model cannot tell otherwise, and which nothing may learn from it without
+        counting: dict[str, Any] = {} if source.confidences is None else {"confidence": CONFIDENCES}
     else:
         found = _read_table(source, options.updated(baskets=repeats, **weighting.reading()), progress)
         interactions, events, counting = found.interactions, found.events, dict(found.report.counting)

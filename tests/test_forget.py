@@ -17,6 +17,7 @@ import recae
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap
 from recae.inputs import EventInputs
+from recae.interactions import Interactions
 from recae.kinds import known
 from recae.modelfile import load, save
 from recae.models import Blend, Model, Popularity
@@ -282,6 +283,19 @@ def test_confidences_that_the_file_lacks_leave_parts_as_they_are(metadata: dict[
     same_arrays(left.model.parts[0].model, with_items(fitted("ease"), np.arange(ALONE)))
     with pytest.raises(DataError, match="train it again from the purchases"):
         forget(recommender, [USERS[WHO]], retrain=True)
+
+
+def test_confidences_of_interactions_are_not_forgotten() -> None:
+    """Read elsewhere, they come without a table's word on them."""
+    ones = np.ones(int(X.sum()))
+    data = Interactions(
+        sp.csr_matrix(X), IdMap(USERS), IdMap(ITEMS), None, ones.astype(np.int32),
+        confidences=np.linspace(0.5, 2, ones.size, dtype=np.float32),
+    )  # fmt: skip
+    model = recae.train(data, kind="popularity", progress=False)
+    assert model.metadata["reading"] == {"confidence": "the Interactions given"}
+    _, said = forget(model, [USERS[WHO]])
+    assert said.remembering == {"popularity": WEIGHED}
 
 
 def test_refusals() -> None:

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recae import pipeline
+from recae import machine
 from recae.errors import ColumnError, ConfigError, SourceError
 from recae.ids import IdMap
 from recae.interactions import Interactions
@@ -257,7 +257,7 @@ def test_the_model_file_says_who_was_held_out(tmp_path: Path, sizes: list[int], 
 
 
 def test_an_import_without_an_installation_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "installed", lambda name: None if name == "recae" else "1.0")
+    monkeypatch.setattr(machine, "installed", lambda name: None if name == "recae" else "1.0")
     versions = train(shop([2] * 5), **SMALL).metadata["versions"]
     assert versions == dict.fromkeys(("numpy", "scipy", "numba", "torch"), "1.0") | {"recae": None}
 
