@@ -96,10 +96,13 @@ def measure(runs: dict[str, Callable[[], Any]], turns: int) -> dict[str, tuple[f
 @click.option("--factors", default=256, show_default=True)
 @click.option("--iterations", default=3, show_default=True, help="Of ALS.")
 @click.option("--turns", default=5, show_default=True)
+@click.option("--users", default=None, type=int, help="Only the first so many, for a quick look.")
 @click.option("--blend", type=click.Path(exists=True), help="A model file of Gowalla to score as well.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the table here as JSON too.")
-def main(factors: int, iterations: int, turns: int, blend: str | None, out: Path | None) -> None:
-    matrix = gowalla()
+def main(
+    factors: int, iterations: int, turns: int, users: int | None, blend: str | None, out: Path | None
+) -> None:
+    matrix = gowalla()[:users]
     n_users = matrix.shape[0]
     with threadpool_limits(1, user_api="blas"):
         rival = AlternatingLeastSquares(
