@@ -285,6 +285,15 @@ def test_models_that_need_all_purchases_are_refused(metadata: dict[str, Any], sa
         recommender(metadata=metadata).update([("a", "b")])
 
 
+def test_new_purchases_that_count_unequally_are_refused() -> None:
+    frame = rows(n=60).assign(event=["view", "purchase"] * 30)
+    for options in ({"event_weights": {"view": 0.1, "purchase": 1}}, {"confidence_column": "quantity"}):
+        with pytest.raises(ConfigError, match="some of the new purchases count more than others"):
+            recommender().update(frame, **options)
+    found = recommender().update(frame, event_weights={"view": 1, "purchase": 1})
+    assert found.metadata["updates"]["pairs"] == len(frame[["user_id", "item_id"]].drop_duplicates())
+
+
 def test_metadata_of_a_training_is_what_refusals_look_at() -> None:
     found = package.train(rows(n=300), "popularity", progress=False, half_life=30, min_user_purchases=2)
     assert found.metadata["weights"]
