@@ -98,6 +98,9 @@ def test_it_is_said_in_words(model: Path, tmp_path: Path) -> None:
         "--retrain trains it again now",
     ]
     assert NAME not in result.stderr
+    said = recae("inspect", model).stdout
+    assert "forgotten.users\t3\n" in said
+    assert "forgotten.remembering\t['sigmoid']\n" in said
     assert result.stderr.endswith(f"the model is in {model}\n")
 
 

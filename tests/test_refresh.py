@@ -55,11 +55,20 @@ def write(path: Path, table: list[tuple[str, str, int]]) -> Path:
 OLD, NEW = rows(0, 12), rows(12, 32)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a model of twelve days."""
+    folder = tmp_path_factory.mktemp("trained")
+    old = write(folder / "old.csv", OLD)
+    save(train(old, kind="itemknn", k=10, progress=False), folder / "model.recae")
+    return (folder / "model.recae").read_bytes()
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> tuple[Path, Path]:
+def shop(tmp_path: Path, trained: bytes) -> tuple[Path, Path]:
     """A model of twelve days, and the purchases of the twenty after them."""
     model = tmp_path / "model.recae"
-    save(train(write(tmp_path / "old.csv", OLD), kind="itemknn", k=10, progress=False), model)
+    model.write_bytes(trained)
     return model, write(tmp_path / "new.csv", NEW)
 
 
@@ -524,7 +533,7 @@ KILLS = {
 }
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize("when", KILLS)
 def test_killed_at_any_moment_a_whole_model_is_left(shop: tuple[Path, Path], when: str) -> None:
     model, new = shop

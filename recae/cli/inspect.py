@@ -251,6 +251,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
         *_worth(summary.get("inputs")),
         *_entries("weights", summary.get("weights")),
+        *_entries("forgotten", summary.get("forgotten")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]
