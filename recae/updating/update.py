@@ -119,7 +119,8 @@ def update(
         if new.interactions.confidences is not None:
             raise ConfigError(
                 "some of the new purchases count more than others, and those that the model knows all count alike: "
-                "leave out --event-weights other than 1 and --confidence-column, or train on all purchases with 'recae train'"
+                "leave out --event-weights other than 1 and --confidence-column, or train on all purchases with "
+                "'recae train'"
             )
         decay = _decay(recommender.model) if new.events is not None else None
         union = joined(recommender, new.interactions, new.events, new.returned, decay)
