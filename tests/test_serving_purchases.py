@@ -198,7 +198,7 @@ def test_without_a_journal(model: Recommender, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_refuses_purchases_and_goes_on_reading(
-    api: TestClient, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert api.post("/purchases", json={"user": "u1", "item": "P10"}).status_code == 200
     connect = journal._database._connect
@@ -219,6 +219,8 @@ def test_a_full_disk_refuses_purchases_and_goes_on_reading(
         assert recommended(api, "u1")
         assert api.get("/users/u2/items").status_code == 200
         assert api.get("/metrics").status_code == 200
+        assert api.post("/purchases", json=many).status_code == 507
+        assert caplog.text.count("disk is full") == 1  # and not once a request
     journal.close()
     assert api.post("/purchases", json=many).json()["added"] == 500
 

@@ -51,6 +51,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
 """What each format adds to the one before; the first is format 1. Times are microseconds since 1970, UTC."""
 
 BUSY_SECONDS: Final = 30.0  # that a write waits for those of other processes
+_PAUSE: Final = 0.02  # seconds between two attempts to open a file that others are making
 _WAL_BYTES: Final = 64 * 2**20  # to which the log of writes is cut once it is in the database
 _CACHE_KIB: Final = 8 * 2**10
 _HEADER: Final = b"SQLite format 3\0"
@@ -81,8 +82,7 @@ class Database:
         _check_path(path, create)
         try:
             with self.telling():
-                connection = self._connect()
-                self._prepare(connection)
+                connection = self._prepared()
                 self._identity = _identity(path)
                 self.id: str = connection.execute("SELECT id FROM journal").fetchone()[0]
         except BaseException:
@@ -149,7 +149,7 @@ class Database:
             finally:
                 _roll_back(connection)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> _Connection:
         connection = sqlite3.connect(
             self.path,
             timeout=BUSY_SECONDS,
@@ -167,9 +167,32 @@ class Database:
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
 
+    def _prepared(self) -> sqlite3.Connection:
+        """Return a connection to the file, created or migrated where it has to be.
+
+        Turning to WAL mode fails at once where somebody else has the file open, whatever SQLite's patience.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            connection = self._connect()
+            try:
+                self._prepare(connection)
+            except sqlite3.OperationalError as error:
+                connection.end()
+                busy_now = (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy_now or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return connection
+
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check what the file is, and create or migrate it."""
-        version = self._format(connection)
+        connection.execute("BEGIN")  # what is read is of one moment, also where others are making the journal
+        try:
+            version = self._format(connection)
+        finally:
+            _roll_back(connection)
         if version == len(STEPS):
             return
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

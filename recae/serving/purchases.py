@@ -6,6 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from recae.serving.served import ServedModel
 _log = logging.getLogger("recae.serving")
 
 _TOGETHER: Final = 20_000  # purchases of one transaction, unless one request has more
+_MINUTE: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = timedelta(days=1)  # beyond the clock of this machine, which may be wrong, too
 
@@ -51,6 +53,7 @@ class PurchaseWriter:
         self._journal, self._drift, self._bound = journal, drift, waiting
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0  # changed on the event loop only
+        self._said = ("", 0.0)
         self._refused = metrics.refused.labels("purchases")
 
     def start(self) -> None:
@@ -108,7 +111,7 @@ class PurchaseWriter:
         try:
             results = self._journal.add_together([job.purchases for job in jobs])
         except JournalError as error:
-            _log.error("%s", error)
+            self._say(str(error))
             return [problem_of(error)] * len(jobs)
         except Exception as error:  # the thread outlives it
             return [error] * len(jobs)
@@ -116,6 +119,13 @@ class PurchaseWriter:
             problem_of(result) if isinstance(result, JournalError) else self._answer(job, result)
             for job, result in zip(jobs, results, strict=True)
         ]
+
+    def _say(self, what: str) -> None:
+        """Log what is wrong with the journal, once a minute: on a full disk every request would say it."""
+        before, since = self._said
+        if what != before or time.monotonic() - since >= _MINUTE:
+            self._said = what, time.monotonic()
+            _log.error("%s", what)
 
     def _answer(self, job: _Job, added: Added) -> PurchasesAnswer:
         rows = job.served.recommender.items.rows([one.item for one in job.purchases])
@@ -154,20 +164,20 @@ def purchases_of(asked: PurchasesRequest) -> list[Purchase]:
     latest = datetime.now(UTC) + _LATEST
     found, errors = [], []
     for place, one in enumerate(entries):
-        time = one.time if one.time is None or one.time.tzinfo else one.time.replace(tzinfo=UTC)
-        if time is not None and time > latest:
+        when = one.time if one.time is None or one.time.tzinfo else one.time.replace(tzinfo=UTC)
+        if when is not None and when > latest:
             where = ("purchases", place, "time") if several else ("time",)
             clock = (latest - _LATEST).isoformat(timespec="seconds")
             errors.append({"loc": where, "msg": f"it is more than a day after this server's clock, {clock}"})
-        microseconds = None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
+        microseconds = None if when is None else (when - _EPOCH) // timedelta(microseconds=1)
         found.append(_purchase(one, microseconds))
     if errors:
         raise invalid(errors)
     return found
 
 
-def _purchase(one: PurchaseEntry | PurchasesRequest, time: int | None) -> Purchase:
-    return Purchase(str(one.user), str(one.item), time, one.quantity, one.event)
+def _purchase(one: PurchaseEntry | PurchasesRequest, microseconds: int | None) -> Purchase:
+    return Purchase(str(one.user), str(one.item), microseconds, one.quantity, one.event)
 
 
 def problem_of(error: JournalError) -> Problem:
