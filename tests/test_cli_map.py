@@ -66,7 +66,8 @@ def test_the_map_of_the_sample_keeps_its_categories_together(sample: Path, folde
         "left_out": 0,
         "categories": 12,
     }
-    assert result.stderr.startswith("wrote a map of 600 products to map.html in ")
+    # on a busy machine the progress of the layout is said before
+    assert result.stderr.splitlines()[-1].startswith("wrote a map of 600 products to map.html in ")
     assert names(folder) == ["map.html"]
 
 

@@ -203,8 +203,10 @@ def test_trainings_run(page: str, copy: Path) -> None:
     """What trains is run on some hundred rows, the lines of a page in their order, with two epochs and trials."""
     sample = (ROOT / "data" / "purchases.csv").read_text(encoding="utf-8").splitlines()
     chosen = [line for line in sample[1:] if int(line.split(",")[0]) <= 150]
-    for name in ("purchases.csv", "baskets.csv", "events.csv"):
+    for name in ("purchases.csv", "baskets.csv"):
         (copy / name).write_text("\n".join([sample[0], *chosen]) + "\n")
+    events = [f"{row},{event}" for row in chosen for event in ("view", "cart", "purchase")]
+    (copy / "events.csv").write_text("\n".join([f"{sample[0]},event", *events]) + "\n")
     write_parts(copy, chosen)
     for line in lines(PAGES[page]):
         if runs(line, ("doctor", "train", "tune", "evaluate", "inspect")):
