@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from recae.errors import ConfigError
 from recae.kinds.cost import Size
@@ -52,6 +52,9 @@ class Kind:
         update: Function (model, matrix (U, I), growth, hooks) → model, which goes on from a fitted model where
             purchases have changed, see `recae.training.growth`, or None where it cannot; empty: the kind is fitted
             again.
+        of_items: Names of its models' arrays with a row for each item; None: not known, so that no item can leave them.
+        between_items: "dense" for an array `weights` with a column for each item, and a row or, for each event, a block
+            of rows; "sparse" for a sparse matrix of items by items; empty for neither.
         no_confidence: Why it cannot take confidence, how much a purchase counts; empty: it can.
         baseline: Whether other models are compared with it unless other baselines are named.
         evaluated: Whether `evaluate` compares it where no kind is named.
@@ -82,6 +85,8 @@ class Kind:
     fit: Reference
     model: Reference = ""
     update: Reference = ""
+    of_items: tuple[str, ...] | None = None
+    between_items: Literal["", "dense", "sparse"] = ""
     no_confidence: str = ""
     baseline: bool = False
     evaluated: bool = False

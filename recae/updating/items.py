@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import TrainingError
-from recae.kinds import model_class
+from recae.kinds import find
 from recae.models import Model
 from recae.models.base import item_weights_arrays, take_item_weights
 from recae.models.blend import Blend, Part
-
-ROWS: Final[dict[str, tuple[str, ...]]] = {
-    "sigmoid": ("encoder", "decoder", "decoder_bias"),
-    "multvae": ("encoder", "decoder", "decoder_bias"),
-    "recvae": ("encoder", "decoder", "decoder_bias"),
-    "deep": ("encoder_0", "output", "output_bias"),
-    "aae": ("encoder_0", "output", "output_bias"),
-    "bpr": ("item_factors", "item_bias"),
-    "als": ("item_factors",),
-    "popularity": ("counts",),
-    "frequency": ("shares",),
-    "spectral": ("vectors", "scales"),
-    "itemknn": (),
-    "sparse-linear": (),
-    "ease": (),
-    "edlae": (),
-    "event-linear": (),
-}
-"""Kind → its arrays with a row for each item."""
-
-DENSE: Final = ("ease", "edlae", "event-linear")
-"""Kinds of the array `weights`, with a column for each item, and a row or, for each event, a block of rows."""
-
-SPARSE: Final = ("itemknn", "sparse-linear", "spectral")
-"""Kinds of a sparse matrix of items by items; see `recae.models.base.item_weights_arrays`."""
 
 
 def with_items(model: Model, items: NDArray[np.int64]) -> Model:
     """Return a model of some of its items, with the parameters that these have.
 
     Args:
-        model: of a kind of `ROWS`, or a blend of such.
+        model: of a kind whose row in the registry names the arrays of its items, or a blend of such.
         items: numbers of those that stay, rising, (n,), n ≥ 1.
 
     Raises:
@@ -57,26 +32,27 @@ def with_items(model: Model, items: NDArray[np.int64]) -> Model:
         parts = tuple(Part(with_items(part.model, items), part.weight, part.spread) for part in model.parts)
         return Blend(parts, model.settings)
     kind = model.kind
-    if kind not in ROWS:
+    row = find(kind)
+    if row.of_items is None:
         raise TrainingError(
             f"items leave the model, and which parameters of the kind '{kind}' are theirs is not known: fit it again "
             "with --retrain (retrain=True)"
         )
     arrays, config = dict(model.arrays()), model.config()
-    for name in ROWS[kind]:
+    for name in row.of_items:
         if name in arrays:  # a decoder that is the encoder is stored once
             arrays[name] = np.ascontiguousarray(arrays[name][items])
-    if kind in DENSE:
+    if row.between_items == "dense":
         weights = arrays["weights"]
         starts = np.arange(0, len(weights), n_items)
         arrays["weights"] = np.ascontiguousarray(weights[np.ix_((starts[:, None] + items).ravel(), items)])
-    if kind in SPARSE:
+    if row.between_items == "sparse":
         square = take_item_weights(arrays, n_items, "weights")
         arrays |= item_weights_arrays(sp.csr_matrix(square[items][:, items]))
     if kind == "bpr":
         arrays["others"] = _numbered(arrays["others"], items)
         config["others"] = int(arrays["others"].size)
-    left: Model = model_class(kind).from_arrays(config, arrays, items.size)
+    left: Model = row.model_class().from_arrays(config, arrays, items.size)
     return left
 
 
