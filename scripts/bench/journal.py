@@ -28,7 +28,7 @@ def fill(path: Path, events: int, users: int, items: int) -> float:
         connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?) "
             "INSERT INTO events SELECT n, printf('%012x%016x', 1700000000000 + n, abs(random())), "
-            "'u' || abs(random()) % ?, 'i' || abs(random()) % ?, 1700000000000000 + n * 1000, "
+            "'u' || (abs(random()) % ?), 'i' || (abs(random()) % ?), 1700000000000000 + n * 1000, "
             "1700000000000000 + n * 1000, 1.0, 'purchase' FROM numbers",
             (events, users, items),
         )
