@@ -42,6 +42,7 @@ def warm_up(on_step: Callable[[str], None] = lambda what: None) -> tuple[int, fl
         on_step(" ".join(str(value) for value in options.values()))
         with _silence():
             _use(options)
+    _solve_a_large_catalogue()
     _measure()
     return COMPILING.loops - before, COMPILING.seconds - seconds, folder()
 
@@ -102,6 +103,20 @@ def _recommend(model: Recommender, kind: str) -> None:
 
         user_anomalies(model, learners=model.learners)
         purchase_anomalies(model, learners=model.learners)
+
+
+def _solve_a_large_catalogue() -> None:
+    """Solve a sparse linear model as where its items are too many for XᵀX, with and without confidence."""
+    import scipy.sparse as sp
+
+    from recae.training.callbacks import Hooks
+    from recae.training.kinds.linear import SparseLinearSettings, resolve
+    from recae.training.kinds.sparse_linear import solve_neighbours
+
+    owners = sp.csr_matrix(np.tri(4, dtype=np.float32))
+    config = resolve(SparseLinearSettings(neighbours=2), owners)
+    for confidence in (None, owners.data):
+        solve_neighbours(owners, config, Hooks(confidence=confidence), held=False)
 
 
 def _measure() -> None:

@@ -83,14 +83,17 @@ class Solution:
         return (B + sp.diags_array(own, format="csr")).tocsr() if own.any() else B
 
 
-def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks) -> Solution:
+def solve_neighbours(
+    matrix: sp.csr_matrix, config: SparseLinearSettings, hooks: Hooks, *, held: bool | None = None
+) -> Solution:
     """Return B with B_Sj = (G_SS + Λ_S)⁻¹ G_Sj for each item j and its neighbours S.
 
     G = XᵀX of the purchases X, the users weighted; X holds the root of the confidence in a
     purchase, as in `linear.solve`; `config` is resolved. Where S is all other items, this is EDLAE (Steck 2020); the
     limited S is the sparse pattern of Steck 2019 (arXiv:1904.13033), except that each column has its own. The
     neighbours of j are the items i that alone would explain most of it, by the decrease G_ij²/(G_ii + Λ_i) of the
-    squared error. With `diagonal` ξ, `Scales` makes it the solution on S and j itself with B_jj ≤ ξ.
+    squared error. With `diagonal` ξ, `Scales` makes it the solution on S and j itself with B_jj ≤ ξ. G is held whole
+    where `held` says so, which changes no bit; by default up to `DENSE_BYTES_AT_MOST`.
 
     Raises:
         TrainingError: it does not fit in memory (before anything is computed), or a system is not positive definite.
@@ -111,7 +114,7 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
     owners = matrix.tocsc()
     if roots is not None:
         of_owners = owners.data
-    whole = n_items if _is_dense(n_items) else 0
+    whole = n_items if (_is_dense(n_items) if held is None else held) else 0
     products = np.zeros((whole, whole))
     neighbours = np.full((n_items, k), -1, dtype=np.int32)
     values = np.zeros((n_items, k), dtype=np.float32)
@@ -131,9 +134,11 @@ def solve_neighbours(matrix: sp.csr_matrix, config: SparseLinearSettings, hooks:
         )
 
     def solve(items: NDArray[np.int64]) -> None:
+        count = None if whole else np.zeros(n_users, dtype=np.int32)
+        place = None if whole else np.zeros(n_users, dtype=np.int64)
         failed = _solve_columns(
-            indptr, indices, owners.indptr, owners.indices,
-            weights, roots, of_owners, products, squares, penalty, items, neighbours, values, left,
+            indptr, indices, owners.indptr, owners.indices, weights, roots, of_owners,
+            products, count, place, squares, penalty, items, neighbours, values, left,
         )  # fmt: skip
         if failed >= 0:
             raise TrainingError(
@@ -227,6 +232,8 @@ def _solve_columns(
     roots: Floats | None,  # (nnz,) of what purchases weigh, by user; None: 1
     of_owners: Floats | None,  # (nnz,) likewise, by item
     products: Floats,  # (I, I) G, or (0, 0) where it is not held
+    count: Ints | None,  # (U,) 0 before and after, and
+    place: Ints | None,  # (U,) scratch; None where G is held: what sums it up is left out of that compilation
     squares: Floats,  # (I,) the diagonal of G
     penalty: Floats,  # (I,)
     items: Ints,
@@ -235,14 +242,12 @@ def _solve_columns(
     left: Floats,  # (I,) written: Λ_j P_jj
 ) -> int:
     """Solve the columns `items`; return −1, or the first one whose system is not positive definite."""
-    n_users, n_items, k = weights.shape[0], penalty.shape[0], neighbours.shape[1]
-    dense = products.shape[0] > 0
+    n_items, k = penalty.shape[0], neighbours.shape[1]
     common = np.zeros(n_items)  # G_ij of the current j
     touched = np.empty(n_items, dtype=np.int32)
     A, y, right = np.zeros((k, k)), np.zeros(k), np.zeros(k)
-    count, place = np.zeros(n_users, dtype=np.int32), np.zeros(n_users, dtype=np.int64)
     for j in items:
-        if dense:
+        if place is None:
             n_touched = _read_row(j, products, common, touched)
         else:
             n_touched = _co_occurrences(
@@ -261,7 +266,7 @@ def _solve_columns(
             right[a] = y[a]
         for t in range(n_touched):
             common[touched[t]] = 0
-        if dense:
+        if place is None:
             for a in range(n):
                 row = products[S[a]]
                 for b in range(a + 1):
