@@ -192,7 +192,7 @@ def test_an_event_of_no_weight_is_left_out(tabled: Callable[..., Table]) -> None
 def test_an_event_that_does_not_occur_is_named_with_those_that_do(tabled: Callable[..., Table]) -> None:
     table = tabled(shop(20, event=lambda i: ["view", "transaction"][i % 2]))
     with pytest.raises(
-        ColumnError, match=r"'transacton'.*did you mean 'transaction'.*10 'transaction' and 10 'view'"
+        ColumnError, match=r"'transacton'.*10 'transaction' and 10 'view'; did you mean 'transaction'\?"
     ):
         choose_rows(table, COLUMNS, ReadOptions(event_weights=(("transacton", 1.0),)))
     with pytest.raises(ColumnError, match="needs a column of events"):
