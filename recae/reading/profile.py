@@ -190,10 +190,12 @@ class Profile:
         looked_at = later[:_TOGETHER]
         texts = ", ".join(f"{quoted(name)}::VARCHAR AS c{at}" for at, name in enumerate(looked_at))
         names = ", ".join(f"c{at}" for at in range(len(looked_at)))
+        # by a number of our own: a column of the table may be called rowid
+        numbered = f"SELECT row_number() OVER () AS r, {texts} FROM {self.table.sample()}"
         values = engine.store(
             f"SELECT c, r, CASE WHEN NOT {Table.missing('v')} THEN v END AS v FROM ("
             f"SELECT c[2:]::INTEGER AS c, r, {Table.trimmed('v')} AS v FROM ("
-            f"UNPIVOT (SELECT rowid AS r, {texts} FROM {self.table.sample()}) ON {names} INTO NAME c VALUE v))",
+            f"UNPIVOT ({numbered}) ON {names} INTO NAME c VALUE v))",
             "values",
         )
         grouped = f"SELECT c, v, count(*) AS n, min(r) AS i FROM {values} WHERE v IS NOT NULL GROUP BY c, v"
