@@ -83,3 +83,15 @@ def test_how_far_one_column_determines_another(by: str, profile: Profile) -> Non
         most = sum(max(group.values()) for group in repeated)
         if by != name:
             assert profile.determined(by, name) == (pytest.approx(most / rows if rows else 1), rows), name
+
+
+def test_lines_are_numbered_in_each_order_whatever_other_columns_are_called() -> None:
+    """Two columns have the names that the SQL gives its own, and no value where the orders have theirs."""
+    rows = [
+        {"order": f"o{n // 3}", "line": str(n % 3 + 1), "total": str(n), "a": None, "v": None}
+        for n in range(300)
+    ]
+    with Engine() as engine:
+        profile = Profile(table_of(engine, [*rows, dict.fromkeys(rows[0], "1")]))
+        assert profile.restarts("line", "order")
+        assert not profile.restarts("total", "order")

@@ -286,8 +286,8 @@ class Profile:
             return False
         found = self.table.engine.rows(
             "SELECT count(*), count(DISTINCT v), min(v) FROM ("
-            f"SELECT {self.value(order)} AS o, try_cast({self.value(column)} AS DOUBLE) AS v "
-            f"FROM {self.table.sample()} WHERE o IS NOT NULL AND v IS NOT NULL) GROUP BY o"
+            f"SELECT a, try_cast(b AS DOUBLE) AS v FROM ({self._two(order, column)})) "
+            "WHERE a IS NOT NULL AND v IS NOT NULL GROUP BY a"
         )
         if sum(1 for lines, *_ in found if lines > 1) < 2:
             return False
