@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,6 +23,9 @@ from recae.errors import JournalBusyError, JournalConflictError, JournalError, J
 from recae.journal import Journal, Purchase, database
 
 
+QUERY = "SELECT event, user, item, quantity FROM events ORDER BY sequence"
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "purchases.db"
@@ -29,9 +35,7 @@ def stored(path: Path) -> list[tuple[Any, ...]]:
     """What is in the file, by SQLite itself."""
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return connection.execute(
-            "SELECT event, user, item, quantity FROM events ORDER BY sequence"
-        ).fetchall()
+        return connection.execute(QUERY).fetchall()
 
 
 def items_of(journal: Journal, *users: str) -> list[list[str]]:
@@ -302,7 +306,7 @@ def make_damaged(path: Path) -> None:
     ("make", "said"),
     [
         (lambda path: path.write_text("user,item\n1,2\n" * 9), "it is no database of SQLite; give another path"),
-        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(200)), "is damaged|something else"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(200)), "it is no database of SQLite; give another path"),
         (lambda path: path.mkdir(), "is a folder; give the path of a file"),
         (make_foreign, "something else than a journal of purchases; give another path"),
         (make_newer, "of format 99, .* up to 2; use the newer version"),
@@ -340,6 +344,34 @@ def test_several_make_one_journal(path: Path) -> None:
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
+
+
+ANOTHER = """
+import sys
+from pathlib import Path
+
+from recae.journal import Journal, Purchase
+
+with Journal.open(Path(sys.argv[1])) as journal:
+    journal.add(Purchase("u", "other"))
+"""
+
+
+def test_a_journal_opened_twice_in_a_process_loses_nothing(path: Path) -> None:
+    journal = Journal.open(path)
+    journal.add(Purchase("u", "first"))
+    Journal.open(path).close()
+    subprocess.run([sys.executable, "-c", ANOTHER, path], check=True)  # whose end may remove the log
+    journal.add(Purchase("u", "last"))
+    assert [row[2] for row in by_another(path)] == ["first", "other", "last"]
+
+
+def by_another(path: Path) -> list[Any]:
+    """What another process finds in the file."""
+    code = f"import json, sqlite3; print(json.dumps(sqlite3.connect({str(path)!r}).execute({QUERY!r}).fetchall()))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    rows: list[Any] = json.loads(found)
+    return rows
 
 
 def test_a_journal_that_is_gone_takes_nothing(path: Path) -> None:

@@ -54,7 +54,6 @@ BUSY_SECONDS: Final = 30.0  # that a write waits for those of other processes
 _PAUSE: Final = 0.02  # seconds between two attempts to open a file that others are making
 _WAL_BYTES: Final = 64 * 2**20  # to which the log of writes is cut once it is in the database
 _CACHE_KIB: Final = 8 * 2**10
-_HEADER: Final = b"SQLite format 3\0"
 _FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -254,7 +253,11 @@ class _Connection(sqlite3.Connection):
 
 
 def _check_path(path: Path, create: bool) -> None:
-    """Raise JournalError for what can be no journal, before SQLite would create or lock anything."""
+    """Raise JournalError for what can be no journal, before SQLite would create anything.
+
+    The file is not opened here: closing it would release the locks of this process's other connections to it, and
+    another process could then remove the log that they go on writing to.
+    """
     if path.is_dir():
         raise JournalError(f"the journal '{path}' is a folder; give the path of a file in it")
     if not path.exists():
@@ -269,16 +272,6 @@ def _check_path(path: Path, create: bool) -> None:
         return
     if not path.is_file():
         raise JournalError(f"the journal '{path}' is a device or a pipe; give the path of a regular file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_HEADER))
-    except OSError as error:
-        raise JournalError(f"the journal '{path}' cannot be read: {_reason(error)}") from error
-    if head and head != _HEADER:
-        raise JournalError(
-            f"'{path}' is no journal: it is no database of SQLite; give another path, at which a journal is made "
-            "where there is none"
-        )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -312,7 +305,12 @@ def _told(path: Path, error: sqlite3.Error) -> JournalError:
             f"the journal '{path}' cannot be written to; it and its folder need to be writable, since SQLite writes "
             "files beside it"
         )
-    if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if kind == sqlite3.SQLITE_NOTADB:
+        return JournalError(
+            f"'{path}' is no journal: it is no database of SQLite; give another path, at which a journal is made "
+            "where there is none"
+        )
+    if kind == sqlite3.SQLITE_CORRUPT:
         return JournalError(
             f"the journal '{path}' is damaged ({error}); put a copy of it back, or save what can be read with "
             "'sqlite3 FILE .recover'"
