@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,18 @@ from shopserver import JSON, application, server, shop, wait
 from starlette.testclient import TestClient
 
 from recae.cli import live
+from recae.ids import IdMap
 from recae.interactions import Events
 from recae.journal import Journal, Purchase
 from recae.modelfile import save
 from recae.models import Frequency
 from recae.recommender import Recommender
 from recae.serving import drift
+from recae.serving.metrics import Metrics
 from recae.serving.owned import bought_by, owned_by
+from recae.serving.problems import Problem
+from recae.serving.purchases import PurchaseWriter
+from recae.serving.schemas import PurchasesAnswer
 from recae.serving.served import load_served
 
 
@@ -270,6 +277,53 @@ def test_requests_together_take_one_transaction(
     assert sorted(answers) == [200] * 7 + [409]  # what is wrong with one request stays its own
     assert len(sizes) < len(bodies)
     assert journal.last() >= 7
+
+
+def test_the_thread_outlives_every_failure(
+    api: TestClient, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"user": "u1", "item": "P10", "event": "1"}
+
+    def fails(*_: object, error: BaseException) -> Any:
+        raise error
+
+    for target, name, error in (
+        (IdMap, "rows", MemoryError()),
+        (Journal, "add_together", MemoryError()),
+        (Journal, "add_together", SystemExit(1)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, partial(fails, error=error))
+            assert api.post("/purchases", json=one).status_code == 500
+    assert api.post("/purchases", json=one).json()["repeated"] == 1  # was written, and only the answer failed
+    assert journal.counts().purchases == 1
+
+
+def test_what_waits_at_the_end_is_written(
+    journal: Journal, model: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(model, tmp_path / "model.recae")
+    served, metrics = load_served(tmp_path / "model.recae", journal=journal), Metrics()
+    write, gate = journal.add_together, threading.Event()
+    monkeypatch.setattr(journal, "add_together", lambda requests: (gate.wait(), write(requests))[1])
+
+    async def serve() -> None:
+        lists = drift.Drift(metrics, drift.ShownLists())
+        writer = PurchaseWriter(journal, lists, metrics, waiting=4)
+        writer.start()
+        asked = [asyncio.create_task(writer.add(served, [Purchase(f"u{n}", "P10")])) for n in range(6)]
+        await asyncio.sleep(0.05)
+        assert [task.done() for task in asked] == [False] * 4 + [True] * 2  # two too many
+        end = asyncio.create_task(writer.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        await end
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(one) for one in found] == [PurchasesAnswer] * 4 + [Problem] * 2
+
+    asyncio.run(serve())
+    assert journal.counts().purchases == 4
+    assert b'recae_overloaded_total{queue="purchases"} 2.0' in metrics.text()
 
 
 def test_a_new_model_has_some_of_the_purchases_and_the_journal_the_others(

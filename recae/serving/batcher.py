@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeAlias, TypeVar
 
@@ -20,8 +16,10 @@ from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem, overloaded
 from recae.serving.schemas import RecommendRequest
 from recae.serving.served import ServedModel
+from recae.serving.together import Job, Together, failure
 
 Result: TypeAlias = "bytes | RankedList | Problem"
+_Job: TypeAlias = Job[RecommendRequest, list[Result]]
 
 MAX_TOGETHER = 64  # histories scored at once: enough for BLAS to be efficient, little enough to be over soon
 _PIECE = 16  # requests of one batch that stay together; others get in between
@@ -29,13 +27,6 @@ _MAX_LOOKUPS = 64  # that run or wait
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    served: ServedModel
-    requests: Sequence[RecommendRequest]
-    answer: asyncio.Future[list[Result]]
 
 
 class Batcher:
@@ -52,25 +43,24 @@ class Batcher:
         """Make an empty queue; `start` begins its thread."""
         self._drift = drift
         self._metrics, self._bound, self._threads = metrics, waiting, threads
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._together = Together[RecommendRequest, list[Result]](
+            "recae-score", self._outcome, _most, begin=self._limit_threads, delivered=self._delivered
+        )
         self._waiting = 0  # changed on the event loop only
         self._refused = metrics.refused.labels("scoring")
 
     def start(self) -> None:
         """Begin, on the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="recae-score", daemon=True)
-        self._thread.start()
+        self._together.start()
 
     async def stop(self) -> None:
         """End once everything that waits is scored."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self._together.stop()
 
     @property
     def ready(self) -> bool:
         """Whether a request would be taken now."""
-        return self._waiting < self._bound and self._thread.is_alive()
+        return self._waiting < self._bound and self._together.alive
 
     async def ask(self, served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Result]:
         """Answer requests with one model.
@@ -89,54 +79,40 @@ class Batcher:
             self._refused.inc()
             raise overloaded()
         pieces = [requests[start : start + _PIECE] for start in range(0, len(requests), _PIECE)]
-        jobs = [_Job(served, piece, self._loop.create_future()) for piece in pieces]
         self._waiting += len(requests)
         self._metrics.queue.set(self._waiting)
-        for job in jobs:
-            self._jobs.put(job)
-        if len(jobs) == 1:
-            return await jobs[0].answer
-        return [result for part in await asyncio.gather(*(job.answer for job in jobs)) for result in part]
+        answers = [self._together.put(served, piece) for piece in pieces]
+        if len(answers) == 1:
+            return await answers[0]
+        return [result for part in await asyncio.gather(*answers) for result in part]
 
-    def _work(self) -> None:
+    def _limit_threads(self) -> None:
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(self._threads, user_api="blas")  # stays: nothing in this process shall use more
-        job = self._jobs.get()
-        while job is not None:
-            jobs, count = [job], len(job.requests)
-            most = min(MAX_TOGETHER, rows_per_block(len(job.served.recommender.items)))
-            job = None
-            while count < most:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    self._jobs.put(None)  # to be found again below
-                    break
-                jobs.append(job)
-                count += len(job.requests)
-            self._score(jobs)
-            del jobs, job  # a model that has been replaced would stay until the next request
-            job = self._jobs.get()
 
-    def _score(self, jobs: list[_Job]) -> None:
+    def _delivered(self, job: _Job) -> None:
+        self._waiting -= len(job.asked)
+        self._metrics.queue.set(self._waiting)
+
+    def _outcome(self, jobs: Sequence[_Job]) -> list[list[Result] | Exception]:
+        """Answer jobs of one model or, around a reload, of several."""
         by_model: dict[int, list[_Job]] = {}
         for job in jobs:
             by_model.setdefault(id(job.served), []).append(job)
+        found: dict[int, list[Result] | Exception] = {}
         for group in by_model.values():
             try:
                 outcome: Sequence[list[Result] | Exception] = self._answers(group)
             except BaseException as error:  # a panic of a compiled library is no Exception
-                outcome = [_failure(error)] if len(group) == 1 else [self._alone(job) for job in group]
-            with suppress(RuntimeError):  # the loop has ended: no request waits any more
-                self._loop.call_soon_threadsafe(self._deliver, group, outcome)
+                outcome = [failure(error)] if len(group) == 1 else [self._alone(job) for job in group]
+            found.update(zip(map(id, group), outcome, strict=True))
+        return [found[id(job)] for job in jobs]
 
-    def _answers(self, group: list[_Job]) -> list[list[Result]]:
+    def _answers(self, group: Sequence[_Job]) -> list[list[Result]]:
         """Answer jobs of one model together."""
         served = group[0].served
-        requests = [request for job in group for request in job.requests]
+        requests = [request for job in group for request in job.asked]
         self._metrics.batch.observe(len(requests))
         results: list[Result] = list(rank(served, requests))
         if self._drift is not None:
@@ -151,30 +127,18 @@ class Batcher:
         for at, text in zip(plain, to_json(served, list(plain.values())), strict=True):
             results[at] = text
         left = iter(results)
-        return [[next(left) for _ in job.requests] for job in group]
+        return [[next(left) for _ in job.asked] for job in group]
 
     def _alone(self, job: _Job) -> list[Result] | Exception:
         """Answer one job alone, so that its failure does not affect others."""
         try:
             return self._answers([job])[0]
         except BaseException as error:
-            return _failure(error)
-
-    def _deliver(self, group: list[_Job], outcome: Sequence[list[Result] | Exception]) -> None:
-        for job, result in zip(group, outcome, strict=True):
-            self._waiting -= len(job.requests)
-            self._metrics.queue.set(self._waiting)
-            if job.answer.done():  # the request was cancelled
-                continue
-            if isinstance(result, Exception):
-                job.answer.set_exception(result)
-            else:
-                job.answer.set_result(result)
+            return failure(error)
 
 
-def _failure(error: BaseException) -> Exception:
-    """Return an error as one that the thread which scores outlives."""
-    return error if isinstance(error, Exception) else RuntimeError(f"scoring panicked: {error!r:.200}")
+def _most(served: ServedModel) -> int:
+    return min(MAX_TOGETHER, rows_per_block(len(served.recommender.items)))
 
 
 class LookupPool:

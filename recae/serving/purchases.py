@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import queue
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from recae.errors import JournalBusyError, JournalConflictError, JournalError, JournalFullError
 from recae.journal import Added, Journal, Purchase
@@ -20,6 +16,7 @@ from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem, invalid, overloaded
 from recae.serving.schemas import PurchaseEntry, PurchasesAnswer, PurchasesRequest
 from recae.serving.served import ServedModel
+from recae.serving.together import Job, Together
 
 _log = logging.getLogger("recae.serving")
 
@@ -28,12 +25,7 @@ _MINUTE: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = timedelta(days=1)  # beyond the clock of this machine, which may be wrong, too
 
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    served: ServedModel
-    purchases: Sequence[Purchase]
-    answer: asyncio.Future[PurchasesAnswer]
+_Job: TypeAlias = Job[Purchase, PurchasesAnswer]
 
 
 class PurchaseWriter:
@@ -51,21 +43,20 @@ class PurchaseWriter:
     def __init__(self, journal: Journal, drift: Drift, metrics: Metrics, *, waiting: int) -> None:
         """Make an empty queue; `start` begins its thread."""
         self._journal, self._drift, self._bound = journal, drift, waiting
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._together = Together[Purchase, PurchasesAnswer](
+            "recae-journal", self._written, lambda served: _TOGETHER, delivered=self._delivered
+        )
         self._waiting = 0  # changed on the event loop only
         self._said = ("", 0.0)
         self._refused = metrics.refused.labels("purchases")
 
     def start(self) -> None:
         """Begin, on the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="recae-journal", daemon=True)
-        self._thread.start()
+        self._together.start()
 
     async def stop(self) -> None:
         """End once everything that waits is written."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self._together.stop()
         self._journal.close()
 
     async def add(self, served: ServedModel, purchases: Sequence[Purchase]) -> PurchasesAnswer:
@@ -81,44 +72,20 @@ class PurchaseWriter:
         if self._waiting >= self._bound:
             self._refused.inc()
             raise overloaded()
-        job = _Job(served, purchases, self._loop.create_future())
         self._waiting += 1
-        self._jobs.put(job)
-        return await job.answer
+        return await self._together.put(served, purchases)
 
-    def _work(self) -> None:
-        job = self._jobs.get()
-        while job is not None:
-            jobs, count = [job], len(job.purchases)
-            job = None
-            while count < _TOGETHER:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    self._jobs.put(None)  # to be found again below
-                    break
-                jobs.append(job)
-                count += len(job.purchases)
-            outcome = self._written(jobs)
-            with suppress(RuntimeError):  # the loop has ended: no request waits any more
-                self._loop.call_soon_threadsafe(self._deliver, jobs, outcome)
-            del jobs, job  # a model that has been replaced would stay until the next request
-            job = self._jobs.get()
+    def _delivered(self, job: _Job) -> None:
+        self._waiting -= 1
 
     def _written(self, jobs: Sequence[_Job]) -> list[PurchasesAnswer | Exception]:
+        """Write the purchases of jobs, in the thread; where that fails, nothing of any of them was written."""
         try:
-            results = self._journal.add_together([job.purchases for job in jobs])
+            results = self._journal.add_together([job.asked for job in jobs])
         except JournalError as error:
             self._say(str(error))
             return [problem_of(error)] * len(jobs)
-        except Exception as error:  # the thread outlives it
-            return [error] * len(jobs)
-        return [
-            problem_of(result) if isinstance(result, JournalError) else self._answer(job, result)
-            for job, result in zip(jobs, results, strict=True)
-        ]
+        return [self._answer(job, result) for job, result in zip(jobs, results, strict=True)]
 
     def _say(self, what: str) -> None:
         """Log what is wrong with the journal, once a minute: on a full disk every request would say it."""
@@ -127,28 +94,23 @@ class PurchaseWriter:
             self._said = what, time.monotonic()
             _log.error("%s", what)
 
-    def _answer(self, job: _Job, added: Added) -> PurchasesAnswer:
-        rows = job.served.recommender.items.rows([one.item for one in job.purchases])
-        unknown = [one.item for one, row in zip(job.purchases, rows, strict=True) if row < 0]
-        with suppress(Exception):  # what is counted must not turn an acknowledged purchase into an error
-            self._drift.bought(job.purchases, added, rows >= 0)
-        new = sum(added.new)
-        return PurchasesAnswer(
-            events=added.events,
-            added=new,
-            repeated=len(added.new) - new,
-            unknown_items=list(dict.fromkeys(unknown)),
-        )
-
-    def _deliver(self, jobs: Sequence[_Job], outcome: Sequence[PurchasesAnswer | Exception]) -> None:
-        for job, result in zip(jobs, outcome, strict=True):
-            self._waiting -= 1
-            if job.answer.done():  # the request was cancelled
-                continue
-            if isinstance(result, Exception):
-                job.answer.set_exception(result)
-            else:
-                job.answer.set_result(result)
+    def _answer(self, job: _Job, result: Added | JournalError) -> PurchasesAnswer | Exception:
+        if isinstance(result, JournalError):
+            return problem_of(result)
+        try:
+            rows = job.served.recommender.items.rows([one.item for one in job.asked])
+            unknown = [one.item for one, row in zip(job.asked, rows, strict=True) if row < 0]
+            with suppress(Exception):  # what is counted must not turn an acknowledged purchase into an error
+                self._drift.bought(job.asked, result, rows >= 0)
+            new = sum(result.new)
+            return PurchasesAnswer(
+                events=result.events,
+                added=new,
+                repeated=len(result.new) - new,
+                unknown_items=list(dict.fromkeys(unknown)),
+            )
+        except Exception as error:  # the others that were written with it are answered
+            return error
 
 
 def purchases_of(asked: PurchasesRequest) -> list[Purchase]:
