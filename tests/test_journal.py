@@ -22,7 +22,6 @@ import pytest
 from recae.errors import JournalBusyError, JournalConflictError, JournalError, JournalFullError
 from recae.journal import Journal, Purchase, database
 
-
 QUERY = "SELECT event, user, item, quantity FROM events ORDER BY sequence"
 
 
@@ -95,6 +94,8 @@ def test_a_model_says_which_purchases_it_has(path: Path) -> None:
     for other in (
         {"journal": {"id": "other", "sequence": 3}},
         {"journal": {"id": journal.id}},
+        {"journal": {"id": journal.id, "sequence": -1}},
+        {"journal": {"id": journal.id, "sequence": 2**63}},
         {"journal": 3},
     ):
         assert journal.folded_up_to(other) == 0
@@ -106,9 +107,8 @@ def test_batches_come_in_order_and_what_comes_meanwhile_is_for_the_next_time(
     monkeypatch.setattr("recae.journal.journal._ROWS", 4)
     journal = Journal.open(path)
     journal.add([Purchase(f"u{n % 3}", f"i{n}") for n in range(11)])
-    assert [batch.num_rows for batch in journal.since(0)] == [4, 4, 3]
-    of_two = [item for batch in journal.since(2, ["u0", "u2"]) for item in batch.column("item").to_pylist()]
-    assert of_two == ["i2", "i3", "i5", "i6", "i8", "i9"]
+    assert [batch.num_rows for batch in journal._since(0)] == [4, 4, 3]
+    assert [item for batch in journal._since(9) for item in batch.column("item").to_pylist()] == ["i9", "i10"]
     last = journal.last
     monkeypatch.setattr(journal, "last", lambda: (last(), journal.add(Purchase("u9", "late")))[0])
     found = journal.unfolded()
@@ -132,8 +132,8 @@ def test_other_kinds_are_counted_and_left_alone(path: Path) -> None:
 def test_a_clock_that_goes_back_changes_no_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal.open(path)
     clock = [2_000_000, 1_000_000, 5, 3_000_000]
-    for n, moment in enumerate(clock):
-        monkeypatch.setattr(database, "now", lambda moment=moment: moment)
+    for n, now in enumerate(clock):
+        monkeypatch.setattr(database, "now", lambda now=now: now)
         journal.add(Purchase("u", f"i{n}"))
         if n == 1:
             metadata = journal.folding(journal.unfolded().sequence)
@@ -240,14 +240,44 @@ def test_nothing_is_left_of_a_removed_user(path: Path) -> None:
     for n in range(40):  # many pages, split and filled again
         journal.add([Purchase(rng.choice(["remembered", "FORGOTTEN"]), f"i{n}-{m}") for m in range(50)])
     gone = len(items_of(journal, "FORGOTTEN")[0])
-    assert journal.remove_user("FORGOTTEN") == gone > 0
-    assert journal.remove_user("FORGOTTEN") == 0
+    assert journal.remove_users(["FORGOTTEN"]) == gone > 0
+    assert journal.remove_users(["FORGOTTEN"]) == 0
     for file in path.parent.iterdir():
         assert b"FORGOTTEN" not in file.read_bytes()
     assert len(items_of(journal, "remembered")[0]) == 2000 - gone
-    before = journal.last()
-    journal.add(Purchase("u", "new"))
-    assert journal.last() > before  # no number is given again
+
+
+def test_no_sequence_is_given_again(path: Path) -> None:
+    journal = Journal.open(path)
+    journal.add([Purchase("u", "a"), Purchase("gone", "b")])
+    last = journal.last()
+    journal.remove_users(["gone"])
+    assert journal.last() < last
+    journal.close()
+    journal = Journal.open(path)
+    journal.add(Purchase("u", "c"))
+    assert journal.last() == last + 1
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_earlier_copy_that_is_put_back_loses_nothing(path: Path, before: int) -> None:
+    journal = Journal.open(path)
+    for n in range(before):
+        journal.add(Purchase("u", f"i{n}"))
+    journal.close()
+    copy = path.read_bytes()
+    journal.add([Purchase("u", "a"), Purchase("u", "b")])
+    metadata = journal.folding(journal.unfolded().sequence)
+    journal.close()
+    path.write_bytes(copy)
+    journal = Journal.open(path)
+    after = journal.folded_up_to(metadata)
+    journal.number_beyond(after)
+    journal.add(Purchase("u", "c"))
+    assert journal.bought_by(["u"], after)[0].items == ("c",)
+    assert journal.unfolded(metadata).table.column("item").to_pylist() == ["c"]
+    journal.order_forgetting("u")
+    assert journal.orders(after) == {journal.code("u")}
 
 
 def make_old(path: Path) -> str:
@@ -306,7 +336,7 @@ def make_damaged(path: Path) -> None:
     ("make", "said"),
     [
         (lambda path: path.write_text("user,item\n1,2\n" * 9), "it is no database of SQLite; give another path"),
-        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(200)), "it is no database of SQLite; give another path"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(200)), "it is no database of SQLite"),
         (lambda path: path.mkdir(), "is a folder; give the path of a file"),
         (make_foreign, "something else than a journal of purchases; give another path"),
         (make_newer, "of format 99, .* up to 2; use the newer version"),

@@ -89,6 +89,10 @@ def test_who_comes_back_is_somebody_new(api: TestClient) -> None:
     expected = known().recommend(items=["P12"], n=40)
     assert [one["item_id"] for one in found] == [one.item for one in expected]
     assert api.get(f"/users/{NAME}/items").json()["n_items"] == 1
+    body = api.delete(f"/users/{NAME}").json()
+    assert (body["journal_rows"], body["in_model_file"]) == (1, True)  # the file was not written since
+    assert asked(api, NAME) == 404
+    assert api.delete(f"/users/{NAME}").status_code == 404
 
 
 def test_who_is_in_the_journal_alone(api: TestClient) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -34,6 +35,7 @@ METADATA: Final = "journal"
 """Where the metadata of a model say which purchases of a journal it has."""
 
 _ROWS: Final = 65_536  # that are read together
+_MOST: Final = 2**62  # sequences: SQLite has twice as many, and a file that says more is wrong
 
 _SCHEMA: Final = pa.schema(
     [
@@ -103,7 +105,7 @@ class Bought:
 
 
 NOTHING: Final = Bought((), ())
-"""What somebody has bought who is not in the journal."""
+"""What a user has bought who is not in the journal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,7 @@ class Journal:
     def __init__(self, opened: Database) -> None:
         """Use a database that is open."""
         self._database = opened
+        self._beyond = 0
         self.path, self.id = opened.path, opened.id
 
     @classmethod
@@ -202,7 +205,7 @@ class Journal:
         """
         arrived = database.now()
         results: list[Added | JournalConflictError] = []
-        with self._database.writing() as connection:
+        with self._numbering() as connection:
             for purchases in requests:
                 connection.execute("SAVEPOINT request")
                 try:
@@ -212,6 +215,31 @@ class Journal:
                     results.append(error)
                 connection.execute("RELEASE request")
         return results
+
+    def number_beyond(self, sequence: int) -> None:
+        """Let what is written by this object have sequences above one that a model has.
+
+        They are so in any case, unless an earlier copy of the journal was put back: it would give numbers again that
+        the model has seen, and what is bought under them would never count.
+
+        Args:
+            sequence: of `folded_up_to`.
+        """
+        self._beyond = max(self._beyond, sequence)
+
+    @contextmanager
+    def _numbering(self) -> Iterator[sqlite3.Connection]:
+        with self._database.writing() as connection:
+            if self._beyond:
+                connection.execute(
+                    "INSERT INTO sqlite_sequence SELECT 'events', 0 "
+                    "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'events')"
+                )
+                connection.execute(
+                    "UPDATE sqlite_sequence SET seq = ? WHERE name = 'events' AND seq < ?",
+                    (self._beyond, self._beyond),
+                )
+            yield connection
 
     def bought_by(self, users: Sequence[str], after: int = 0, since: int | None = None) -> list[Bought]:
         """Return what users have bought beyond a sequence, as the journal is at one moment.
@@ -259,7 +287,7 @@ class Journal:
             JournalError: as `add`.
         """
         arrived = database.now()
-        with self._database.writing() as connection:
+        with self._numbering() as connection:
             removed = connection.execute("DELETE FROM events WHERE user = ?", [user]).rowcount
             event = f"{FORGET}-{arrived // 1000:012x}{secrets.token_hex(8)}"
             connection.execute(_INSERT, (event, self.code(user), "", arrived, arrived, 1.0, FORGET))
@@ -273,19 +301,8 @@ class Journal:
             ).fetchall()
         return frozenset(code for (code,) in found)
 
-    def since(self, sequence: int, users: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Read the purchases beyond a sequence, in the order of their arrival.
-
-        Args:
-            sequence: 0 for all.
-            users: ids of those whose purchases are asked for; None: of all.
-
-        Returns:
-            Batches of up to 65,536 rows, with the columns of `Unfolded.table`.
-        """
-        return self._since(sequence, None if users is None else frozenset(users))
-
-    def _since(self, sequence: int, users: frozenset[str] | None) -> Iterator[pa.RecordBatch]:
+    def _since(self, sequence: int) -> Iterator[pa.RecordBatch]:
+        """Read the purchases beyond a sequence in batches, in the order of their arrival."""
         query = (
             "SELECT user, item, time, quantity, event, sequence FROM events WHERE sequence > ? AND kind = ? "
             "ORDER BY sequence LIMIT ?"
@@ -297,15 +314,13 @@ class Journal:
             if not rows:
                 return
             sequence = rows[-1][-1]
-            chosen = rows if users is None else [row for row in rows if row[0] in users]
-            if chosen:
-                yield pa.RecordBatch.from_arrays(
-                    [
-                        pa.array(column, one.type)
-                        for column, one in zip(zip(*chosen, strict=True), _SCHEMA, strict=True)
-                    ],
-                    schema=_SCHEMA,
-                )
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array(column, one.type)
+                    for column, one in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
+                ],
+                schema=_SCHEMA,
+            )
 
     def unfolded(self, metadata: Mapping[str, Any] | None = None) -> Unfolded:
         """Return the purchases that a model does not have yet.
@@ -316,7 +331,7 @@ class Journal:
         after = 0 if metadata is None else self.folded_up_to(metadata)
         last = self.last()
         batches = []
-        for batch in self.since(after):
+        for batch in self._since(after):
             # what arrives while this is read is for the next time
             inside = int(np.searchsorted(batch.column("sequence").to_numpy(), last, side="right"))
             batches.append(batch.slice(0, inside))
@@ -340,14 +355,16 @@ class Journal:
         if not isinstance(stored, Mapping) or stored.get("id") != self.id:
             return 0
         sequence = stored.get("sequence")
-        return sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else 0
+        if not isinstance(sequence, int) or isinstance(sequence, bool) or not 0 <= sequence < _MOST:
+            return 0
+        return sequence
 
     def folding(self, sequence: int) -> dict[str, dict[str, str | int]]:
         """Return the entry for the metadata of a model that has the purchases up to a sequence."""
         return {METADATA: {"id": self.id, "sequence": sequence}}
 
     def mark_folded(self, fingerprint: str, sequence: int) -> None:
-        """Note that the purchases up to a sequence are in a model; for whoever looks, since the model says so itself.
+        """Note that the purchases up to a sequence are in a model, for `marks`; what counts is the model's own word.
 
         Args:
             fingerprint: of the model's histories.
@@ -367,26 +384,6 @@ class Journal:
         with self._database.reading() as connection:
             return connection.execute("SELECT model, sequence FROM folded ORDER BY rowid").fetchall()
 
-    def remove_user(self, user: str) -> int:
-        """Remove all that a user has done, so that no byte of it is left in the file or in the log beside it.
-
-        The file is written anew, which takes some seconds for a million purchases; writers wait.
-
-        Args:
-            user: the id.
-
-        Returns:
-            How many events were removed. With 0 the file is not written anew.
-
-        Raises:
-            JournalError: as `add`; the rows are gone then, or all are there.
-        """
-        with self._database.writing() as connection:
-            removed = connection.execute("DELETE FROM events WHERE user = ?", [user]).rowcount
-        if removed:
-            self.clean()
-        return removed
-
     def knows(self, users: Iterable[str]) -> set[str]:
         """Return those of some users of whom the journal holds events of any kind."""
         with self._database.reading() as connection:
@@ -394,10 +391,10 @@ class Journal:
             return {user for user in users if connection.execute(query, [user]).fetchone() is not None}
 
     def remove_users(self, users: Iterable[str]) -> int:
-        """Remove all that some users have done, as `remove_user`, in one go.
+        """Remove all that some users have done, so that no byte of it is left in the file or in the log beside it.
 
-        The file is written anew even where nothing was removed: an earlier removal may have ended before it came to
-        that.
+        The file is written anew, which takes some seconds for a million purchases; writers wait. It is so even where
+        nothing was removed: an earlier removal may have ended before it came to that.
 
         Args:
             users: ids.

@@ -49,9 +49,10 @@ def forget(served: ServedModel, user_id: str) -> ForgetAnswer:
     if journal is None:
         raise Problem("no-journal", 404, "this server forgets nobody: start it with --journal")
     (bought,) = bought_by(served, [user_id])
-    in_model = users is not None and not bought.forgotten and int(users.rows([user_id])[0]) >= 0
+    in_file = users is not None and int(users.rows([user_id])[0]) >= 0
     try:
-        if not in_model and not journal.knows([user_id]):
+        # who was forgotten and has come back is forgotten again
+        if (bought.forgotten or not in_file) and not journal.knows([user_id]):
             raise unknown("user", user_id)
         removed = journal.order_forgetting(user_id)
     except JournalError as error:
@@ -61,6 +62,6 @@ def forget(served: ServedModel, user_id: str) -> ForgetAnswer:
         model=served.version,
         user_id=user_id,
         journal_rows=removed,
-        in_model_file=in_model,
-        leaves_model_file=LATER if in_model else None,
+        in_model_file=in_file,
+        leaves_model_file=LATER if in_file else None,
     )

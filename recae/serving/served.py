@@ -346,6 +346,7 @@ def load_served(
     by_value, unknown_from, folded = reads_values(recommender.model), None, 0
     if journal is not None:
         folded = journal.folded_up_to(recommender.metadata)
+        journal.number_beyond(folded)
         # nothing else tells those that the table of the training had; for a pair it makes no difference
         since = first_unknown(recommender.metadata) if by_value and not folded else None
         unknown_from = None if since is None else since * SECOND

@@ -53,9 +53,9 @@ class Pending:
         """
         users, user = _numbered(self.table.column("user"))
         items, item = _numbered(self.table.column("item"))
-        moment = self.table.column("time").cast(pa.int64()).to_numpy()
-        order = np.lexsort((moment, item, user))
-        user, item, moment = user[order], item[order], moment[order]
+        times = self.table.column("time").cast(pa.int64()).to_numpy()
+        order = np.lexsort((times, item, user))
+        user, item, times = user[order], item[order], times[order]
         first = np.append(True, (user[1:] != user[:-1]) | (item[1:] != item[:-1]))
         starts = np.flatnonzero(first)
         ends = np.append(starts[1:], user.size)
@@ -65,9 +65,9 @@ class Pending:
             shape=(len(users), len(items)),
         )
         interactions = Interactions(
-            matrix, users, items, times=moment[ends - 1], counts=(ends - starts).astype(np.int32)
+            matrix, users, items, times=times[ends - 1], counts=(ends - starts).astype(np.int32)
         )
-        return interactions, Events.of(user, item, moment, len(users), len(items), times=moment)
+        return interactions, Events.of(user, item, times, len(users), len(items), times=times)
 
 
 def pending(recommender: Recommender, journal: Journal) -> Pending:
