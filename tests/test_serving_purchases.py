@@ -156,7 +156,12 @@ def test_ids_are_returned_and_make_a_purchase_count_once(api: TestClient, journa
         ({"user": "u", "item": "a", "quantity": -1}, "quantity: Input should be greater than 0"),
         ({"user": "u", "item": "a", "time": "2099-01-01T00:00:00Z"}, "time: it is more than a day after this server"),
         ({"user": "u", "item": "a", "time": "9999-12-31T23:59:59-14:00"}, "time: it is more than a day after"),
-        ({"user": "u", "item": "a", "time": "soon"}, "time: Input should be a valid datetime"),
+        ({"user": "u", "item": "a", "time": "soon"}, "time: give date and time of ISO 8601, such as 2024"),
+        ({"user": "u", "item": "a", "time": "20240301"}, "time: give date and time of ISO 8601"),
+        ({"user": "u", "item": "a", "time": "1700000000.5"}, "time: give date and time of ISO 8601"),
+        ({"user": "u", "item": "a", "time": 1_700_000_000}, "time: give date and time of ISO 8601"),
+        ({"user": "u", "item": "a", "time": "2024-03-01"}, "time: give date and time of ISO 8601"),
+        ({"user": "u", "item": "a", "time": "2024-02-30T10:00:00Z"}, "time: Input should be a valid datetime"),
         ({"user": "u", "item": "a", "colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"purchases": []}, "purchases: List should have at least 1 item"),
         ({"purchases": [{"user": "u", "item": "a"}], "user": "u"}, "give either one purchase or 'purchases'"),
@@ -189,8 +194,8 @@ def test_a_million_items_are_too_many_bytes(refusing: tuple[TestClient, Journal]
 
 def test_times_before_1970_and_of_the_clock(api: TestClient, journal: Journal) -> None:
     soon = (datetime.now(UTC) + timedelta(hours=23)).isoformat()
-    for moment in ("0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59.5", soon):
-        assert api.post("/purchases", json={"user": "u", "item": "a", "time": moment}).status_code == 200
+    for time_ in ("0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59.5", soon):
+        assert api.post("/purchases", json={"user": "u", "item": "a", "time": time_}).status_code == 200
     assert recommended(api, "u")
     rows = journal.bought_by(["u"])[0].times
     assert rows[1] == -500_000
@@ -244,6 +249,7 @@ def test_a_journal_that_is_gone_or_damaged_is_said(api: TestClient, journal: Jou
     assert answer.status_code == 503
     assert answer.json()["type"] == "urn:recae:problem:journal-unreadable"
     assert api.post("/recommend", json={"items": ["P10"]}).status_code == 200
+    assert np.isnan(counted(api)["recae_journal_unfolded"])
 
 
 def test_requests_together_take_one_transaction(
@@ -534,6 +540,11 @@ def test_inspect_prints_what_a_server_says(
     assert "this file" in lines
     save(shop(1), path)
     assert "another file than this one" in recae("inspect", "--live", "http://shop", model=path).stdout
+    unreadable = {"/model": '{"model": "ab"}', "/metrics": "recae_journal_unfolded NaN"}
+    monkeypatch.setattr(live, "_fetched", lambda url: unreadable[url.removeprefix("http://shop")])
+    assert "not yet in the model\t-" in recae("inspect", "--live", "http://shop", model=path).stdout
+    found = json.loads(recae("inspect", "--live", "http://shop", "--json", model=path).stdout)["live"]
+    assert found["unfolded"] is None
     monkeypatch.setattr(live, "_fetched", lambda url: "[]")
     refused(recae("inspect", "--live", "http://shop", model=path), "is no server of recae")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -32,7 +33,8 @@ class Live:
         customers_hit: those of them who bought an item of their last list within a day.
         purchases: new purchases of the journal.
         unknown_purchases: those of them of items that the model has not seen.
-        unfolded: purchases of the journal that the model does not have, or somewhat more.
+        unfolded: purchases of the journal that the model does not have, or somewhat more; None where the server
+            cannot read it.
     """
 
     model: str
@@ -41,7 +43,7 @@ class Live:
     customers_hit: int
     purchases: int
     unknown_purchases: int
-    unfolded: int
+    unfolded: int | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures, and the fractions that they make, as JSON values."""
@@ -66,7 +68,7 @@ class Live:
             ["bought from it within a day", _share(self.customers_hit, self.customers_listed)],
             ["purchases", f"{self.purchases:,}"],
             ["of unknown items", _share(self.unknown_purchases, self.purchases)],
-            ["not yet in the model", f"{self.unfolded:,}"],
+            ["not yet in the model", "-" if self.unfolded is None else f"{self.unfolded:,}"],
         ]
 
 
@@ -91,6 +93,7 @@ def ask(url: str) -> Live:
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"what answers at '{url}' is no server of recae: give the URL of one") from None
     found = {(name, item): float(value) for name, item, value in _LINE.findall(text)}
+    unfolded = found.get(("recae_journal_unfolded", ""), 0.0)
     written = found.get(("recae_model_written_timestamp_seconds", ""))
     return Live(
         model=model,
@@ -99,15 +102,15 @@ def ask(url: str) -> Live:
         customers_hit=_number(found, "recae_customers_hit_total"),
         purchases=sum(_number(found, "recae_purchases_total", item) for item in ("known", "unknown")),
         unknown_purchases=_number(found, "recae_purchases_total", "unknown"),
-        unfolded=_number(found, "recae_journal_unfolded"),
+        unfolded=None if math.isnan(unfolded) else int(unfolded),
     )
 
 
 def _fetched(url: str) -> str:
     token = os.environ.get("RECAE_TOKEN")
-    request = Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310  # checked
+    request = Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310  # http or https, by `ask`
     try:
-        with urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+        with urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310  # likewise
             content: bytes = answer.read(_BYTES)
     except HTTPError as error:
         if error.code == 401:

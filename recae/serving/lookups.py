@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
+
 import numpy as np
 
-from recae.errors import DataError
+from recae.errors import DataError, JournalError
 from recae.ids import shown
 from recae.models.blend import learned_part
 from recae.recommender import REFIT
@@ -24,6 +27,8 @@ from recae.serving.schemas import (
     UsersAnswer,
 )
 from recae.serving.served import ServedModel, unknown, without_histories
+
+_log = logging.getLogger("recae.serving")
 
 
 def similar(served: ServedModel, item_id: str, n: int) -> SimilarAnswer:
@@ -155,6 +160,17 @@ def with_nearest_items(served: ServedModel, problem: Problem) -> Problem:
     nearest = served.recommender.items.nearest(first)
     near = f"; nearest to {shown(first)}: {', '.join(map(shown, nearest))}" if nearest else ""
     return Problem(problem.kind, 404, f"{problem}{near}", nearest=nearest)
+
+
+def unfolded(served: ServedModel) -> float:
+    """Return how many events of the journal come after the purchases of the model; NaN where it cannot be read."""
+    if served.journal is None:
+        return 0
+    try:
+        return max(0, served.journal.last() - served.folded)
+    except JournalError as error:
+        _log.error("%s", error)
+        return math.nan
 
 
 def describe(served: ServedModel) -> ModelAnswer:

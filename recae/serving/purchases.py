@@ -143,24 +143,24 @@ def _purchase(one: PurchaseEntry | PurchasesRequest, microseconds: int | None) -
 
 
 def problem_of(error: JournalError) -> Problem:
-    """Return the problem of purchases that were not written; paths of this machine are for its log."""
+    """Return the problem of a journal that was not written to; paths of this machine are for its log."""
     if isinstance(error, JournalConflictError):
         return Problem("event-conflict", 409, str(error))
     if isinstance(error, JournalFullError):
         return Problem(
             "journal-full",
             507,
-            "the disk of the journal is full, and nothing was stored; send it again later",
+            "the disk of the journal is full, and nothing was changed; send it again later",
         )
     if isinstance(error, JournalBusyError):
         return Problem(
             "journal-busy",
             503,
-            "the journal is in use by others, and nothing was stored; send it again",
+            "the journal is in use by others, and nothing was changed; send it again",
             headers={"Retry-After": "1"},
         )
     return Problem(
         "journal-unusable",
         503,
-        "the journal takes no purchases, and nothing was stored; the server's log says why",
+        "the journal cannot be used, and nothing was changed; the server's log says why",
     )

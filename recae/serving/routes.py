@@ -262,8 +262,7 @@ async def metrics(services: Injected) -> Response:
     """Return the counters in Prometheus' text format."""
     served = services.models.current
     if served.journal is not None:
-        last = await services.lookups.run(served.journal.last)
-        services.metrics.unfolded.set(max(0, last - served.folded))
+        services.metrics.unfolded.set(await services.lookups.run(lookups.unfolded, served))
     return Response(services.metrics.text(), media_type=CONTENT_TYPE)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
@@ -14,12 +15,21 @@ MAX_PURCHASES = 10_000  # of one request
 MAX_QUANTITY = 1e9
 MAX_EXPLAINED = 16  # requests of one batch that may ask for explanations
 
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+
 Ids = Annotated[list[str], Field(max_length=MAX_IDS)]
 
 
 def _whole(value: object) -> object:
     """Return a float without a fraction as an int: in JSON, 10.0 is a whole number too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _date_and_time(value: object) -> object:
+    """Refuse what has no date and time: pydantic would take the text "20240301" for seconds since 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _DATE.match(value)):
+        raise ValueError("give date and time of ISO 8601, such as 2024-03-01T10:00:00Z")
+    return value
 
 
 class _Request(BaseModel):
@@ -107,6 +117,7 @@ class BatchRequest(_Request):
 NewId = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]+$")]
 EventId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 _EVENT = "id of the purchase: sent again with it, it counts once; null: the answer has one that was made"
+Time = Annotated[datetime, Field(strict=False), BeforeValidator(_date_and_time)]
 _TIME = "when it was bought, date and time of ISO 8601, UTC unless it says otherwise; null: now"
 
 
@@ -115,7 +126,7 @@ class PurchaseEntry(_Request):
 
     user: NewId = Field(description="id of the customer, known or new")
     item: NewId = Field(description="id of the item, known or new")
-    time: datetime | None = Field(default=None, description=_TIME)
+    time: Time | None = Field(default=None, description=_TIME)
     quantity: float = Field(default=1.0, gt=0, le=MAX_QUANTITY, allow_inf_nan=False)
     event: EventId | None = Field(default=None, description=_EVENT)
 
@@ -149,7 +160,7 @@ class PurchasesRequest(_Request):
 
     user: NewId | None = Field(default=None, description="id of the customer, known or new")
     item: NewId | None = Field(default=None, description="id of the item, known or new")
-    time: datetime | None = Field(default=None, description=_TIME)
+    time: Time | None = Field(default=None, description=_TIME)
     quantity: float = Field(default=1.0, gt=0, le=MAX_QUANTITY, allow_inf_nan=False)
     event: EventId | None = Field(default=None, description=_EVENT)
     purchases: Annotated[list[PurchaseEntry], Field(min_length=1, max_length=MAX_PURCHASES)] | None = Field(
