@@ -225,7 +225,7 @@ def _run(order: dict[str, Any], streams: list[int]) -> None:
 
 
 def _end(code: int) -> None:
-    """End as `recae` and Python do, but for freeing what the process of the fork shares, which would copy it all."""
+    """End as `recae` and Python do, but free no memory of the process that it was forked from: that would copy it."""
     from recae.signals import leave_early
 
     leave_early(code)

@@ -386,10 +386,10 @@ def test_a_kill_at_any_moment_leaves_a_whole_model(tmp_path: Path) -> None:
     assert run() == 0
     took, after = time.monotonic() - began, path.read_bytes()
     assert after != before
-    moments, killed = random.Random(0), 0
+    rng, killed = random.Random(0), 0
     while killed < 6:
         path.write_bytes(before)
-        killed += run(moments.uniform(0, 1.05) * took) == -9
+        killed += run(rng.uniform(0, 1.05) * took) == -9
         assert path.read_bytes() in (before, after)
     path.write_bytes(before)
     assert run() == 0

@@ -6,6 +6,7 @@ The journal is filled at the path that is given, and stays there for the next ru
 
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,12 @@ def timed(function: Callable[[], object]) -> tuple[float, object]:
 
 
 @click.command()
-@click.option("--path", default="/tmp/journal.db", show_default=True, type=click.Path(path_type=Path))  # noqa: S108
+@click.option(
+    "--path",
+    default=Path(tempfile.gettempdir(), "journal.db"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+)
 @click.option("--events", default=10_000_000, show_default=True)
 @click.option("--users", default=200_000, show_default=True)
 @click.option("--items", default=50_000, show_default=True)
