@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import model_option, output_path, positional_model
+from recae.cli.options import device_option, journal_option, model_option, output_path, positional_model
 from recae.cli.output import message, print_json, print_text
 from recae.errors import ConfigError
 
@@ -37,10 +37,7 @@ def _out(ctx: click.Context, parameter: click.Parameter, value: str | None) -> P
 )
 @under(
     "Where",
-    click.option(
-        "--journal",
-        metavar="PATH",
-        type=click.Path(path_type=Path),
+    journal_option(
         help="The journal of `recae serve`, whose rows of these customers go as well. Customers whom the server was "
         "told to forget, by DELETE /users/ID, are forgotten, too.",
     ),
@@ -48,7 +45,7 @@ def _out(ctx: click.Context, parameter: click.Parameter, value: str | None) -> P
 @under(
     "How",
     click.option("--retrain", is_flag=True, help="Train again, too, what is trained in steps."),
-    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
+    device_option,
 )
 @model_option
 @under(

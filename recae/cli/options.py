@@ -31,6 +31,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 count_option = partial(click.option, type=click.IntRange(min=1), show_default=True, metavar="N")
 """An option that takes a whole number from 1; the default is shown where there is one."""
 
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."
+)
+
+journal_option = partial(click.option, "--journal", type=click.Path(path_type=Path), metavar="PATH")
+"""An option that names a journal; its help says what for."""
+
 DEFAULT_MODEL = "model.recae"
 
 SLASHES = tuple(filter(None, (os.sep, os.altsep)))

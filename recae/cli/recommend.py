@@ -17,6 +17,7 @@ from recae.cli.options import (
     basket_option,
     counting,
     fallback_option,
+    journal_option,
     model_option,
     owned_option,
     top_option,
@@ -60,10 +61,7 @@ _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are expla
 @under("What", top_option("How many items."), owned_option, fallback_option, approximate_option)
 @under(
     "For whom",
-    click.option(
-        "--journal",
-        type=click.Path(path_type=Path),
-        metavar="PATH",
+    journal_option(
         help="Count the purchases of the journal of `recae serve` that the model does not have, too.",
     ),
 )

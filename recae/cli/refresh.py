@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from recae.cli.help import Command, under
+from recae.cli.options import device_option, journal_option
 from recae.cli.output import message, print_json, print_text
 from recae.cli.purchases import (
     check_alone,
@@ -35,10 +36,7 @@ WORSE: Final = 3
         is_flag=True,
         help="Train from PURCHASES, which are all of them then, with the settings of MODEL, instead of updating it.",
     ),
-    click.option(
-        "--journal",
-        type=click.Path(path_type=Path),
-        metavar="PATH",
+    journal_option(
         help="In place of PURCHASES: those of the journal of `recae serve` that MODEL does not have.",
     ),
     click.option(
@@ -59,7 +57,7 @@ WORSE: Final = 3
 @reading_options
 @under(
     "Computing",
-    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
+    device_option,
 )
 @under("Output", click.option("--json", "as_json", is_flag=True, help="Print JSON."))
 def refresh(

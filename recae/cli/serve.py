@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import approximate_option, count_option, model_option
+from recae.cli.options import approximate_option, count_option, journal_option, model_option
 from recae.cli.output import message
 from recae.errors import ConfigError
 
@@ -68,10 +68,7 @@ from recae.errors import ConfigError
 @under(
     "Running",
     approximate_option,
-    click.option(
-        "--journal",
-        type=click.Path(path_type=Path),
-        metavar="PATH",
+    journal_option(
         help="Take purchases at POST /purchases into this file, made where there is none; they count at once.",
     ),
     click.option(

@@ -21,6 +21,7 @@ from recae.cli.options import (
     check_not_read,
     check_outputs,
     complete_kinds,
+    device_option,
     engine_options,
     files_of_filters,
     filter_options,
@@ -180,7 +181,7 @@ class _Train(KindsCommand):
 )
 @under(
     "Computing",
-    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
+    device_option,
 )
 @engine_options(", with --kind sigmoid and a --batch-size of 2 or more")
 @under(

@@ -13,6 +13,7 @@ from recae.cli.options import (
     KindsCommand,
     check_outputs,
     complete_kinds,
+    device_option,
     files_of_filters,
     filter_options,
     output_path,
@@ -77,7 +78,7 @@ def _path(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
         "--seed", metavar="N", help="Of who is held out, of the search and of training.  [default: 0]"
     ),
     click.option("--repeats", is_flag=True, help="Repeat purchases: as for `recae train`."),
-    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
+    device_option,
 )
 @column_options
 @filter_options

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import check_outputs, files_of_filters, filter_options, output_path, read_filters
+from recae.cli.options import (
+    check_outputs,
+    device_option,
+    files_of_filters,
+    filter_options,
+    journal_option,
+    output_path,
+    read_filters,
+)
 from recae.cli.output import message, print_json
 from recae.cli.purchases import (
     check_alone,
@@ -31,10 +39,7 @@ if TYPE_CHECKING:
 @optional_source_argument
 @under(
     "Update",
-    click.option(
-        "--journal",
-        type=click.Path(path_type=Path),
-        metavar="PATH",
+    journal_option(
         help="In place of PURCHASES: those of the journal of `recae serve` that MODEL does not have.",
     ),
     click.option(
@@ -54,7 +59,7 @@ if TYPE_CHECKING:
 @reading_options
 @under(
     "Computing",
-    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."),
+    device_option,
 )
 @under(
     "Output",
@@ -95,8 +100,9 @@ def update(
       recae update model.recae --journal purchases.db
 
     What is counted or solved in closed form is so again, on all purchases. The sigmoid autoencoder goes on from its
-    parameters, by steps after the users who have changed and some others. The weights of a blend and all settings stay
-    those that were chosen in training, and so do the figures: train again from time to time.
+    parameters, by steps after the users who have changed and some others. The weights of a blend are chosen again on
+    what known users have bought since. All settings stay those of the training, and so do the figures: train again from
+    time to time.
 
     Filters, and what says which rows count, are those of the training. A model without histories, or one trained with
     minimums or confidences, cannot be updated; a sentence says why.
@@ -109,7 +115,7 @@ def update(
 
     target = out or model_path
     if journal is not None:
-        check_alone({"journal", "model_path", "device", "out", "as_json", "take_back"})
+        check_alone({"journal", "model_path", "device", "out", "as_json"})
         sources = [str(journal)]
     elif source is None:
         raise ConfigError("update needs the new purchases: give PURCHASES, or --journal PATH")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,6 +40,11 @@ LEVEL: Final = 0.68
 
 Two parts are nearly always better together than one, but on 200 users no such gain lies beyond an interval of 95 %."""
 
+LEVEL_AGAIN: Final = 0.95
+"""Level of the interval above 0 in which other weights than the present ones have to be better.
+
+The present ones were chosen on validation users in training, and speak for themselves."""
+
 NEAR: Final = 1.0
 """Standard errors of the paired difference within which the weight nearest to that of the others is as good."""
 
@@ -67,14 +72,17 @@ class Candidates:
         pair: tuple[sp.csr_matrix, sp.csr_matrix],
         *,
         exclude_owned: bool = True,
+        spreads: Sequence[tuple[float, float]] | None = None,
+        most: int = USERS_AT_MOST,
     ) -> Candidates:
         """Return the union of each model's best `CANDIDATES` items, for the users (B, I) with held-out items.
 
-        Of more than `USERS_AT_MOST` users, as many at equal distances are taken. Each model scores them once.
+        Of more than `most` users, as many at equal distances are taken. Each model scores them once. Spreads that are
+        not given are those of these users' scores.
         """
         users = np.flatnonzero(np.diff(pair[1].indptr))
-        if users.size > USERS_AT_MOST:
-            users = users[np.arange(USERS_AT_MOST) * users.size // USERS_AT_MOST]
+        if users.size > most:
+            users = users[np.arange(most) * users.size // most]
         n_items, P, B = pair[1].shape[1], len(models), users.size
         owned = owned_part(pair[0], n_items)
         length = min(CANDIDATES, n_items)
@@ -100,7 +108,7 @@ class Candidates:
                 scores[p, block] = np.where(valid, np.take_along_axis(of_model, places, axis=1), -np.inf)
                 deviations[p, block] = of_model.std(axis=1, dtype=np.float64)
         lengths = np.diff(owned.indptr)[users]
-        spreads = tuple(spread_of(deviations[p], lengths) for p in range(P))
+        spreads = tuple(spreads or (spread_of(deviations[p], lengths) for p in range(P)))
         for p, (a, b) in enumerate(spreads):
             scores[p] *= (1 / (a * np.maximum(lengths, 1.0) ** b)).astype(np.float32)[:, None]
         gains = 1 / np.log2(np.arange(2, CHOSEN_AT + 2))
@@ -131,19 +139,39 @@ class Candidates:
         """
         alone = np.array([self.values(one) for one in np.eye(len(self.scores))])
         single = int(np.argmax(alone.mean(axis=1)))
+        crossed = self._crossed(Candidates._search)
+        if paired_difference(crossed, alone[single], level=LEVEL).low > 0:
+            return np.asarray(np.round(self._search(), 4))
+        return np.asarray(np.eye(len(alone))[single])
+
+    def choose_again(self, present: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return weights (P,) of the parts that have one now, summing to 1: the present ones unless others are better.
+
+        Each weight is refined in turn, as in `choose`, but of those that are as good the one nearest to the present is
+        taken. Others are better where the interval of the paired difference from the present ones lies above 0, at
+        `LEVEL_AGAIN`, each group of users being measured with what was found on the other groups.
+        """
+        present = np.asarray(present / present.sum())
+
+        def near(candidates: Candidates) -> NDArray[np.float64]:
+            return candidates._refined(present, present)
+
+        gain = paired_difference(self._crossed(near), self.values(present), level=LEVEL_AGAIN)
+        return np.asarray(np.round(near(self), 4)) if gain.low > 0 else present
+
+    def _crossed(self, search: Callable[[Candidates], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the values of the users (B,), each group's with the weights that were found on the others."""
         group = np.arange(len(self.hits)) % FOLDS
         crossed = np.empty(len(self.hits))
 
         def cross(g: int) -> None:
             mine = group == g
             others = self._of_users(~mine) if (~mine).any() else self
-            crossed[mine] = self._of_users(mine).values(others._search())
+            crossed[mine] = self._of_users(mine).values(search(others))
 
         with ThreadPoolExecutor(processors()) as pool:
             list(pool.map(cross, range(min(FOLDS, len(self.hits)))))
-        if paired_difference(crossed, alone[single], level=LEVEL).low > 0:
-            return np.asarray(np.round(self._search(), 4))
-        return np.asarray(np.eye(len(alone))[single])
+        return crossed
 
     def _search(self) -> NDArray[np.float64]:
         """Return the weights of the blend, which may be those of one part."""
@@ -156,13 +184,26 @@ class Candidates:
             if found[best] < reached:
                 break
             weights, reached = without[best], found[best]
-        if used.size > 1:
-            for _ in range(2):
-                for part in used:
-                    grid = self._grid(self._without(weights, int(part)), int(part))
-                    tried = self._with(self._without(weights, int(part)), int(part), STEPS[_nearest(grid)])
-                    if (better := self.ndcg(tried)) > reached:
-                        weights, reached = tried, better
+        return self._refined(weights, None) if used.size > 1 else weights
+
+    def _refined(self, weights: NDArray[np.float64], unit: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return weights (P,) after two rounds in which each that is not 0 is chosen in turn.
+
+        Args:
+            weights: to begin with.
+            unit: of the steps of each weight, (P,); None: the mean weight of the others.
+        """
+        reached = self.ndcg(weights)
+        for _ in range(2):
+            for part in map(int, np.flatnonzero(weights)):
+                others = self._without(weights, part)
+                steps = np.array(STEPS) * (
+                    others[others > 0].mean() if unit is None else unit[part] / (1 - unit[part])
+                )
+                tried = [self._with(others, part, step) for step in steps]
+                found = tried[_nearest(np.array([self.values(one) for one in tried]))]
+                if (better := self.ndcg(found)) > reached:
+                    weights, reached = found, better
         return weights
 
     def _of_users(self, users: NDArray[np.bool_]) -> Candidates:
@@ -176,14 +217,11 @@ class Candidates:
         found[part] = 0
         return np.asarray(found / found.sum())
 
-    def _with(self, weights: NDArray[np.float64], part: int, step: float) -> NDArray[np.float64]:
+    def _with(self, weights: NDArray[np.float64], part: int, weight: float) -> NDArray[np.float64]:
+        """Return weights with another one for a part that has none; the others add up to 1 before."""
         found = weights.copy()
-        found[part] = step * weights[weights > 0].mean()
+        found[part] = weight
         return np.asarray(found / found.sum())
-
-    def _grid(self, weights: NDArray[np.float64], part: int) -> NDArray[np.float64]:
-        """Return the users' values with each of `STEPS` as the weight of a part, (steps, B)."""
-        return np.array([self.values(self._with(weights, part, step)) for step in STEPS])
 
 
 def _nearest(grid: NDArray[np.float64]) -> int:

@@ -163,7 +163,7 @@ def _columns(matrix: sp.csr_matrix, places: NDArray[np.int64], width: int) -> sp
 def _known_to(model: Recommender, users: pa.LargeStringArray, items: IdMap) -> sp.csr_matrix:
     """Return the histories that a model holds of some users, by the numbers of `items`, (users, items)."""
     if model.users is None or model.histories is None:
-        return sp.csr_matrix((len(users), len(items)), dtype=np.float32)  # type: ignore[arg-type]
+        return sp.csr_matrix((len(users), len(items)), dtype=np.float32)  # type: ignore[arg-type]  # of the stubs, which know no shape alone
     rows = model.users.rows(users)
     taken = np.flatnonzero(rows >= 0)
     found = _columns(sp.csr_matrix(model.histories[rows[taken]]), _places(model.items, items), len(items))

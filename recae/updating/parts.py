@@ -38,7 +38,7 @@ def renewed(
 ) -> tuple[Model, dict[str, str]]:
     """Return a model, or a blend of parts, that has learned from changed purchases.
 
-    Weights, spreads and settings stay those that were chosen when the model was trained.
+    Weights and settings stay those of the model, spreads those of its training.
 
     Args:
         model: fitted to earlier purchases.

@@ -31,6 +31,7 @@ class Union:
         items: ids of the columns, likewise.
         item_names: text (items,), null where unknown: the model's where it has one; None where there are none.
         histories: csr (users, items), sorted; values other than 1 only where the model reads them.
+        given: csr (users, items), the pattern of the new purchases, sorted; the model may know some of them.
         old_users: int64 (users of the model,), their rows.
         old_items: int64 (items of the model,), their columns.
         changed: int64 (n,), rows of users whose purchases are others than before, rising.
@@ -45,6 +46,7 @@ class Union:
     items: IdMap
     item_names: pa.LargeStringArray | None
     histories: sp.csr_matrix
+    given: sp.csr_matrix
     old_users: NDArray[np.int64]
     old_items: NDArray[np.int64]
     changed: NDArray[np.int64]
@@ -148,6 +150,7 @@ def joined(
         items=items,
         item_names=_names(recommender, purchases, old_items, new_items, shape[1]),
         histories=histories,
+        given=given,
         old_users=old_users,
         old_items=old_items,
         changed=changed,

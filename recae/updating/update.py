@@ -29,6 +29,7 @@ from recae.training.callbacks import Hooks
 from recae.training.device import choose_device
 from recae.updating.parts import renewed
 from recae.updating.union import UPDATES, Union, joined, pairs_of
+from recae.updating.weighing import weighed_again
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +147,14 @@ def update(
         on_message=progress.on_message,
         neighbours={},
     )
+    model, metadata = recommender.model, recommender.metadata
+    with timed("weighing"):
+        weighing = weighed_again(recommender, union)
+    if weighing is not None:
+        progress.on_message(weighing.sentence())
+        model, metadata = weighing.model, weighing.metadata(metadata)
     with timed("updating"):
-        model, parts = renewed(recommender.model, union.matrix, union.growth, recommender.metadata, hooks)
+        model, parts = renewed(model, union.matrix, union.growth, metadata, hooks)
     codes = None
     if recommender.held_out is not None:
         codes = np.full(len(union.users), LEARNED, np.uint8)
@@ -158,7 +165,7 @@ def update(
         items=union.items,
         item_names=union.item_names,
         histories=union.histories,
-        metadata=_metadata(recommender.metadata, union, new.interactions),
+        metadata=_metadata(metadata, union, new.interactions),
         held_out=codes,
     )
     seconds = time.perf_counter() - began
