@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 from readings import read_events, read_with_report
 
-from recae.errors import ColumnError, ConfigError
+from recae.errors import ColumnError, ConfigError, DataError
 from recae.interactions import Events, Interactions
 from recae.reading import BASKET_NAMES, KNOWN_NAMES, ReadReport
 
@@ -132,6 +132,11 @@ def test_orders_that_cannot_be_told(tmp_path: Path, text: str, options: dict[str
     with pytest.raises(ColumnError, match=message) as caught:
         from_csv(tmp_path, text, **options)
     assert "purchases.csv" in str(caught.value)
+
+
+def test_a_table_without_rows_is_not_said_to_lack_a_column(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has a header but no rows"):
+        from_csv(tmp_path, "user,item,when,order\n", time_column="")
 
 
 def test_an_unknown_keyword_is_refused(tmp_path: Path) -> None:

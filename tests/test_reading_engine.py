@@ -123,3 +123,13 @@ def test_a_duckdb_that_cannot_start_leaves_no_folder(tmp_path: Path, monkeypatch
     with pytest.raises(MemoryError):
         Engine()
     assert not list(tmp_path.iterdir())
+
+
+def test_closing_needs_no_memory_to_find_out_how_much_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *options: object) -> str:
+        raise MemoryError
+
+    engine = Engine(2**30)
+    monkeypatch.setattr(Path, "read_text", refused)
+    engine.close()
+    assert not engine.folder.exists()

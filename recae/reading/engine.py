@@ -278,10 +278,10 @@ class Engine:
 
 
 def _resident() -> int | None:
-    """Return the bytes of memory that this process holds; None where the system does not tell."""
+    """Return the bytes of memory that this process holds; None where the system does not tell, or has none left."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, MemoryError):
         return None
 
 

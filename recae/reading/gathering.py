@@ -48,6 +48,11 @@ class Gathered:
     notes: tuple[Note, ...]
 
 
+def without_rows(name: str) -> DataError:
+    """Return the error of a table that has columns and no rows."""
+    return DataError(f"'{name}' has a header but no rows; one row for each purchase is needed")
+
+
 class Gathering:
     """Puts the purchases of stored rows together.
 
@@ -150,7 +155,7 @@ class Gathering:
         if min(len(users), len(items)) >= self._options.fewest:
             return
         if stored.n_rows == 0:
-            raise DataError(f"'{name}' has a header but no rows; one row for each purchase is needed")
+            raise without_rows(name)
         dropped = [f"{count:,} dropped: {reason}" for reason, count in stored.dropped.items()]
         dropped += [f"{count:,} left out: {reason}" for reason, count in stored.left_out.items()]
         rows = f"of its {stored.n_rows:,} rows" + (f" ({', '.join(dropped)})" if dropped else "")

@@ -22,7 +22,7 @@ from recae.reading.counting import RowCounting, choose_rows
 from recae.reading.engine import Engine
 from recae.reading.event_inputs import gather_inputs
 from recae.reading.filtering import check_period
-from recae.reading.gathering import Gathering
+from recae.reading.gathering import Gathering, without_rows
 from recae.reading.open import open_table
 from recae.reading.options import ReadOptions
 from recae.reading.rejects import check_rejects, write_rejects
@@ -185,6 +185,8 @@ class Reading:
     def _check_order(self) -> None:
         """Raise ColumnError where baskets are asked for and nothing tells them apart."""
         if self.options.baskets and self.columns.time is None and self.columns.basket is None:
+            if not self.engine.rows(f"SELECT 1 FROM {self.table.relation} LIMIT 1"):
+                raise without_rows(self.table.name)  # by whose values a column would have been recognised
             raise ColumnError(
                 "repeat purchases need to know which were made together, but there is neither a time nor a basket "
                 f"column; name one with --time-column or --basket-column; found: {_names(self.table)}"
