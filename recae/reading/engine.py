@@ -253,15 +253,15 @@ class Engine:
             yield
         except duckdb.OutOfMemoryException as error:
             if _REFUSED.search(str(error)):
-                raise SourceError(
-                    f"reading needs more memory than the system gives ({first_line(error)}); end other programs, raise "
-                    "the limit of this process (ulimit -v), or use a larger machine"
-                ) from error
+                raise _refused(error) from error
             raise SourceError(
                 f"reading needs more than the {self.memory_limit / 2**20:,.0f} MiB that it may take "
                 f"({first_line(error)}); raise --memory-limit, or set TMPDIR to a folder with more room"
             ) from error
         except duckdb.Error as error:
+            # where even the text of its own error finds no memory, DuckDB raises another one
+            if "memory allocation failed" in str(error):
+                raise _refused(error) from error
             if "No space left on device" in str(error):
                 raise SourceError(
                     f"what does not fit into memory cannot be kept in '{self.folder.parent}': No space left on device; "
@@ -275,6 +275,13 @@ class Engine:
             raise SourceError(
                 "reading needs more memory than this machine has; leave columns out, or read fewer rows at a time"
             ) from error
+
+
+def _refused(error: Exception) -> SourceError:
+    return SourceError(
+        f"reading needs more memory than the system gives ({first_line(error)}); end other programs, raise the limit "
+        "of this process (ulimit -v), or use a larger machine"
+    )
 
 
 def _resident() -> int | None:
