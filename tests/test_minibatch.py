@@ -1,6 +1,7 @@
 """Training by mini-batches: each step against plain formulas, interruptions, phases, and what is refused."""
 
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,14 @@ def test_the_exact_output_layer_gives_the_network_its_gradient() -> None:
     np.testing.assert_allclose(moved, -0.02 * g / (g.abs() + EPSILON), rtol=1e-6, atol=1e-9)
     assert trainer.position()["loss"] == pytest.approx(float(loss))
     np.testing.assert_array_equal(trainer.output.weights()[0], twin.output.weights()[0])
+
+
+def test_training_does_not_import_what_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of PyTorch, torch._dynamo: some two seconds before the first step, for nothing."""
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # whoever imports it fails
+    trainer = trainer_of(SMALL)
+    trainer.advance()
+    assert trainer.done
 
 
 def interrupt_after(blocks: int) -> Callable[[int], None]:

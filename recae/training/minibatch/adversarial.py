@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from recae.models.aae import AdversarialAutoencoder
 from recae.training.minibatch.deep import DeepNetwork, activate
+from recae.training.minibatch.networks import drawn
 
 LEAK = 0.2
 """Slope of the discriminator's hidden units below 0, so that none stops learning (Radford et al. 2015)."""
@@ -31,12 +32,11 @@ class Discriminator(nn.Module):
         """
         super().__init__()
 
-        def drawn(n_in: int, n_out: int) -> nn.Parameter:
-            weight = torch.empty(n_in, n_out, dtype=dtype)
-            return nn.Parameter(weight.normal_(0, math.sqrt(2 / n_in), generator=generator))
+        def first(n_in: int, n_out: int) -> nn.Parameter:
+            return nn.Parameter(drawn(torch.empty(n_in, n_out, dtype=dtype), math.sqrt(2 / n_in), generator))
 
-        self.hidden, self.hidden_bias = drawn(size, units), nn.Parameter(torch.zeros(units, dtype=dtype))
-        self.logit, self.logit_bias = drawn(units, 1), nn.Parameter(torch.zeros(1, dtype=dtype))
+        self.hidden, self.hidden_bias = first(size, units), nn.Parameter(torch.zeros(units, dtype=dtype))
+        self.logit, self.logit_bias = first(units, 1), nn.Parameter(torch.zeros(1, dtype=dtype))
 
     def forward(self, codes: Tensor, *, learning: bool) -> Tensor:
         """Return the log-odds (B,) that each of the codes (B, d) is a draw from the prior.

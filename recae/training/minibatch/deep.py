@@ -14,7 +14,7 @@ from torch.nn import functional
 from recae.models import DeepAutoencoder, Model, SigmoidAutoencoder
 from recae.training.batches import Batch
 from recae.training.config import ResolvedSettings
-from recae.training.minibatch.networks import FirstLayer, Network, Phase, to_numpy
+from recae.training.minibatch.networks import FirstLayer, Network, Phase, drawn, to_numpy
 
 GAIN = {"sigmoid": 4.0, "tanh": 1.0, "relu": 2.0, "selu": 1.0, "silu": 2.0}
 """Variance of a layer's first weights times its inputs, by which the signal keeps its size (arXiv:1502.01852)."""
@@ -186,7 +186,7 @@ def _drawn(
     n_in: int, n_out: int, activation: str, generator: torch.Generator, dtype: torch.dtype
 ) -> nn.Parameter:
     weight = torch.empty(n_in, n_out, dtype=dtype)
-    return nn.Parameter(weight.normal_(0, math.sqrt(GAIN[activation] / n_in), generator=generator))
+    return nn.Parameter(drawn(weight, math.sqrt(GAIN[activation] / n_in), generator))
 
 
 class SigmoidNetwork(DeepNetwork):

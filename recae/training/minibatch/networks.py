@@ -100,8 +100,7 @@ class FirstLayer(nn.Module):
     ) -> None:
         """Draw E (n_items, size) from N(0, deviation²); the bias (size,) is zero."""
         super().__init__()
-        weight = torch.empty(n_items, size, dtype=dtype)
-        weight.normal_(0, deviation, generator=generator)
+        weight = drawn(torch.empty(n_items, size, dtype=dtype), deviation, generator)
         self.rows = nn.EmbeddingBag.from_pretrained(weight, freeze=False, mode="sum", sparse=sparse)
         self.bias = nn.Parameter(torch.zeros(size, dtype=dtype))
 
@@ -109,6 +108,17 @@ class FirstLayer(nn.Module):
         """Return z (B, size)."""
         z: Tensor = self.rows(batch.items, batch.offsets[:-1], per_sample_weights=batch.inputs)
         return z + self.bias
+
+
+def drawn(weight: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Return the weight, filled with draws from N(0, deviation²).
+
+    A weight without memory, made to count the bytes of a network, stays as it is: PyTorch imports the whole of
+    torch.compile to draw nothing, which takes some two seconds.
+    """
+    if not weight.is_meta:
+        weight.normal_(0, deviation, generator=generator)
+    return weight
 
 
 def to_numpy(tensor: Tensor, dtype: Any = np.float32) -> NDArray[Any]:

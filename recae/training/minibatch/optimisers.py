@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 EPSILON = 1e-8
+BETAS = (0.9, 0.999)
 
 
 class Optimiser:
@@ -45,26 +47,22 @@ class Optimiser:
         for name in sorted(tables):
             table = self._parameters[name]
             self._norms[name] = torch.zeros(len(table), dtype=table.dtype, device=table.device)
-        self._adam: torch.optim.AdamW | None = None
-        dense = [p for name, p in self._parameters.items() if name not in tables]
-        if dense:
-            self._adam = torch.optim.AdamW(dense, lr=learning_rate, weight_decay=l2, eps=EPSILON, fused=True)
-            for p in dense:  # made now, since a checkpoint is read into it
-                self._adam.state[p] = {
-                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
-                    "exp_avg": torch.zeros_like(p),
-                    "exp_avg_sq": torch.zeros_like(p),
-                }
+        self._adam = {  # made now, since a checkpoint is read into it
+            name: {
+                "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                "exp_avg": torch.zeros_like(p, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(p, requires_grad=False),
+            }
+            for name, p in self._parameters.items()
+            if name not in tables
+        }
 
     def step(self, rate: float) -> None:
         """Move the parameters that have a gradient, with the learning rates times `rate`; clear the gradients."""
         learning_rate, row_learning_rate, l2 = self._rates
         for name, norms in self._norms.items():
             self._move_rows(self._parameters[name], norms, row_learning_rate * rate, l2)
-        if self._adam is not None:
-            for group in self._adam.param_groups:
-                group["lr"] = learning_rate * rate
-            self._adam.step()
+        self._move_dense(learning_rate * rate, l2)
         for p in self._parameters.values():
             p.grad = None
 
@@ -76,6 +74,32 @@ class Optimiser:
         """Restore what `state` gave."""
         for name, tensor in self._tensors().items():
             tensor.copy_(torch.from_numpy(np.array(state[name])))
+
+    def _move_dense(self, rate: float, l2: float) -> None:
+        # PyTorch's function and not its class, which imports the whole of torch.compile (some two seconds) when it is
+        # made, and asks it at each step whether it is being compiled.
+        moved = [name for name in self._adam if self._parameters[name].grad is not None]
+        parameters = [self._parameters[name] for name in moved]
+        steps, averages, squares = (
+            [self._adam[name][key] for name in moved] for key in ("step", "exp_avg", "exp_avg_sq")
+        )
+        with torch.no_grad():
+            adamw(
+                parameters,  # type: ignore[arg-type]
+                [p.grad for p in parameters],  # type: ignore[misc]
+                averages,
+                squares,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=rate,
+                weight_decay=l2,
+                eps=EPSILON,
+                maximize=False,
+            )
 
     @staticmethod
     def _move_rows(table: nn.Parameter, norms: Tensor, rate: float, l2: float) -> None:
@@ -91,8 +115,7 @@ class Optimiser:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"norms.{name}": norms for name, norms in self._norms.items()}
-        if self._adam is not None:
-            for name, p in self._parameters.items():
-                for key, tensor in self._adam.state.get(p, {}).items():
-                    tensors[f"adam.{name}.{key}"] = tensor
+        for name, moments in self._adam.items():
+            for key, tensor in moments.items():
+                tensors[f"adam.{name}.{key}"] = tensor
         return tensors

@@ -18,7 +18,7 @@ from torch.nn import functional
 from recae.models import MultVAE, RecVAE
 from recae.models.vae import NORM_EPSILON, Layers
 from recae.training.batches import Batch
-from recae.training.minibatch.networks import Context, FirstLayer, Network, Phase, to_numpy
+from recae.training.minibatch.networks import Context, FirstLayer, Network, Phase, drawn, to_numpy
 
 
 class VaeSettings(Protocol):
@@ -101,7 +101,7 @@ def dense_layers(sizes: Sequence[int], dtype: torch.dtype, generator: torch.Gene
     for n_in, n_out in itertools.pairwise(sizes):
         layer = nn.utils.skip_init(nn.Linear, n_in, n_out, dtype=dtype)
         with torch.no_grad():
-            layer.weight.normal_(0, math.sqrt(2 / (n_in + n_out)), generator=generator)
+            drawn(layer.weight, math.sqrt(2 / (n_in + n_out)), generator)
             layer.bias.zero_()
         layers.append(layer)
     return layers
