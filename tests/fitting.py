@@ -19,9 +19,10 @@ from recae.training.kinds.sigmoid import train_sigmoid
 from recae.training.kinds.spectral import SpectralSettings, fit_spectral
 from recae.training.kinds.vae import MultVaeSettings
 
-MULTVAE = MultVaeSettings(layers="12,8", epochs=25, learning_rate=0.03, batch_size=16, seed=1)
+# as few steps as teach the groups of test_models with every seed tried: what is learned here is read by a dozen files
+MULTVAE = MultVaeSettings(layers="12,8", epochs=12, learning_rate=0.05, batch_size=20, seed=1)
 RECVAE = RecVaeSettings(
-    factors=8, hidden=16, hidden_layers=2, epochs=30, learning_rate=0.02, batch_size=16, seed=1
+    factors=8, hidden=16, hidden_layers=2, epochs=15, learning_rate=0.03, batch_size=20, seed=1
 )
 SIGMOID = SigmoidSettings(factors=16, epochs=60, dropout=0.2, seed=1)
 
@@ -37,8 +38,8 @@ def blend(matrix: sp.csr_matrix) -> Blend:
 
 ALS = AlsSettings(factors=8, regularization=0.1, alpha=5.0, seed=1)
 BPR = BprSettings(factors=8, learning_rate=0.1, others=64, seed=1)
-AAE = AaeSettings(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
-DEEP = DeepSettings(layers="16,8", epochs=60, batch_size=8, learning_rate=0.01, dropout=0.2, seed=1)
+AAE = AaeSettings(layers="16,8", epochs=20, batch_size=20, learning_rate=0.03, dropout=0.2, seed=1)
+DEEP = DeepSettings(layers="16,8", epochs=20, batch_size=20, learning_rate=0.03, dropout=0.2, seed=1)
 SPECTRAL = SpectralSettings(filter="two-step", factors=6, neighbours=20)
 
 # a new kind of model needs one line here to come under the contract
