@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,26 @@ def test_serving_ends_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         serve(path, listener, on_start=started)
     assert told == [f"sigmoid {load_served(path).version}, 40 items, 60 users"]
     assert listener.fileno() == -1
+
+
+@pytest.mark.parametrize("bound", [2**18, 4])
+def test_what_is_remembered_of_items_is_what_the_model_says(
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    """Twice, since the second time is of memory; with room for a few items only, too."""
+    monkeypatch.setattr("recae.serving.served._REMEMBERED", bound)
+    items = np.array([3, 1, 3, 0, 2, 5, 4])
+    ids, names = served.ids_and_names(items)
+    asked = [*ids, "nowhere", ids[0]]
+    for _ in range(2):
+        found = served.shown_items(items)
+        assert [json.loads(f"{{{one.text}}}") for one in found] == [
+            {"item_id": item, "name": name} for item, name in zip(ids, names, strict=True)
+        ]
+        assert [one.code for one in found] == [zlib.crc32(item.encode()) for item in ids]
+        assert served.item_rows(asked).tolist() == [*items.tolist(), -1, 3]
+        assert served.item_rows(["nowhere"]).tolist() == [-1]
+    assert len(served._shown_items) <= bound
+    assert len(served._item_rows) <= bound
+    assert served.item_rows([]).size == 0
+    assert served.shown_items(items[:0]) == []

@@ -22,7 +22,7 @@ from recae.serving.guard import Guard
 from recae.serving.metrics import Metrics
 from recae.serving.problems import HANDLERS
 from recae.serving.purchases import PurchaseWriter
-from recae.serving.routes import ServeSettings, Services, add_fast_routes, private, public
+from recae.serving.routes import ServeSettings, Services, fast_routes, private, public
 from recae.serving.served import Models
 
 
@@ -77,19 +77,20 @@ def create_app(
         redirect_slashes=False,
         exception_handlers=HANDLERS,
     )
-    app.state.services = Services(models, batcher, LookupPool(metrics), metrics, settings, writer)
+    services = Services(models, batcher, LookupPool(metrics), metrics, settings, writer)
+    app.state.services = services
     # the newest that the pages of all supported versions of fastapi-offline draw, whatever FastAPI's own choice
     app.openapi_version = "3.1.0"
+    # for the description only: the guard has looked at the token before any route is found
+    token = [] if settings.token is None else [Depends(HTTPBearer(scheme_name="token", auto_error=False))]
     app.add_middleware(
         Guard,
         metrics=metrics,
         token=settings.token,
         hosts=settings.hosts,
         connections=connections,
+        fast=fast_routes(app, services, token),
     )
-    # for the description only: the guard has looked at the token before any route is found
-    token = [] if settings.token is None else [Depends(HTTPBearer(scheme_name="token", auto_error=False))]
-    add_fast_routes(app, token)
     app.include_router(private, dependencies=token)
     app.include_router(public)
     _add_files(app)

@@ -88,13 +88,14 @@ class Drift:
         """
         code, now = _code(user), time.time()
         place = self._places[code % PLACES]
-        ids = served.recommender.items.ids(items[:SHOWN]).to_pylist()
-        codes = [zlib.crc32(item.encode()) for item in ids] + [0] * (SHOWN - len(ids))
+        codes = [one.code for one in served.shown_items(items[:SHOWN])]
+        size = len(codes)
+        codes += [0] * (SHOWN - size)
         counted = place["user"] == code and now - place["since"] < DAY
         if not counted:
             self._metrics.listed.inc()
         since, hit = (place["since"], place["hit"]) if counted else (now, 0)
-        self._places[code % PLACES] = (code, since, now, hit, len(ids), codes)
+        self._places[code % PLACES] = (code, since, now, hit, size, codes)
 
     def bought(self, purchases: Sequence[Purchase], added: Added, known: NDArray[np.bool_]) -> None:
         """Note purchases.

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from recae.errors import ConfigError
 
@@ -86,6 +87,7 @@ def parse_hosts(given: Sequence[str], address: str) -> AllowedHosts:
     return AllowedHosts(frozenset(names), tuple(domains), addresses=default.addresses)
 
 
+@lru_cache(1024)
 def _name(host: str) -> str | None:
     """Return the name or address of a Host header's value; None where it is neither."""
     host = host.strip().lower()

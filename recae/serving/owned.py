@@ -76,7 +76,7 @@ def owned_by(served: ServedModel, user_id: str, bought: Bought = NOTHING) -> Own
     if not bought.items:
         row, items = served.user(user_id)
         return Owned(items, served.values(row), served.events(row))
-    rows = served.recommender.items.rows(bought.items)
+    rows = served.item_rows(bought.items)
     unknown = list(dict.fromkeys(item for item, row in zip(bought.items, rows, strict=True) if row < 0))
     try:
         row, before = (-1, np.zeros(0, dtype=np.int32)) if bought.forgotten else served.user(user_id)

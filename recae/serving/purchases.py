@@ -98,7 +98,7 @@ class PurchaseWriter:
         if isinstance(result, JournalError):
             return problem_of(result)
         try:
-            rows = job.served.recommender.items.rows([one.item for one in job.asked])
+            rows = job.served.item_rows([one.item for one in job.asked])
             unknown = [one.item for one, row in zip(job.asked, rows, strict=True) if row < 0]
             with suppress(Exception):  # what is counted must not turn an acknowledged purchase into an error
                 self._drift.bought(job.asked, result, rows >= 0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import threading
+import zlib
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,10 +42,11 @@ if TYPE_CHECKING:
 MAX_MAP_ITEMS = 20_000
 # t-SNE's time grows with the square of the items; beyond, a server has better things to do with its processors.
 MAX_TSNE_ITEMS = 5_000
-_REMEMBERED = 2**18  # users whose rows are held in a dictionary: some 30 MB
+_REMEMBERED = 2**18  # users whose rows are held in a dictionary, and items likewise: some 30 MB each
 _WARM_UP = 64  # histories, as many as are scored together
 
 _one_layout_at_a_time = threading.Lock()
+_quoted = json.encoder.encode_basestring_ascii
 _log = logging.getLogger("recae.serving")
 
 
@@ -192,6 +196,18 @@ class ItemMap:
         )
 
 
+class ShownItem(NamedTuple):
+    """What is written and noted of an item in every list.
+
+    Attributes:
+        text: the fields `item_id` and `name` as JSON in ASCII, without braces.
+        code: CRC-32 of its id.
+    """
+
+    text: str
+    code: int
+
+
 @dataclass(frozen=True, eq=False)
 class ServedModel:
     """A model as it is served; a request uses one to its end.
@@ -228,6 +244,8 @@ class ServedModel:
     unknown_from: int | None = None
     decay: float = 1.0
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
+    _item_rows: dict[str, int] = field(default_factory=dict, repr=False)
+    _shown_items: dict[int, ShownItem] = field(default_factory=dict, repr=False)
 
     def tell(self, metrics: Metrics) -> None:
         """Let the metrics name this model as the one in use."""
@@ -244,6 +262,33 @@ class ServedModel:
         ids = self.recommender.items.ids(items).to_pylist()
         names = self.recommender.item_names
         return ids, [None] * len(ids) if names is None else names.take(pa.array(items)).to_pylist()
+
+    def shown_items(self, items: NDArray[np.integer[Any]]) -> list[ShownItem]:
+        """Return what lists say of many items, in the order of their indices (n,)."""
+        rows = items.tolist()
+        missing = [row for row in dict.fromkeys(rows) if row not in self._shown_items]
+        if not missing:
+            return [self._shown_items[row] for row in rows]
+        found = {
+            row: ShownItem(
+                f'"item_id":{_quoted(item)},"name":{"null" if name is None else _quoted(name)}',
+                zlib.crc32(item.encode()),
+            )
+            for row, item, name in zip(missing, *self.ids_and_names(np.array(missing)), strict=True)
+        }
+        if len(self._shown_items) + len(found) <= _REMEMBERED:
+            self._shown_items.update(found)
+        return [found.get(row) or self._shown_items[row] for row in rows]
+
+    def item_rows(self, items: Sequence[str]) -> NDArray[np.int64]:
+        """Return the index of each of some items (n,), −1 where it is unknown."""
+        missing = [item for item in items if item not in self._item_rows]
+        if missing:
+            found = dict(zip(missing, self.recommender.items.rows(missing).tolist(), strict=True))
+            if len(self._item_rows) + len(found) <= _REMEMBERED:  # no unknown one: there is no end of these
+                self._item_rows.update((item, row) for item, row in found.items() if row >= 0)
+            return np.array([found[i] if i in found else self._item_rows[i] for i in items], dtype=np.int64)
+        return np.array([self._item_rows[item] for item in items], dtype=np.int64)
 
     def item(self, item_id: str) -> int:
         """Return an item's index.
