@@ -32,7 +32,7 @@ class Weighing:
 
     Attributes:
         model: the blend, whose parts are as before.
-        users: on whose new purchases the weights were chosen; 0 where these are too few.
+        users: on whose new purchases the weights were chosen; 0 where they say too little.
         changed: whether the weights are others than before.
     """
 

@@ -115,7 +115,7 @@ class Optimiser:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"norms.{name}": norms for name, norms in self._norms.items()}
-        for name, moments in self._adam.items():
-            for key, tensor in moments.items():
+        for name, averages in self._adam.items():
+            for key, tensor in averages.items():
                 tensors[f"adam.{name}.{key}"] = tensor
         return tensors
