@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings import read_events, read_with_report
@@ -144,9 +145,7 @@ def some_filters(draw: st.DrawFn) -> Filters:
     return Filters(since, until, draw(st.integers(1, 3)), draw(st.integers(1, 3)), excluded)
 
 
-@settings(
-    max_examples=settings().max_examples // 2
-)  # which are large: a reading takes as long as hundreds of rows
+@settings(max_examples=examples(6, 200))  # which are large: a reading takes as long as hundreds of rows
 @given(tables(), some_filters())
 def test_filtered_reading_is_a_reading_of_what_a_slow_filter_leaves(
     table: tuple[list[Row], list[str], bool], filters: Filters

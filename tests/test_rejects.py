@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from commands import RECAE, ROOT, SAMPLE, TINY, names, recae, refused, table
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -238,7 +239,7 @@ VALUES = st.tuples(
 )
 
 
-@settings(max_examples=settings().max_examples // 2)  # each reads a table
+@settings(max_examples=examples(6, 200))  # each reads a table
 @given(st.lists(VALUES, max_size=30))
 def test_rejects_agree_with_a_plain_loop(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("rejects")

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from examples import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scorejobs import ITEMS, USERS, contents, read_folder, rows_of, run, shop, work_of
 
@@ -86,6 +87,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents(folder)
 
 
+@settings(max_examples=examples(10, 400))  # each scores everybody, up to five times
 @given(stops=st.lists(st.integers(1, USERS), max_size=4), damage=st.sets(st.integers(0, 4)), data=st.data())
 def test_whatever_happened_resuming_gives_the_same_bytes(
     stops: list[int], damage: set[int], data: st.DataObject, whole: dict[str, bytes]

@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from shopserver import application, server, shop
@@ -48,7 +49,7 @@ def test_answers_are_as_described(description: schemathesis.BaseSchema, mode: Ge
 
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=10,
+            max_examples=examples(5, 10),  # each builds its strategies anew
             deadline=None,
             derandomize=True,
             database=None,
