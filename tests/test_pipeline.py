@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from commands import tenth
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -262,9 +263,17 @@ def test_an_import_without_an_installation_is_no_error(monkeypatch: pytest.Monke
     assert versions == dict.fromkeys(("numpy", "scipy", "numba", "torch"), "1.0") | {"recae": None}
 
 
-def test_the_same_seed_gives_the_same_model_file(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every tenth customer of the sample."""
+    path = tmp_path_factory.mktemp("few") / "purchases.csv"
+    path.write_text(tenth(), encoding="utf-8")
+    return path
+
+
+def test_the_same_seed_gives_the_same_model_file(few: Path, tmp_path: Path) -> None:
     def file(name: str, **changes: Any) -> bytes:
-        save(train(SAMPLE, **(SMALL | changes)), tmp_path / name)
+        save(train(few, **(SMALL | changes)), tmp_path / name)
         return (tmp_path / name).read_bytes()
 
     first = file("a.recae")
@@ -272,14 +281,14 @@ def test_the_same_seed_gives_the_same_model_file(tmp_path: Path) -> None:
     assert first != file("c.recae", seed=2)
 
 
-def test_interactions_and_their_file_give_the_same_model() -> None:
-    from_file, from_memory = train(SAMPLE, **SMALL), train(read_interactions(SAMPLE), **SMALL)
+def test_interactions_and_their_file_give_the_same_model(few: Path) -> None:
+    from_file, from_memory = train(few, **SMALL), train(read_interactions(few), **SMALL)
     assert from_file.metadata == from_memory.metadata
     for name, array in from_file.model.arrays().items():
         assert np.array_equal(array, from_memory.model.arrays()[name]), name
 
 
-def test_progress_is_told_in_order() -> None:
+def test_progress_is_told_in_order(few: Path) -> None:
     told: list[tuple[str, Any]] = []
     progress = Progress(
         on_report=lambda report: told.append(("report", report.users)),
@@ -288,23 +297,23 @@ def test_progress_is_told_in_order() -> None:
         on_epoch=lambda epoch: told.append(("epoch", epoch.epoch)),
         on_message=lambda text: told.append(("message", text)),
     )
-    train(SAMPLE, kind="sigmoid", progress=progress, **SMALL)
+    train(few, kind="sigmoid", progress=progress, **SMALL)
     assert [kind for kind, _ in told if kind != "message"][:3] == ["report", "start", "users"]
-    assert told[0] == ("report", 2000)
-    measuring = told.index(("message", "measuring it beside popularity and item-kNN on 200 held-out users"))
+    assert told[0] == ("report", 200)
+    measuring = told.index(("message", "measuring it beside popularity and item-kNN on 20 held-out users"))
     before, again = told[:measuring], told[measuring:]
-    assert ("start", (3, 1800)) in before
+    assert ("start", (3, 180)) in before
     assert [value for kind, value in before if kind == "epoch"] == [1, 2, 3]
     done = [value for kind, value in before if kind == "users"]
-    assert max(done) == 1800
-    assert done.count(1800) == 3
-    assert "fitting once more on all 2,000 users: about " in str(again[1])
+    assert max(done) == 180
+    assert done.count(180) == 3
+    assert "fitting once more on all 200 users: about " in str(again[1])
     epochs = [value for kind, value in again if kind == "epoch"]
-    assert ("start", (len(epochs), 2000)) in again
+    assert ("start", (len(epochs), 200)) in again
     assert epochs == [1, 2, 3][: len(epochs)]
     told.clear()
-    train(SAMPLE, kind="sigmoid", progress=progress, refit=False, **SMALL)
-    assert ("start", (3, 1600)) in told  # nobody who is held out teaches it
+    train(few, kind="sigmoid", progress=progress, refit=False, **SMALL)
+    assert ("start", (3, 160)) in told  # nobody who is held out teaches it
     assert told.index(again[0]) == len(told) - 1
 
 

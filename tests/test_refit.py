@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from commands import SAMPLE, recae
+from commands import recae, tenth
 
 import recae as package
 from recae.errors import ConfigError, TrainingError
@@ -202,10 +202,12 @@ def test_without_the_fit_on_all_nobody_held_out_has_taught_it() -> None:
 
 
 def test_an_interrupted_fit_on_all_goes_on_to_the_same_file(tmp_path: Path) -> None:
-    options = ("train", SAMPLE, "--factors", "8", "--epochs", "3", "--seed", "1", "--set")
+    source = tmp_path / "purchases.csv"
+    source.write_text(tenth())
+    options = ("train", source, "--factors", "8", "--epochs", "3", "--seed", "1", "--set")
     options += ("components=sigmoid,popularity",)
     assert recae(*options, "--out", tmp_path / "straight.recae").exit_code == 0
-    resumed = ("--out", tmp_path / "m.recae", "--checkpoint", tmp_path / "c", "--checkpoint-every", "900")
+    resumed = ("--out", tmp_path / "m.recae", "--checkpoint", tmp_path / "c", "--checkpoint-every", "90")
     save, paths = checkpoint.Checkpoints.save, []
 
     def interrupting(self: Any, *arguments: Any) -> None:
@@ -227,22 +229,23 @@ def test_an_interrupted_fit_on_all_goes_on_to_the_same_file(tmp_path: Path) -> N
         if "going on from epoch 1 after" in line and "c.refit" in line
     ]
     assert (tmp_path / "m.recae").read_bytes() == (tmp_path / "straight.recae").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.recae", "straight.recae"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.recae", "purchases.csv", "straight.recae"]
 
 
 def test_the_files_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("purchases.csv").write_text(tenth())
     for options, words, summary in (
         (
             (),
             "all users, once the figures were measured",
-            "before it was fitted once more on all 2,000 users",
+            "before it was fitted once more on all 200 users",
         ),
-        (("--no-refit",), "the users not held out", "on 200 held-out users\n"),
+        (("--no-refit",), "the users not held out", "on 20 held-out users\n"),
     ):
-        result = recae("train", SAMPLE, "--kind", "popularity", *options)
+        result = recae("train", "purchases.csv", "--kind", "popularity", *options)
         assert result.exit_code == 0
-        assert ("fitted once more on all 2,000 users" in result.stderr.splitlines()[-2]) == (not options)
+        assert ("fitted once more on all 200 users" in result.stderr.splitlines()[-2]) == (not options)
         assert f"learned from\t{words}\n" in recae("inspect").stdout
         assert summary in repr(load("model.recae"))
 
