@@ -28,7 +28,15 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), unique=True), SEEDS)
 def test_keys_are_those_of_plain_hashes(ids: list[str], seed: int) -> None:
-    ids = [*ids, *(text for text in IDS if text not in ids)]
+    keys_are_plain(ids, seed)
+
+
+def test_keys_of_odd_ids_are_those_of_plain_hashes() -> None:
+    for seed in (0, 7, 2**63 - 1):
+        keys_are_plain(IDS, seed)
+
+
+def keys_are_plain(ids: list[str], seed: int) -> None:
     keys = user_keys(IdMap(ids), seed)
     found = np.column_stack([keys.test, keys.validation, keys.items])
     assert found.dtype == np.uint64
@@ -72,16 +80,14 @@ def test_the_hash_seed_of_python_does_not_matter() -> None:
         "from recae.ids import IdMap; from recae.splits.keys import user_keys; "
         "print(user_keys(IdMap(['42', 'Zoë']), 1).test.tolist())"
     )
-    run = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert run[0] == run[1] == f"{user_keys(IdMap(['42', 'Zoë']), 1).test.tolist()}\n".encode()
+    other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # than that of this process
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": other, "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert found == f"{user_keys(IdMap(['42', 'Zoë']), 1).test.tolist()}\n".encode()
 
 
 def test_smallest() -> None:
@@ -97,7 +103,7 @@ def test_smallest() -> None:
 def test_every_user_and_every_item_has_the_same_chance() -> None:
     """Over many seeds: how often each is held out, and how often two are together, against the binomial."""
     shop = bought(np.ones((20, 10), bool))
-    n = 3000
+    n = 1000
     roles = np.stack([hold_out(shop, seed).codes for seed in range(n)])  # (n, users)
     for role in (TEST, VALIDATION):
         share = (roles == role).mean(0)
@@ -106,7 +112,7 @@ def test_every_user_and_every_item_has_the_same_chance() -> None:
         expected = 0.1 * 1 / 19
         assert np.abs(together - expected).max() < 5 * np.sqrt(expected / n)
     items = np.zeros(10)
-    for seed in range(400):
+    for seed in range(200):
         held_out = hold_out(shop, seed)
         assert held_out.test is not None
         items += held_out.test[1].getnnz(axis=0)
@@ -215,7 +221,7 @@ def test_one_user_more_or_less_among_300_exchanges_two_at_most(seed: int) -> Non
     parts = laid_out(whole)
     assert (whole.codes != LEARNED).sum() == 60
     exchanged = []
-    for gone in range(300):
+    for gone in range(seed % 4, 300, 4):  # another quarter of them with each seed
         left = np.delete(np.arange(300), gone)
         found = hold_out(bought(dense[left], [f"u{u:03}" for u in left]), seed)
         # both ways: the user goes, and the user comes
