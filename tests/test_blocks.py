@@ -155,10 +155,10 @@ def test_weights_and_loss_agree_with_autograd(change: dict[str, float], dtype: s
     matrix = purchases(90, 60)
     config = SMALL.updated(dtype=dtype, **change)
     expected, expected_loss = oracle(
-        matrix, config, 4, drawn_by_numpy(matrix, config), first_weights(matrix, config)
+        matrix, config, 2, drawn_by_numpy(matrix, config), first_weights(matrix, config)
     )
     trainer = BlockTrainer(matrix, config)
-    for _ in range(4):
+    for _ in range(2):
         loss = run_epoch(trainer)
     assert loss == pytest.approx(expected_loss, rel=tolerance)
     for name, weights in expected.items():
@@ -189,8 +189,8 @@ def test_the_device_path_agrees_with_autograd(change: dict[str, float], dtype: s
     trainer = DeviceBlockTrainer(matrix, config, "cpu")
     draw = drawn_by_device(DeviceBlockTrainer(matrix, config, "cpu"))
     start = (trainer.E.numpy().copy(), trainer.V.numpy().copy())
-    expected, expected_loss = oracle(matrix, config, 4, draw, start)
-    for _ in range(4):
+    expected, expected_loss = oracle(matrix, config, 2, draw, start)
+    for _ in range(2):
         loss = run_epoch(trainer)
     assert loss == pytest.approx(expected_loss, rel=tolerance)
     for name, weights in expected.items():
@@ -216,8 +216,8 @@ def test_weighted_purchases_agree_with_autograd(place: str, change: dict[str, fl
         trainer = DeviceBlockTrainer(matrix, config, "cpu", each)
         draw = drawn_by_device(DeviceBlockTrainer(matrix, config, "cpu"))
         start = (trainer.E.numpy().copy(), trainer.V.numpy().copy())
-    expected, expected_loss = oracle(matrix, config, 3, draw, start, each)
-    for _ in range(3):
+    expected, expected_loss = oracle(matrix, config, 2, draw, start, each)
+    for _ in range(2):
         loss = run_epoch(trainer)
     assert loss == pytest.approx(expected_loss, rel=1e-9)
     for name, weights in expected.items():

@@ -7,9 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, SAMPLE, recae, start
+from commands import PATIENCE, SAMPLE, recae, start, table
 
 LONG = ("--factors", "8", "--epochs", "1000", "--patience", "1000", "--seed", "1")
+
+
+@pytest.fixture
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 100 users, of whom 90 are trained on before all of them are."""
+    path = tmp_path_factory.mktemp("table") / "purchases.csv"
+    path.write_text(table(100))
+    return path
 
 
 def stopped(number: int, folder: Path, *options: str) -> tuple[int, str]:
@@ -58,8 +66,8 @@ def test_without_checkpoints_a_signal_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_resumed_model_is_the_same_file_and_the_checkpoint_goes(tmp_path: Path) -> None:
-    options = ("train", SAMPLE, "--factors", "8", "--epochs", "4", "--seed", "1")
+def test_the_resumed_model_is_the_same_file_and_the_checkpoint_goes(tmp_path: Path, small: Path) -> None:
+    options = ("train", small, "--factors", "8", "--epochs", "4", "--seed", "1")
     recae(*options, "--out", tmp_path / "straight.recae")
     resumed = ("--out", tmp_path / "m.recae", "--checkpoint", tmp_path / "c")
     from recae.training import checkpoint
@@ -77,16 +85,16 @@ def test_the_resumed_model_is_the_same_file_and_the_checkpoint_goes(tmp_path: Pa
         patch.setattr(checkpoint.Checkpoints, "save", interrupting)
         result = recae(*options, *resumed)
     assert result.exit_code == 130
-    assert "holds epoch 2 after 1,800 users; the same command with --resume" in result.stderr
+    assert "holds epoch 2 after 90 users; the same command with --resume" in result.stderr
     result = recae(*options, *resumed, "--resume")
     assert result.exit_code == 0
-    assert "going on from epoch 2 after 1,800 users" in result.stderr
+    assert "going on from epoch 2 after 90 users" in result.stderr
     assert (tmp_path / "m.recae").read_bytes() == (tmp_path / "straight.recae").read_bytes()
     assert not (tmp_path / "c").exists()
 
 
 def test_a_model_that_cannot_be_written_leaves_the_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from recae.errors import OutputError
 
@@ -95,14 +103,14 @@ def test_a_model_that_cannot_be_written_leaves_the_checkpoint(
 
     monkeypatch.setattr("recae.modelfile.save", fail)
     options = ("--kind", "sigmoid", "--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
-    result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
+    result = recae("train", small, "--out", tmp_path / "m.recae", *options)
     assert result.exit_code == 2
-    assert "c.refit' holds epoch 1 after 2,000 users; the same command with --resume" in result.stderr
+    assert "c.refit' holds epoch 1 after 100 users; the same command with --resume" in result.stderr
     assert (tmp_path / "c").exists()
     assert (tmp_path / "c.refit").exists()
 
 
-def test_refusals_before_any_work(tmp_path: Path) -> None:
+def test_refusals_before_any_work(tmp_path: Path, small: Path) -> None:
     for options, part in (
         (("--checkpoint-every", "0"), "checkpoint_every is a whole number from 1"),
         (("--checkpoint", tmp_path / "m.recae"), "the model goes there"),
@@ -110,16 +118,16 @@ def test_refusals_before_any_work(tmp_path: Path) -> None:
         (("--checkpoint", ""), "names no file"),
         (("--resume",), "there is no checkpoint"),
     ):
-        result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
+        result = recae("train", small, "--out", tmp_path / "m.recae", *options)
         assert (result.exit_code, result.stdout) == (2, "")
         assert part in result.stderr.splitlines()[-1]
         assert not list(tmp_path.iterdir())
 
 
-def test_an_old_checkpoint_is_not_replaced_in_silence(tmp_path: Path) -> None:
+def test_an_old_checkpoint_is_not_replaced_in_silence(tmp_path: Path, small: Path) -> None:
     (tmp_path / "c").write_text("old")
     options = ("--factors", "4", "--epochs", "1", "--checkpoint", tmp_path / "c")
-    result = recae("train", SAMPLE, "--out", tmp_path / "m.recae", *options)
+    result = recae("train", small, "--out", tmp_path / "m.recae", *options)
     assert result.exit_code == 0
     assert "is there already and will be replaced; --resume would go on from it" in result.stderr
 
