@@ -1,10 +1,12 @@
 """A real Chromium without a screen, for the tests of pages; skips, with the reason, where there is none.
 
-A test file says ``from browser import browser, open_page  # noqa: F401`` and takes the fixtures as arguments.
+A test file says ``from browser import browser, open_page  # noqa: F401`` and takes the fixtures as arguments; `started`
+is in conftest.py, so that all files share one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -28,16 +30,32 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One running Chromium for a test file."""
+@pytest.fixture(scope="session")
+def started() -> Iterator[tuple[Browser, asyncio.AbstractEventLoop | None]]:
+    """One Chromium for all tests of a process, which takes two seconds to start, and the event loop that waits for it.
+
+    While Playwright runs, this thread is said to have a running event loop, and no other can begin one: it is said so
+    only where `browser` is used.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright's Python client is missing")
     path = chromium()
     with playwright.sync_playwright() as client:
         playwright.expect.set_options(timeout=1000 * PATIENCE)
         running = client.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield running
+        loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        yield running, loop
+        asyncio._set_running_loop(loop)
         running.close()
+
+
+@pytest.fixture(scope="module")
+def browser(started: tuple[Browser, asyncio.AbstractEventLoop | None]) -> Iterator[Browser]:
+    """A running Chromium."""
+    running, loop = started
+    asyncio._set_running_loop(loop)
+    yield running
+    asyncio._set_running_loop(None)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from browser import started  # noqa: F401
 from commands import table
 from readings import read_with_report
 

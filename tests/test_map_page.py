@@ -22,6 +22,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_it_fits_every_screen_and_asks_the_network_for_nothing(
@@ -167,6 +168,7 @@ def test_the_legend_hides_and_shows_categories(open_map: Any) -> None:
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_many_categories_share_the_last_colour(open_map: Any) -> None:
     data = products(60, category=[i % 20 for i in range(60)], categories=[f"K{i:02d}" for i in range(20)])
     page = open_map(data)
@@ -182,6 +184,7 @@ def test_many_categories_share_the_last_colour(open_map: Any) -> None:
     assert len(set(swatches)) == 13
 
 
+@pytest.mark.thorough
 def test_without_categories_names_owners_or_points(open_map: Any) -> None:
     bare = {
         "kind": "users",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from browser import DESKTOP, PHONE, assert_clean, browser, drawn, open_page  # noqa: F401
 from mappages import middle, open_map, picture, products, settle  # noqa: F401
 
@@ -67,6 +68,7 @@ def test_two_fingers_zoom_and_one_taps(open_map: Any) -> None:
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_a_broad_picture_is_turned_on_a_phone_held_upright(open_map: Any) -> None:
     broad = {"kind": "items", "item_id": ["a", "b", "c"], "x": [0, 500, 1000], "y": [0, 0, 0]}
     for size, (across, down) in ((DESKTOP, (1, 0)), (PHONE, (0, 1))):
@@ -144,6 +146,7 @@ def test_the_page_around_it_is_told_and_tells(open_map: Any) -> None:
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_it_may_be_made_before_it_is_shown(open_map: Any) -> None:
     page = open_map(products())
     page.evaluate(
@@ -162,6 +165,7 @@ def test_it_may_be_made_before_it_is_shown(open_map: Any) -> None:
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_it_follows_the_window_and_the_colour_scheme(open_map: Any) -> None:
     page = open_map(products())
     page.set_viewport_size({"width": 800, "height": 500})
@@ -178,6 +182,7 @@ def test_it_follows_the_window_and_the_colour_scheme(open_map: Any) -> None:
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_fifty_thousand_points_are_drawn_and_found(open_map: Any) -> None:
     rng = np.random.default_rng(0)
     n = 50_000

@@ -100,6 +100,7 @@ def test_a_customer_is_found_and_gets_recommendations_with_reasons(go: Open) -> 
     assert names(page, "#history .name") == ["Tea Pot", "Tea Cup"]
 
 
+@pytest.mark.thorough
 def test_the_whole_sum_adds_up_to_the_score(go: Open) -> None:
     page = go("#user=421")
     page.get_by_text("The whole sum").first.click()
@@ -153,6 +154,7 @@ def test_a_product_opens_with_similar_ones_and_those_bought_together(go: Open) -
     see(page.get_by_role("heading", name="For a basket of 1 product"))
 
 
+@pytest.mark.thorough
 def test_number_and_owned_products_can_be_chosen(go: Open) -> None:
     page = go("#user=42")
     assert len(names(page)) == 7
@@ -267,6 +269,7 @@ def test_everything_works_by_keyboard_alone(go: Open) -> None:
     assert focused(page, "innerText") == BOLD  # back where it was opened
 
 
+@pytest.mark.thorough
 def test_results_are_told_to_a_screen_reader(go: Open) -> None:
     page = go("#user=42")
     count(page.locator("#said", has_text="7 recommendations. First: <b>bold</b>"), 1)
@@ -276,6 +279,7 @@ def test_results_are_told_to_a_screen_reader(go: Open) -> None:
     assert fields == [1, 1, 1, 1]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_shows_it_without_scrolling_sideways(go: Open, url: str, dark: bool) -> None:
     page = go(size=PHONE, dark=dark)

@@ -65,6 +65,7 @@ def test_an_unknown_customer_is_offered_the_nearest_ids(visit: Open, url: str) -
     see(page.locator(".notice.bad"))
 
 
+@pytest.mark.thorough
 def test_an_unknown_customer_is_offered_ids_that_begin_alike(visit: Open, url: str) -> None:
     page = visit(url)
     page.route("**/recommend", lambda route: problem(route, 404, "unknown-user", "no user '4299'"))
@@ -85,6 +86,7 @@ def test_unknown_products_are_named(visit: Open, url: str) -> None:
     see(panel.get_by_text("Nothing to show for this product"))
 
 
+@pytest.mark.thorough
 def test_searching_for_nothing_there_says_so(visit: Open, url: str) -> None:
     page = visit(url)
     page.get_by_label("Basket", exact=True).fill("spaceship")
@@ -130,6 +132,7 @@ def test_a_busy_server_is_asked_again_when_it_says(visit: Open, url: str) -> Non
     assert len(asked) == 2
 
 
+@pytest.mark.thorough
 def test_the_map_waits_until_it_is_drawn(visit: Open, url: str) -> None:
     page = visit(url)
     drawn = {
@@ -151,6 +154,7 @@ def test_the_map_waits_until_it_is_drawn(visit: Open, url: str) -> None:
     see(page.locator("canvas").first)
 
 
+@pytest.mark.thorough
 def test_a_failure_of_the_server_is_shown(visit: Open, url: str) -> None:
     page = visit(url)
     page.route(
@@ -164,6 +168,7 @@ def test_a_failure_of_the_server_is_shown(visit: Open, url: str) -> None:
     see(page.locator(".measures"))
 
 
+@pytest.mark.thorough
 def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit: Open, url: str) -> None:
     page = visit(url)
     held: list[Route] = []
@@ -195,6 +200,7 @@ def test_nothing_is_left_for_who_owns_everything(visit: Open, url: str) -> None:
     see(page.get_by_text("Nothing in the history raised this score").first)
 
 
+@pytest.mark.thorough
 def test_a_history_too_long_to_explain_gets_recommendations_all_the_same(visit: Open, url: str) -> None:
     page = visit(url)
 
@@ -251,6 +257,7 @@ def test_a_model_without_codes_histories_or_measurement_says_so(visit: Open, tmp
         assert "not stored" in page.locator("#model").inner_text()
 
 
+@pytest.mark.thorough
 def test_without_codes_there_is_still_what_is_bought_together(visit: Open, tmp_path: Path) -> None:
     histories = shop().histories
     assert histories is not None
@@ -265,6 +272,7 @@ def test_the_shop_of_these_tests_is_what_it_says() -> None:
     assert best[:3] == list(ITEMS)[2:N_TEA]
 
 
+@pytest.mark.thorough
 def test_the_epochs_of_a_blend_are_said_to_be_those_of_a_part(visit: Open, tmp_path: Path) -> None:
     parts = (Part(by_hand(), 0.25, (1.0, 0.0)), Part(ItemKNN.fit(shop().histories, k=3), 0.75, (1.0, 0.0)))
     with serving(tmp_path, shop(model=Blend(parts, {}))) as server:

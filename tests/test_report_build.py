@@ -287,6 +287,7 @@ def test_the_plots(tmp_path: Path) -> None:
     assert [path.name for path in written] == ["recall-curves.png", "metrics.png", "training.png"]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_a_browser_shows_it(

@@ -45,7 +45,7 @@ def until(page: Any, condition: str) -> None:
     raise AssertionError(f"not in time: {condition}")
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE, (320, 700)])
 def test_it_fits_every_screen_and_asks_the_network_for_nothing(
@@ -67,6 +67,7 @@ def test_it_fits_every_screen_and_asks_the_network_for_nothing(
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_a_wide_table_scrolls_in_its_own_box_by_the_keyboard_too(show: Open) -> None:
     page = show(size=PHONE)
     box = page.locator(".scroll").first
@@ -81,6 +82,7 @@ def test_a_wide_table_scrolls_in_its_own_box_by_the_keyboard_too(show: Open) -> 
     assert_clean(page)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize("name", ["k-fold", "bare"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_other_reports(show: Open, name: str, size: tuple[int, int]) -> None:
@@ -116,6 +118,7 @@ def test_the_policy_blocks_what_the_page_did_not_bring(show: Open) -> None:
     assert len(page.requests) == 1
 
 
+@pytest.mark.thorough
 def test_the_pointer_reads_the_curves(show: Open) -> None:
     page = show()
     tip = page.locator(".tip")
@@ -198,6 +201,7 @@ def test_without_scripts_everything_is_there(show: Open) -> None:
     assert_clean(page)
 
 
+@pytest.mark.thorough
 def test_the_contents_lead_there(show: Open) -> None:
     page = show()
     page.get_by_role("navigation").get_by_role("link", name="Single users").click()
