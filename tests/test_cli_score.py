@@ -267,7 +267,7 @@ def test_a_model_that_is_replaced_meanwhile(
     ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 def test_a_signal_keeps_what_is_finished(number: int, code: int, line: str, tmp_path: Path) -> None:
-    users, items = 3000, 20_000
+    users, items = 3000, 5_000
     model = Popularity(np.random.default_rng(0).random(items, dtype=np.float32))
     histories = sp.csr_matrix((users, items), dtype=np.float32)
     ids = IdMap(map(str, range(users))), IdMap(map(str, range(items)))

@@ -6,19 +6,20 @@ import csv
 import json
 import re
 import sqlite3
-import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import RECAE, ROOT, SAMPLE, names, recae, refused
+from click.testing import CliRunner
+from commands import ROOT, SAMPLE, names, recae, refused
 from doctors import Row, changed, clean_rows, examined, found, only, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings import read_with_report, real_data
 
 from recae.cli import doctor as doctor_display
+from recae.cli import main
 from recae.errors import ColumnError, SourceError
 from recae.examination import Severity, examine_source, spoken
 from recae.reading import Columns
@@ -320,10 +321,8 @@ def test_a_table_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
 def test_standard_input_and_databases(tmp_path: Path) -> None:
     rows = spoiled("quantity", "0", 3)
     path = write(tmp_path / "p.csv", rows)
-    with path.open("rb") as file:
-        done = subprocess.run(
-            [*RECAE, "doctor", "-", "--json"], stdin=file, capture_output=True, cwd=ROOT, check=True
-        )
+    done = CliRunner().invoke(main, ["doctor", "-", "--json"], input=path.read_bytes())
+    assert done.exit_code == 0, done.stderr
     assert [finding["code"] for finding in json.loads(done.stdout)["findings"]] == ["rows-returned"]
     with sqlite3.connect(tmp_path / "shop.db") as shop:
         shop.execute("create table sold (user_id, item_id, timestamp, quantity, title)")
@@ -396,6 +395,7 @@ def test_online_retail() -> None:
     assert [item.id for item in seen.no_products] == ["POST", "M", "23444", "C2", "BANK CHARGES", "DOT"]
 
 
+@pytest.mark.thorough
 def test_tafeng() -> None:
     seen = examine_source(real_data("tafeng.csv.gz"))
     assert [finding.code for finding in seen.findings] == ["times-none", "items-skewed"]

@@ -301,7 +301,12 @@ def listed(tree: ast.AST) -> Iterator[set[str]]:
 def test_nothing_else_lists_kinds() -> None:
     names, found = {row.name for row in ROWS}, []
     for path in sorted((ROOT / "recae").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if (
+            sum(f'"{name}"' in text for name in names) < 2
+        ):  # nor can a list have two; parsing takes ten times as long
+            continue
+        tree = ast.parse(text)
         if path.parent != ROOT / "recae" / "kinds" and any(len(texts & names) > 1 for texts in listed(tree)):
             found.append(path.relative_to(ROOT / "recae").as_posix())
     assert found == []
