@@ -147,11 +147,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def part_of_the_sample(users: int) -> list[str]:
+    """Its header, and the rows of the first users."""
+    header, *rows = (ROOT / "data" / "purchases.csv").read_text(encoding="utf-8").splitlines()
+    return [header, *(row for row in rows if int(row.partition(",")[0]) <= users)]
+
+
 @pytest.fixture
 def shop_folder(copy: Path, trained: Path) -> Path:
-    """A folder with what the pages speak of: the sample, parts of it, and a model."""
+    """A folder with what the pages speak of: the sample, parts of it, and a model of the sample."""
     for name in ("purchases.csv", "baskets.csv", "week.csv"):
-        (copy / name).symlink_to(ROOT / "data" / "purchases.csv")
+        (copy / name).write_text("\n".join(part_of_the_sample(150)) + "\n")
     shutil.copy(trained, copy / "model.recae")
     (copy / "users.txt").write_text("1\n2\nnobody\n")
     (copy / "sold-out.txt").write_text("P001\n")
@@ -201,12 +207,11 @@ def test_commands_run(line: str, shop_folder: Path) -> None:
 )
 def test_trainings_run(page: str, copy: Path) -> None:
     """What trains is run on some hundred rows, the lines of a page in their order, with two epochs and trials."""
-    sample = (ROOT / "data" / "purchases.csv").read_text(encoding="utf-8").splitlines()
-    chosen = [line for line in sample[1:] if int(line.split(",")[0]) <= 150]
+    header, *chosen = part_of_the_sample(150)
     for name in ("purchases.csv", "baskets.csv"):
-        (copy / name).write_text("\n".join([sample[0], *chosen]) + "\n")
+        (copy / name).write_text("\n".join([header, *chosen]) + "\n")
     events = [f"{row},{event}" for row in chosen for event in ("view", "cart", "purchase")]
-    (copy / "events.csv").write_text("\n".join([f"{sample[0]},event", *events]) + "\n")
+    (copy / "events.csv").write_text("\n".join([f"{header},event", *events]) + "\n")
     write_parts(copy, chosen)
     for line in lines(PAGES[page]):
         if runs(line, ("doctor", "train", "tune", "evaluate", "inspect")):
