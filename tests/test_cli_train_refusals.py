@@ -22,7 +22,7 @@ def pair_of(line: str) -> tuple[str, str]:
 
 
 GOOD = table().encode()
-PACKED = gzip.compress(table(2000, 300, 40).encode())
+PACKED = gzip.compress(table(300, 300, 40).encode())
 BAD_SOURCES: dict[str, tuple[bytes | None, tuple[str, ...]]] = {
     "missing.csv": (None, ("there is no file",)),
     "empty.csv": (b"", ("is empty",)),

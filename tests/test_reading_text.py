@@ -517,7 +517,7 @@ def test_an_encoding_that_is_given(tmp_path: Path) -> None:
 
 # what cannot be read
 
-LONG = b"user,item\n" + b"".join(b"%d,%d\n" % (number, number * 7919 % 10_007) for number in range(50_000))
+LONG = b"user,item\n" + b"".join(b"%d,%d\n" % (number, number * 7919 % 10_007) for number in range(10_000))
 
 
 @pytest.mark.some(7)
