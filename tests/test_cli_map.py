@@ -23,7 +23,8 @@ from recae.reading import read_interactions
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of the sample purchases, trained for long enough to tell their categories apart."""
     path = tmp_path_factory.mktemp("map") / "sample.recae"
-    result = recae("train", SAMPLE, "--factors", "64", "--epochs", "6", "--seed", "1", "--out", path)
+    settings = ("--kind", "sigmoid", "--factors", "64", "--epochs", "6", "--seed", "1")
+    result = recae("train", SAMPLE, *settings, "--out", path)
     assert result.exit_code == 0, result.stderr
     return path
 

@@ -227,7 +227,7 @@ def shop_of(kind: str) -> str:
         "everybody owns everything": [f"u{u},i{i}" for u in range(20) for i in range(5)],
         "one owns everything": [f"all,i{n}" for n in range(30)] + table().splitlines()[1:],
         "one item bought by everybody": [f"u{n},pop" for n in range(60)] + table().splitlines()[1:],
-        "more items than pairs can teach": [f"u{u},i{u * 400 + i}" for u in range(5) for i in range(400)],
+        "more items than pairs can teach": [f"u{u},i{u * 100 + i}" for u in range(5) for i in range(100)],
     }[kind]
     return "\n".join(["user,item", *rows]) + "\n"
 
