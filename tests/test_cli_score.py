@@ -267,7 +267,7 @@ def test_a_model_that_is_replaced_meanwhile(
     ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
 def test_a_signal_keeps_what_is_finished(number: int, code: int, line: str, tmp_path: Path) -> None:
-    users, items = 3000, 5_000
+    users, items = 1500, 5_000
     model = Popularity(np.random.default_rng(0).random(items, dtype=np.float32))
     histories = sp.csr_matrix((users, items), dtype=np.float32)
     ids = IdMap(map(str, range(users))), IdMap(map(str, range(items)))
@@ -283,7 +283,7 @@ def test_a_signal_keeps_what_is_finished(number: int, code: int, line: str, tmp_
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     last: Any = re.fullmatch(
-        rf"{line}: (\d+) of 150 files are finished in '.*recs', and --resume goes on there",
+        rf"{line}: (\d+) of 75 files are finished in '.*recs', and --resume goes on there",
         stderr.splitlines()[-1],
     )
     assert last is not None, stderr
