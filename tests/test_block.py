@@ -259,7 +259,7 @@ def test_short_lists_over_many_items_leave_nobody_to_the_plain_path(monkeypatch:
     monkeypatch.setattr("recae.scoring.block.has_bfloat16_units", lambda: True)
     monkeypatch.setattr("recae.scoring.block._WORTH_PREPARING", 0)
     rng = np.random.default_rng(6)
-    model = Products(rng.normal(size=(300, 32)), rng.normal(size=(3000, 32)))
+    model = Products(rng.normal(size=(100, 32)), rng.normal(size=(3000, 32)))
     best_items(model, model.histories(), 10, exclude_owned=True)
     assert model.scored == 0
     check(model, model.histories(), 10)

@@ -222,6 +222,7 @@ def make_sample() -> ModuleType:
     return module
 
 
+@pytest.mark.thorough
 def test_the_codes_tell_tastes_better_than_pca(make_sample: ModuleType) -> None:
     """Half of each history is seen; the taste to predict is that of most items of the other half.
 

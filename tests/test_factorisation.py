@@ -116,7 +116,7 @@ def ranking() -> BPR:
 
 def test_bpr_folds_in_by_minimising_its_objective(purchases, ranking):
     codes = ranking.encode(purchases)
-    for user in range(0, N_USERS, 3):
+    for user in range(0, N_USERS, 6):
         history = set(purchases[user].indices.tolist())
         found = scipy.optimize.minimize(bpr_loss, np.zeros(6), (ranking, history), tol=1e-12)
         np.testing.assert_allclose(codes[user], found.x, atol=2e-4)
