@@ -213,6 +213,20 @@ def test_nothing_left_to_recommend(tmp_path: Path) -> None:
     assert "nothing to recommend" in result.stderr
 
 
+def test_a_user_who_owns_nothing_is_told_so(tmp_path: Path) -> None:
+    """Such as one whose only purchase was returned; the list is the same as for any other of them."""
+    path = tmp_path / "model.recae"
+    histories = sp.csr_matrix(np.float32([[1, 1], [0, 0]]))
+    users, items = IdMap(["ann", "ben"]), IdMap(["cup", "tea"])
+    save(Recommender(Popularity(np.float32([1, 1])), users, items, histories=histories), path)
+    result = recae("recommend", "--user", "ben", model=path)
+    assert result.exit_code == 0
+    assert "user 'ben' owns nothing, so that the list is that of nobody in particular" in result.stderr
+    assert "owns nothing" not in recae("recommend", "--user", "ann", "--include-owned", model=path).stderr
+    result = recae("recommend", "--user", "ben", "--fallback", "popular", model=path)
+    assert "owns nothing" not in result.stderr
+
+
 def test_questions_refused(model_path: Path) -> None:
     refused(recae("recommend", "--user", "4242", model=model_path), "no user '4242'", "nearest: '424'")
     refused(recae("recommend", "--items", "x,y", model=model_path), "'x', 'y'", "nearest")

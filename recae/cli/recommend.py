@@ -120,6 +120,7 @@ def recommend(
             "--explain says how the model scores, which --fallback may not ask; leave one of them out"
         )
 
+    from recae.ids import shown
     from recae.modelfile import load
     from recae.recommender import MODEL, POPULAR
 
@@ -130,11 +131,14 @@ def recommend(
     popular = any(r.source == POPULAR for r in found)
     unknown = recommender.unknown_items(items) if items else []
     if unknown:
-        from recae.ids import shown
-
         message(f"not in the model, left out: {', '.join(map(shown, unknown))}")
     if popular:
         message("the model knows nothing of this history: these are the items that most users own")
+    elif user is not None and found and not recommender.history_of(user).nnz:
+        message(
+            f"user {shown(user)} owns nothing, so that the list is that of nobody in particular; with --fallback "
+            "popular it is of the items that most users own"
+        )
     reasons = (
         list(_reasons(recommender, recommender.history_of(user, items=items), found)) if explained else None
     )
