@@ -25,6 +25,9 @@ def cluster(nodes: int = 2) -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # read by the head node as it starts
         # Ray's workers let every other process go first, so that a busy machine would starve them.
         patch.setenv("RAY_worker_niceness", "0")
+        # Nor are workers started that no test may come to need, which import for a second or more each.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        patch.setenv("RAY_enable_worker_prestart", "0")
         made = Cluster(
             initialize_head=True,
             head_node_args={
