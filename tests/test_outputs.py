@@ -19,6 +19,7 @@ from recae.training.minibatch.outputs import (
 )
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("loss", ["multinomial", "logistic"])
 def test_a_sample_of_the_catalogue_is_enough_to_learn_and_moves_its_rows_alone(loss: str) -> None:
     matrix = purchases(40, 200)

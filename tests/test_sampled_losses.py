@@ -54,6 +54,7 @@ def test_a_sample_holds_the_own_items_and_what_the_others_stand_for() -> None:
     np.testing.assert_allclose(total / 1500, 1, atol=0.25)  # five standard deviations of the rarest item
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize("power", [0.75, 0.0])
 def test_logistic_loss_and_gradients_are_unbiased(power: float) -> None:
     batch, rng = make(), np.random.default_rng(2)

@@ -308,7 +308,7 @@ def groups() -> sp.csr_matrix:
     return sp.csr_matrix(owned.astype(np.float32))
 
 
-@pytest.mark.parametrize("layers", ["8", "12,6"])
+@pytest.mark.parametrize("layers", [pytest.param("8", marks=pytest.mark.thorough), "12,6"])
 def test_training_finds_the_groups(layers):
     config = MultVaeSettings(layers=layers, epochs=25, learning_rate=0.03, batch_size=16, seed=3)
     model, epochs = fit_multvae(groups(), config, Hooks())
