@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
@@ -13,6 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recae.machine import installed
 from recae.serving.batcher import Batcher, LookupPool
@@ -26,13 +28,28 @@ from recae.serving.routes import ServeSettings, Services, fast_routes, private, 
 from recae.serving.served import Models
 
 
+class Application(FastAPI):
+    """FastAPI's application, past which the routes under load are answered.
+
+    Attributes:
+        fast: guarded, what answers a POST to a path.
+    """
+
+    fast: Mapping[str, ASGIApp]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        fast = self.fast.get(scope["path"]) if scope.get("method") == "POST" else None
+        await (fast or super().__call__)(scope, receive, send)
+
+
 def create_app(
     models: Models,
     metrics: Metrics,
     settings: ServeSettings,
     connections: Connections | None = None,
     live: Live | None = None,
-) -> FastAPI:
+) -> Application:
     """Build the application; its lifespan starts and ends scoring and the watch over the model file.
 
     Args:
@@ -67,7 +84,7 @@ def create_app(
         if writer is not None:
             await writer.stop()
 
-    app = FastAPI(
+    app = Application(
         title="recae",
         version=_version(),
         description="Recommendations from a model of purchases. Errors are RFC 9457 problem details.",
@@ -83,14 +100,11 @@ def create_app(
     app.openapi_version = "3.1.0"
     # for the description only: the guard has looked at the token before any route is found
     token = [] if settings.token is None else [Depends(HTTPBearer(scheme_name="token", auto_error=False))]
-    app.add_middleware(
-        Guard,
-        metrics=metrics,
-        token=settings.token,
-        hosts=settings.hosts,
-        connections=connections,
-        fast=fast_routes(app, services, token),
+    guarded = partial(
+        Guard, metrics=metrics, token=settings.token, hosts=settings.hosts, connections=connections
     )
+    app.add_middleware(guarded)
+    app.fast = {path: guarded(route) for path, route in fast_routes(app, services, token).items()}
     app.include_router(private, dependencies=token)
     app.include_router(public)
     _add_files(app)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import struct
 import time
 import zlib
 from collections.abc import Sequence
@@ -32,16 +33,13 @@ SHOWN: Final = 20
 DAY: Final = 86_400.0
 """Seconds after a list within which a purchase counts as a hit."""
 
-_PLACE: Final = np.dtype(
-    [
-        ("user", "<u8"),  # hash of the id
-        ("since", "<f8"),  # when the customer was counted
-        ("shown", "<f8"),  # when the list was shown
-        ("hit", "<u4"),
-        ("size", "<u4"),
-        ("items", "<u4", (SHOWN,)),  # their hashes
-    ]
-)
+_PLACE: Final = struct.Struct(f"=QddII{SHOWN}I")
+"""Hash of the user's id, when the user was counted, when the list was shown, hits, its size, hashes of its items."""
+
+_BEFORE: Final = struct.Struct("=QddII")  # what stands before the items
+_HIT: Final = struct.Struct("=I")
+_HIT_AT: Final = 24
+_NOTHING: Final = (0,) * SHOWN
 
 
 class ShownLists:
@@ -49,8 +47,7 @@ class ShownLists:
 
     def __init__(self) -> None:
         """Reserve the memory; the system provides it as it is used."""
-        memory = mmap.mmap(-1, PLACES * _PLACE.itemsize)
-        self.places: NDArray[Any] = np.frombuffer(memory, dtype=_PLACE)
+        self.memory = mmap.mmap(-1, PLACES * _PLACE.size)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,8 @@ class Drift:
 
     def __init__(self, metrics: Metrics, lists: ShownLists) -> None:
         """Begin with what others have shown."""
-        self._metrics, self._places = metrics, lists.places
+        self._metrics, self._memory = metrics, lists.memory
+        self._known, self._unknown = (metrics.purchases.labels(item) for item in ("known", "unknown"))
 
     def shown(self, served: ServedModel, user: str, items: NDArray[np.integer[Any]]) -> None:
         """Note a list.
@@ -87,15 +85,14 @@ class Drift:
             items: item indices, best first.
         """
         code, now = _code(user), time.time()
-        place = self._places[code % PLACES]
+        at = code % PLACES * _PLACE.size
         codes = [one.code for one in served.shown_items(items[:SHOWN])]
-        size = len(codes)
-        codes += [0] * (SHOWN - size)
-        counted = place["user"] == code and now - place["since"] < DAY
-        if not counted:
+        before, since, _, hit, _ = _BEFORE.unpack_from(self._memory, at)
+        if before != code or now - since >= DAY:
             self._metrics.listed.inc()
-        since, hit = (place["since"], place["hit"]) if counted else (now, 0)
-        self._places[code % PLACES] = (code, since, now, hit, size, codes)
+            since, hit = now, 0
+        size = len(codes)
+        _PLACE.pack_into(self._memory, at, code, since, now, hit, size, *codes, *_NOTHING[size:])
 
     def bought(self, purchases: Sequence[Purchase], added: Added, known: NDArray[np.bool_]) -> None:
         """Note purchases.
@@ -109,13 +106,14 @@ class Drift:
         for one, new, of_model in zip(purchases, added.new, known.tolist(), strict=True):
             if not new:
                 continue
-            self._metrics.purchases.labels("known" if of_model else "unknown").inc()
+            (self._known if of_model else self._unknown).inc()
             code = _code(one.user)
-            place = self._places[code % PLACES]
-            if place["user"] != code or now - place["shown"] >= DAY or place["hit"]:
+            at = code % PLACES * _PLACE.size
+            user, _, shown, hit, size, *codes = _PLACE.unpack_from(self._memory, at)
+            if user != code or now - shown >= DAY or hit:
                 continue
-            if zlib.crc32(one.item.encode()) in place["items"][: place["size"]]:
-                place["hit"] = 1
+            if zlib.crc32(one.item.encode()) in codes[:size]:
+                _HIT.pack_into(self._memory, at + _HIT_AT, 1)
                 self._metrics.hits.inc()
 
 

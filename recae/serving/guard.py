@@ -7,7 +7,6 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -52,7 +51,6 @@ class Guard:
         token: required for every path but the open ones; None: no token is required.
         hosts: that requests may be for; None: any.
         connections: asked whether a large answer may be sent, and told of foreign hosts; None: neither.
-        fast: what answers a POST to a path in the place of the application.
     """
 
     def __init__(
@@ -62,10 +60,8 @@ class Guard:
         token: str | None,
         hosts: AllowedHosts | None = None,
         connections: Connections | None = None,
-        fast: Mapping[str, ASGIApp] | None = None,
     ) -> None:
         """Wrap an application."""
-        self._fast: Mapping[str, ASGIApp] = fast or {}
         self._app, self._metrics = app, metrics
         self._hosts, self._connections = hosts, connections
         self._token = None if token is None else token.encode()
@@ -78,8 +74,7 @@ class Guard:
         began, status = time.perf_counter(), 0
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         path: str = scope["path"]
-        fast = self._fast.get(path) if scope["method"] == "POST" else None
-        is_file = fast is None and _FILES.fullmatch(path) is not None
+        is_file = _FILES.fullmatch(path) is not None
         dropped = False
 
         async def send_guarded(message: Message) -> None:
@@ -104,7 +99,7 @@ class Guard:
             if foreign is not None:
                 await foreign.response(path)(inner, receive, send_guarded)
             elif self._token is None or is_file or path in _OPEN or self._has_token(scope):
-                await (fast or self._app)(inner, receive, send_guarded)
+                await self._app(inner, receive, send_guarded)
             else:
                 await _no_token().response(path)(inner, receive, send_guarded)
         except ClientDisconnect:
@@ -117,7 +112,7 @@ class Guard:
             await problem.response(path)(inner, receive, send_guarded)
         finally:
             # a folder of files counts under its own path; whatever else is sent is no label
-            known = path if fast is not None or path in _OPEN else inner.get("root_path")
+            known = path if path in _OPEN else inner.get("root_path")
             route = getattr(inner.get("route"), "path_format", None) or known or "other"
             method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
             self._metrics.answered(route, method, status, time.perf_counter() - began)

@@ -95,28 +95,27 @@ class _AnyText(Convertor[str]):
         return value
 
 
+@dataclass(frozen=True)
 class FastRoute:
     """A route under load, as an application of its own: what FastAPI does around a route takes longer than the route.
 
     FastAPI documents it by its function's signature, and answers other methods.
 
-    Args:
+    Attributes:
+        path_format: the path, by the name that Starlette's routes have it under.
         function: takes the body's model and the services, and returns the response.
         model: of the body.
         services: of the application.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Any, Services], Coroutine[Any, Any, Response]],
-        model: type[BaseModel],
-        services: Services,
-    ) -> None:
-        """Note what answers."""
-        self._function, self._model, self._services = function, model, services
+    path_format: str
+    function: Callable[[Any, Services], Coroutine[Any, Any, Response]]
+    model: type[BaseModel]
+    services: Services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        scope["route"] = self
         try:
             response = await self._answered(Request(scope, receive))
         except Problem as problem:
@@ -124,13 +123,13 @@ class FastRoute:
         await response(scope, receive, send)
 
     async def _answered(self, request: Request) -> Response:
-        settings = self._services.settings
+        settings = self.services.settings
         text = await read_json(request, settings.max_body, settings.body_seconds)
         try:
-            asked = self._model.model_validate_json(text)
+            asked = self.model.model_validate_json(text)
         except ValidationError as error:
             raise invalid(error.errors(include_url=False, include_input=False)) from None
-        return await self._function(asked, self._services)
+        return await self.function(asked, self.services)
 
 
 register_url_convertor("any", _AnyText())
@@ -224,7 +223,7 @@ def fast_routes(app: FastAPI, services: Services, token: Sequence[params.Depends
             responses=documented(401, 404, 408, 413, 415, 422, 503, *more),
             dependencies=token,
         )
-    return {path: FastRoute(function, asked, services) for path, function, asked, _, _ in _FAST}
+    return {path: FastRoute(path, function, asked, services) for path, function, asked, _, _ in _FAST}
 
 
 @private.get("/similar/{item_id:any}", responses=_GET)
