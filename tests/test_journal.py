@@ -420,3 +420,33 @@ def test_a_journal_in_use_by_others_says_so(path: Path, monkeypatch: pytest.Monk
             journal.add(Purchase("u", "a"))
         other.execute("COMMIT")
     journal.add(Purchase("u", "a"))
+
+
+def test_many_users_are_asked_for_as_one_after_the_other(tmp_path: Path) -> None:
+    """Whatever their number and their ids; against a list of what was added."""
+    rng = random.Random(1)
+    ids = ["", "a\0b", "a", "\n", "é", "'; --", *(f"u{n}" for n in range(600))]
+    with Journal.open(tmp_path / "purchases.db") as journal:
+        added: list[Purchase] = []
+        for n in range(40):
+            some = [Purchase(rng.choice(ids[:60]), f"i{rng.randrange(9)}", n * 50 + m) for m in range(20)]
+            journal.add(some)
+            added += some
+        half = journal.last() // 2
+        journal.order_forgetting("é")
+        journal.add(Purchase("é", "later", 5000))
+        added = [one for one in added if one.user != "é"] + [Purchase("é", "later", 5000)]
+        for n_users in (0, 1, 2, 3, 64, 255, 257, len(ids)):
+            users = [*ids[:n_users], *ids[:2]] if n_users else []
+            for after, since in ((0, None), (0, 1000), (half, None)):
+                found = journal.bought_by(users, after, since)
+                assert len(found) == len(users)
+                for user, bought in zip(users, found, strict=True):
+                    one_by_one = journal.bought_by([user], after, since)[0]
+                    assert bought == one_by_one
+                    assert bought.forgotten == (user == "é")
+                    if not after:
+                        mine = [p for p in added if p.user == user and (since is None or p.time >= since)]
+                        assert list(zip(bought.items, bought.times, strict=True)) == [
+                            (p.item, p.time) for p in mine
+                        ]

@@ -51,9 +51,7 @@ _SCHEMA: Final = pa.schema(
 _INSERT: Final = (
     "INSERT INTO events (event, user, item, time, arrived, quantity, kind) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-_ASKED: Final = (
-    "SELECT 1 FROM events INDEXED BY events_of_user WHERE user = ? AND sequence > ? AND kind = ? LIMIT 1"
-)
+_TOGETHER: Final = 256  # users and codes that one statement asks for
 _SAME: Final = "SELECT user, item, time, quantity, kind FROM events WHERE event = ?"
 
 
@@ -205,6 +203,12 @@ class Journal:
         """
         arrived = database.now()
         results: list[Added | JournalConflictError] = []
+        if len(requests) == 1:  # whose transaction is its own
+            try:
+                with self._numbering() as connection:
+                    return [_insert(connection, requests[0], arrived)]
+            except JournalConflictError as error:
+                return [error]
         with self._numbering() as connection:
             for purchases in requests:
                 connection.execute("SAVEPOINT request")
@@ -249,24 +253,33 @@ class Journal:
             after: the sequence up to which it is known already; 0: all is asked for.
             since: the time from which purchases count, microseconds since 1970, UTC; None: all do.
         """
-        # without the name SQLite may walk the range of sequences instead of the user's own rows
-        query = (
-            "SELECT item, time FROM events INDEXED BY events_of_user WHERE user = ? AND sequence > ? AND kind = ? "
-            "ORDER BY sequence"
-        )
+        codes = [self.code(user) for user in users]
+        found: dict[str, list[tuple[str, int]]] = {}
+        gone: set[str] = set()
+        for user, kind, item, time in self._events_of([*dict.fromkeys(users), *dict.fromkeys(codes)], after):
+            if kind == PURCHASE and (since is None or time >= since):
+                found.setdefault(user, []).append((item, time))
+            elif kind == FORGET:
+                gone.add(user)
+        answers = []
+        for user, code in zip(users, codes, strict=True):
+            rows, forgotten = found.get(user, ()), code in gone
+            items, times = tuple(item for item, _ in rows), tuple(time for _, time in rows)
+            answers.append(Bought(items, times, forgotten) if rows or forgotten else NOTHING)
+        return answers
+
+    def _events_of(self, users: Sequence[str], after: int) -> list[tuple[str, str, str, int]]:
+        """Return user, kind, item and time of the events of some different users beyond a sequence, in its order.
+
+        One statement asks for many, as the journal is at one moment: between statements a server's other threads take
+        the interpreter's lock.
+        """
+        pieces = [users[start : start + _TOGETHER] for start in range(0, len(users), _TOGETHER)]
+        if len(pieces) == 1:
+            with self._database.telling():
+                return _asked(self._database.connection, pieces[0], after)
         with self._database.reading() as connection:
-            found = [connection.execute(query, (user, after, PURCHASE)).fetchall() for user in users]
-            gone = [connection.execute(_ASKED, (self.code(user), after, FORGET)).fetchone() for user in users]
-        if since is not None:
-            found = [[row for row in rows if row[1] >= since] for rows in found]
-        return [
-            Bought(
-                tuple(item for item, _ in rows), tuple(time for _, time in rows), forgotten=asked is not None
-            )
-            if rows or asked
-            else NOTHING
-            for rows, asked in zip(found, gone, strict=True)
-        ]
+            return [row for piece in pieces for row in _asked(connection, piece, after)]
 
     def code(self, user: str) -> str:
         """Return what stands for a user who is to be forgotten: a hash that is of this journal alone."""
@@ -443,6 +456,21 @@ class Journal:
                 "SELECT count(DISTINCT user) FROM events WHERE kind = ?", [PURCHASE]
             ).fetchone()[0]
         return Counts(kinds.pop(PURCHASE, 0), unfolded, users, kinds)
+
+
+def _asked(
+    connection: sqlite3.Connection, users: Sequence[str], after: int
+) -> list[tuple[str, str, str, int]]:
+    """Return user, kind, item and time of the events of users beyond a sequence, in its order."""
+    # a power of two of them, so that SQLite knows the statement from before; nobody's user is null
+    size = 1 << max(len(users) - 1, 0).bit_length()
+    values = ", ".join(["(?)"] * size)
+    # without the name SQLite may walk the range of sequences instead of the users' own rows
+    query = (
+        f"WITH asked(user) AS (VALUES {values}) SELECT events.user, kind, item, time FROM asked "  # noqa: S608  # of marks
+        "CROSS JOIN events INDEXED BY events_of_user ON events.user = asked.user AND sequence > ? ORDER BY sequence"
+    )
+    return connection.execute(query, (*users, *[None] * (size - len(users)), after)).fetchall()
 
 
 def _insert(connection: sqlite3.Connection, purchases: Sequence[Purchase], arrived: int) -> Added:
