@@ -166,7 +166,7 @@ class Approximate:
             history, excluded = histories[part], barred[part].sorted_indices()
             found = self._search(products, history)
             count = np.zeros(len(found), dtype=np.int64)
-            _apply_rules(
+            apply_rules(
                 found,
                 excluded.indptr.astype(np.int64),
                 excluded.indices.astype(np.int32),
@@ -455,13 +455,14 @@ def _measure(
 
 
 @loop()
-def _apply_rules(
+def apply_rules(
     items: Ints,  # (B, m) candidates by number, -1 for none; on return those that remain come first
     indptr: Ints,  # (B + 1,) and
     indices: Ints,  # (nnz,) sorted: items that a list leaves out
     allowed: Floats,  # bool (1, I) or (B, I)
     count: Ints,  # (B,) written: how many remain
 ) -> None:
+    """Take candidates out that a list may not hold."""
     for b in range(len(items)):
         may = allowed[b] if len(allowed) > 1 else allowed[0]
         p, stop, n = indptr[b], indptr[b + 1], 0

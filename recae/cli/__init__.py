@@ -163,6 +163,9 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what it says, and how it ends, goes to stderr."""
+        # while there is memory: where its library cannot be loaded, it prints a traceback of its own
+        import hashlib  # noqa: F401  # which NumPy imports
+
         from recae.cli.handler import listening  # loads logging, which `recae --help` has no use for
 
         with listening(ctx):

@@ -98,11 +98,35 @@ def _recommend(model: Recommender, kind: str) -> None:
     model.model.score_items(histories, np.arange(3))
     best_items(model.model, histories, 5, exclude_owned=True, barred=None)
     best_items(model.model, histories, 5, exclude_owned=False, barred=np.arange(model.model.n_items) == 0)
+    _some_items(model)
     if kind in (DEFAULT, MAIN):
         from recae.insight.anomalies import purchase_anomalies, user_anomalies
 
         user_anomalies(model, learners=model.learners)
         purchase_anomalies(model, learners=model.learners)
+
+
+def _some_items(model: Recommender) -> None:
+    """Score some items of each user, as what looks for candidates first does, however many users and items it is for.
+
+    The index of approximate lists is an extra.
+    """
+    from recae.approximate import apply_rules
+    from recae.scoring.integers import has_pair_sums
+    from recae.scoring.tiles import best_of_tiles, catalogue, scores_at
+
+    histories: Any = model.histories
+    owned = histories.sorted_indices()
+    items = np.tile(np.arange(4, dtype=np.int32), (owned.shape[0], 1))
+    count = np.zeros(len(items), dtype=np.int64)
+    marks = np.ones((1, model.model.n_items), dtype=np.bool_)
+    apply_rules(items, owned.indptr.astype(np.int64), owned.indices.astype(np.int32), marks, count)
+    found = catalogue(model.model)
+    if found is not None:
+        codes = [of_part for of_part, _ in found.codes(model.model, owned)]
+        scores_at(found, model.model, owned, codes, items, count)
+        if has_pair_sums():
+            best_of_tiles(found, model.model, owned, 5, exclude_owned=True, barred=None, numbers="int16")
 
 
 def _solve_a_large_catalogue() -> None:
