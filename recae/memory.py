@@ -49,8 +49,10 @@ def limits_left(statm: Path = Path("/proc/self/statm")) -> int | None:
     """Return the bytes of address space and of data that the limits of this process leave; None without a limit."""
     try:
         import resource
-    except ImportError:  # Windows
+    except ModuleNotFoundError:  # Windows
         return None
+    except ImportError as error:  # it is there, and there is no room even for it
+        raise MemoryError(str(error)) from error
     left = []
     for name, place in (("RLIMIT_AS", 0), ("RLIMIT_DATA", 5)):
         most = resource.getrlimit(getattr(resource, name))[0] if hasattr(resource, name) else -1

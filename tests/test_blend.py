@@ -22,7 +22,7 @@ from recae.models.blend import Part, learned_part
 from recae.recommender import Recommender
 from recae.selection.blend import BlendSettings, choose_components, fit_blend
 from recae.selection.fit import fit_kind, make_settings
-from recae.selection.weights import STEPS, Candidates, fit_spread
+from recae.selection.weights import STEPS, Candidates, _steps, fit_spread
 from recae.settings_toml import read_toml
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints
@@ -195,9 +195,17 @@ def test_a_copy_of_the_best_part_brings_nothing() -> None:
 
 
 def test_the_weight_of_a_step_is_in_units_of_the_others() -> None:
-    candidates = noisy(10, [1.0, 1.0, 1.0])
-    found = candidates._with(np.array([0.6, 0.4, 0.0]), 2, STEPS[-1])
+    candidates, others = noisy(10, [1.0, 1.0, 1.0]), np.array([0.6, 0.4, 0.0])
+    found = candidates._with(others, 2, _steps(others, 2, None)[-1])
     assert found == pytest.approx(np.array([0.6, 0.4, STEPS[-1] * 0.5]) / (1 + STEPS[-1] * 0.5))
+
+
+def test_the_weight_of_step_1_is_the_present_one_where_there_is_one() -> None:
+    candidates, present = noisy(10, [1.0, 1.0, 1.0]), np.array([0.5, 0.3, 0.2])
+    for part in range(3):
+        others = candidates._without(present, part)
+        same = candidates._with(others, part, _steps(others, part, present)[STEPS.index(1.0)])
+        assert same == pytest.approx(present)
 
 
 def test_fitted_on_validation_users() -> None:

@@ -197,10 +197,7 @@ class Candidates:
         for _ in range(2):
             for part in map(int, np.flatnonzero(weights)):
                 others = self._without(weights, part)
-                steps = np.array(STEPS) * (
-                    others[others > 0].mean() if unit is None else unit[part] / (1 - unit[part])
-                )
-                tried = [self._with(others, part, step) for step in steps]
+                tried = [self._with(others, part, weight) for weight in _steps(others, part, unit)]
                 found = tried[_nearest(np.array([self.values(one) for one in tried]))]
                 if (better := self.ndcg(found)) > reached:
                     weights, reached = found, better
@@ -222,6 +219,15 @@ class Candidates:
         found = weights.copy()
         found[part] = weight
         return np.asarray(found / found.sum())
+
+
+def _steps(others: NDArray[np.float64], part: int, unit: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the weights that are tried for a part, beside those of the others, which add up to 1.
+
+    The unit of the steps is the mean weight of the others, or the weight that the part has in `unit` beside them.
+    """
+    each = others[others > 0].mean() if unit is None else unit[part] / (1 - unit[part])
+    return np.asarray(np.array(STEPS) * each)
 
 
 def _nearest(grid: NDArray[np.float64]) -> int:
