@@ -204,6 +204,10 @@ def test_options_that_do_not_go_with_a_journal(path: Path, journal: Journal, tmp
     refused(
         recae("update", path, "--journal", journal.path, "--since-last"), "--since-last goes with a table"
     )
+    for option in ("--no-take-back", "--take-back"):
+        refused(
+            recae("update", path, "--journal", journal.path, option), f"error: {option} goes with a table"
+        )
     refused(recae("update", path, "--journal", tmp_path / "none.db"), "there is no journal")
     (tmp_path / "rows.csv").write_text("user,item\n")
     refused(

@@ -290,6 +290,7 @@ def test_what_is_remembered_of_items_is_what_the_model_says(
 ) -> None:
     """Twice, since the second time is of memory; with room for a few items only, too."""
     monkeypatch.setattr("recae.serving.served._REMEMBERED", bound)
+    monkeypatch.setattr("recae.serving.served._SHOWN", bound)
     items = np.array([3, 1, 3, 0, 2, 5, 4])
     ids, names = served.ids_and_names(items)
     asked = [*ids, "nowhere", ids[0]]

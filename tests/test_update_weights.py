@@ -13,8 +13,10 @@ from recae.models.blend import Part
 from recae.recommender import Recommender
 from recae.selection.fit import fit_simple, make_settings
 from recae.selection.weights import fit_spread
+from recae.updating.union import joined
 from recae.updating.update import Updated
 from recae.updating.update import update as updated
+from recae.updating.weighing import weighed_again
 
 TASTES = 5
 ITEMS = 40
@@ -26,11 +28,19 @@ def bought(n_users: int, rng: np.random.Generator, like: float, unlike: float) -
     return rng.random((n_users, ITEMS)) < np.where(same, like, unlike)
 
 
+def shop(seed: int, like: float = 0.4) -> tuple[np.random.Generator, np.ndarray[Any, Any]]:
+    """A source of draws, and who owns what of 400 users, each of whom owns something."""
+    rng = np.random.default_rng(seed)
+    owned = bought(400, rng, like, 0.1)
+    owned[:, 0] = True
+    return rng, owned
+
+
 def rows_of(owned: np.ndarray[Any, Any]) -> list[tuple[str, str]]:
     return [(f"u{u:03}", f"i{i:02}") for u, i in np.argwhere(owned)]
 
 
-def blend_of(owned: np.ndarray[Any, Any], weights: dict[str, float]) -> Recommender:
+def blend_of(owned: np.ndarray[Any, Any], weights: dict[str, float], **metadata: Any) -> Recommender:
     """A recommender whose model is a blend of kinds with these weights."""
     trained = package.train(rows_of(owned), "popularity", progress=False)
     histories = trained.histories
@@ -48,7 +58,7 @@ def blend_of(owned: np.ndarray[Any, Any], weights: dict[str, float]) -> Recommen
         items=trained.items,
         item_names=None,
         histories=histories,
-        metadata={**trained.metadata, "blend": report},
+        metadata={**trained.metadata, "blend": report, **metadata},
     )
 
 
@@ -93,9 +103,7 @@ def plain_ndcg(old: Recommender, weights: dict[str, float], new: list[tuple[str,
 
 
 def test_the_part_that_finds_what_was_bought_since_weighs_more() -> None:
-    rng = np.random.default_rng(1)
-    owned = bought(400, rng, 0.4, 0.1)
-    owned[:, 0] = True
+    rng, owned = shop(1)
     present = {"itemknn": 0.1, "popularity": 0.9}
     old = blend_of(owned, present)
     new = rows_of(bought(400, rng, 0.3, 0.01) & ~owned)
@@ -113,9 +121,7 @@ def test_the_part_that_finds_what_was_bought_since_weighs_more() -> None:
 
 
 def test_purchases_without_a_pattern_change_no_weight() -> None:
-    rng = np.random.default_rng(2)
-    owned = bought(400, rng, 0.3, 0.1)
-    owned[:, 0] = True
+    rng, owned = shop(2, like=0.3)
     present = {"itemknn": 0.6, "popularity": 0.4}
     old = blend_of(owned, present)
     found, told = with_new(old, rows_of((rng.random(owned.shape) < 0.1) & ~owned))
@@ -125,9 +131,7 @@ def test_purchases_without_a_pattern_change_no_weight() -> None:
 
 
 def test_few_users_change_no_weight() -> None:
-    rng = np.random.default_rng(3)
-    owned = bought(400, rng, 0.4, 0.1)
-    owned[:, 0] = True
+    rng, owned = shop(3)
     present = {"itemknn": 0.1, "popularity": 0.9}
     old = blend_of(owned, present)
     new = bought(400, rng, 0.3, 0.01) & ~owned
@@ -140,10 +144,23 @@ def test_few_users_change_no_weight() -> None:
 
 
 def test_a_part_that_weighs_nothing_is_no_blend_to_weigh() -> None:
-    rng = np.random.default_rng(4)
-    owned = bought(300, rng, 0.4, 0.1)
-    owned[:, 0] = True
+    rng, owned = shop(4)
     old = blend_of(owned, {"itemknn": 1.0, "popularity": 0.0})
-    found, told = with_new(old, rows_of(bought(300, rng, 0.3, 0.01) & ~owned))
+    found, told = with_new(old, rows_of(bought(400, rng, 0.3, 0.01) & ~owned))
     assert weights_of(found.recommender) == {"itemknn": 1.0, "popularity": 0.0}
     assert not any("weights of the blend" in line for line in told)
+
+
+def test_what_is_bought_again_counts_where_repeats_do() -> None:
+    """Items that are owned are to be found there, too, and personal frequency finds nothing else."""
+    rng, owned = shop(5)
+    present = {"frequency": 0.1, "popularity": 0.9}
+    again = owned & (rng.random(owned.shape) < 0.3)
+    for repeats in (True, False):
+        old = blend_of(owned, present, repeats=repeats)
+        union = joined(old, package.read(rows_of(again)).interactions)
+        weighing = weighed_again(old, union)
+        assert weighing is not None
+        assert (weighing.users > 0) == repeats
+        assert weighing.changed == repeats
+        assert (weighing.model.parts[0].weight > 0.3) == repeats

@@ -206,7 +206,8 @@ def check_alone(own: set[str]) -> None:
     ]
     if given:
         option = next(p for p in context.command.params if p.name == given[0])
-        name = "PURCHASES" if isinstance(option, click.Argument) else option.opts[0]
+        no = context.params[given[0]] is False and option.secondary_opts  # as it was written: --no-take-back
+        name = "PURCHASES" if isinstance(option, click.Argument) else (no or option.opts)[0]
         raise ConfigError(f"{name} goes with a table, and --journal is none: leave one of them out")
 
 

@@ -55,10 +55,7 @@ WORSE: Final = 3
 )
 @column_options
 @reading_options
-@under(
-    "Computing",
-    device_option,
-)
+@under("Computing", device_option)
 @under("Output", click.option("--json", "as_json", is_flag=True, help="Print JSON."))
 def refresh(
     model_path: Path,

@@ -179,10 +179,7 @@ class _Train(KindsCommand):
         help="Continue from the checkpoint; the result is bit for bit that of an uninterrupted training.",
     ),
 )
-@under(
-    "Computing",
-    device_option,
-)
+@under("Computing", device_option)
 @engine_options(", with --kind sigmoid and a --batch-size of 2 or more")
 @under(
     "Output",

@@ -57,10 +57,7 @@ if TYPE_CHECKING:
 @column_options
 @filter_options
 @reading_options
-@under(
-    "Computing",
-    device_option,
-)
+@under("Computing", device_option)
 @under(
     "Output",
     click.option(

@@ -43,6 +43,7 @@ MAX_MAP_ITEMS = 20_000
 # t-SNE's time grows with the square of the items; beyond, a server has better things to do with its processors.
 MAX_TSNE_ITEMS = 5_000
 _REMEMBERED = 2**18  # users whose rows are held in a dictionary, and items likewise: some 30 MB each
+_SHOWN = 2**16  # items of lists of which the text is held: some 20 MB where names have 40 letters
 _WARM_UP = 64  # histories, as many as are scored together
 
 _one_layout_at_a_time = threading.Lock()
@@ -267,28 +268,30 @@ class ServedModel:
         """Return what lists say of many items, in the order of their indices (n,)."""
         rows = items.tolist()
         missing = [row for row in dict.fromkeys(rows) if row not in self._shown_items]
-        if not missing:
-            return [self._shown_items[row] for row in rows]
-        found = {
-            row: ShownItem(
-                f'"item_id":{_quoted(item)},"name":{"null" if name is None else _quoted(name)}',
-                zlib.crc32(item.encode()),
-            )
-            for row, item, name in zip(missing, *self.ids_and_names(np.array(missing)), strict=True)
-        }
-        if len(self._shown_items) + len(found) <= _REMEMBERED:
-            self._shown_items.update(found)
+        found = {}
+        if missing:
+            found = {
+                row: ShownItem(
+                    f'"item_id":{_quoted(item)},"name":{"null" if name is None else _quoted(name)}',
+                    zlib.crc32(item.encode()),
+                )
+                for row, item, name in zip(missing, *self.ids_and_names(np.array(missing)), strict=True)
+            }
+            if len(self._shown_items) + len(found) <= _SHOWN:
+                self._shown_items.update(found)
         return [found.get(row) or self._shown_items[row] for row in rows]
 
     def item_rows(self, items: Sequence[str]) -> NDArray[np.int64]:
         """Return the index of each of some items (n,), −1 where it is unknown."""
         missing = [item for item in items if item not in self._item_rows]
+        found = {}
         if missing:
             found = dict(zip(missing, self.recommender.items.rows(missing).tolist(), strict=True))
             if len(self._item_rows) + len(found) <= _REMEMBERED:  # no unknown one: there is no end of these
                 self._item_rows.update((item, row) for item, row in found.items() if row >= 0)
-            return np.array([found[i] if i in found else self._item_rows[i] for i in items], dtype=np.int64)
-        return np.array([self._item_rows[item] for item in items], dtype=np.int64)
+        return np.array(
+            [found[item] if item in found else self._item_rows[item] for item in items], dtype=np.int64
+        )
 
     def item(self, item_id: str) -> int:
         """Return an item's index.

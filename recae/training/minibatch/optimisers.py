@@ -85,8 +85,8 @@ class Optimiser:
         )
         with torch.no_grad():
             adamw(
-                parameters,  # type: ignore[arg-type]
-                [p.grad for p in parameters],  # type: ignore[misc]
+                parameters,  # type: ignore[arg-type]  # a list of a narrower type, which it only reads
+                [p.grad for p in parameters],  # type: ignore[misc]  # none is None, see `moved`
                 averages,
                 squares,
                 [],
