@@ -200,7 +200,10 @@ def test_filters_of_the_training_hold_for_a_journal(tmp_path: Path, journal: Jou
 
 def test_options_that_do_not_go_with_a_journal(path: Path, journal: Journal, tmp_path: Path) -> None:
     refused(recae("update", path), "give PURCHASES, or --journal PATH")
-    refused(recae("update", path, "new.csv", "--journal", journal.path), "PURCHASES goes with a table")
+    refused(
+        recae("update", path, "new.csv", "--journal", journal.path),
+        "PURCHASES and --journal both say where purchases come from: give one of them",
+    )
     refused(
         recae("update", path, "--journal", journal.path, "--since-last"), "--since-last goes with a table"
     )

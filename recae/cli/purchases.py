@@ -206,8 +206,10 @@ def check_alone(own: set[str]) -> None:
     ]
     if given:
         option = next(p for p in context.command.params if p.name == given[0])
+        if isinstance(option, click.Argument):
+            raise ConfigError("PURCHASES and --journal both say where purchases come from: give one of them")
         no = context.params[given[0]] is False and option.secondary_opts  # as it was written: --no-take-back
-        name = "PURCHASES" if isinstance(option, click.Argument) else (no or option.opts)[0]
+        name = (no or option.opts)[0]
         raise ConfigError(f"{name} goes with a table, and --journal is none: leave one of them out")
 
 
