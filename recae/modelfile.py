@@ -1,6 +1,6 @@
 """The ``.recae`` model file: one self-contained safetensors file, written whole and validated when read.
 
-**Format, version 3.**
+**Format, version 4.**
 
 The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
 
@@ -16,8 +16,8 @@ bytes          what
 
 The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
 
-* ``format_version``: 3 with other events than purchases, 2 without. A reader refuses a greater one than it knows.
-  Version 1 lacks ``users.held_out`` and is read like version 2.
+* ``format_version``: 4 with a table of items, else 3 with other events than purchases, else 2. A reader refuses a
+  greater one than it knows. Version 1 lacks ``users.held_out`` and is read like version 2.
 * ``kind``: the model's name in the registry; ``config``: its configuration, an object.
 * ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
 * every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
@@ -43,6 +43,15 @@ name                     dtype   shape     what
 ``events.indptr``        I64     (U + 1)   first 0, never falling, last = number of indices; only where the model reads
                                            K other events than purchases
 ``events.indices``       I32     (pairs)   rising within a user; b · I + i: the event b, from 0, of item i
+``table.ids.data``       U8      (bytes)   ids of the T items of the table, distinct; absent where there is no table,
+                                           like all that follow of it
+``table.ids.offsets``    I64     (T + 1)   likewise
+``table.columns.data``   U8      (bytes)   names of the C columns of the table, distinct
+``table.columns.offsets``  I64   (C + 1)   likewise
+``table.<c>.data``       U8, F64  any      column c, from 0, of the table: the bytes of its texts; of the column
+                                           ``price`` numbers, F64 (T); of ``available`` 0 or 1, U8 (T)
+``table.<c>.offsets``    I64     (T + 1)   of a column of text, likewise
+``table.<c>.valid``      U8      (T)       1 where it is known, 0 where it is not
 ``model.<name>``         any     any       the model's parameters, finite
 =======================  ======  ========  ================================================================
 
@@ -55,6 +64,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +83,15 @@ from recae.models import Model
 from recae.models.base import reads_values
 from recae.recommender import TEST, VALIDATION, Recommender
 from recae.renamed import current_names
+from recae.table_tensors import (
+    check_offsets,
+    damaged,
+    read_table,
+    read_texts,
+    table_names,
+    table_tensors,
+    text_tensors,
+)
 from recae.tensorfile import (
     DTYPES,
     NO_ROOM,
@@ -86,8 +105,9 @@ from recae.tensorfile import (
 )
 from recae.text import brief
 
-FORMAT_VERSION = 3
-_WITHOUT_EVENTS = 2  # so that older readers read what they can
+FORMAT_VERSION = 4
+_WITHOUT_TABLE = 3  # so that older readers read what they can
+_WITHOUT_EVENTS = 2
 KEY = "recae"
 OWN_KEYS = ("config", "format_version", "kind", "n_items", "n_users")
 FIXED = {
@@ -96,10 +116,13 @@ FIXED = {
     "users.data": "U8", "users.offsets": "I64", "users.held_out": "U8",
     "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
     "events.indptr": "I64", "events.indices": "I32",
+    "table.ids.data": "U8", "table.ids.offsets": "I64",
+    "table.columns.data": "U8", "table.columns.offsets": "I64",
 }  # fmt: skip
 VALUES = "histories.values"  # the rest of its group does without it, as without the next
 HELD_OUT = "users.held_out"
 EVENTS = "events.indptr"
+TABLE = "table.ids.data"
 
 
 def load(path: Path | str) -> Recommender:
@@ -121,7 +144,7 @@ def _assembled(file: Tensors) -> Recommender:
     items = _read_ids(file, "items", metadata["n_items"])
     users = _read_ids(file, "users", metadata["n_users"]) if "users.data" in names else None
     if users is None and metadata["n_users"] is not None:
-        raise _damaged("its metadata counts users, but it holds no user ids")
+        raise damaged("its metadata counts users, but it holds no user ids")
     item_names = _read_names(file, len(items)) if "names.data" in names else None
     held_out = _read_held_out(file, len(users)) if users is not None and HELD_OUT in names else None
     histories = None
@@ -133,12 +156,13 @@ def _assembled(file: Tensors) -> Recommender:
     }
     model = _build_model(metadata, parameters, len(items))
     if histories is not None and reads_values(model) and VALUES not in names:
-        raise _damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
+        raise damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
     if VALUES in names and not reads_values(model):
-        raise _damaged(f"it holds '{VALUES}', which its kind of model does not read")
+        raise damaged(f"it holds '{VALUES}', which its kind of model does not read")
     events = None if pairs is None else _events(pairs, inputs_of(model), len(items))
     own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
-    return Recommender(model, users, items, item_names, histories, own, held_out, events)
+    table = read_table(partial(_take, file), file.describe()) if TABLE in names else None
+    return Recommender(model, users, items, item_names, histories, own, held_out, events, table)
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -226,12 +250,12 @@ def _read_metadata(file: Tensors) -> dict[str, Any]:
     try:
         metadata = parse_json(text)
     except TensorFileError as error:
-        raise _damaged(f"its metadata is {_one_line(error)}") from error
+        raise damaged(f"its metadata is {_one_line(error)}") from error
     if not isinstance(metadata, dict):
-        raise _damaged("its metadata is not a JSON object")
+        raise damaged("its metadata is not a JSON object")
     version: Any = metadata.get("format_version")
     if not _is_count(version) or version < 1:
-        raise _damaged(f"its format_version is {_short(version)}, not a whole number from 1")
+        raise damaged(f"its format_version is {_short(version)}, not a whole number from 1")
     if version > FORMAT_VERSION:
         raise ModelFileError(
             f"it has format version {_short(version)}, but this recae reads versions up to {FORMAT_VERSION}; "
@@ -239,16 +263,16 @@ def _read_metadata(file: Tensors) -> dict[str, Any]:
         )
     kind, config = metadata.get("kind"), metadata.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
-        raise _damaged("its metadata lacks the model's kind or configuration")
+        raise damaged("its metadata lacks the model's kind or configuration")
     if not has_models(kind):
         raise ModelFileError(
             f"it holds a model of kind {_short(kind)}, but this recae knows {', '.join(sorted(model_kinds()))}; "
             "update recae, install the plugin that brings this kind, or train the model again"
         )
     if not _is_count(metadata.get("n_items")):
-        raise _damaged(f"n_items is {_short(metadata.get('n_items'))}, not a whole number")
+        raise damaged(f"n_items is {_short(metadata.get('n_items'))}, not a whole number")
     if not (metadata.get("n_users", ...) is None or _is_count(metadata.get("n_users"))):
-        raise _damaged(f"n_users is {_short(metadata.get('n_users'))}, not a whole number")
+        raise damaged(f"n_users is {_short(metadata.get('n_users'))}, not a whole number")
     return {**metadata, "config": current_names(config)}
 
 
@@ -256,85 +280,72 @@ def _check_names(file: Tensors) -> list[str]:
     """Return the tensors' names in order; a foreign, missing or wrongly typed tensor is a ModelFileError."""
     tensors = file.describe()
     names = sorted(tensors)
+    codes = FIXED | table_names(names)
     for name in names:
         code = tensors[name][0]
-        if name not in FIXED and not name.startswith("model."):
-            raise _damaged(f"it holds an unknown tensor {_short(name)}")
-        if code not in DTYPES or FIXED.get(name, code) != code:
-            wanted = FIXED.get(name, "a plain number type")
-            raise _damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
+        if name not in codes and not name.startswith("model."):
+            raise damaged(f"it holds an unknown tensor {_short(name)}")
+        if code not in DTYPES or code not in codes.get(name, code).split(" or "):
+            wanted = codes.get(name, "a plain number type")
+            raise damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
     optional = {VALUES} if "histories.indptr" in names else set()
     optional |= {HELD_OUT} if "users.data" in names else set()
-    for group in ("items", "names", "users", "histories", "events"):
+    for group in ("items", "names", "users", "histories", "events", "table"):
         whole = {name for name in FIXED if name.startswith(group)}
         missing = sorted(whole.difference(names, optional))
         if missing and (group == "items" or len(missing) < len(whole)):
-            raise _damaged(f"tensor '{missing[0]}' is missing")
+            raise damaged(f"tensor '{missing[0]}' is missing")
     if "histories.indptr" in names and "users.data" not in names:
-        raise _damaged("it holds histories without user ids")
+        raise damaged("it holds histories without user ids")
     if EVENTS in names and "histories.indptr" not in names:
-        raise _damaged("it holds other events without histories")
+        raise damaged("it holds other events without histories")
+    if len(codes) > len(FIXED) and TABLE not in names:
+        raise damaged(f"tensor '{TABLE}' is missing")
     return names
 
 
 def _take(file: Tensors, name: str) -> NDArray[Any]:
     """Return a tensor, checked to be a vector where the format has vectors, and finite."""
     array = file.take(name)
-    if name in FIXED and array.ndim != 1:
-        raise _damaged(f"tensor '{name}' should have one axis, but has {array.ndim}")
+    if not name.startswith("model.") and array.ndim != 1:
+        raise damaged(f"tensor '{name}' should have one axis, but has {array.ndim}")
     if array.dtype.kind == "f":
         flat, step = array.reshape(-1), 2**22  # in pieces: the mask of all weights would be a quarter of them
         if not all(np.isfinite(flat[i : i + step]).all() for i in range(0, flat.size, step)):
-            raise _damaged(f"tensor {_short(name)} holds numbers that are not finite")
+            raise damaged(f"tensor {_short(name)} holds numbers that are not finite")
     return array
-
-
-def _check_offsets(name: str, offsets: NDArray[np.int64], n: int, end: int) -> None:
-    # Compared, not subtracted: a difference of two hostile 64-bit numbers can wrap around to a positive one.
-    if offsets.size != n + 1 or offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
-        raise _damaged(f"'{name}' does not rise from 0 to {end:,} in {n:,} steps")
 
 
 def _read_ids(file: Tensors, what: str, n: int | None) -> IdMap:
     data, offsets = _take(file, f"{what}.data"), _take(file, f"{what}.offsets")
     if n != offsets.size - 1:
         said = "no" if n is None else _short(n)
-        raise _damaged(f"its metadata counts {said} {what}, but '{what}.offsets' holds {offsets.size:,}")
-    _check_offsets(f"{what}.offsets", offsets, n, data.size)
+        raise damaged(f"its metadata counts {said} {what}, but '{what}.offsets' holds {offsets.size:,}")
+    check_offsets(f"{what}.offsets", offsets, n, data.size)
     try:
         return IdMap.from_arrays(data, offsets)
     except DataError as error:
-        raise _damaged(f"its {what} cannot be used: {_one_line(error)}") from error
+        raise damaged(f"its {what} cannot be used: {_one_line(error)}") from error
 
 
 def _read_names(file: Tensors, n_items: int) -> pa.LargeStringArray:
-    data, offsets, valid = (_take(file, f"names.{part}") for part in ("data", "offsets", "valid"))
-    _check_offsets("names.offsets", offsets, n_items, data.size)
-    if valid.size != n_items or (valid > 1).any():
-        raise _damaged(f"'names.valid' does not hold a 0 or 1 for each of {n_items:,} items")
-    buffers = [pa.py_buffer(part) for part in (np.packbits(valid, bitorder="little"), offsets, data)]
-    names = pa.LargeStringArray.from_buffers(n_items, buffers[1], buffers[2], buffers[0])
-    try:
-        names.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise _damaged(f"its item names are not valid UTF-8 ({_one_line(error)})") from error
-    return names
+    return read_texts(partial(_take, file), "names", n_items, "item names")
 
 
 def _read_held_out(file: Tensors, n_users: int | None) -> NDArray[np.uint8]:
     codes: NDArray[np.uint8] = _take(file, HELD_OUT)
     if codes.size != n_users or (codes > TEST).any():
-        raise _damaged(f"'{HELD_OUT}' does not hold a 0, 1 or 2 for each of {_short(n_users)} users")
+        raise damaged(f"'{HELD_OUT}' does not hold a 0, 1 or 2 for each of {_short(n_users)} users")
     return codes
 
 
 def _read_histories(file: Tensors, n_users: int, n_items: int, with_values: bool) -> sp.csr_matrix:
     indptr, indices = _read_pairs(file, "histories", n_users)
     if indices.size and not 0 <= indices.min() <= indices.max() < n_items:
-        raise _damaged(f"'histories.indices' holds items outside 0 .. {n_items - 1}")
+        raise damaged(f"'histories.indices' holds items outside 0 .. {n_items - 1}")
     values = _take(file, VALUES) if with_values else np.ones(indices.size, dtype=np.float32)
     if values.size != indices.size or not (values > 0).all():
-        raise _damaged(f"'{VALUES}' does not hold a number above 0 for each of {indices.size:,} purchases")
+        raise damaged(f"'{VALUES}' does not hold a number above 0 for each of {indices.size:,} purchases")
     histories = sp.csr_matrix((values, indices, indptr), shape=(n_users, n_items))
     histories.has_canonical_format = True
     return histories
@@ -343,12 +354,12 @@ def _read_histories(file: Tensors, n_users: int, n_items: int, with_values: bool
 def _read_pairs(file: Tensors, what: str, n_users: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return where each user's entries begin, and their columns, which rise within a user."""
     indptr, indices = _take(file, f"{what}.indptr"), _take(file, f"{what}.indices")
-    _check_offsets(f"{what}.indptr", indptr, n_users, indices.size)
+    check_offsets(f"{what}.indptr", indptr, n_users, indices.size)
     rises = indices[1:] > indices[:-1]
     begins = indptr[1:-1]
     rises[begins[(begins > 0) & (begins < indices.size)] - 1] = True  # a new user may begin lower
     if not rises.all():
-        raise _damaged(f"'{what}.indices' does not rise within each user")
+        raise damaged(f"'{what}.indices' does not rise within each user")
     return indptr, indices
 
 
@@ -359,9 +370,9 @@ def _events(
     indptr, indices = pairs
     width = len(names) * n_items
     if not names:
-        raise _damaged("it holds other events, which its kind of model does not read")
+        raise damaged("it holds other events, which its kind of model does not read")
     if indices.size and not 0 <= indices.min() <= indices.max() < width:
-        raise _damaged(f"'events.indices' holds columns outside 0 .. {width - 1}")
+        raise damaged(f"'events.indices' holds columns outside 0 .. {width - 1}")
     ones = np.ones(indices.size, dtype=np.float32)
     matrix = sp.csr_matrix((ones, indices, indptr), shape=(indptr.size - 1, width))
     matrix.has_canonical_format = True
@@ -374,11 +385,7 @@ def _build_model(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         return model
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A configuration of the wrong types is the file's fault, however a model stumbles over it.
-        raise _damaged(f"its configuration does not describe a model ({_one_line(error)})") from error
-
-
-def _damaged(what: str) -> ModelFileError:
-    return ModelFileError(f"{what}; the file is damaged, restore it from a copy or train the model again")
+        raise damaged(f"its configuration does not describe a model ({_one_line(error)})") from error
 
 
 def _is_count(value: object) -> bool:
@@ -441,13 +448,19 @@ def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
         )
     content = {
         **recommender.metadata,
-        "format_version": _WITHOUT_EVENTS if users is None or recommender.events is None else FORMAT_VERSION,
+        "format_version": _version(recommender, users),
         "kind": recommender.model.kind,
         "config": recommender.model.config(),
         "n_items": len(recommender.items),
         "n_users": None if users is None else len(users),
     }
     return json_text(content, "metadata")
+
+
+def _version(recommender: Recommender, users: IdMap | None) -> int:
+    if recommender.item_table is not None:
+        return FORMAT_VERSION
+    return _WITHOUT_EVENTS if users is None or recommender.events is None else _WITHOUT_TABLE
 
 
 def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> dict[str, NDArray[Any]]:
@@ -458,11 +471,9 @@ def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> 
         if recommender.held_out is not None:
             tensors[HELD_OUT] = recommender.held_out
     if recommender.item_names is not None:
-        names = recommender.item_names.to_pylist()
-        encoded = [(name or "").encode() for name in names]
-        tensors["names.data"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        tensors["names.offsets"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        tensors["names.valid"] = np.array([name is not None for name in names], dtype=np.uint8)
+        tensors |= text_tensors("names", recommender.item_names)
+    if recommender.item_table is not None:
+        tensors |= table_tensors(recommender.item_table)
     if histories and recommender.histories is not None:
         canonical = recommender.histories
         if not canonical.has_canonical_format:

@@ -24,6 +24,7 @@ from recae.arrow import arrow_numbers
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.inputs import EventInputs, inputs_of, owned_part
+from recae.item_table import ItemTable
 from recae.models import Model
 from recae.models.summary import summary_of
 from recae.plots import history_figure
@@ -95,6 +96,8 @@ class Recommender(Summarised):
             measured; None where that is not known.
         events: what the users did beside buying, for a model that reads it (see `recae.inputs`); None where it reads
             none, or the histories were left out.
+        item_table: what is known of items beside who bought them, with ids of its own; None where nothing is.
+            ``item_table.of(items)`` brings it into the model's order.
 
     Raises:
         DataError: the parts do not have the same number of items or users, or ``held_out`` holds another code.
@@ -108,6 +111,7 @@ class Recommender(Summarised):
     metadata: Mapping[str, Any] = field(default_factory=dict)
     held_out: NDArray[np.uint8] | None = None
     events: EventInputs | None = None
+    item_table: ItemTable | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other; plain lists of ids become maps."""

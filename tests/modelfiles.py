@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import IdMap
+from recae.item_table import TEXT, ItemTable
 from recae.modelfile import save
 from recae.models import ItemKNN, Popularity
 from recae.recommender import Recommender
@@ -25,6 +26,17 @@ ITEMS = ["85123A", "0", "P,1", "☕", "x" * 30]
 NAMES = ["Mug", None, "", "Kaffee ☕", "Spoon\n"]
 HELD_OUT = [0, 0, 1, 2]
 METADATA = {"fingerprint": "ab12", "metrics": {"recall@20": 0.25}, "history": [{"epoch": 1, "loss": 0.5}]}
+TABLE = ItemTable(
+    IdMap(["☕", "0", "never bought"]),
+    pa.table(
+        {
+            "category": pa.array(["Home > Cups", None, ""], TEXT),
+            "price": pa.array([None, 12.5, 0.0], pa.float64()),
+            "available": pa.array([True, None, False], pa.bool_()),
+            "färg": pa.array([None, "röd", None], TEXT),
+        }
+    ),
+)
 
 
 def recommender(**changes: Any) -> Recommender:
@@ -56,7 +68,7 @@ def parts(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     n = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + n].decode("utf-8"))
     metadata = json.loads(header.pop("__metadata__")["recae"])
-    kinds = {"U8": "<u1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+    kinds = {"U8": "<u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from fitting import FIT
+from modelfiles import TABLE
 from numpy.typing import NDArray
 
 import recae
@@ -340,3 +342,9 @@ def test_no_byte_of_the_customer_is_left_in_the_file(tmp_path: Path) -> None:
     assert who.encode() not in data
     assert what.encode() not in data
     assert len(load(path).items) == N_ITEMS - 1
+
+
+def test_a_table_of_items_stays() -> None:
+    model, _ = fit_simple("popularity", sp.csr_matrix(X), make_settings("popularity", {}))
+    left, _ = forget(replace(shop(model), item_table=TABLE), [USERS[WHO]])
+    assert left.item_table is TABLE

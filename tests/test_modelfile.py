@@ -20,6 +20,7 @@ from modelfiles import (
     ITEMS,
     METADATA,
     NAMES,
+    TABLE,
     USERS,
     pack,
     parts,
@@ -337,3 +338,45 @@ def test_values_without_the_rest_or_without_a_reader(tmp_path: Path) -> None:
         ModelFileError, match=r"it holds 'histories\.values', which its kind of model does not read"
     ):
         load(path)
+
+
+# A table of items
+
+
+def test_a_table_of_items_comes_back(tmp_path: Path) -> None:
+    data = saved(tmp_path, recommender(item_table=TABLE))
+    metadata, tensors = parts(data)
+    assert metadata["format_version"] == 4
+    layout = {name: (array.dtype.str, array.shape) for name, array in tensors.items() if name[:5] == "table"}
+    assert layout == {
+        "table.ids.data": ("|u1", (16,)),
+        "table.ids.offsets": ("<i8", (4,)),
+        "table.columns.data": ("|u1", (27,)),
+        "table.columns.offsets": ("<i8", (5,)),
+        "table.0.data": ("|u1", (11,)),
+        "table.0.offsets": ("<i8", (4,)),
+        "table.0.valid": ("|u1", (3,)),
+        "table.1.data": ("<f8", (3,)),
+        "table.1.valid": ("|u1", (3,)),
+        "table.2.data": ("|u1", (3,)),
+        "table.2.valid": ("|u1", (3,)),
+        "table.3.data": ("|u1", (4,)),
+        "table.3.offsets": ("<i8", (4,)),
+        "table.3.valid": ("|u1", (3,)),
+    }
+    assert tensors["table.1.data"].tolist() == [0.0, 12.5, 0.0]
+    found = load(tmp_path / "saved.recae")
+    assert found.item_table is not None
+    assert found.item_table.ids == TABLE.ids
+    assert found.item_table.columns.equals(TABLE.columns)
+    assert found.recommend("42") == recommender().recommend("42")
+    assert saved(tmp_path, found) == data
+    # neither how its arrays are cut nor what lies under a null decides about the bytes
+    swapped = np.array([2, 1, 0])
+    assert saved(tmp_path, recommender(item_table=TABLE.take(swapped).take(swapped))) == data
+
+
+def test_a_table_of_items_stays_where_the_histories_are_left_out(tmp_path: Path) -> None:
+    data = saved(tmp_path, recommender(item_table=TABLE), histories=False)
+    assert parts(data)[0]["format_version"] == 4
+    assert load(tmp_path / "saved.recae").item_table is not None

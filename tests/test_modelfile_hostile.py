@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
-from modelfiles import pack, parts, popular, recommender, saved
+from modelfiles import TABLE, pack, parts, popular, recommender, saved
 
 from recae.errors import ModelFileError
 from recae.kinds import find, register, registry
@@ -35,7 +35,7 @@ def refused(path: Path, message: str = "") -> None:
 
 GONE = object()
 METADATA_DEFECTS: list[tuple[str, object, str]] = [
-    ("format_version", 4, "format version 4, but .* up to 3; update"),
+    ("format_version", 5, "format version 5, but .* up to 4; update"),
     ("format_version", 10**4000, "format version 10000"),
     ("format_version", 0, "format_version is 0"),
     ("format_version", "1", "format_version is '1'"),
@@ -178,6 +178,60 @@ def test_hostile_tensors(tmp_path: Path, name: str, change: Any, message: str) -
     path = tmp_path / "hostile.recae"
     path.write_bytes(pack(metadata, tensors))
     refused(path, message)
+
+
+TABLE_DEFECTS: list[tuple[str, object, str]] = [
+    ("table.ids.data", GONE, "'table.ids.data' is missing"),
+    ("table.ids.offsets", GONE, "'table.ids.offsets' is missing"),
+    ("table.columns.data", GONE, "'table.columns.data' is missing"),
+    ("table.columns.offsets", [], "'table.columns.offsets' does not rise"),
+    ("table.columns.offsets", lambda old: old[:-1], "'table.columns.offsets' does not rise"),
+    ("table.columns.data", lambda old: old[::-1], "UTF-8|is missing|does not|should be|cannot be used"),
+    ("table.ids.offsets", [0, TOP, -2, 16], "'table.ids.offsets' does not rise"),
+    ("table.ids.offsets", [0, 0, 0, 16], "distinct"),
+    ("table.ids.offsets", lambda old: old.reshape(2, 2), "one axis, but has 2"),
+    ("table.0.data", GONE, "'table.0.data' is missing"),
+    ("table.0.offsets", GONE, "'table.0.offsets' is missing"),
+    ("table.0.valid", GONE, "'table.0.valid' is missing"),
+    ("table.0.data", lambda old: np.full_like(old, 0xFF), "not valid UTF-8"),
+    ("table.0.data", lambda old: old.astype(np.float64), "'table.0.data' should be U8, but is F64"),
+    ("table.0.offsets", [0, TOP, -2, 11], "'table.0.offsets' does not rise"),
+    ("table.0.valid", [1, 0, 2], "'table.0.valid' does not hold a 0 or 1 for each of 3 items"),
+    ("table.1.data", [0.0, 12.5], "'table.1.data' does not hold a number for each of 3 items"),
+    ("table.1.data", [0.0, float("nan"), 0.0], "'table.1.data' holds numbers that are not finite"),
+    ("table.1.data", [0.0, -1.0, 0.0], "a price is a finite number of at least 0"),
+    ("table.1.data", lambda old: old.astype(np.uint8), "'table.1.data' should be F64, but is U8"),
+    ("table.1.data", lambda old: old.astype(np.float32), "should be U8 or F64, but is F32"),
+    ("table.2.data", [1, 0, 2], "'table.2.data' does not hold a 0 or 1 for each of 3 items"),
+    ("table.2.offsets", np.zeros(4, np.int64), "'table.2.offsets', which no column"),
+    ("table.4.data", np.zeros(4, np.uint8), "'table.4.data', which no column"),
+    ("table.04.data", np.zeros(4, np.uint8), "unknown tensor 'table.04.data'"),
+    ("table.64.data", np.zeros(4, np.uint8), "unknown tensor 'table.64.data'"),
+    ("table.0.more", np.zeros(4, np.uint8), "unknown tensor 'table.0.more'"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), TABLE_DEFECTS, ids=lambda value: f"{value!s:.20}")
+def test_hostile_tables_of_items(tmp_path: Path, name: str, change: Any, message: str) -> None:
+    metadata, tensors = parts(saved(tmp_path, recommender(item_table=TABLE)))
+    if change is GONE:
+        del tensors[name]
+    elif isinstance(change, list):
+        tensors[name] = np.array(change, dtype=tensors[name].dtype)
+    else:
+        tensors[name] = change(tensors[name]) if callable(change) else change
+    path = tmp_path / "hostile.recae"
+    path.write_bytes(pack(metadata, {key: np.ascontiguousarray(value) for key, value in tensors.items()}))
+    refused(path, message)
+
+
+def test_a_table_of_items_without_ids(tmp_path: Path) -> None:
+    metadata, tensors = parts(saved(tmp_path, recommender(item_table=TABLE)))
+    path = tmp_path / "hostile.recae"
+    for name in [name for name in tensors if name.startswith(("table.ids", "table.columns"))]:
+        del tensors[name]
+    path.write_bytes(pack(metadata, tensors))
+    refused(path, "'table.ids.data' is missing")
 
 
 def test_ids_that_do_not_fit_the_rest(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import random
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import recae, refused, start
-from modelfiles import HISTORIES, METADATA, pack, parts, recommender, saved
+from modelfiles import HISTORIES, METADATA, TABLE, pack, parts, recommender, saved
 
 import recae as package
 from recae.errors import ColumnError, ConfigError
@@ -404,3 +405,9 @@ def test_how_often_a_model_was_updated_is_said(tmp_path: Path) -> None:
     broken = {"updates": {"number": "x", "pairs": None}}
     assert "updated" not in str(recommender(metadata=broken).summary())
     assert recommender(metadata=broken).update([("42", "P")]).metadata["updates"]["number"] == 1
+
+
+def test_a_table_of_items_stays() -> None:
+    old, later = rows(n=300), rows(seed=1, n=300)
+    model = dataclasses.replace(known(old), item_table=TABLE)
+    assert updated(model, later).recommender.item_table is TABLE

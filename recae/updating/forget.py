@@ -153,6 +153,7 @@ def forget(
         metadata=_metadata(recommender, found, rest, left_users, left_items),
         held_out=None if codes is None else codes[others],
         events=left_events,
+        item_table=recommender.item_table,
     )
     return left, found
 

@@ -216,7 +216,7 @@ def _training(service: Recommender, source: Any, reading: ReadOptions | None, de
         arguments = arguments_of(recommender, reading)
         arguments["filters"] = _until(arguments["filters"] or Filters(), until) or None
         found: Recommender = train(source, device=device, **arguments)
-        return found
+        return replace(found, item_table=recommender.item_table)
 
     return renew
 

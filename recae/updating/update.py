@@ -167,6 +167,7 @@ def update(
         histories=union.histories,
         metadata=_metadata(metadata, union, new.interactions),
         held_out=codes,
+        item_table=recommender.item_table,
     )
     seconds = time.perf_counter() - began
     found = Updated(result, **counts, parts=parts, seconds=seconds)
