@@ -40,8 +40,12 @@ def check_writable(path: Path, source: Path | None = None) -> None:
             raise OutputError(
                 f"cannot write '{path}': it is also the input; choose another path for the result"
             )
-        temporary = _reserve(target)
-        temporary.unlink()
+        temporary = _temporary(target)
+        try:
+            _create(temporary)
+        finally:
+            with contextlib.suppress(OSError):  # what the first one says is enough
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -61,8 +65,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         target = _target(path)
-        temporary = _reserve(target)
-        try:
+        temporary = _temporary(target)
+        try:  # from here on, since a signal may come once the file is there
+            _create(temporary)
             yield temporary
             flush(temporary)
             if target.exists():
@@ -105,11 +110,14 @@ def _target(path: Path) -> Path:
     return target
 
 
-def _reserve(target: Path) -> Path:
-    """Create an empty file of a new name beside ``target``; the umask decides its mode, as for any file."""
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return temporary
+def _temporary(target: Path) -> Path:
+    """Return a new name beside ``target``."""
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
+
+
+def _create(path: Path) -> None:
+    """Create an empty file; the umask decides its mode, as for any file."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def flush(path: Path) -> None:

@@ -42,6 +42,22 @@ def test_a_failing_block_leaves_everything_as_it_was(tmp_path: Path, error: type
     assert names(tmp_path) == ["out.txt"]
 
 
+@pytest.mark.parametrize("write", [check_writable, lambda path: fail_half_way(path, ValueError())])
+def test_a_signal_just_after_the_temporary_file_is_made_leaves_none(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def interrupted(descriptor: int) -> None:
+        close(descriptor)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "out")
+    assert names(tmp_path) == []
+
+
 def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No space left"):
         fail_half_way(tmp_path / "out", OSError(28, "No space left on device"))
