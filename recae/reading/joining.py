@@ -131,8 +131,8 @@ def item_names(engine: Engine, options: ReadOptions, ids: str | None = None) -> 
     if options.items is None:
         return None
     table = _opened(engine, options.items, options)
-    column = _id_column(table, ids)
-    named = _name_column(table, column, options.name_column)
+    column = id_column(table, ids)
+    named = name_column(table, column, options.name_column)
     name = "NULL::VARCHAR" if named is None else table.as_text(named)
     if named is not None:
         name = f"CASE WHEN NOT {Table.missing(name)} THEN {name} END"
@@ -301,7 +301,7 @@ def _value(table: Table, column: str) -> str:
 # the table of items
 
 
-def _id_column(table: Table, ids: str | None) -> str:
+def id_column(table: Table, ids: str | None) -> str:
     """Return the column of a table of items that holds their ids."""
     engine = table.engine
     single = [
@@ -312,7 +312,10 @@ def _id_column(table: Table, ids: str | None) -> str:
     if ids is None:
         ranked = [(tier, name) for name in single if (tier := Name(name).preference("item")) is not None]
         plain_ids = [name for name in single if plain(name) in _GENERIC]
-        found = min(ranked)[1] if ranked else plain_ids[0] if plain_ids else single[0] if single else None
+        # a mere name tells less than a column called id
+        sure = [fit for fit in ranked if fit[0] < 4]
+        named = [[name for _, name in sorted(fits)[:1]] for fits in (sure, ranked)]
+        found = next(iter([*named[0], *plain_ids, *named[1], *single]), None)
         if found is None:
             raise ColumnError(f"'{table.name}' has no column of ids of items; found: {_names(table)}")
         return found
@@ -334,11 +337,11 @@ def _id_column(table: Table, ids: str | None) -> str:
     return best[3]
 
 
-def _name_column(table: Table, ids: str, given: str | None) -> str | None:
-    """Return the column of a table of items that holds their names; None where none does."""
+def name_column(table: Table, ids: str, given: str | None, without: Sequence[str] = ()) -> str | None:
+    """Return the column of a table of items that holds their names, none of some others; None where none does."""
     if given and given in table.types:
         return given
-    others = [name for name in table.columns if name != ids and table.is_text(name)]
+    others = [name for name in table.columns if name != ids and table.is_text(name) and name not in without]
     letters, marks = r"'\p{L}{2}'", r"'^(https?://|/|[\[{]|\d[^\p{L}]*$)'"
     day = r"'\d{1,2}-\p{L}{3}-\d{4}'"
     if not others:
@@ -404,7 +407,7 @@ def _items_table(tables: Sequence[Table], lines: Table) -> Table | None:
             its = theirs.get(plain(name))
             if its is None or Name(name).preference("item") is None or _identifies(table, its) is None:
                 continue
-            if _share(lines, table, name, its) and _name_column(table, its, None) is not None:
+            if _share(lines, table, name, its) and name_column(table, its, None) is not None:
                 return table
     return None
 
