@@ -89,6 +89,7 @@ from recae.table_tensors import (
     read_table,
     read_texts,
     table_names,
+    table_summary,
     table_tensors,
     text_tensors,
 )
@@ -172,7 +173,9 @@ def describe(path: Path | str) -> dict[str, Any]:
         ``path``: text; ``bytes``: the file's size; ``metadata``: the JSON object under ``recae``;
         ``tensors``: a list by name of ``name``, ``dtype`` (as in the format), ``shape`` and ``bytes``;
         ``held_out``: ``validation_users`` and ``test_users``, how many users were held out to choose on and to
-        measure on; None where that is not known.
+        measure on; None where that is not known;
+        ``item_table``: ``items``, how many its table of items has, and ``columns``, column to of how many it is
+        known; None where there is none.
 
     Raises:
         ModelFileError: as `load`, as far as the header tells.
@@ -190,6 +193,7 @@ def describe(path: Path | str) -> dict[str, Any]:
             "bytes": Path(path).stat().st_size,
             "metadata": metadata,
             "tensors": tensors,
+            "item_table": table_summary(partial(_take, file)) if TABLE in names else None,
             "held_out": dict(zip(("validation_users", "test_users"), counts, strict=True))
             if counts
             else None,

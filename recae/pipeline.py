@@ -19,7 +19,9 @@ from recae.files import check_writable
 from recae.filters import Filters
 from recae.forks import works_with_one_thread
 from recae.inputs import EventInputs, inputs_of
+from recae.insight.items import Shared, with_item_table
 from recae.interactions import Interactions
+from recae.item_table import ItemTable
 from recae.kinds import DEFAULT, decay_setting, find
 from recae.machine import versions
 from recae.messages import timed
@@ -27,6 +29,7 @@ from recae.models import EventLinear, ItemKNN, Model, Popularity
 from recae.models.blend import narrowed
 from recae.reading import Purchases as Read
 from recae.reading import Reading, ReadOptions
+from recae.reading.item_table import read_item_table
 from recae.recency import last_purchase
 from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
 from recae.selection.displays import TrainingDisplay
@@ -128,6 +131,7 @@ class _Purchases:
         counting: which rows of the table were chosen, as JSON values.
         taught: whether the histories of the validation users are learned from.
         inputs: other events of all users; None where they are not asked for.
+        item_table: what is known of the items; None where nothing is.
         taught_inputs: of those that `matrix` is of, without those of held-out purchases.
     """
 
@@ -142,6 +146,7 @@ class _Purchases:
     taught: bool = False
     inputs: EventInputs | None = None
     taught_inputs: EventInputs | None = None
+    item_table: ItemTable | None = None
 
 
 @followed(TrainingDisplay)
@@ -279,7 +284,7 @@ def train(
         with timed("fitting once more"):
             again = _fit_on_all(fitted, config, purchases, weighting, hooks)
     final = narrowed(again or model)
-    return Recommender(
+    found = Recommender(
         model=final,
         users=purchases.interactions.users,
         items=purchases.interactions.items,
@@ -306,6 +311,7 @@ def train(
         held_out=_unseen(purchases) if again is None else held_out.codes,
         events=None if purchases.inputs is None else purchases.inputs.taking(inputs_of(final)),
     )
+    return with_item_table(found, purchases.item_table)
 
 
 def _inputs_metadata(inputs: EventInputs | None, model: Model) -> dict[str, Any]:
@@ -394,6 +400,7 @@ def _read(
         found = _read_table(source, options.updated(baskets=repeats, **weighting.reading()), progress)
         interactions, events, counting = found.interactions, found.events, dict(found.report.counting)
         inputs = found.inputs
+    table = _item_table(options, interactions, progress)
     if events is None:
         held_out, fingerprint, histories = (
             hold_out(interactions, config.seed),
@@ -433,6 +440,7 @@ def _read(
         taught,
         inputs,
         taught_inputs,
+        table,
     )
 
 
@@ -444,6 +452,19 @@ def _read_table(source: Any, options: ReadOptions, progress: Progress) -> Read:
         for line in spoken(examine(reading, found)):
             progress.on_message(line)
     return found
+
+
+def _item_table(options: ReadOptions, interactions: Interactions, progress: Progress) -> ItemTable | None:
+    """Return the table of items that the options name, and say how it was read and what it lacks."""
+    if options.items is None:
+        return None
+    columns = dict(options.items_columns or ())
+    table, report = read_item_table(
+        options.items, columns, known=interactions.items, bad_lines=options.bad_lines
+    )
+    for line in (*report.sentences(), *Shared.of(table, interactions.items, interactions.matrix).sentences()):
+        progress.on_message(line)
+    return table
 
 
 def _with_decay(kind: str, config: Any, decay: float) -> Any:

@@ -723,6 +723,22 @@ class Recommender(Summarised):
         found: Recommender = _queries().forget(self, users, retrain=retrain, device=device)
         return found
 
+    def with_items(self, items: Any, columns: Mapping[str, str | Sequence[str]] | None = None) -> Recommender:
+        """Return a recommender that knows what a table says of its items: names, categories, prices and others.
+
+        Args:
+            items: a table of items: a file, data frame or anything that `recae.read` takes, or an `ItemTable`. It takes
+                the place of the present one.
+            columns: "id", "name", "category", "brand", "price", "available", "image", "link" or "text" to the exact
+                name of its column, a category to several whose values make a path; the others are recognised by their
+                names.
+
+        Raises:
+            SourceError, ColumnError, DataError: the table cannot be read, or names none of the model's items.
+        """
+        found: Recommender = _queries().with_items(self, items, columns)
+        return found
+
     def save(self, path: str | Path, *, histories: bool = True) -> None:
         """Write the recommender to one file, as `recae.save`.
 

@@ -142,6 +142,19 @@ def read_table(take: Take, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -
         raise damaged(f"its table of items cannot be used: {_one_line(error)}") from error
 
 
+def table_summary(take: Take) -> dict[str, Any]:
+    """Return how many items a table has, and column to how many items it is known of, without reading its texts.
+
+    Raises:
+        ModelFileError: the names of its columns cannot be read.
+    """
+    names = _read_ids(take, COLUMNS)
+    if len(names) > MOST_COLUMNS:
+        raise damaged(f"its table of items has {len(names):,} columns, but {MOST_COLUMNS} at most")
+    known = {name: int((take(f"table.{place}.valid") == 1).sum()) for place, name in enumerate(names)}
+    return {"items": max(take(f"{IDS}.offsets").size - 1, 0), "columns": known}
+
+
 def _numbers(take: Take, name: str, n: int, kind: pa.DataType) -> pa.Array:
     data, valid = take(f"{name}.data"), _valid(take, name, n)
     if data.size != n or (kind == pa.bool_() and (data > 1).any()):

@@ -194,6 +194,12 @@ def test_columns_that_are_called_like_a_meaning_stay_apart() -> None:
     assert named.columns.to_pylist() == [{"price": 4.0, "price_2": "cheap"}]
 
 
+def test_customers_are_not_taken() -> None:
+    table, report = read_item_table(pd.DataFrame({"item_id": ["a"], "user_id": ["me"], "price": [1.0]}))
+    assert table.columns.to_pylist() == [{"price": 1.0}]
+    assert "not taken, since it says who bought: 'user_id'" in "\n".join(report.sentences())
+
+
 def test_text_that_is_not_utf_8_is_read_as_purchases_are(tmp_path: Path) -> None:
     path = written(tmp_path, "id,name\na,Küche\nb,Öl\nc,Käse\n".encode("cp1252"))
     assert read_item_table(path)[0].column("name").to_pylist() == ["Küche", "Öl", "Käse"]

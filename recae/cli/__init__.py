@@ -54,6 +54,7 @@ _HEADINGS = {
         "evaluate": "Compare models with tuned baselines on held-out purchases.",
         "refresh": "Replace a model by one that is not worse, every night.",
         "forget": "Let a model forget customers.",
+        "items": "Give a model a table of products: names, prices and others.",
         "settings": "List the kinds of model, or the settings of one.",
     },
     "Recommendations": {

@@ -183,6 +183,7 @@ def inspect(
         "bytes": content["bytes"],
         "n_interactions": pairs[0] if pairs else None,
         "held_out": {**_object(metadata.get("held_out")), **(content["held_out"] or {})},
+        "item_table": content["item_table"],
         "tensors": tensors,
     }
     if plot is not None:
@@ -247,6 +248,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         ["file size", human_bytes(summary["bytes"])],
         *_entries("held_out", summary["held_out"]),
         *([["learned from", learned]] if (learned := _learned_from(summary)) else []),
+        *_table_of_items(summary["item_table"]),
         *_entries("filters", with_shortened_ids(summary["filters"])),
         *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
         *_worth(summary.get("inputs")),
@@ -255,6 +257,14 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
     ]
+
+
+def _table_of_items(found: Mapping[str, Any] | None) -> list[list[str]]:
+    """Return how many items the table of items has, and of how many each of its columns is known."""
+    if found is None:
+        return []
+    rows = [[f"items.{name:.40}", f"known of {known:,}"] for name, known in found["columns"].items()]
+    return [["items", f"a table of {found['items']:,}"], *rows]
 
 
 def _learned_from(summary: Mapping[str, Any]) -> str:

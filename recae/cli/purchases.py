@@ -59,7 +59,9 @@ _FORM: Final = (
     ("--layout", "NAME", "rows, baskets (a basket a line or cell), lists (a user and its items a line) or matrix (a "
      "column an item).  [default: found]"),
     ("--orders", "TABLE", "A table of orders that says who bought, joined by the column that both share."),
-    ("--items", "TABLE", "A table of items, to take their names from."),
+    ("--items", "TABLE", "A table of items: names, categories, prices, pictures and others; stored with a model."),
+    ("--items-columns", "WHAT=NAME,…", "With --items: columns whose names do not tell, such as "
+     "price=net,category=main+sub; id, name, category, brand, price, available, image, link or text."),
     ("--memory-limit", "SIZE", "Memory that reading may take, such as 2GB; the rest goes to $TMPDIR.  [default: half "
      "of what is free]"),
 )  # fmt: skip
@@ -183,6 +185,8 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     )
     if (inputs := options.pop("inputs", None)) is not None:
         given["inputs"] = split_inputs(inputs)
+    if (columns := options.pop("items_columns", None)) is not None:
+        given["items_columns"] = tuple(item_columns(columns).items())
     if rating is not None:
         given["min_rating"] = _number("--min-rating", rating, "4")
     if events is not None:
@@ -190,6 +194,25 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     if memory is not None:
         given["memory_limit"] = parse_memory(memory)
     return ReadOptions(**given, filters=filters or None)
+
+
+def item_columns(text: str | None) -> dict[str, tuple[str, ...]]:
+    """Return the columns that --items-columns names, by their meanings.
+
+    Raises:
+        ConfigError: it is no list of WHAT=NAME.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for part in split("--items-columns", [text]) if text is not None else ():
+        meaning, equals, names = part.partition("=")
+        if not equals or meaning.strip() in found:
+            raise ConfigError(
+                f"--items-columns is WHAT=NAME,… such as price=net,category=main+sub, each once, found '{part}': give "
+                "what is meant and the name of its column"
+            )
+        # a column whose own name has a plus is named in Python or renamed
+        found[meaning.strip()] = tuple(name.strip() for name in names.split("+") if name.strip())
+    return found
 
 
 def check_alone(own: set[str]) -> None:

@@ -139,7 +139,7 @@ def update(
                 reading=reading,
                 filters=filters or None,
             )
-            written = found.changed or elsewhere
+            written = found.changed or elsewhere or reading.items is not None
             if written:
                 save(found.recommender, target)
     seconds = time.perf_counter() - started

@@ -196,6 +196,8 @@ def _value(name: str, value: Any) -> Any:
                 f'inputs lists other events than purchases, such as ["cart", "view"], found {brief(value)}: give that'
             )
         return events
+    if name == "items_columns":
+        return tuple(item_columns(value).items())
     if name == "memory_limit":
         from recae.reading.engine import parse_memory
 
@@ -209,6 +211,25 @@ def _value(name: str, value: Any) -> Any:
     if name == "rejects" and not isinstance(value, str | Path):
         raise ConfigError(f"rejects is the path of a file to write, found {brief(value)}: give one")
     return value
+
+
+def item_columns(value: Any) -> dict[str, tuple[str, ...]]:
+    """Return the columns of a table of items by their meanings, several where they make a path.
+
+    Raises:
+        ConfigError: it is no mapping of texts.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            'the columns of a table of items are named as {"price": "net_price", "category": ["main", "sub"]}, found '
+            f"{brief(value)}: give that"
+        )
+    return {
+        str(meaning): (str(names),) if isinstance(names, str | int) else tuple(map(str, names))
+        for meaning, names in value.items()
+    }
 
 
 def _is_list(value: object) -> bool:

@@ -21,13 +21,15 @@ from recae.inputs import owned_part
 from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
 from recae.insight.categories import read_categories
+from recae.insight.items import describe_items
 from recae.insight.map import STEPS
 from recae.insight.mapping import Map, draw_map
 from recae.interactions import Interactions
 from recae.interface.forgetting import forget
-from recae.interface.keywords import Words
-from recae.interface.sources import take_source
+from recae.interface.keywords import Words, item_columns
+from recae.interface.sources import item_source, take_source
 from recae.interface.updates import update
+from recae.messages import say
 from recae.modelfile import load, save
 from recae.ranking import rows_per_block
 from recae.reading import ReadOptions, read
@@ -58,6 +60,7 @@ __all__ = [
     "similar_users",
     "update",
     "users_for",
+    "with_items",
 ]
 
 _NAMED: Final = 5  # unknown ids that an error spells out
@@ -98,6 +101,16 @@ def recommend_many(
     columns = {name: found[name] for name in ("user_id", "rank", "item_id")}
     columns |= {"name": names, "score": found["score"]}
     return Table.of(columns | ({"source": found["source"]} if fallback is not None else {}))
+
+
+def with_items(
+    recommender: Recommender, items: Any, columns: Mapping[str, str | Sequence[str]] | None
+) -> Recommender:
+    """Return a recommender with a table of items; see `Recommender.with_items`."""
+    found = describe_items(recommender, item_source(items), item_columns(columns))
+    for line in found.sentences():
+        say(line)
+    return found.recommender
 
 
 def _audience(

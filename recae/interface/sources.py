@@ -61,6 +61,15 @@ def take_source(source: Any, words: Words) -> Any:
     return source
 
 
+def item_source(items: Any) -> Any:
+    """Return a table of items as it can be read: a dictionary of columns becomes a table.
+
+    Raises:
+        SourceError: it is nothing that can be read.
+    """
+    return _columns(items) if isinstance(items, Mapping) else items
+
+
 def is_matrix(source: Any) -> bool:
     """Return whether a source is a scipy matrix."""
     return bool(sp.issparse(source))

@@ -11,10 +11,11 @@ from recae.item_table import MEANINGS, MOST_COLUMNS
 from recae.reading.candidates import listed
 from recae.reading.item_words import meaning_of, path_order
 from recae.reading.joining import id_column, name_column
-from recae.reading.names import plain
+from recae.reading.names import Name, plain
 from recae.reading.table import Note, Table
 
 ID: Final = "id"
+_SURE: Final = 4  # from which on a name may mean something else than customers
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,17 @@ def choose_item_columns(
     _check_given(table, given)
     ids = given[ID][0] if given.get(ID) else id_column(table, bought)
     taken = {ids, *(name for names in given.values() for name in names)}
+    users = [name for name in table.columns if name not in taken and _is_user(name)]
+    taken.update(users)
     free: dict[str, list[tuple[int, int, str]]] = {}
     for place, name in enumerate(table.columns):
         if name not in taken and (found := meaning_of(name)) is not None:
             free.setdefault(found[0], []).append((found[1], place, name))
     chosen: dict[str, tuple[str, ...]] = {m: tuple(names) for m, names in given.items() if m != ID and names}
-    notes: list[Note] = []
+    notes = [
+        Note(f"not taken, since it says who bought: {name!r}", column=name, advice="name=NAME takes it")
+        for name in users
+    ]
     for meaning in ("category", "brand", "price", "available", "image", "link"):
         if meaning in given or not (fits := sorted(free.get(meaning, []))):
             continue
@@ -122,6 +128,12 @@ def _columns(
     return ItemColumns(
         ids, single, chosen.get("category", ()), price, tuple(order), tuple(left_out), tuple(notes)
     )
+
+
+def _is_user(name: str) -> bool:
+    """Return whether a column names customers, whose ids have no place in a table of items."""
+    preference = Name(name).preference("user")
+    return preference is not None and preference < _SURE
 
 
 def _path(names: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,9 @@ class ReadOptions:
         query: a SELECT over a database, or over files, such as ``select * from 'orders.csv' join 'lines.csv' using
             (order_id)``.
         table: the table of a database (or of a database file, or the sheet of a workbook) to read.
-        items: a table of items (id, name and whatever else) to take names from.
+        items: a table of items (id, name and whatever else) to take names from; a model stores the whole of it.
+        items_columns: (meaning, names of columns) of that table, such as ("price", ("net",)), where their names do not
+            tell; see `recae.reading.item_table.read_item_table`.
         orders: a table of orders that says who bought, joined by the column that both tables share.
         user_column: exact name of the column of users; None: recognised by its name and values.
         item_column: likewise of items.
@@ -63,6 +65,7 @@ class ReadOptions:
     query: str | None = None
     table: str | None = None
     items: str | Path | None = None
+    items_columns: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     orders: str | Path | None = None
     user_column: str | None = None
     item_column: str | None = None
@@ -113,6 +116,8 @@ class ReadOptions:
             raise ConfigError('--where is empty; give a condition such as "price > 0", or leave it out')
         if self.inputs is not None:
             self._check_inputs(self.inputs)
+        if self.items_columns and self.items is None:
+            raise ConfigError("--items-columns names columns of the table of items: give --items, too")
         for event, confidence in self.event_weights or ():
             if not 0 <= confidence < float("inf"):
                 raise ConfigError(

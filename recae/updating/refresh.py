@@ -21,6 +21,7 @@ from recae.errors import ColumnError, ConfigError
 from recae.files import atomic_path, check_writable
 from recae.filters import Filters, time_text
 from recae.ids import IdMap
+from recae.insight.items import with_item_table
 from recae.interactions import NO_TIME, SECOND, Interactions
 from recae.journal import Journal
 from recae.messages import say, timed
@@ -216,7 +217,7 @@ def _training(service: Recommender, source: Any, reading: ReadOptions | None, de
         arguments = arguments_of(recommender, reading)
         arguments["filters"] = _until(arguments["filters"] or Filters(), until) or None
         found: Recommender = train(source, device=device, **arguments)
-        return replace(found, item_table=recommender.item_table)
+        return found if found.item_table is not None else with_item_table(found, recommender.item_table)
 
     return renew
 

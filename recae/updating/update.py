@@ -12,6 +12,7 @@ import numpy as np
 from recae.errors import ColumnError, ConfigError, DataError
 from recae.filters import Filters, time_text
 from recae.inputs import inputs_of
+from recae.insight.items import describe_items, with_item_table
 from recae.interactions import NO_TIME, SECOND, Events, Interactions
 from recae.machine import versions
 from recae.messages import timed
@@ -102,7 +103,7 @@ def update(
             histories count, since such a model would count a purchase twice.
         take_back: whether a row with a quantity below zero takes an earlier purchase out of the history.
         device: "auto", "cpu" or "cuda", for parts that are trained again.
-        reading: how to read the table; None: by its names and values.
+        reading: how to read the table; None: by its names and values. A table of items takes the place of the model's.
         filters: which of the purchases count; None: those that the model was trained with.
         progress: as for `recae.pipeline.train`.
 
@@ -115,6 +116,13 @@ def update(
     progress = told_by(progress)
     check_updatable(recommender)
     chosen = choose_device(device, 1)
+    if reading is not None and reading.items is not None:
+        described = describe_items(
+            recommender, reading.items, dict(reading.items_columns or ()), bad_lines=reading.bad_lines
+        )
+        recommender = described.recommender
+        for line in described.sentences():
+            progress.on_message(line)
     with timed("reading"):
         new = _read(recommender, source, since_last, take_back, reading, filters, progress)
         if new.interactions.confidences is not None:
@@ -159,15 +167,17 @@ def update(
     if recommender.held_out is not None:
         codes = np.full(len(union.users), LEARNED, np.uint8)
         codes[union.old_users] = recommender.held_out
-    result = Recommender(
-        model=model,
-        users=union.users,
-        items=union.items,
-        item_names=union.item_names,
-        histories=union.histories,
-        metadata=_metadata(metadata, union, new.interactions),
-        held_out=codes,
-        item_table=recommender.item_table,
+    result = with_item_table(
+        Recommender(
+            model=model,
+            users=union.users,
+            items=union.items,
+            item_names=union.item_names,
+            histories=union.histories,
+            metadata=_metadata(metadata, union, new.interactions),
+            held_out=codes,
+        ),
+        recommender.item_table,
     )
     seconds = time.perf_counter() - began
     found = Updated(result, **counts, parts=parts, seconds=seconds)

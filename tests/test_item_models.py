@@ -1,0 +1,154 @@
+"""Tests of a table of items in a model: given in training, replaced later, shown, and what it and purchases share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import recae, refused
+
+import recae as package
+from recae.insight.items import describe_items, with_item_table
+from recae.modelfile import describe, load
+from recae.recommender import Recommender
+
+N_ITEMS, SOLD = 12, 10
+PURCHASES = [(f"u{u}", f"i{i}") for u in range(30) for i in range(SOLD) if (u * 7 + i * 3) % 5 < 2]
+PRODUCTS = pd.DataFrame(
+    {
+        "id": [f"i{i}" for i in range(2, N_ITEMS)],
+        "title": [f"<b>Thing</b> {i}" for i in range(2, N_ITEMS)],
+        "category": [f"Home > {'Mugs' if i % 2 else 'Pots'}" for i in range(2, N_ITEMS)],
+        "price": [f"{i},50 €" for i in range(2, N_ITEMS)],
+        "image": [f"https://x.de/{i}.png" for i in range(2, N_ITEMS)],
+        "link": ["javascript:alert(1)", *[f"https://x.de/{i}" for i in range(3, N_ITEMS)]],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    pd.DataFrame(PURCHASES, columns=["user_id", "item_id"]).to_csv(folder / "purchases.csv", index=False)
+    PRODUCTS.to_csv(folder / "products.csv", index=False)
+    done = recae(
+        "train", folder / "purchases.csv", "--items", folder / "products.csv", "--kind", "ease", "--no-refit",
+        "--out", folder / "model.recae",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    (folder / "said.txt").write_text(done.stderr)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(shop: Path) -> Recommender:
+    return load(shop / "model.recae")
+
+
+def test_training_stores_the_table_and_says_what_it_and_the_purchases_do_not_share(
+    shop: Path, model: Recommender
+) -> None:
+    assert model.item_table is not None
+    assert len(model.item_table.ids) == N_ITEMS - 2
+    of = model.item_table.of(model.items)
+    assert of.column("price").to_pylist()[:4] == [None, None, 2.5, 3.5]
+    assert of.column("link").to_pylist()[2] is None
+    assert model.item_names is not None
+    assert model.item_names.to_pylist()[:3] == [None, None, "<b>Thing</b> 2"]
+    said = (shop / "said.txt").read_text()
+    lacking = sum(item in ("i0", "i1") for _, item in PURCHASES)
+    assert f"2 of {SOLD} items that were bought are not in the table, with {lacking} purchases" in said
+    assert f"{N_ITEMS - SOLD} items of the table occur in no purchase" in said
+    assert "left out: 1 links that do not begin with http:// or https://" in said
+
+
+def test_inspect_shows_the_columns(shop: Path) -> None:
+    assert describe(shop / "model.recae")["item_table"] == {
+        "items": 10,
+        "columns": {"name": 10, "category": 10, "price": 10, "image": 10, "link": 9},
+    }
+    out = recae("inspect", shop / "model.recae").stdout
+    assert "items\ta table of 10" in out
+    assert "items.link\tknown of 9" in out
+    assert json.loads(recae("inspect", shop / "model.recae", "--json").stdout)["item_table"]["items"] == 10
+
+
+def test_the_table_is_replaced_without_a_training(shop: Path, model: Recommender, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("sku,name,net,grün\ni0,Nought,1.5,ja\ni0,Zero,2.5,nein\ni99,Never,1,ja\n")
+    out = tmp_path / "newer.recae"
+    done = recae("items", shop / "model.recae", other, "--items-columns", "price=net", "--out", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["rows"], said["items"], said["doubled"], said["not_bought"]) == (3, 2, 1, 1)
+    assert said["not_in_the_table"]["items"] == SOLD - 1
+    found = load(out)
+    assert found.item_table is not None
+    assert found.item_table.columns.to_pylist()[0] == {"name": "Zero", "price": 2.5, "grün": "nein"}
+    assert found.item_names is not None
+    assert found.item_names.to_pylist()[:3] == ["Zero", None, "<b>Thing</b> 2"]
+    np.testing.assert_array_equal(found.model.arrays()["weights"], model.model.arrays()["weights"])
+    again = tmp_path / "again.recae"
+    assert recae("items", out, other, "--items-columns", "price=net", "--out", again).exit_code == 0
+    assert again.read_bytes() == out.read_bytes()
+    before = out.read_bytes()
+    refused(recae("items", out, shop / "products.csv", "--items-columns", "price"), "is WHAT=NAME")
+    refused(recae("items", out, shop / "purchases.csv"), "says nothing of items but their ids")
+    assert out.read_bytes() == before
+    assert recae("items", out, shop / "products.csv").exit_code == 0
+    assert load(out).item_table is not None
+    assert describe(out)["item_table"]["items"] == 10
+
+
+def test_an_update_takes_another_table(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("user_id,item_id\nu0,i0\nu1,i11\nu2,i11\n")
+    (tmp_path / "items.csv").write_text("id,name,price\ni0,Zero,1\ni11,Eleven,2\n")
+    out = tmp_path / "updated.recae"
+    done = recae(
+        "update", shop / "model.recae", tmp_path / "new.csv", "--items", tmp_path / "items.csv", "--out", out
+    )
+    assert done.exit_code == 0, done.stderr
+    found = load(out)
+    assert found.item_table is not None
+    assert len(found.item_table.ids) == 2
+    assert found.id_and_name(found.items.row("i11")) == ("i11", "Eleven")
+    # without a table of its own an update names new items by the one that the model has
+    done = recae("update", shop / "model.recae", tmp_path / "new.csv", "--out", out)
+    assert done.exit_code == 0, done.stderr
+    found = load(out)
+    assert found.id_and_name(found.items.row("i11")) == ("i11", "<b>Thing</b> 11")
+
+
+def test_python_takes_frames_dictionaries_and_tables(model: Recommender) -> None:
+    frame = pd.DataFrame({"id": ["i0"], "name": ["Zero"], "cost": [3.0]})
+    purchases = pd.DataFrame(PURCHASES, columns=["user_id", "item_id"])
+    trained = package.train(
+        purchases, "popularity", items=frame, items_columns={"price": "cost"}, progress=False
+    )
+    assert trained.item_table is not None
+    assert trained.item_table.column("price").to_pylist() == [3.0]
+    for source in (frame, {"id": ["i0"], "name": ["Zero"], "cost": [3.0]}, trained.item_table):
+        found = model.with_items(source, {"price": "cost"})
+        assert found.item_table is not None
+        assert found.item_table.column("name").to_pylist() == ["Zero"]
+        assert found.id_and_name(0)[1] == "Zero"
+    assert model.id_and_name(0)[1] is None
+
+
+def test_what_is_shared_is_counted_by_hand(model: Recommender) -> None:
+    assert model.item_table is not None
+    table = model.item_table.take(np.array([0, 5, 9]))
+    shared = describe_items(model, table).shared
+    ids, items = set(table.ids), list(model.items)
+    assert shared.unbought == len(ids - set(items))
+    assert shared.undescribed == len(set(items) - ids)
+    assert shared.their_purchases == sum(item not in ids for _, item in PURCHASES)
+    assert with_item_table(model, None) is model
+
+
+def test_items_columns_go_with_items(shop: Path) -> None:
+    done = recae("train", shop / "purchases.csv", "--items-columns", "price=net")
+    refused(done, "--items-columns names columns of the table of items: give --items, too")
