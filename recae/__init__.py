@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recae.errors import RecaeError as RecaeError
     from recae.filters import Filters as Filters
     from recae.interactions import Interactions as Interactions
+    from recae.interface.associating import associations as associations
     from recae.interface.forgetting import forget as forget
     from recae.interface.functions import evaluate as evaluate
     from recae.interface.functions import score as score
@@ -47,6 +48,7 @@ _HOMES = {
     "Recommender": "recae.recommender",
     "Table": "recae.results",
     "Weighting": "recae.confidence",
+    "associations": "recae.interface.associating",
     "doctor": "recae.interface.purchases",
     "evaluate": "recae.interface.functions",
     "forget": "recae.interface.forgetting",

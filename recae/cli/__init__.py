@@ -66,6 +66,7 @@ _HEADINGS = {
         "inspect": "Say what is in a model file.",
         "explain": "Say how much each owned item contributes to a score.",
         "similar": "Find items like an item, or users like a user.",
+        "rules": "Find what is bought together, with intervals.",
         "anomalies": "Find users or purchases that the model cannot explain.",
         "embed": "Write the codes of all users, or the vectors of all items.",
         "map": "Draw a map of the items or users.",
