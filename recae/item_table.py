@@ -28,6 +28,9 @@ MEANINGS: Final = {
 }
 """Columns that mean something to recae, in the order in which they are shown, and their types."""
 
+SHOWN: Final = ("category", "brand", "price", "available", "image", "link")
+"""Columns that are shown beside an item's name, where there are any."""
+
 SEPARATOR: Final = " > "
 """What stands between the parts of a category that is a path, the widest part first: "Home > Kitchen > Mugs"."""
 

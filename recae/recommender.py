@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -24,7 +24,7 @@ from recae.arrow import arrow_numbers
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.inputs import EventInputs, inputs_of, owned_part
-from recae.item_table import ItemTable
+from recae.item_table import SHOWN, ItemTable
 from recae.models import Model
 from recae.models.summary import summary_of
 from recae.plots import history_figure
@@ -66,6 +66,7 @@ class Recommendation(NamedTuple):
         name: its name; None where it has none.
         score: higher is better; of a fallback the number of users who own the item.
         source: `MODEL`, or `POPULAR` where the fallback stepped in.
+        category, price: as the model's table of items has them; None where it does not.
     """
 
     rank: int
@@ -73,11 +74,21 @@ class Recommendation(NamedTuple):
     name: str | None
     score: float
     source: str = MODEL
+    category: str | None = None
+    price: float | None = None
 
     @property
     def item(self) -> str:
         """The id of the item."""
         return self.item_id
+
+
+IN_LISTS: Final = ("category", "price")
+"""Columns of the table of items that a list of recommendations has."""
+
+
+def _recommendation(names: Sequence[str], *values: Any) -> Recommendation:
+    return Recommendation(**dict(zip(names, values, strict=True)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -232,7 +243,8 @@ class Recommender(Summarised):
 
         Returns:
             a table with the columns ``rank``, ``item_id``, ``name`` and ``score``, a `Recommendation` a row; with a
-            fallback also ``source``: "model", or "popular" where it stepped in.
+            fallback also ``source``: "model", or "popular" where it stepped in; and ``category`` and ``price`` where
+            the model's table of items has them.
 
         Raises:
             ConfigError: both or neither of ``user`` and ``items`` are given, ``items`` is empty or not a
@@ -273,7 +285,8 @@ class Recommender(Summarised):
         }
         if fallback is not None:
             columns["source"] = [source] * rows.size
-        return Table.of(columns, Recommendation)
+        columns |= self.details_of(rows, IN_LISTS)
+        return Table.of(columns, partial(_recommendation, tuple(columns)))
 
     def _ranked(
         self,
@@ -330,6 +343,27 @@ class Recommender(Summarised):
         if names is None:
             return pa.nulls(len(rows), pa.large_string())
         return names.take(arrow_numbers(np.asarray(rows, dtype=np.int64)))
+
+    def details_of(
+        self, rows: NDArray[np.integer[Any]], columns: Sequence[str] = SHOWN
+    ) -> dict[str, pa.Array]:
+        """Return what the table of items says of items by their rows (n,): column to values, null where unknown.
+
+        Args:
+            rows: of the items.
+            columns: which; those that the table lacks are left out.
+        """
+        table, places = self.item_table, self._places
+        if table is None or places is None:
+            return {}
+        found = places[np.asarray(rows, dtype=np.int64)]
+        taken = pa.array(np.maximum(found, 0), mask=found < 0, type=pa.int64())
+        return {name: table.column(name).take(taken) for name in columns if name in table}
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64] | None:
+        """The row of each item in the table of items (I,), -1 where it is not there; None without a table."""
+        return None if self.item_table is None else self.item_table.rows(self.items)
 
     def unknown_items(self, items: Sequence[str | int]) -> list[str]:
         """Return those of ``items`` that the model has not seen, in their order, each once.
@@ -417,7 +451,7 @@ class Recommender(Summarised):
 
         Returns:
             a table with the columns ``user_id``, ``rank``, ``item_id``, ``name`` and ``score``; with a fallback also
-            ``source``.
+            ``source``, and ``category`` and ``price`` where the model's table of items has them.
 
         Raises:
             UnknownIdError: a user is not in the model, and there is no fallback.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import recae, refused
+from shopserver import client
 
 import recae as package
 from recae.insight.items import describe_items, with_item_table
@@ -152,3 +153,60 @@ def test_what_is_shared_is_counted_by_hand(model: Recommender) -> None:
 def test_items_columns_go_with_items(shop: Path) -> None:
     done = recae("train", shop / "purchases.csv", "--items-columns", "price=net")
     refused(done, "--items-columns names columns of the table of items: give --items, too")
+
+
+# lists
+
+
+def test_lists_show_category_and_price(model: Recommender, shop: Path) -> None:
+    found = model.recommend("u1", 10, exclude_owned=False)
+    assert found.columns == ["rank", "item_id", "name", "score", "category", "price"]
+    known = {row["id"]: row for row in PRODUCTS.to_dict("records")}
+    for row in found:
+        product = known.get(row.item_id, {})
+        assert row.category == product.get("category")
+        assert row.price == (float(row.item_id[1:]) + 0.5 if product else None)
+    alike = model.recommend("nobody", 10, fallback="popular")
+    assert alike.columns == ["rank", "item_id", "name", "score", "source", "category", "price"]
+    assert (alike[0].source, len(alike)) == ("popular", 10)
+    many = model.recommend_many(["u1"], 10, exclude_owned=False)
+    assert many["category"].tolist() == found["category"].tolist()
+    done = recae("recommend", "--user", "u1", "--csv", "--include-owned", model=shop / "model.recae")
+    assert done.stdout.splitlines()[0] == "rank,item_id,name,score,category,price"
+    assert any(line.endswith(",Home > Pots,2.5") for line in done.stdout.splitlines())
+    done = recae("recommend", "--user", "u1", "--json", "--include-owned", model=shop / "model.recae")
+    answers = {answer["item_id"]: answer for answer in json.loads(done.stdout)["recommendations"]}
+    assert answers["i3"] == answers["i3"] | {
+        "category": "Home > Mugs", "price": 3.5, "image": "https://x.de/3.png", "link": "https://x.de/3",
+    }  # fmt: skip
+    assert answers["i2"]["link"] is None
+    assert answers["i0"]["price"] is None
+
+
+def test_a_terminal_of_80_columns_shows_them(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recae.cli.recommend.is_terminal", lambda stream: True)
+    monkeypatch.setattr("recae.cli.output.is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = recae(
+        "recommend", "--user", "u1", "--include-owned", model=shop / "model.recae"
+    ).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("Home > Pots" in line and "2.50" in line and "<b>Thing</b> 2" in line for line in lines)
+
+
+def test_the_service_answers_with_what_is_known(model: Recommender, tmp_path: Path) -> None:
+    with client(model, tmp_path) as api:
+        body = {"user": "u1", "n": 10, "exclude_owned": False}
+        listed = {r["item_id"]: r for r in api.post("/recommend", json=body).json()["recommendations"]}
+        explained = api.post("/recommend", json=body | {"explain": True}).json()["recommendations"]
+        found = {item["item_id"]: item for item in api.get("/items").json()["items"]}
+        owned = {item["item_id"]: item for item in api.get("/users/u1/items").json()["items"]}
+        similar = {item["item_id"]: item for item in api.get("/similar/i3").json()["similar"]}
+    details = {"category": "Home > Pots", "price": 2.5, "image": "https://x.de/2.png"}
+    for answers in (listed, {r["item_id"]: r for r in explained}, found, similar):
+        assert answers["i2"] == answers["i2"] | details
+        assert "link" not in answers["i2"]
+        assert "brand" not in answers["i2"]
+        assert "price" not in answers["i0"]
+    assert set(owned) == {item for user, item in PURCHASES if user == "u1"}
+    assert all(("price" in item) == (item["item_id"] not in ("i0", "i1")) for item in owned.values())

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from recae.results import Table
 
 _REASONS = 5
+_CATEGORY = 28  # letters of a category on a terminal
 _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are explained
 
 
@@ -70,7 +71,7 @@ _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are expla
     "Output",
     click.option("--explain", "explained", is_flag=True, help="Say which owned items raise each score most."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    click.option("--csv", "as_csv", is_flag=True, help="Print CSV: rank,item_id,name,score."),
+    click.option("--csv", "as_csv", is_flag=True, help="Print CSV: rank,item_id,name,score and others."),
 )
 def recommend(
     user: str | None,
@@ -105,6 +106,9 @@ def recommend(
     With --fallback popular, a user whom the model does not know, an empty basket and one of unknown items get the
     items that most users own; their score is the number of these users. A column source says "model" or "popular".
 
+    Where the model has a table of products, the category and the price follow the score, and --json has the
+    brand, the availability, the picture and the link, too.
+
     In a pipe, plain output is tab-separated lines below a header: rank, item_id, name, score. With --explain
     it has, as --csv has, a line for each recommendation and reason: rank, item_id, name, score, base, other_items,
     others, because_item_id, because_name, contribution; the last three are empty where no owned item raises the score.
@@ -122,7 +126,7 @@ def recommend(
 
     from recae.ids import shown
     from recae.modelfile import load
-    from recae.recommender import MODEL, POPULAR
+    from recae.recommender import IN_LISTS, MODEL, POPULAR
 
     recommender = counting(load(model_path), journal)
     found = recommender.recommend(
@@ -144,8 +148,8 @@ def recommend(
     )
     if as_json:
         answers: list[dict[str, object]] = [
-            {"rank": r.rank, "item_id": r.item, "name": r.name, "score": shortest_float32(r.score)}
-            for r in found
+            {"rank": r.rank, "item_id": r.item, "name": r.name, "score": shortest_float32(r.score), **more}
+            for r, more in zip(found, _details(recommender, found), strict=True)
         ]
         for answer, why in zip(answers, reasons or [], strict=False):
             parts = why.exact()
@@ -172,23 +176,51 @@ def recommend(
     if reasons is not None and on_terminal:
         print_table(headers, _lines_with_reasons(recommender, found, reasons), right=("rank", "score"))
         return
-    rows: Iterable[Sequence[object]] = ((r.rank, r.item, r.name, shortest_float32(r.score)) for r in found)
-    if fallback is not None:
-        headers = [*headers, "source"]
-        rows = ((r.rank, r.item, r.name, shortest_float32(r.score), r.source) for r in found)
+    headers += [name for name in ("source", *IN_LISTS) if name in found.columns]
+    rows: Iterable[Sequence[object]] = (
+        (r.rank, r.item, r.name, shortest_float32(r.score), *(getattr(r, name) for name in headers[4:]))
+        for r in found
+    )
     if reasons is not None:
-        headers += ["base", "other_items", "others", "because_item_id", "because_name", "contribution"]
+        headers = [
+            *headers[:4],
+            "base",
+            "other_items",
+            "others",
+            "because_item_id",
+            "because_name",
+            "contribution",
+        ]
         rows = _row_a_reason(recommender, found, reasons)
     if as_csv:
         print_csv(headers, rows)
     elif on_terminal:
-        print_table(
-            headers,
-            ([str(r.rank), r.item, r.name or "", f"{r.score:#.4g}", r.source][: len(headers)] for r in found),
-            right=("rank", "score"),
-        )
+        cells = ([_shown(name, value) for name, value in zip(headers, row, strict=True)] for row in rows)
+        print_table(headers, cells, right=("rank", "score", "price"))
     else:
         print_table(headers, (["" if cell is None else str(cell) for cell in row] for row in rows))
+
+
+def _shown(name: str, value: object) -> str:
+    """Return a cell for a terminal: the end of a long category, and of numbers the digits that count."""
+    if value is None:
+        return ""
+    if name == "score":
+        return f"{value:#.4g}"
+    if name == "price":
+        return f"{value:,.2f}"
+    text = str(value)
+    return f"…{text[1 - _CATEGORY :]}" if name == "category" and len(text) > _CATEGORY else text
+
+
+def _details(recommender: Recommender, found: Table[Recommendation]) -> Iterator[dict[str, object]]:
+    """Return what the table of items says of each recommended item, by the columns that it has."""
+    columns = recommender.details_of(recommender.items.rows([r.item for r in found]))
+    values = [column.to_pylist() for column in columns.values()]
+    return (
+        dict(zip(columns, row, strict=True))
+        for row in (zip(*values, strict=True) if columns else [()] * len(found))
+    )
 
 
 @dataclass(frozen=True)

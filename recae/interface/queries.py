@@ -34,7 +34,7 @@ from recae.modelfile import load, save
 from recae.ranking import rows_per_block
 from recae.reading import ReadOptions, read
 from recae.reading.lists import read_pairs
-from recae.recommender import Recommender, check_fallback
+from recae.recommender import IN_LISTS, Recommender, check_fallback
 from recae.results import Table
 from recae.scoring.audience import NO_ITEM, NO_KNOWN_ITEM, Audience, fold_in, listed_users
 from recae.scoring.rules import warn_of_unknown
@@ -100,7 +100,9 @@ def recommend_many(
     names = recommender.names_of(recommender.items.rows(found["item_id"]))
     columns = {name: found[name] for name in ("user_id", "rank", "item_id")}
     columns |= {"name": names, "score": found["score"]}
-    return Table.of(columns | ({"source": found["source"]} if fallback is not None else {}))
+    if fallback is not None:
+        columns["source"] = found["source"]
+    return Table.of(columns | recommender.details_of(recommender.items.rows(found["item_id"]), IN_LISTS))
 
 
 def with_items(

@@ -199,9 +199,10 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
         )
     history = _scored(served, [Owned(one.history, one.values, one.events)])
     found = []
-    for place, (item, name, score, explanation) in enumerate(
+    for place, (item, name, more, score, explanation) in enumerate(
         zip(
             *served.ids_and_names(one.items),
+            served.details(one.items),
             _rounded(one.scores),
             explain(served.recommender, history, one.items, one.scores),
             strict=True,
@@ -220,7 +221,14 @@ def explained_json(served: ServedModel, one: RankedList) -> bytes:
         base = float(parts.base)
         found.append(
             Recommendation(
-                rank=place, item_id=item, name=name, score=score, because=because, base=base, others=others
+                rank=place,
+                item_id=item,
+                name=name,
+                score=score,
+                because=because,
+                base=base,
+                others=others,
+                **more,
             )
         )
     answer = RecommendAnswer(
@@ -291,7 +299,7 @@ def _has_events(history: Owned) -> bool:
     return history.events is not None and history.events.size > 0
 
 
-def _event(served: ServedModel, column: int) -> dict[str, str]:
+def _event(served: ServedModel, column: int) -> dict[str, Any]:
     """Return the field of the event that a reason is of; none for what is owned."""
     event = served.recommender.event_of(column)
     return {} if event is None else {"event": event}

@@ -60,18 +60,20 @@ def similar(served: ServedModel, item_id: str, n: int) -> SimilarAnswer:
         metric = served.vectors.metric
         near = [
             # the shortest decimals that float32 has for it
-            SimilarItem(rank=rank, item_id=other, name=name, similarity=float(str(cosine)))
-            for rank, (other, name, cosine) in enumerate(
-                zip(*served.ids_and_names(items), cosines, strict=True), start=1
+            SimilarItem(rank=rank, item_id=other, name=name, similarity=float(str(cosine)), **more)
+            for rank, (other, name, cosine, more) in enumerate(
+                zip(*served.ids_and_names(items), cosines, served.details(items), strict=True), start=1
             )
         ]
     together: list[TogetherItem] = []
     if served.together is not None:
         items, users, lift = served.together.of(item, n)
         together = [
-            TogetherItem(rank=rank, item_id=other, name=name, users=int(both), lift=float(f"{factor:.6g}"))
-            for rank, (other, name, both, factor) in enumerate(
-                zip(*served.ids_and_names(items), users, lift, strict=True), start=1
+            TogetherItem(
+                rank=rank, item_id=other, name=name, users=int(both), lift=float(f"{factor:.6g}"), **more
+            )
+            for rank, (other, name, both, factor, more) in enumerate(
+                zip(*served.ids_and_names(items), users, lift, served.details(items), strict=True), start=1
             )
         ]
     return SimilarAnswer(
@@ -89,8 +91,10 @@ def find_items(served: ServedModel, query: str, limit: int) -> ItemsAnswer:
     items, more = served.items.find(query, limit)
     owners = [None] * items.size if served.owners is None else served.owners[items].tolist()
     found = [
-        FoundItem(item_id=item, name=name, owners=count)
-        for item, name, count in zip(*served.ids_and_names(items), owners, strict=True)
+        FoundItem(item_id=item, name=name, owners=count, **more)
+        for item, name, count, more in zip(
+            *served.ids_and_names(items), owners, served.details(items), strict=True
+        )
     ]
     return ItemsAnswer(query=query, items=found, more=more)
 
@@ -134,8 +138,10 @@ def history(served: ServedModel, user_id: str, limit: int) -> HistoryAnswer:
     except Problem as problem:
         raise with_nearest_users(served, user_id, problem) from None
     items = [
-        OwnedItem(item_id=item, name=name)
-        for item, name in zip(*served.ids_and_names(owned.items[:limit]), strict=True)
+        OwnedItem(item_id=item, name=name, **more)
+        for item, name, more in zip(
+            *served.ids_and_names(owned.items[:limit]), served.details(owned.items[:limit]), strict=True
+        )
     ]
     unseen = owned.unknown[: limit - len(items)]
     items += [OwnedItem(item_id=item, name=None, scored=False) for item in unseen]

@@ -226,13 +226,13 @@ def fast_routes(app: FastAPI, services: Services, token: Sequence[params.Depends
     return {path: FastRoute(path, function, asked, services) for path, function, asked, _, _ in _FAST}
 
 
-@private.get("/similar/{item_id:any}", responses=_GET)
+@private.get("/similar/{item_id:any}", responses=_GET, response_model_exclude_unset=True)
 async def similar_items(services: Injected, item_id: Id, n: Limit = 10) -> SimilarAnswer:
     """Find items that the model scores alike, and items that the same users own."""
     return await services.lookups.run(lookups.similar, services.models.current, item_id, n)
 
 
-@private.get("/items", responses=_GET)
+@private.get("/items", responses=_GET, response_model_exclude_unset=True)
 async def find_items(services: Injected, q: Words = "", limit: Limit = 20) -> ItemsAnswer:
     """Find items that hold all words in their id or name, whatever the case, most owned first."""
     return await services.lookups.run(lookups.find_items, services.models.current, q, limit)

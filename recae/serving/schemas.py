@@ -181,7 +181,20 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class NamedItem(_Answer):
+class ItemDetails(_Answer):
+    """What the model's table of items says of an item; a field is absent where it does not."""
+
+    category: str | None = Field(
+        default=None, description="a path has > between its parts; absent where unknown"
+    )
+    brand: str | None = Field(default=None, description="absent where unknown")
+    price: float | None = Field(default=None, ge=0, description="absent where unknown")
+    available: bool | None = Field(default=None, description="absent where unknown")
+    image: str | None = Field(default=None, description="http or https; absent where unknown")
+    link: str | None = Field(default=None, description="http or https; absent where unknown")
+
+
+class NamedItem(ItemDetails):
     """An item."""
 
     item_id: str
@@ -202,7 +215,7 @@ class Others(_Answer):
     contribution: float = Field(description="what they add to the score together")
 
 
-class _RankedItem(_Answer):
+class _RankedItem(ItemDetails):
     rank: int = Field(ge=1)
     item_id: str
     name: str | None

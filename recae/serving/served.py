@@ -201,7 +201,7 @@ class ShownItem(NamedTuple):
     """What is written and noted of an item in every list.
 
     Attributes:
-        text: the fields `item_id` and `name` as JSON in ASCII, without braces.
+        text: the fields `item_id` and `name`, and those that the table of items has, as JSON in ASCII, without braces.
         code: CRC-32 of its id.
     """
 
@@ -264,6 +264,17 @@ class ServedModel:
         names = self.recommender.item_names
         return ids, [None] * len(ids) if names is None else names.take(pa.array(items)).to_pylist()
 
+    def details(self, items: NDArray[np.integer[Any]]) -> list[dict[str, Any]]:
+        """Return what the table of items says of many items, in their order: what is known of each, by name."""
+        columns = self.recommender.details_of(items)
+        if not columns:
+            return [{}] * len(items)
+        rows = zip(*(column.to_pylist() for column in columns.values()), strict=True)
+        return [
+            {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+            for row in rows
+        ]
+
     def shown_items(self, items: NDArray[np.integer[Any]]) -> list[ShownItem]:
         """Return what lists say of many items, in the order of their indices (n,)."""
         rows = items.tolist()
@@ -272,10 +283,15 @@ class ServedModel:
         if missing:
             found = {
                 row: ShownItem(
-                    f'"item_id":{_quoted(item)},"name":{"null" if name is None else _quoted(name)}',
+                    f'"item_id":{_quoted(item)},"name":{"null" if name is None else _quoted(name)}{_fields(more)}',
                     zlib.crc32(item.encode()),
                 )
-                for row, item, name in zip(missing, *self.ids_and_names(np.array(missing)), strict=True)
+                for row, item, name, more in zip(
+                    missing,
+                    *self.ids_and_names(np.array(missing)),
+                    self.details(np.array(missing)),
+                    strict=True,
+                )
             }
             if len(self._shown_items) + len(found) <= _SHOWN:
                 self._shown_items.update(found)
@@ -340,6 +356,11 @@ class ServedModel:
             return None
         values: NDArray[np.float32] = histories.data[histories.indptr[row] : histories.indptr[row + 1]]
         return values
+
+
+def _fields(details: dict[str, Any]) -> str:
+    """Return what is known of an item as further fields of a JSON object, a comma before each."""
+    return "," + json.dumps(details, separators=(",", ":"))[1:-1] if details else ""
 
 
 def unknown(what: str, id: str, nearest: list[str] | None = None) -> Problem:  # noqa: A002  # the word of the field
