@@ -686,7 +686,8 @@ class Recommender(Summarised):
 
         Args:
             kind: "items" or "users".
-            categories: a table with an item and a category column, for the colours; the purchases will do.
+            categories: a table with an item and a category column, for the colours; the purchases will do. None: those
+                of the model's table of items.
             method: "tsne", which shows clusters and needs recae[map], or "pca"; None: t-SNE where it is installed.
             limit: how many at most, most owned first.
             seed: of t-SNE.

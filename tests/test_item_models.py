@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from commands import recae, refused
 from shopserver import client
 
 import recae as package
+from recae.insight.categories import categories_of
 from recae.insight.items import describe_items, with_item_table
 from recae.modelfile import describe, load
 from recae.recommender import Recommender
@@ -210,3 +215,90 @@ def test_the_service_answers_with_what_is_known(model: Recommender, tmp_path: Pa
         assert "price" not in answers["i0"]
     assert set(owned) == {item for user, item in PURCHASES if user == "u1"}
     assert all(("price" in item) == (item["item_id"] not in ("i0", "i1")) for item in owned.values())
+
+
+# batches
+
+
+def test_batches_have_the_columns_that_are_asked_for(model: Recommender, shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "recs.parquet"
+    done = recae(
+        "score", "--out", out, "-n", "4", "--columns", "name,category,price", model=shop / "model.recae"
+    )
+    assert done.exit_code == 0, done.stderr
+    frame = pd.read_parquet(out)
+    assert list(frame) == ["user_id", "item_id", "rank", "score", "name", "category", "price"]
+    plain = package.score(model, n=4, progress=False).to_pandas()
+    pd.testing.assert_frame_equal(frame[list(plain)], plain)
+    known = {row["id"]: row for row in PRODUCTS.to_dict("records")}
+    for row in pq.read_table(out).to_pylist():
+        product = known.get(row["item_id"], {})
+        assert row["category"] == product.get("category")
+        assert row["name"] == product.get("title")
+        assert row["price"] == (float(row["item_id"][1:]) + 0.5 if product else None)
+    stream = package.score(model, n=4, details="image", fallback="popular", progress=False).to_pandas()
+    assert list(stream)[4:] == ["source", "image"]
+
+
+def test_a_database_and_a_folder_have_them_too(shop: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    arguments = ("score", "--out", url, "--table", "recs", "-n", "3", "--columns", "name,price")
+    for _ in range(2):  # the second one replaces a table that has these columns
+        done = recae(*arguments, model=shop / "model.recae")
+        assert done.exit_code == 0, done.stderr
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        rows = connection.execute("select item_id, name, price from recs").fetchall()
+        connection.execute("create table own (user_id text, item_id text, rank int, score real, mine text)")
+        connection.commit()
+    assert all(price == (None if name is None else float(item[1:]) + 0.5) for item, name, price in rows)
+    own = (*arguments[:4], "own", *arguments[5:])
+    refused(recae(*own, model=shop / "model.recae"), "the table own is there already")
+    folder = f"{tmp_path / 'recs'}/"
+    assert recae("score", "--out", folder, "--columns", "price", model=shop / "model.recae").exit_code == 0
+    settings = json.loads((tmp_path / "recs" / "_manifest.json").read_text())["settings"]
+    assert settings["columns"] == ["price"]
+    done = recae("score", "--out", folder, "--columns", "name", "--resume", model=shop / "model.recae")
+    refused(done, "columns")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("colour", "does not know 'colour' of its items; it knows name, category, price, image, link"),
+        ("price,price", "two columns 'price'"),
+    ],
+)
+def test_columns_that_cannot_be_written(shop: Path, tmp_path: Path, columns: str, said: str) -> None:
+    done = recae("score", "--out", tmp_path / "x.csv", "--columns", columns, model=shop / "model.recae")
+    refused(done, said)
+
+
+# categories
+
+
+def test_the_table_gives_categories_to_rules_and_the_map(
+    model: Recommender, shop: Path, tmp_path: Path
+) -> None:
+    found = categories_of(model)
+    assert found is not None
+    assert found.names == ["Home > Mugs", "Home > Pots"]
+    known = {row["id"]: row["category"] for row in PRODUCTS.to_dict("records")}
+    assert [found.names[code] if code >= 0 else None for code in found.codes] == [
+        known.get(i) for i in model.items
+    ]
+    top = categories_of(model, 1)
+    assert top is not None
+    assert top.names == ["Home"]
+    out = tmp_path / "recs.csv"
+    done = recae("score", "--out", out, "--only-categories", "Home > Pots", model=shop / "model.recae")
+    assert done.exit_code == 0, done.stderr
+    assert {known[item] for item in pd.read_csv(out)["item_id"]} == {"Home > Pots"}
+    bare = dataclasses.replace(model, item_table=None)
+    assert categories_of(bare) is None
+    bare.save(tmp_path / "bare.recae")
+    done = recae("score", "--out", out, "--only-categories", "Home", model=tmp_path / "bare.recae")
+    refused(done, "give the model a table of products with 'recae items'")
+    page = tmp_path / "map.html"
+    done = recae("map", "--out", page, "--method", "pca", "--json", model=shop / "model.recae")
+    assert done.exit_code == 0, done.stderr
+    assert "Home > Mugs" in page.read_text() or "Home \\u003e Mugs" in page.read_text()

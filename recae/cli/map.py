@@ -24,7 +24,8 @@ from recae.errors import ConfigError
         "--categories",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Colour by category: a table with an item and a category column, such as the purchases.",
+        help="Colour by category: a table with an item and a category column, such as the purchases.  [default: the "
+        "model's table of products]",
     ),
     click.option(
         "--item-column", metavar="NAME", help="The item column of --categories.  [default: recognised]"
@@ -99,12 +100,12 @@ def map_command(
             message("laid out by PCA; t-SNE, which shows clusters, needs pip install 'recae[map]'")
     check_method(method)
 
-    from recae.insight.categories import read_categories
+    from recae.insight.categories import categories_of, read_categories
     from recae.modelfile import load
 
     started = time.perf_counter()
     recommender = load(model_path)
-    kinds = None
+    kinds = categories_of(recommender)
     if categories is not None:
         kinds = read_categories(
             categories, recommender.items, item_column=item_column, category_column=category_column

@@ -35,7 +35,6 @@ from recae.errors import ConfigError, DataError, ModelFileError, OutputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recae.ids import IdMap
     from recae.recommender import Recommender
     from recae.scoring.audience import Audience
     from recae.scoring.database import ResultTable
@@ -70,7 +69,10 @@ WHO = {
 RULES = {
     "exclude_items": ("ITEMS", "Nobody gets these: a file as for --users, or ids separated by commas."),
     "only_items": ("ITEMS", "Nobody gets anything else: a file, or ids separated by commas."),
-    "categories": ("FILE", "A table with an item and a category column, for the next two."),
+    "categories": (
+        "FILE",
+        "A table with an item and a category column, for the next two.  [default: the model's table of products]",
+    ),
     "exclude_categories": ("NAME,...", "Nobody gets items of these categories."),
     "only_categories": ("NAME,...", "Nobody gets items of other categories, or of none."),
 }
@@ -151,7 +153,7 @@ def destination(
 
 
 def barred(
-    items: IdMap,
+    recommender: Recommender,
     categories: str | None,
     exclude_items: Sequence[str],
     only_items: Sequence[str],
@@ -160,24 +162,32 @@ def barred(
 ) -> tuple[Any, list[str]]:
     """Return which items nobody gets by the options, and the ids in them that are unknown.
 
+    Categories are those of a table, or else of the model's table of items.
+
     Raises:
-        ConfigError: rules by category without categories, and as `recae.scoring.rules.barred_items`.
+        ConfigError: rules by category without categories, a table of them without rules, and as
+            `recae.scoring.rules.barred_items`.
         SourceError, ColumnError, DataError: a file cannot be used.
     """
-    from recae.insight.categories import read_categories
+    from recae.insight.categories import categories_of, read_categories
     from recae.scoring.rules import barred_items
 
-    by_category = bool(exclude_categories or only_categories)
-    if by_category != (categories is not None):
+    by_category, items = bool(exclude_categories or only_categories), recommender.items
+    kinds = None
+    if categories is not None:
+        kinds = read_categories(categories, items) if by_category else None
+    elif by_category:
+        kinds = categories_of(recommender)
+    if by_category != (kinds is not None) or (categories is not None and not by_category):
         raise ConfigError(
             "--exclude-categories and --only-categories go with --categories, a table of items and categories; "
-            "give both or neither"
+            "give both or neither, or give the model a table of products with 'recae items'"
         )
     return barred_items(
         items,
         exclude=item_ids("--exclude-items", exclude_items),
         only=item_ids("--only-items", only_items),
-        categories=None if categories is None else read_categories(categories, items),
+        categories=kinds,
         exclude_categories=split("--exclude-categories", exclude_categories) if exclude_categories else None,
         only_categories=split("--only-categories", only_categories) if only_categories else None,
     )
@@ -215,6 +225,14 @@ _NAMED = 3  # ids that a message spells out
         help="Write unknown ids to this table: id, reason (.csv, .parquet, .jsonl).",
     ),
 )
+@under(
+    "Output",
+    click.option(
+        "--columns",
+        metavar="NAME,…",
+        help="What else to say of each item: name, category, price, or any column of the model's table of items.",
+    ),
+)
 @who_options
 @under("Rules", top_option("How many items a user.", 20), owned_option, fallback_option, approximate_option)
 @rules_options
@@ -231,6 +249,7 @@ def score(
     exclude_owned: bool | None,
     fallback: str | None,
     approximate: bool,
+    columns: str | None,
     model_path: Path,
     **given: Any,
 ) -> None:
@@ -239,6 +258,7 @@ def score(
     \b
       recae score --out recs.parquet -n 20
       recae score --out recs/ --shard-users 50000 --resume
+      recae score --out recs.csv --columns name,category,price
       recae score --out new.csv --histories this-week.csv --exclude-items sold-out.txt
       recae score --out env:SHOP --table recommendations --run-id 2024-11-27
 
@@ -246,7 +266,8 @@ def score(
     memory does not grow with their number; a line on stderr says beforehand how much it is, and about how long
     it takes. Ids that the model does not know are counted, and written to --rejects. With --fallback popular, users
     of whom the model knows no item get the items that most users own, and a fifth column, source, says "model" or
-    "popular".
+    "popular". With --columns, what the model knows of each item follows, such as its name, category and price; a
+    table of products is given to a model with `recae items`.
 
     \b
     --out is one of
@@ -290,7 +311,7 @@ def score(
     with scoring_cluster(**{name: given[name] for name in ENGINE}) as cluster:
         recommender, model_sha256 = _loaded(model_path)
         recommender = counting(recommender, who.pop("journal"))
-        barred_items, unknown = barred(recommender.items, **{name: given[name] for name in RULES})
+        barred_items, unknown = barred(recommender, **{name: given[name] for name in RULES})
         audience = _audience(recommender, fallback is not None, **who)
         _report(audience.rejected, unknown, rejects)
         if not len(audience) and (who["users"] or who["histories"]):
@@ -306,6 +327,7 @@ def score(
             barred=barred_items,
             fallback=fallback,
             approximate=approximate,
+            details=None if columns is None else split("--columns", [columns]),
         )
         _write(work, target, cluster, model_sha256, _shown(out))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recae.errors import DataError
 from recae.ids import IdMap
 from recae.reading.lists import read_categories_of
+from recae.recommender import Recommender
 
 _KNOWN: Final = ("category", "category_name", "item_category", "product_category", "department", "genre")
 
@@ -46,6 +47,25 @@ class Categories:
         owned = np.ones(histories.indices.size, np.int32)
         counts = sp.csr_matrix((owned, histories.indices, histories.indptr), shape=histories.shape) @ one_hot
         return _most_frequent(counts.tocoo(), histories.shape[0])
+
+
+def categories_of(recommender: Recommender, level: int | None = None) -> Categories | None:
+    """Return the categories of a model's items by its table of items; None where that has none of them.
+
+    Args:
+        recommender: with a table of items or without.
+        level: of the paths, from 1, the widest; None: the whole path.
+    """
+    table = recommender.item_table
+    if table is None or "category" not in table:
+        return None
+    paths = table.of(recommender.items).path(level)
+    names = pc.unique(paths.drop_null())
+    names = names.take(pc.sort_indices(names))
+    if not len(names):
+        return None
+    codes = pc.fill_null(pc.index_in(paths, value_set=names), -1)
+    return Categories(names.to_pylist(), codes.to_numpy(zero_copy_only=False).astype(np.int32))
 
 
 def read_categories(

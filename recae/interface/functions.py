@@ -306,6 +306,7 @@ def score(
     only_items: Iterable[str | int] | None = None,
     fallback: str | None = None,
     approximate: bool = False,
+    details: str | Sequence[str] | None = None,
     reading: ReadOptions | None = None,
     progress: Progress | bool | None = None,
     **words: Any,
@@ -325,6 +326,7 @@ def score(
         approximate: find the lists by an index over the items instead of scoring all of them, for catalogues of a
             million items; needs ``pip install 'recae[approximate]'``. What it finds of the exact lists is measured and
             logged first, and refused below 99 %.
+        details: what else to say of each item: "name", "category", "price" or any column of the model's table of items.
         reading: how to read the histories; None: by their names and values, and the words.
         progress: as for `train`, shown while the batches are asked for.
         words: on reading, as for `train`.
@@ -362,6 +364,7 @@ def score(
         only_items=None if only_items is None else written_ids(only_items, "item"),
         fallback=fallback,
         approximate=approximate,
+        details=None if details is None else listed("details", details, str, '["name", "price"]'),
         reading=options,
         progress=progress,
     )

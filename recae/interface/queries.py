@@ -20,7 +20,7 @@ from recae.ids import IdMap, id_texts, shown, written_ids
 from recae.inputs import owned_part
 from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
-from recae.insight.categories import read_categories
+from recae.insight.categories import categories_of, read_categories
 from recae.insight.items import describe_items
 from recae.insight.map import STEPS
 from recae.insight.mapping import Map, draw_map
@@ -413,7 +413,9 @@ def draw(
     progress: Progress | bool | None,
 ) -> Map:
     """Draw a map; see `Recommender.map`."""
-    kinds = None if categories is None else read_categories(categories, recommender.items)
+    kinds = (
+        categories_of(recommender) if categories is None else read_categories(categories, recommender.items)
+    )
     with following(progress, CountingDisplay) as callbacks:
         return draw_map(
             recommender,

@@ -48,6 +48,15 @@ class Run:
     rows: int
 
 
+def _kind(type: pa.DataType) -> Any:  # noqa: A002  # the word of the field
+    """Return the database's type for a column that says something of items."""
+    import sqlalchemy as sa
+
+    if pa.types.is_floating(type):
+        return sa.Float(53)
+    return sa.Boolean() if pa.types.is_boolean(type) else sa.Text()
+
+
 @dataclass(frozen=True)
 class Results:
     """A table of results in PostgreSQL or SQLite; its methods run statements on a connection that commits by itself.
@@ -74,6 +83,11 @@ class Results:
             sa.Column("rank", sa.Integer, nullable=False),
             sa.Column("score", sa.REAL, nullable=False),
             *([sa.Column("source", sa.Text, nullable=False)] if "source" in schema.names else []),
+            *(
+                sa.Column(field.name, _kind(field.type))
+                for field in schema
+                if field.name not in SOURCED.names
+            ),
             schema=self.schema,
         )
 
@@ -135,7 +149,8 @@ class Results:
         if not inspector.has_table(self.table, self.schema):
             return
         found = [column["name"] for column in inspector.get_columns(self.table, self.schema)]
-        if found not in (SCHEMA.names, SOURCED.names):
+        wider = found[: len(SCHEMA)] == SCHEMA.names and self.run(connection) is not None
+        if found not in (SCHEMA.names, SOURCED.names) and not wider:
             raise OutputError(
                 f"the table {self.table} is there already and has the columns {', '.join(found)}; only a table with "
                 f"the columns {', '.join(SCHEMA.names)} is replaced, so choose another name"

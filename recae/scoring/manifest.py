@@ -27,6 +27,7 @@ from recae.files import atomic_path
 from recae.machine import installed
 from recae.models import JSON
 from recae.recommender import POPULAR
+from recae.scoring.columns import details_digest
 from recae.scoring.work import Work
 
 MANIFEST: Final = "_manifest.json"
@@ -71,6 +72,11 @@ def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
         "block_users": work.block_users,
         **({} if work.fallback is None else {"fallback": POPULAR}),
         **({} if work.approximate is None else {"approximate": work.approximate.settings()}),
+        **(
+            {}
+            if work.details is None
+            else {"columns": list(work.details.schema.names), "columns_sha256": details_digest(work.details)}
+        ),
         **more,
     }
 

@@ -69,6 +69,7 @@ class Common:
     barred: NDArray[np.bool_] | None
     block_users: int
     fallback: Ranked | None = None
+    details: pa.RecordBatch | None = None
 
     @classmethod
     def of(cls, work: Work) -> Common:
@@ -84,6 +85,7 @@ class Common:
             barred=work.barred,
             block_users=work.block_users,
             fallback=work.fallback,
+            details=work.details,
         )
 
     def recommender(self) -> Recommender:
@@ -130,6 +132,7 @@ class Part:
             common.block_users,
             threads,
             common.fallback,
+            details=common.details,
         )
 
 

@@ -23,6 +23,7 @@ from recae.recommender import MODEL, POPULAR, Recommender, check_fallback
 from recae.results import Stream
 from recae.scoring.audience import Audience, every_user, fold_in, new_histories, rejects
 from recae.scoring.block import best_items, numbers_for
+from recae.scoring.columns import item_details
 from recae.scoring.rules import barred_items, warn_of_unknown
 from recae.selection.displays import CountingDisplay
 from recae.selection.progress import Progress, following
@@ -58,6 +59,7 @@ class Work:
         threads: most threads of a block; None for as many as this process has processors. They change no bit.
         fallback: the list, (1, n), of users whose history holds nothing; None: the model's own.
         approximate: finds the lists by an index over the items; None: they are exact.
+        details: further columns, a row an item of the model; None: none.
     """
 
     recommender: Recommender
@@ -69,11 +71,13 @@ class Work:
     threads: int | None = None
     fallback: Ranked | None = None
     approximate: Approximate | None = None
+    details: pa.RecordBatch | None = None
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns: `SCHEMA`, or `SOURCED` with a fallback."""
-        return SCHEMA if self.fallback is None else SOURCED
+        """The columns: `SCHEMA`, or `SOURCED` with a fallback, and what is said of the items."""
+        own = SCHEMA if self.fallback is None else SOURCED
+        return own if self.details is None else pa.schema([*own, *self.details.schema])
 
     def batch(self, start: int, stop: int) -> pa.RecordBatch:
         """Return the lists of the users from ``start`` to before ``stop`` as one block; a batch of `schema`."""
@@ -91,6 +95,9 @@ class Work:
         ]
         if self.fallback is not None:
             columns.append(pa.array(np.where(empty[user], POPULAR, MODEL), pa.string()))
+        if self.details is not None:
+            items = pa.array(ranked[user, place])
+            columns += [column.take(items) for column in self.details.columns]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _lists(self, histories: sp.csr_matrix) -> Ranked:
@@ -146,6 +153,7 @@ def make_work(
     barred: NDArray[np.bool_] | None = None,
     fallback: str | None = None,
     approximate: bool = False,
+    details: Sequence[str] | None = None,
 ) -> Work:
     """Return the work of a batch job.
 
@@ -157,9 +165,10 @@ def make_work(
         barred: bool of shape (items,), items that nobody gets.
         fallback: "popular" for the items that most users own where a history holds nothing; None: the model's list.
         approximate: find the lists by an index over the items, made and measured on some of the users here and now.
+        details: what else to say of each item: "name", or columns of the model's table of items.
 
     Raises:
-        ConfigError: ``n`` is less than 1, there is no such fallback, or `recae.approximate.build` refuses.
+        ConfigError: ``n`` is less than 1, there is no such fallback or column, or `recae.approximate.build` refuses.
         DataError: a fallback is asked for, and the model was saved without histories; nobody has a history to measure
             approximate lists on.
     """
@@ -174,7 +183,8 @@ def make_work(
         None if fallback is None else recommender.most_owned(length, None if barred is None else ~barred)
     )
     owned = recommender.excludes_owned(exclude_owned)
-    work = Work(recommender, audience, length, owned, barred, rows, fallback=popular)
+    said = item_details(recommender, details)
+    work = Work(recommender, audience, length, owned, barred, rows, fallback=popular, details=said)
     if not approximate:
         return work
     return replace(work, approximate=_index(work))
@@ -204,6 +214,7 @@ def score(
     only_items: Sequence[str] | None = None,
     fallback: str | None = None,
     approximate: bool = False,
+    details: Sequence[str] | None = None,
     progress: Progress | bool | None = None,
 ) -> Stream:
     """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
@@ -226,6 +237,7 @@ def score(
         fallback: "popular" for the items that most users own where a history holds nothing that the model knows;
             None: users of whom it knows no item get no rows.
         approximate: find the lists by an index over the items (`recae.approximate`); it is measured before it is used.
+        details: what else to say of each item: "name", or columns of the model's table of items.
         progress: whether to show it while the batches are asked for: True, False, or None for in a notebook and on a
             terminal; or callbacks.
 
@@ -256,6 +268,7 @@ def score(
         barred=barred,
         fallback=fallback,
         approximate=approximate,
+        details=details,
     )
     return Stream(work.schema, _followed(work, progress), unknown)
 
