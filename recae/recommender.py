@@ -23,8 +23,10 @@ from recae.arguments import check_flag
 from recae.arrow import arrow_numbers
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
-from recae.inputs import EventInputs, inputs_of, owned_part
+from recae.inputs import EventInputs, inputs_of, owned_part, readable
 from recae.item_table import SHOWN, ItemTable
+from recae.list_rules import ListRules
+from recae.listing import Listing
 from recae.models import Model
 from recae.models.summary import summary_of
 from recae.plots import history_figure
@@ -223,6 +225,8 @@ class Recommender(Summarised):
         exclude_owned: bool | None = None,
         fallback: str | None = None,
         approximate: bool = False,
+        rules: ListRules | Path | str | None = None,
+        diversity: float = 0.0,
     ) -> Table[Recommendation]:
         """Return the best items for a user, or for a basket of items, best first.
 
@@ -240,6 +244,8 @@ class Recommender(Summarised):
                 basket; None: an error.
             approximate: find the list by an index over the items, which is made and measured at the first call and
                 lives as long as the model (`recae.approximate`): for catalogues of a million items.
+            rules: what lists may hold and in which order, or the path of a TOML file of it; see `recae.list_rules`.
+            diversity: from 0, the best items by score, to 1, those least like each other; see `recae.listing`.
 
         Returns:
             a table with the columns ``rank``, ``item_id``, ``name`` and ``score``, a `Recommendation` a row; with a
@@ -270,11 +276,18 @@ class Recommender(Summarised):
         allowed = self.allowed_items(exclude=exclude, only=only)
         # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
         length = min(n, max(len(self.items), 1))
+        owned = self.excludes_owned(exclude_owned)
+        listing = _queries().listing_of(self, rules, diversity) if rules is not None or diversity else None
         if source == POPULAR:
-            ranked = self.most_owned(length, allowed)
-        else:
-            owned = self.excludes_owned(exclude_owned)
+            ranked = self.most_owned(length, allowed, listing)
+        elif listing is None:
             ranked = self._ranked(history, length, owned, allowed, approximate)
+        elif approximate:
+            raise ConfigError("approximate lists know neither rules nor diversity: leave one of them out")
+        else:
+            read = readable(self.model, history)
+            out = owned_part(read, self.model.n_items) if owned else None
+            ranked = listing.rank(self.model.score(read), length, out, allowed)
         found = ranked.items[0] != PADDING
         rows = ranked.items[0][found]
         columns: dict[str, Any] = {
@@ -390,13 +403,16 @@ class Recommender(Summarised):
         counts = np.bincount(self.histories.indices, minlength=len(self.items))
         return counts.astype(np.int64, copy=False)
 
-    def most_owned(self, n: int, allowed: NDArray[np.bool_] | None = None) -> Ranked:
+    def most_owned(
+        self, n: int, allowed: NDArray[np.bool_] | None = None, listing: Listing | None = None
+    ) -> Ranked:
         """Return one list of the ``n`` items that most users own, (1, n), among those ``allowed``, bool (I,).
 
         Raises:
             DataError: the model was saved without histories.
         """
-        return top_k(self.owners.astype(np.float32)[None], n, candidates=allowed)
+        rank = top_k if listing is None else listing.rank
+        return rank(self.owners.astype(np.float32)[None], n, candidates=allowed)
 
     def allowed_items(
         self, *, exclude: Sequence[str | int] | None = None, only: Sequence[str | int] | None = None
@@ -433,6 +449,8 @@ class Recommender(Summarised):
         exclude_owned: bool | None = None,
         fallback: str | None = None,
         approximate: bool = False,
+        rules: ListRules | Path | str | None = None,
+        diversity: float = 0.0,
         **reading: Any,
     ) -> Table[Any]:
         """Return the best items for many users, in one table; `recae.score` streams what is larger than memory.
@@ -447,6 +465,8 @@ class Recommender(Summarised):
             exclude_owned: as for `recommend`.
             fallback: as for `recommend`.
             approximate: find the lists by an index over the items, as `recae.score` does.
+            rules: as for `recommend`.
+            diversity: as for `recommend`.
             reading: how to read the histories, such as ``user_column``; see `recae.ReadOptions`.
 
         Returns:
@@ -458,7 +478,18 @@ class Recommender(Summarised):
             ConfigError, DataError: as for `recommend` and `recae.read`.
         """
         found: Table[Any] = _queries().recommend_many(
-            self, users, n, histories, exclude, only, exclude_owned, fallback, approximate, reading
+            self,
+            users,
+            n,
+            histories,
+            exclude,
+            only,
+            exclude_owned,
+            fallback,
+            approximate,
+            rules,
+            diversity,
+            reading,
         )
         return found
 

@@ -161,6 +161,7 @@ def shop_folder(copy: Path, trained: Path) -> Path:
     shutil.copy(trained, copy / "model.recae")
     (copy / "users.txt").write_text("1\n2\nnobody\n")
     (copy / "sold-out.txt").write_text("P001\n")
+    (copy / "rules.toml").write_text('[exclude]\nids = ["P001"]\n[[pins]]\nid = "P017"\n')
     with Journal.open(copy / "purchases.db") as journal:
         journal.add(Purchase("42", "P017"))
     rows = [f"P{i:03},{'Gifts' if i % 5 else 'Tea'}" for i in range(1, 601)]
@@ -182,6 +183,7 @@ LOOKING = (
     "inspect",
     "map",
     "recommend",
+    "rules",
     "score",
     "settings",
     "similar",

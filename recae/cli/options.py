@@ -182,6 +182,28 @@ def fallback_option(function: _Function) -> _Function:
     )(function)
 
 
+def list_rules_option(function: _Function) -> _Function:
+    """Add ``--rules``; None where it is not given."""
+    return click.option(
+        "--rules",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A TOML file of what lists may hold and in which order: by id, category, brand, price, availability and "
+        "age, caps, pins and boosts.",
+    )(function)
+
+
+def diversity_option(function: _Function) -> _Function:
+    """Add ``--diversity``, 0 by default."""
+    return click.option(
+        "--diversity",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        metavar="X",
+        help="From 0, the best items by score, to 1, those least like each other.  [default: 0]",
+    )(function)
+
+
 def approximate_option(function: _Function) -> _Function:
     """Add ``--approximate``, False by default."""
     return click.option(

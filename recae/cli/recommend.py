@@ -16,8 +16,10 @@ from recae.cli.options import (
     approximate_option,
     basket_option,
     counting,
+    diversity_option,
     fallback_option,
     journal_option,
+    list_rules_option,
     model_option,
     owned_option,
     top_option,
@@ -59,7 +61,15 @@ _CONTRIBUTIONS_AT_ONCE = 2**22  # 32 MiB, however many recommendations are expla
         help="An item of a basket, by its exact id.  [repeatable]",
     ),
 )
-@under("What", top_option("How many items."), owned_option, fallback_option, approximate_option)
+@under(
+    "What",
+    top_option("How many items."),
+    owned_option,
+    fallback_option,
+    approximate_option,
+    list_rules_option,
+    diversity_option,
+)
 @under(
     "For whom",
     journal_option(
@@ -81,6 +91,8 @@ def recommend(
     exclude_owned: bool | None,
     fallback: str | None,
     approximate: bool,
+    rules: Path | None,
+    diversity: float,
     journal: Path | None,
     explained: bool,
     model_path: Path,
@@ -95,6 +107,7 @@ def recommend(
       recae recommend --items P017,P230 -n 5
       recae recommend --item P017 --item "P,230"
       recae recommend --user somebody-new --fallback popular
+      recae recommend --user 42 --rules rules.toml --diversity 0.3
 
     A basket is given by --items, --item or both. The text of --items is read as CSV: an id that contains a comma
     or begins with a quotation mark stands between quotation marks, as in --items '"A,1",B'. Line breaks separate
@@ -130,7 +143,14 @@ def recommend(
 
     recommender = counting(load(model_path), journal)
     found = recommender.recommend(
-        user, items=items, n=n, exclude_owned=exclude_owned, fallback=fallback, approximate=approximate
+        user,
+        items=items,
+        n=n,
+        exclude_owned=exclude_owned,
+        fallback=fallback,
+        approximate=approximate,
+        rules=rules,
+        diversity=diversity,
     )
     popular = any(r.source == POPULAR for r in found)
     unknown = recommender.unknown_items(items) if items else []
@@ -171,7 +191,12 @@ def recommend(
         is_terminal(sys.stdout) and not as_csv
     )  # who want to compare scores, not to compute with them
     if not found and not as_csv:
-        message("nothing to recommend: every item of the model is in the history already")
+        left = (
+            "is in the history already"
+            if rules is None
+            else "is in the history already, or left out by the rules"
+        )
+        message(f"nothing to recommend: every item of the model {left}")
     headers = ["rank", "item_id", "name", "score"]
     if reasons is not None and on_terminal:
         print_table(headers, _lines_with_reasons(recommender, found, reasons), right=("rank", "score"))

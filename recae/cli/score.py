@@ -18,9 +18,11 @@ from recae.cli.options import (
     check_not_read,
     count_option,
     counting,
+    diversity_option,
     engine_options,
     fallback_option,
     item_ids,
+    list_rules_option,
     model_option,
     output_path,
     owned_option,
@@ -234,7 +236,15 @@ _NAMED = 3  # ids that a message spells out
     ),
 )
 @who_options
-@under("Rules", top_option("How many items a user.", 20), owned_option, fallback_option, approximate_option)
+@under(
+    "Rules",
+    top_option("How many items a user.", 20),
+    owned_option,
+    fallback_option,
+    approximate_option,
+    list_rules_option,
+    diversity_option,
+)
 @rules_options
 @engine_options()
 def score(
@@ -250,6 +260,8 @@ def score(
     fallback: str | None,
     approximate: bool,
     columns: str | None,
+    rules: Path | None,
+    diversity: float,
     model_path: Path,
     **given: Any,
 ) -> None:
@@ -286,6 +298,8 @@ def score(
     The model and the users are read here and sent to the workers, which write the files of a folder themselves:
     all machines must see it under the same path. A worker or a machine that dies is done without.
 
+    --rules and --diversity score all items of each user, which the fast path need not where rules only leave items out.
+
     With --approximate a model whose scores are products of vectors, or a blend of such, is asked through an index
     over its items. The index is made anew for each job, measured on some of its users, and refused where it finds
     less than 99 % of their exact lists; the manifest holds what was found. Rules, owned items and scores are exact.
@@ -304,8 +318,14 @@ def score(
         )
     target = destination(out, form, shard_users, table, run_id, resume)
     target.check(model_path)
-    _check_files(out, rejects, model_path, [given["categories"], who["users"], who["histories"]])
+    _check_files(
+        out,
+        rejects,
+        model_path,
+        [given["categories"], who["users"], who["histories"], None if rules is None else str(rules)],
+    )
 
+    from recae.insight.listings import listing_of
     from recae.scoring.work import make_work
 
     with scoring_cluster(**{name: given[name] for name in ENGINE}) as cluster:
@@ -328,6 +348,7 @@ def score(
             fallback=fallback,
             approximate=approximate,
             details=None if columns is None else split("--columns", [columns]),
+            listing=listing_of(recommender, rules, diversity),
         )
         _write(work, target, cluster, model_sha256, _shown(out))
 

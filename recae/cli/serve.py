@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import approximate_option, count_option, journal_option, model_option
+from recae.cli.options import (
+    approximate_option,
+    count_option,
+    journal_option,
+    list_rules_option,
+    model_option,
+)
 from recae.cli.output import message
 from recae.errors import ConfigError
 
@@ -68,6 +74,7 @@ from recae.errors import ConfigError
 @under(
     "Running",
     approximate_option,
+    list_rules_option,
     journal_option(
         help="Take purchases at POST /purchases into this file, made where there is none; they count at once.",
     ),
@@ -94,6 +101,7 @@ def serve(
     reload: bool,
     access_log: bool,
     approximate: bool,
+    rules: Path | None,
     journal: Path | None,
 ) -> None:
     """Serve a model over HTTP: a JSON API at /docs, a page at /.
@@ -115,6 +123,8 @@ def serve(
     With --journal, purchases that are posted are on the disk before they are acknowledged, and the customer's next
     recommendation knows them; `recae update --journal` puts them into the model.
 
+    --rules rules.toml says what all lists may hold; requests may ask for diversity, too.
+
     --workers N uses more processors: N processes answer on the same port, so that no proxy is needed for that. A
     worker that dies is replaced, and the log says so.
     """
@@ -122,6 +132,13 @@ def serve(
     from recae.serving.server import bind, check_installed
     from recae.serving.server import serve as serve_on
 
+    if rules is not None and approximate:
+        raise ConfigError("--approximate knows no --rules: leave one of them out")
+    read = None
+    if rules is not None:
+        from recae.list_rules import read_list_rules
+
+        read = read_list_rules(rules)
     token = _checked(os.environ.get("RECAE_TOKEN") or None if token is None else token)
     check_installed()
     listener = bind(host, port)
@@ -162,6 +179,7 @@ def serve(
             access_log=access_log,
             approximate=approximate,
             journal=journal,
+            rules=read,
             on_start=started,
         )
     except BaseException as error:  # Ctrl-C and SIGTERM come out of the orderly end

@@ -23,6 +23,7 @@ from recae.interface.keywords import FILTERS, WEIGHTING, Words
 from recae.interface.purchases import taken
 from recae.interface.sources import is_matrix
 from recae.kinds import DEFAULT, SETTINGS, find
+from recae.list_rules import ListRules
 from recae.reading import ReadOptions
 from recae.recommender import Recommender
 from recae.results import Stream
@@ -307,6 +308,8 @@ def score(
     fallback: str | None = None,
     approximate: bool = False,
     details: str | Sequence[str] | None = None,
+    rules: ListRules | str | Path | None = None,
+    diversity: float = 0.0,
     reading: ReadOptions | None = None,
     progress: Progress | bool | None = None,
     **words: Any,
@@ -327,6 +330,8 @@ def score(
             million items; needs ``pip install 'recae[approximate]'``. What it finds of the exact lists is measured and
             logged first, and refused below 99 %.
         details: what else to say of each item: "name", "category", "price" or any column of the model's table of items.
+        rules: what lists may hold and in which order, or the path of a TOML file of it.
+        diversity: from 0, the best items by score, to 1, those least like each other.
         reading: how to read the histories; None: by their names and values, and the words.
         progress: as for `train`, shown while the batches are asked for.
         words: on reading, as for `train`.
@@ -365,6 +370,8 @@ def score(
         fallback=fallback,
         approximate=approximate,
         details=None if details is None else listed("details", details, str, '["name", "price"]'),
+        rules=rules,
+        diversity=diversity,
         reading=options,
         progress=progress,
     )

@@ -22,6 +22,7 @@ from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
 from recae.insight.categories import categories_of, read_categories
 from recae.insight.items import describe_items
+from recae.insight.listings import listing_of
 from recae.insight.map import STEPS
 from recae.insight.mapping import Map, draw_map
 from recae.interactions import Interactions
@@ -29,6 +30,7 @@ from recae.interface.forgetting import forget
 from recae.interface.keywords import Words, item_columns
 from recae.interface.sources import item_source, take_source
 from recae.interface.updates import update
+from recae.list_rules import ListRules
 from recae.messages import say
 from recae.modelfile import load, save
 from recae.ranking import rows_per_block
@@ -52,6 +54,7 @@ __all__ = [
     "evaluate",
     "explain",
     "forget",
+    "listing_of",
     "load",
     "recommend_many",
     "save",
@@ -76,6 +79,8 @@ def recommend_many(
     exclude_owned: bool | None,
     fallback: str | None,
     approximate: bool,
+    rules: ListRules | Path | str | None,
+    diversity: float,
     reading: Mapping[str, Any],
 ) -> Table[Any]:
     """Return lists for many users; see `Recommender.recommend_many`."""
@@ -95,6 +100,7 @@ def recommend_many(
         barred=barred,
         fallback=fallback,
         approximate=approximate,
+        listing=listing_of(recommender, rules, diversity),
     )
     found = pa.Table.from_batches((batch for _, batch in work.batches()), work.schema)
     names = recommender.names_of(recommender.items.rows(found["item_id"]))

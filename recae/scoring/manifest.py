@@ -24,6 +24,7 @@ import numpy as np
 
 from recae.errors import OutputError
 from recae.files import atomic_path
+from recae.listing import Listing
 from recae.machine import installed
 from recae.models import JSON
 from recae.recommender import POPULAR
@@ -71,6 +72,7 @@ def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
         "barred": barred,
         "block_users": work.block_users,
         **({} if work.fallback is None else {"fallback": POPULAR}),
+        **({} if work.listing is None else _of_listing(work.listing)),
         **({} if work.approximate is None else {"approximate": work.approximate.settings()}),
         **(
             {}
@@ -79,6 +81,11 @@ def settings_of(work: Work, model_sha256: str, **more: JSON) -> dict[str, JSON]:
         ),
         **more,
     }
+
+
+def _of_listing(listing: Listing) -> dict[str, JSON]:
+    rules = {} if listing.rules is None else {"rules": listing.rules.fingerprint}
+    return {**rules, "diversity": listing.diversity}
 
 
 def run_of(settings: Mapping[str, JSON]) -> str:

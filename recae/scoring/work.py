@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 from recae.approximate import Approximate, build
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
+from recae.inputs import owned_part, readable
+from recae.insight.listings import listing_of
 from recae.interactions import Interactions
+from recae.list_rules import ListRules
+from recae.listing import Listing
 from recae.ranking import Ranked, rows_per_block
 from recae.reading import ReadOptions
 from recae.recommender import MODEL, POPULAR, Recommender, check_fallback
@@ -60,6 +64,8 @@ class Work:
         fallback: the list, (1, n), of users whose history holds nothing; None: the model's own.
         approximate: finds the lists by an index over the items; None: they are exact.
         details: further columns, a row an item of the model; None: none.
+        listing: makes the lists of the scores, where they are not just the best items; its barred items are in
+            `barred`, too.
     """
 
     recommender: Recommender
@@ -72,6 +78,7 @@ class Work:
     fallback: Ranked | None = None
     approximate: Approximate | None = None
     details: pa.RecordBatch | None = None
+    listing: Listing | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -113,6 +120,8 @@ class Work:
                 threads=self.threads,
             )
 
+        if self.listing is not None:
+            return self._listed(self.listing, histories)
         if self.approximate is None:
             return exact(histories)
         owned = histories if self.exclude_owned else None
@@ -120,6 +129,20 @@ class Work:
         ranked, left = self.approximate.rank(model, histories, self.n, exclude=owned, threads=self.threads)
         if left.size:
             ranked.items[left], ranked.scores[left] = exact(histories[left])
+        return ranked
+
+    def _listed(self, listing: Listing, histories: sp.csr_matrix) -> Ranked:
+        """Return the lists of some histories by rules or with diversity, which takes the scores of all items."""
+        model, n_items = self.recommender.model, self.recommender.model.n_items
+        ranked = Ranked.empty(histories.shape[0], self.n)
+        allowed = None if self.barred is None else ~self.barred
+        step = rows_per_block(2 * n_items)
+        for start in range(0, histories.shape[0], step):
+            block = slice(start, start + step)
+            read = readable(model, sp.csr_matrix(histories[block]))
+            owned = owned_part(read, n_items) if self.exclude_owned else None
+            lists = listing.rank(model.score(read), self.n, owned, allowed, self.threads)
+            ranked.items[block], ranked.scores[block] = lists
         return ranked
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -154,6 +177,7 @@ def make_work(
     fallback: str | None = None,
     approximate: bool = False,
     details: Sequence[str] | None = None,
+    listing: Listing | None = None,
 ) -> Work:
     """Return the work of a batch job.
 
@@ -166,13 +190,27 @@ def make_work(
         fallback: "popular" for the items that most users own where a history holds nothing; None: the model's list.
         approximate: find the lists by an index over the items, made and measured on some of the users here and now.
         details: what else to say of each item: "name", or columns of the model's table of items.
+        listing: rules and diversity; None: without.
 
     Raises:
-        ConfigError: ``n`` is less than 1, there is no such fallback or column, or `recae.approximate.build` refuses.
+        ConfigError: ``n`` is less than 1, there is no such fallback or column, no item is left, approximate lists are
+            to follow rules, or `recae.approximate.build` refuses.
         DataError: a fallback is asked for, and the model was saved without histories; nobody has a history to measure
             approximate lists on.
     """
     check_fallback(fallback)
+    if listing is not None and approximate and not listing.plain:
+        raise ConfigError(
+            "approximate lists know no caps, pins, boosts and diversity: leave these or the approximation out"
+        )
+    if listing is not None and listing.rules is not None:
+        barred = listing.rules.barred if barred is None else barred | listing.rules.barred
+        if barred.size and barred.all():
+            raise ConfigError(
+                f"the rules leave none of the {barred.size:,} items to recommend; loosen one of them"
+            )
+    if listing is not None and listing.plain:
+        listing = None  # what is barred is known now, and the fast path does the same
     if n < 1:
         raise ConfigError(f"n must be at least 1, but is {n}; ask for one item a user or more")
     n_items = max(1, recommender.model.n_items)
@@ -180,11 +218,15 @@ def make_work(
     numbers = numbers_for(recommender.model, length) + _NUMBERS_PER_RECOMMENDATION * length
     rows = max(1, min(rows_per_block(numbers), _SCORES // n_items))
     popular = (
-        None if fallback is None else recommender.most_owned(length, None if barred is None else ~barred)
+        None
+        if fallback is None
+        else recommender.most_owned(length, None if barred is None else ~barred, listing)
     )
     owned = recommender.excludes_owned(exclude_owned)
     said = item_details(recommender, details)
-    work = Work(recommender, audience, length, owned, barred, rows, fallback=popular, details=said)
+    work = Work(
+        recommender, audience, length, owned, barred, rows, fallback=popular, details=said, listing=listing
+    )
     if not approximate:
         return work
     return replace(work, approximate=_index(work))
@@ -215,6 +257,8 @@ def score(
     fallback: str | None = None,
     approximate: bool = False,
     details: Sequence[str] | None = None,
+    rules: ListRules | Path | str | None = None,
+    diversity: float = 0.0,
     progress: Progress | bool | None = None,
 ) -> Stream:
     """Stream the best items of many users, a block of users at a time; memory does not grow with their number.
@@ -238,6 +282,8 @@ def score(
             None: users of whom it knows no item get no rows.
         approximate: find the lists by an index over the items (`recae.approximate`); it is measured before it is used.
         details: what else to say of each item: "name", or columns of the model's table of items.
+        rules: what lists may hold and in which order, or the path of a TOML file of it.
+        diversity: from 0 to 1, see `Listing.rank`.
         progress: whether to show it while the batches are asked for: True, False, or None for in a notebook and on a
             terminal; or callbacks.
 
@@ -269,6 +315,7 @@ def score(
         fallback=fallback,
         approximate=approximate,
         details=details,
+        listing=listing_of(model, rules, diversity),
     )
     return Stream(work.schema, _followed(work, progress), unknown)
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import shown
-from recae.inputs import inputs_of
+from recae.inputs import inputs_of, readable
 from recae.journal import NOTHING, Bought
 from recae.ranking import Ranked, rank_histories
 from recae.recommender import MODEL, POPULAR
@@ -96,7 +96,9 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
         matrix, barred = _scored(served, histories), _matrix(excluded, n_items)
         lengths = np.minimum([request.n for request in scored], n_items)
         allowed = _candidates(served, scored)
-        if served.approximate:
+        if served.rules is not None or any(request.diversity for request in scored):
+            ranked = _by_rules(served, scored, matrix, lengths, barred, allowed, answers, places)
+        elif served.approximate:
             ranked = _approximately(served, matrix, lengths, barred, allowed)
         else:
             ranked = rank_histories(
@@ -110,6 +112,8 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
                 threads=1,
             )
         for place, history, items, scores in zip(places, histories, *ranked, strict=True):
+            if answers[place] is not None:  # a problem with its diversity
+                continue
             size = int(np.count_nonzero(items >= 0))  # -1 pads a list where items run out
             answers[place] = RankedList(
                 requests[place],
@@ -121,6 +125,35 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
                 events=history.events,
             )
     return [answer for answer in answers if answer is not None]
+
+
+def _by_rules(
+    served: ServedModel,
+    requests: Sequence[RecommendRequest],
+    histories: sp.csr_matrix,
+    lengths: NDArray[np.integer[Any]],
+    exclude: sp.csr_matrix,
+    allowed: NDArray[np.bool_] | None,
+    answers: list[RankedList | Problem | None],
+    places: Sequence[int],
+) -> Ranked:
+    """Return lists by the server's rules and each request's diversity; what cannot be answered becomes its problem."""
+    model = served.recommender.model
+    scores = model.score(readable(model, histories))
+    ranked = Ranked.empty(len(requests), int(lengths.max(initial=1)))
+    for diversity in dict.fromkeys(request.diversity for request in requests):
+        rows = np.flatnonzero([request.diversity == diversity for request in requests])
+        try:
+            listing = served.listing(diversity)
+        except Problem as problem:
+            for row in rows:
+                answers[places[int(row)]] = problem
+            continue
+        own = None if allowed is None else allowed[rows]
+        found = listing.rank(scores[rows], lengths[rows], exclude[rows], own, threads=1)
+        width = found.items.shape[1]
+        ranked.items[rows, :width], ranked.scores[rows, :width] = found
+    return ranked
 
 
 def _approximately(
@@ -323,7 +356,8 @@ def _popular(served: ServedModel, request: RecommendRequest) -> RankedList | Pro
     excluded = items.rows(request.exclude)
     allowed[excluded[excluded >= 0]] = False
     basket = list(dict.fromkeys(request.items or []))
-    ranked = served.recommender.most_owned(min(request.n, max(len(items), 1)), allowed)
+    listing = None if served.rules is None else served.listing(0)
+    ranked = served.recommender.most_owned(min(request.n, max(len(items), 1)), allowed, listing)
     size = int(np.count_nonzero(ranked.items[0] >= 0))
     nothing = np.empty(0, dtype=np.int64)
     return RankedList(

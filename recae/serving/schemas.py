@@ -95,6 +95,14 @@ class RecommendRequest(_Request):
         "whose score is the number of these users; null: an error",
     )
     explain: bool = Field(default=False, description="say which owned items made the score")
+    diversity: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        strict=False,
+        allow_inf_nan=False,
+        description="from 0, the best items by score, to 1, those least like each other",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> RecommendRequest:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -22,10 +23,12 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import RecaeError
+from recae.errors import DataError, RecaeError
 from recae.ids import IdMap, shown
 from recae.interactions import SECOND
 from recae.journal import Journal
+from recae.list_rules import AppliedRules, ListRules, apply_list_rules
+from recae.listing import Listing, unit_vectors
 from recae.loops import answer_often
 from recae.models.base import decay_of, reads_values
 from recae.ranking import rank_histories, rows_per_block
@@ -228,6 +231,7 @@ class ServedModel:
         folded: the sequence up to which the model has them.
         unknown_from: the time from which purchases of the journal are new, microseconds since 1970; None: all are.
         decay: what a purchase still weighs one basket later, for a model that reads it; else 1.
+        rules: that all lists follow; None without.
     """
 
     recommender: Recommender
@@ -244,6 +248,7 @@ class ServedModel:
     folded: int = 0
     unknown_from: int | None = None
     decay: float = 1.0
+    rules: AppliedRules | None = field(default=None, repr=False)
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
     _item_rows: dict[str, int] = field(default_factory=dict, repr=False)
     _shown_items: dict[int, ShownItem] = field(default_factory=dict, repr=False)
@@ -252,6 +257,24 @@ class ServedModel:
         """Let the metrics name this model as the one in use."""
         written = None if self.written_at is None else self.written_at.timestamp()
         metrics.model(self.version, self.recommender.model.kind, self.loaded_at.timestamp(), written)
+
+    @cached_property
+    def unit_vectors(self) -> NDArray[np.float32]:
+        """Vectors of the items for lists with diversity, of length 1 or 0; made when they are first asked for."""
+        return unit_vectors(self.vectors.vectors)
+
+    def listing(self, diversity: float) -> Listing:
+        """Return how lists of that diversity are made.
+
+        Raises:
+            Problem: 422, the model scores every history alike, so that nothing tells items apart.
+        """
+        if not diversity:
+            return Listing(self.rules)
+        try:
+            return Listing(self.rules, diversity, self.unit_vectors)
+        except DataError as error:
+            raise Problem("no-diversity", 422, str(error)) from None
 
     @property
     def owners(self) -> NDArray[np.int64] | None:
@@ -379,7 +402,11 @@ def without_histories() -> Problem:
 
 
 def load_served(
-    path: Path, warm: bool = True, approximate: bool = False, journal: Journal | None = None
+    path: Path,
+    warm: bool = True,
+    approximate: bool = False,
+    journal: Journal | None = None,
+    rules: ListRules | None = None,
 ) -> ServedModel:
     """Load a model file, prepare what requests need, and warm up, so that the first request is not a slow one.
 
@@ -388,12 +415,14 @@ def load_served(
         warm: whether to warm up, which may start threads. A process that forks others leaves that to them.
         approximate: make an index over the items, and find lists by it.
         journal: of purchases that count beside those of the model.
+        rules: that all lists follow.
 
     Returns:
         The model, ready to answer.
 
     Raises:
         ModelFileError: as `recae.modelfile.load`.
+        ConfigError: the rules do not fit the model.
     """
     from recae.insight.neighbours import BoughtTogether
     from recae.insight.vectors import ItemVectors
@@ -403,6 +432,11 @@ def load_served(
     with path.open("rb") as file:
         version = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         written_at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    applied = None
+    if rules is not None:
+        applied = apply_list_rules(rules, recommender.items, recommender.item_table)
+        for remark in applied.remarks:
+            _log.warning("%s", remark)
     histories = recommender.histories
     together = None if histories is None else BoughtTogether(histories)
     owners = None if together is None else together.owners
@@ -438,6 +472,7 @@ def load_served(
         folded=folded,
         unknown_from=unknown_from,
         decay=(decay_of(recommender.model.config()) or 1.0) if by_value else 1.0,
+        rules=applied,
     )
 
 
@@ -499,6 +534,7 @@ class ModelReloader:
         warm: as of `load_served`.
         approximate: find lists by an index over the items of each model.
         journal: as of `load_served`.
+        rules: as of `load_served`; ages of items count from the day on which a model is loaded.
 
     Raises:
         ModelFileError: the file cannot be used; later on, a bad file is refused and the model in use stays.
@@ -512,15 +548,16 @@ class ModelReloader:
         warm: bool = True,
         approximate: bool = False,
         journal: Journal | None = None,
+        rules: ListRules | None = None,
     ) -> None:
         """Load the model; `start` begins the watch."""
         self._path, self._metrics, self._seconds = path, metrics, seconds
-        self._warm, self._approximate, self._journal = warm, approximate, journal
+        self._warm, self._approximate, self._journal, self._rules = warm, approximate, journal, rules
         # taken before the file is read: what changes it while it is read is then found by the first check
         self._handled = self._seen = self._signature()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._current = load_served(path, warm, approximate, journal)
+        self._current = load_served(path, warm, approximate, journal, rules)
         self._tell()
 
     @property
@@ -559,7 +596,7 @@ class ModelReloader:
 
     def _load(self) -> None:
         try:
-            new = load_served(self._path, self._warm, self._approximate, self._journal)
+            new = load_served(self._path, self._warm, self._approximate, self._journal, self._rules)
         except MemoryError:
             self._refuse("there is not enough memory for it beside the model in use")
             return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from recae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from recae.list_rules import ListRules
     from recae.serving.drift import Live
     from recae.serving.hosts import AllowedHosts
     from recae.serving.routes import ServeSettings
@@ -113,6 +114,7 @@ def serve(
     access_log: bool = False,
     approximate: bool = False,
     journal: Path | None = None,
+    rules: ListRules | None = None,
     on_start: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Serve a model file until SIGINT or SIGTERM; what is under way then is answered first.
@@ -132,6 +134,7 @@ def serve(
         access_log: log every request.
         approximate: find lists by an index over the items, which is made when the model is loaded.
         journal: where purchases go; made where there is none. None: none are taken.
+        rules: that all lists follow; None without.
         on_start: told what is served once connections are taken.
 
     Raises:
@@ -178,12 +181,17 @@ def serve(
                 max_per_address=max_per_address,
                 access_log=access_log,
                 live=live,
+                rules=rules,
                 on_start=on_start,
             )
             return
         metrics = Metrics()
         models = ModelReloader(
-            path, metrics, approximate=approximate, journal=None if live is None else live.journal
+            path,
+            metrics,
+            approximate=approximate,
+            journal=None if live is None else live.journal,
+            rules=rules,
         )
         limits, backlog = fitting(max_connections, max_per_address)
         listen(listener, backlog)
@@ -210,6 +218,7 @@ def _serve_together(
     max_per_address: int | None,
     access_log: bool,
     live: Live | None,
+    rules: ListRules | None,
     on_start: Callable[[str], None],
 ) -> None:
     """Serve with several processes, as `serve` says."""
@@ -223,7 +232,7 @@ def _serve_together(
         folder = Path(name)
         count_together(folder, "watcher")
         journal = None if live is None else live.journal
-        models = ModelReloader(path, Metrics(folder, answers=False), warm=False, journal=journal)
+        models = ModelReloader(path, Metrics(folder, answers=False), warm=False, journal=journal, rules=rules)
         if journal is not None:
             journal.close()  # SQLite's connections must not be carried into a forked process
         limits, backlog = fitting(max_connections, max_per_address, workers)
