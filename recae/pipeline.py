@@ -30,6 +30,7 @@ from recae.models.blend import narrowed
 from recae.reading import Purchases as Read
 from recae.reading import Reading, ReadOptions
 from recae.reading.item_table import read_item_table
+from recae.reading.own_columns import read_own_columns
 from recae.recency import last_purchase
 from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
 from recae.selection.displays import TrainingDisplay
@@ -392,15 +393,16 @@ def _read(
     """
     check_baskets(source, options, repeats)
     inputs: EventInputs | None = None
+    own: ItemTable | None = None
     if isinstance(source, Interactions):
         interactions, events = source, None
         # which the model cannot tell otherwise, and which nothing may learn from it without
         counting: dict[str, Any] = {} if source.confidences is None else {"confidence": CONFIDENCES}
     else:
-        found = _read_table(source, options.updated(baskets=repeats, **weighting.reading()), progress)
+        found, own = _read_table(source, options.updated(baskets=repeats, **weighting.reading()), progress)
         interactions, events, counting = found.interactions, found.events, dict(found.report.counting)
         inputs = found.inputs
-    table = _item_table(options, interactions, progress)
+    table = own if options.items is None else _item_table(options, interactions, progress)
     if events is None:
         held_out, fingerprint, histories = (
             hold_out(interactions, config.seed),
@@ -444,14 +446,22 @@ def _read(
     )
 
 
-def _read_table(source: Any, options: ReadOptions, progress: Progress) -> Read:
-    """Read a table, and say what the doctor finds in it that spoils a model or may do so."""
+def _read_table(source: Any, options: ReadOptions, progress: Progress) -> tuple[Read, ItemTable | None]:
+    """Read a table, and say what the doctor finds in it that spoils a model or may do so.
+
+    The table of items is made of columns of the purchases, where they belong to the items and no other is named.
+    """
     with Reading(source, options) as reading:
         found = reading.purchases()
         progress.on_report(found.report)
         for line in spoken(examine(reading, found)):
             progress.on_message(line)
-    return found
+        own = None
+        if options.items is None:
+            own = read_own_columns(reading.table, reading.columns, found.interactions.items)
+        if own is not None:
+            progress.on_message(own.sentence())
+    return found, None if own is None else own.table
 
 
 def _item_table(options: ReadOptions, interactions: Interactions, progress: Progress) -> ItemTable | None:

@@ -130,7 +130,7 @@ def test_a_pipe(part: Path, tmp_path: Path, expected: bytes, pack: type[bytes]) 
 def test_sqlite(part: Path, tmp_path: Path, expected: bytes) -> None:
     load_sqlite(tmp_path / "shop.db", part)
     assert trained(tmp_path, f"sqlite:///{tmp_path}/shop.db", "--table", "purchases") == expected
-    query = "select user_id, item_id, item_name, quantity, timestamp from purchases order by item_id"
+    query = "select user_id, item_id, item_name, category, quantity, price, timestamp from purchases order by item_id"
     assert trained(tmp_path, f"sqlite:///{tmp_path}/shop.db", "--query", query) == expected
 
 

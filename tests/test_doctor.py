@@ -111,7 +111,8 @@ def test_tables_without_times(tmp_path: Path) -> None:
 def test_columns_used_and_not(tmp_path: Path) -> None:
     rows = [{**row, "price": "1.0", "colour": "red"} for row in clean_rows()]
     seen = examined(tmp_path, rows, quantity_column="")
-    assert seen.unused == ("quantity", "price", "colour")
+    assert seen.of_items == ("price",)
+    assert seen.unused == ("quantity", "colour")
     assert (seen.columns.user, seen.columns.name, seen.columns.quantity) == ("user_id", "title", None)
 
 

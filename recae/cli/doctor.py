@@ -60,6 +60,7 @@ def _properties(found: Examination) -> list[list[str]]:
 
     rows = [
         ["columns", str(found.columns)],
+        *([["of the items", ", ".join(map(repr, found.of_items))]] if found.of_items else []),
         ["not used", ", ".join(map(repr, found.unused)) or "none"],
         ["rows", f"{found.rows:,}"],
         *(

@@ -21,6 +21,7 @@ from recae.examination.seen import Seen
 from recae.examination.times import check_times
 from recae.examination.users import Figures, check_users, figures_of
 from recae.reading import Columns, Purchases, Reading, ReadOptions, ReadReport
+from recae.reading.own_columns import own_columns
 from recae.reading.report import DUPLICATE
 from recae.reading.table import Note
 from recae.results import Table
@@ -43,6 +44,7 @@ class Examination(Summarised):
     Attributes:
         source: name of the table.
         columns: those used.
+        of_items: columns that belong to the items, which training stores with them.
         unused: the other columns.
         rows: of the table.
         dropped: rows dropped, by reason.
@@ -56,6 +58,7 @@ class Examination(Summarised):
 
     source: str
     columns: Columns
+    of_items: tuple[str, ...]
     unused: tuple[str, ...]
     rows: int
     dropped: dict[str, int]
@@ -122,6 +125,7 @@ class Examination(Summarised):
             "format_version": 2,
             "source": self.source,
             "columns": asdict(self.columns),
+            "of_items": list(self.of_items),
             "unused": list(self.unused),
             "rows": self.rows,
             "dropped": self.dropped,
@@ -182,7 +186,8 @@ def examine(
     shop, report = (None, None) if purchases is None else (purchases.interactions, purchases.report)
     seen = Seen.of(reading, report)
     chosen = {value for value in asdict(columns).values() if value is not None}
-    unused = tuple(name for name in table.columns if name not in chosen)
+    of_items = {name for names in own_columns(table, columns).values() for name in names}
+    unused = tuple(name for name in table.columns if name not in chosen | of_items)
     found = [*check_dropped(seen), *check_ids(seen), *check_columns(seen, shop, unused)]
     found += [*check_times(seen, time.time() if now is None else now), *check_quantities(seen)]
     if error is not None:
@@ -206,6 +211,7 @@ def examine(
     return Examination(
         table.name,
         columns,
+        tuple(name for name in table.columns if name in of_items),
         unused,
         seen.stored.n_rows,
         seen.dropped,

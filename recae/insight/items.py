@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,6 @@ from recae.ids import IdMap
 from recae.item_table import ItemTable
 from recae.reading.item_table import ItemReport, read_item_table
 from recae.recommender import Recommender
-
-FROM_PURCHASES: Final = "items_from_purchases"
-"""Entry of the metadata of a model whose table of items was made from columns of its purchases: true."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,7 @@ def describe_items(
         table = source
     else:
         table, report = read_item_table(source, columns, known=recommender.items, bad_lines=bad_lines)
-    metadata = {name: value for name, value in recommender.metadata.items() if name != FROM_PURCHASES}
-    found = with_item_table(replace(recommender, metadata=metadata), table)
+    found = with_item_table(recommender, table)
     return Described(found, Shared.of(table, recommender.items, recommender.histories), report)
 
 

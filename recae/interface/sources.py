@@ -47,6 +47,8 @@ def take_source(source: Any, words: Words) -> Any:
             "items as a list are the ids of a matrix's columns, but the purchases are no scipy matrix; leave items "
             "out, or give a table of items and their names"
         )
+    if isinstance(items, Mapping):
+        words.left["items"] = _columns(items)
     if isinstance(source, Mapping):
         return _columns(source)
     if isinstance(source, np.ndarray):

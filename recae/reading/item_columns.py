@@ -63,7 +63,7 @@ def choose_item_columns(
     _check_given(table, given)
     ids = given[ID][0] if given.get(ID) else id_column(table, bought)
     taken = {ids, *(name for names in given.values() for name in names)}
-    users = [name for name in table.columns if name not in taken and _is_user(name)]
+    users = [name for name in table.columns if name not in taken and is_user(name)]
     taken.update(users)
     free: dict[str, list[tuple[int, int, str]]] = {}
     for place, name in enumerate(table.columns):
@@ -78,7 +78,7 @@ def choose_item_columns(
         if meaning in given or not (fits := sorted(free.get(meaning, []))):
             continue
         names = [name for _, _, name in fits]
-        chosen[meaning] = _path(names) if meaning == "category" else (names[0],)
+        chosen[meaning] = path_of(names) if meaning == "category" else (names[0],)
         if len(chosen[meaning]) < len(names):
             others = ", ".join(repr(name) for name in names if name not in chosen[meaning])
             notes.append(
@@ -130,13 +130,13 @@ def _columns(
     )
 
 
-def _is_user(name: str) -> bool:
+def is_user(name: str) -> bool:
     """Return whether a column names customers, whose ids have no place in a table of items."""
     preference = Name(name).preference("user")
     return preference is not None and preference < _SURE
 
 
-def _path(names: Sequence[str]) -> tuple[str, ...]:
+def path_of(names: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that hold the parts of a path, the widest first; the first where they are no path."""
     ranked = sorted(names, key=path_order)
     places = [path_order(name) for name in ranked]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_texts, shown
 from recae.inputs import EventInputs
+from recae.item_table import ItemTable
 from recae.kinds import find
 from recae.models import Model
 from recae.recommender import REFIT, TEST, VALIDATION, Recommender
@@ -153,9 +154,21 @@ def forget(
         metadata=_metadata(recommender, found, rest, left_users, left_items),
         held_out=None if codes is None else codes[others],
         events=left_events,
-        item_table=recommender.item_table,
+        item_table=_item_table(recommender, gone),
     )
     return left, found
+
+
+def _item_table(recommender: Recommender, gone: NDArray[np.integer[Any]]) -> ItemTable | None:
+    """Return the table of items, without those that nobody else has bought where it holds nothing but what was bought.
+
+    Such a table may have been made of purchases, and then only the customer's own say that there is such an item.
+    """
+    table = recommender.item_table
+    if table is None or not gone.size or table.unbought(recommender.items).size:
+        return table
+    left = IdMap(recommender.items.ids(gone)).rows(table.ids.ids(np.arange(len(table.ids)))) < 0
+    return table.take(np.flatnonzero(left))
 
 
 def _rows(recommender: Recommender, users: Sequence[str | int]) -> NDArray[np.int64]:
