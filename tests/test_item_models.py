@@ -16,10 +16,12 @@ from commands import recae, refused
 from shopserver import client
 
 import recae as package
+from recae.errors import SourceError
 from recae.insight.categories import categories_of
-from recae.insight.items import describe_items, with_item_table
+from recae.insight.items import ItemSource, describe_items, with_item_table
 from recae.modelfile import describe, load
 from recae.recommender import Recommender
+from recae.serving.served import load_served
 
 N_ITEMS, SOLD = 12, 10
 PURCHASES = [(f"u{u}", f"i{i}") for u in range(30) for i in range(SOLD) if (u * 7 + i * 3) % 5 < 2]
@@ -259,6 +261,28 @@ def test_a_database_and_a_folder_have_them_too(shop: Path, tmp_path: Path) -> No
     assert settings["columns"] == ["price"]
     done = recae("score", "--out", folder, "--columns", "name", "--resume", model=shop / "model.recae")
     refused(done, "columns")
+
+
+def test_a_run_takes_another_table(model: Recommender, shop: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("sku,title,net\ni0,Zero,9\n")
+    out, table = tmp_path / "recs.csv", ("--items", other, "--items-columns", "price=net")
+    done = recae(
+        "score", "--out", out, "-n", "10", "--columns", "name,price", *table, model=shop / "model.recae"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "9 of 10 items that were bought are not in the table" in done.stderr
+    rows = pd.read_csv(out).query("item_id == 'i0'")
+    assert len(rows)
+    assert set(zip(rows["name"], rows["price"], strict=True)) == {("Zero", 9.0)}
+    served = load_served(shop / "model.recae", items=ItemSource(str(other), {"price": ["net"]}))
+    assert served.details(np.array([0, 2])) == [{"price": 9.0}, {}]
+    refused(
+        recae("score", "--out", out, "--items-columns", "price=net", model=shop / "model.recae"),
+        "give --items, too",
+    )
+    with pytest.raises(SourceError, match=r"nothing\.csv"):
+        load_served(shop / "model.recae", items=ItemSource(str(tmp_path / "nothing.csv"), {}))
 
 
 @pytest.mark.parametrize(

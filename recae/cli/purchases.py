@@ -17,6 +17,7 @@ from recae.errors import ConfigError
 
 if TYPE_CHECKING:
     from recae.filters import Filters
+    from recae.insight.items import ItemSource
     from recae.reading import ReadOptions
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -51,6 +52,11 @@ _COUNTING: Final = (
      "others do not."),
 )  # fmt: skip
 
+_ITEMS_COLUMNS: Final = (
+    "With --items: columns whose names do not tell, such as price=net,category=main+sub; id, name, category, brand, "
+    "price, available, image, link or text."
+)
+
 _FORM: Final = (
     ("--columns", "NAME,…", "What the columns hold, in their order, where there is no header: user, item, time, "
      "quantity, name, rating, event, or - for nothing."),
@@ -60,8 +66,7 @@ _FORM: Final = (
      "column an item).  [default: found]"),
     ("--orders", "TABLE", "A table of orders that says who bought, joined by the column that both share."),
     ("--items", "TABLE", "A table of items: names, categories, prices, pictures and others; stored with a model."),
-    ("--items-columns", "WHAT=NAME,…", "With --items: columns whose names do not tell, such as "
-     "price=net,category=main+sub; id, name, category, brand, price, available, image, link or text."),
+    ("--items-columns", "WHAT=NAME,…", _ITEMS_COLUMNS),
     ("--memory-limit", "SIZE", "Memory that reading may take, such as 2GB; the rest goes to $TMPDIR.  [default: half "
      "of what is free]"),
 )  # fmt: skip
@@ -194,6 +199,36 @@ def read_options(options: dict[str, Any], filters: Filters | None = None) -> Rea
     if memory is not None:
         given["memory_limit"] = parse_memory(memory)
     return ReadOptions(**given, filters=filters or None)
+
+
+def items_options(function: _Function) -> _Function:
+    """Add --items and --items-columns for a run with another table of items; `item_source` takes them."""
+    return under(
+        "Products",
+        click.option(
+            "--items",
+            "items_table",
+            metavar="TABLE",
+            help="A table of products in place of the model's, for this run; `recae items` stores one.",
+        ),
+        click.option("--items-columns", metavar="WHAT=NAME,…", help=_ITEMS_COLUMNS),
+    )(function)
+
+
+def item_source(table: str | None, columns: str | None) -> ItemSource | None:
+    """Return the table of items that the options name; None where they do not.
+
+    Raises:
+        ConfigError: columns are named without a table, or as `item_columns`.
+    """
+    if table is None:
+        if columns is not None:
+            raise ConfigError("--items-columns names columns of the table of items: give --items, too")
+        return None
+    from recae.insight.items import ItemSource
+
+    warn_of_password(table)
+    return ItemSource(table, item_columns(columns))
 
 
 def item_columns(text: str | None) -> dict[str, tuple[str, ...]]:

@@ -31,12 +31,13 @@ from recae.cli.options import (
     top_option,
 )
 from recae.cli.output import human_bytes, message, progress
-from recae.cli.purchases import warn_of_password
+from recae.cli.purchases import item_source, items_options, warn_of_password
 from recae.errors import ConfigError, DataError, ModelFileError, OutputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from recae.models import JSON
     from recae.recommender import Recommender
     from recae.scoring.audience import Audience
     from recae.scoring.database import ResultTable
@@ -235,6 +236,7 @@ _NAMED = 3  # ids that a message spells out
         help="What else to say of each item: name, category, price, or any column of the model's table of items.",
     ),
 )
+@items_options
 @who_options
 @under(
     "Rules",
@@ -260,6 +262,8 @@ def score(
     fallback: str | None,
     approximate: bool,
     columns: str | None,
+    items_table: str | None,
+    items_columns: str | None,
     rules: Path | None,
     diversity: float,
     model_path: Path,
@@ -316,21 +320,34 @@ def score(
         raise ConfigError(
             "--approximate is for one machine, and --engine ray for many: leave one of them out"
         )
+    products = item_source(items_table, items_columns)
     target = destination(out, form, shard_users, table, run_id, resume)
     target.check(model_path)
     _check_files(
         out,
         rejects,
         model_path,
-        [given["categories"], who["users"], who["histories"], None if rules is None else str(rules)],
+        [
+            items_table,
+            given["categories"],
+            who["users"],
+            who["histories"],
+            None if rules is None else str(rules),
+        ],
     )
 
     from recae.insight.listings import listing_of
+    from recae.scoring.columns import table_digest
     from recae.scoring.work import make_work
 
     with scoring_cluster(**{name: given[name] for name in ENGINE}) as cluster:
         recommender, model_sha256 = _loaded(model_path)
         recommender = counting(recommender, who.pop("journal"))
+        if products is not None:
+            described = products.given_to(recommender)
+            recommender = described.recommender
+            for line in described.sentences():
+                message(line)
         barred_items, unknown = barred(recommender, **{name: given[name] for name in RULES})
         audience = _audience(recommender, fallback is not None, **who)
         _report(audience.rejected, unknown, rejects)
@@ -350,18 +367,24 @@ def score(
             details=None if columns is None else split("--columns", [columns]),
             listing=listing_of(recommender, rules, diversity),
         )
-        _write(work, target, cluster, model_sha256, _shown(out))
+        more = {} if products is None else {"items_table": table_digest(recommender)}
+        _write(work, target, cluster, model_sha256, _shown(out), more)
 
 
 def _write(
-    work: Work, target: OneFile | Folder | ResultTable, cluster: Cluster | None, model_sha256: str, out: str
+    work: Work,
+    target: OneFile | Folder | ResultTable,
+    cluster: Cluster | None,
+    model_sha256: str,
+    out: str,
+    more: Mapping[str, JSON],
 ) -> None:
-    """Say what will be done, do it, and say what was done."""
+    """Say what will be done, do it, and say what was done; `more` settings tell runs apart."""
     from recae.scoring.folder import preflight
     from recae.scoring.manifest import settings_of
     from recae.scoring.ray import spread
 
-    settings = settings_of(work, model_sha256, **target.settings(work))
+    settings = settings_of(work, model_sha256, **target.settings(work), **more)
     if (complete := target.complete(work, settings)) is not None:
         message(complete)
         return

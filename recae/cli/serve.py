@@ -17,11 +17,13 @@ from recae.cli.options import (
     model_option,
 )
 from recae.cli.output import message
+from recae.cli.purchases import item_source, items_options
 from recae.errors import ConfigError
 
 
 @click.command(cls=Command)
 @model_option
+@items_options
 @under(
     "Connections",
     click.option(
@@ -102,6 +104,8 @@ def serve(
     access_log: bool,
     approximate: bool,
     rules: Path | None,
+    items_table: str | None,
+    items_columns: str | None,
     journal: Path | None,
 ) -> None:
     """Serve a model over HTTP: a JSON API at /docs, a page at /.
@@ -139,6 +143,7 @@ def serve(
         from recae.list_rules import read_list_rules
 
         read = read_list_rules(rules)
+    products = item_source(items_table, items_columns)
     token = _checked(os.environ.get("RECAE_TOKEN") or None if token is None else token)
     check_installed()
     listener = bind(host, port)
@@ -180,6 +185,7 @@ def serve(
             approximate=approximate,
             journal=journal,
             rules=read,
+            items=products,
             on_start=started,
         )
     except BaseException as error:  # Ctrl-C and SIGTERM come out of the orderly end

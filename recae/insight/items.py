@@ -66,6 +66,23 @@ class Described:
         return [*([] if self.report is None else self.report.sentences()), *self.shared.sentences()]
 
 
+@dataclass(frozen=True)
+class ItemSource:
+    """A table of items that a run takes in place of the model's.
+
+    Attributes:
+        source: where it is.
+        columns: what is meant to the names of columns, as `recae.reading.item_table.read_item_table` takes them.
+    """
+
+    source: str
+    columns: Mapping[str, Sequence[str]]
+
+    def given_to(self, recommender: Recommender) -> Described:
+        """Return the recommender with the table, as `describe_items`."""
+        return describe_items(recommender, self.source, self.columns)
+
+
 def describe_items(
     recommender: Recommender,
     source: Any,

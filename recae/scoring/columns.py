@@ -54,6 +54,15 @@ def item_details(recommender: Recommender, columns: Sequence[str] | None) -> pa.
     return pa.RecordBatch.from_arrays(plain, names=list(columns))
 
 
+def table_digest(recommender: Recommender) -> str | None:
+    """Return the SHA-256 of a model's table of items in the order of its items, in hexadecimal; None without one."""
+    table = recommender.item_table
+    if table is None:
+        return None
+    batch = table.of(recommender.items).columns.combine_chunks().to_batches()
+    return hashlib.sha256("".join(map(details_digest, batch)).encode()).hexdigest()
+
+
 def details_digest(details: pa.RecordBatch) -> str:
     """Return the SHA-256 of columns, in hexadecimal: the same for the same values."""
     sink = pa.BufferOutputStream()

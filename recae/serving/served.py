@@ -39,6 +39,7 @@ from recae.serving.problems import Problem
 from recae.serving.schemas import MapAnswer
 
 if TYPE_CHECKING:
+    from recae.insight.items import ItemSource
     from recae.insight.neighbours import BoughtTogether
     from recae.insight.vectors import ItemVectors
 
@@ -407,6 +408,7 @@ def load_served(
     approximate: bool = False,
     journal: Journal | None = None,
     rules: ListRules | None = None,
+    items: ItemSource | None = None,
 ) -> ServedModel:
     """Load a model file, prepare what requests need, and warm up, so that the first request is not a slow one.
 
@@ -416,6 +418,7 @@ def load_served(
         approximate: make an index over the items, and find lists by it.
         journal: of purchases that count beside those of the model.
         rules: that all lists follow.
+        items: a table of items in place of the model's, read each time.
 
     Returns:
         The model, ready to answer.
@@ -423,6 +426,7 @@ def load_served(
     Raises:
         ModelFileError: as `recae.modelfile.load`.
         ConfigError: the rules do not fit the model.
+        DataError: the table of items cannot be read.
     """
     from recae.insight.neighbours import BoughtTogether
     from recae.insight.vectors import ItemVectors
@@ -432,6 +436,11 @@ def load_served(
     with path.open("rb") as file:
         version = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         written_at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    if items is not None:
+        described = items.given_to(recommender)
+        recommender = described.recommender
+        for line in described.sentences():
+            _log.info("%s", line)
     applied = None
     if rules is not None:
         applied = apply_list_rules(rules, recommender.items, recommender.item_table)
@@ -534,6 +543,7 @@ class ModelReloader:
         warm: as of `load_served`.
         approximate: find lists by an index over the items of each model.
         journal: as of `load_served`.
+        items: as of `load_served`.
         rules: as of `load_served`; ages of items count from the day on which a model is loaded.
 
     Raises:
@@ -549,15 +559,17 @@ class ModelReloader:
         approximate: bool = False,
         journal: Journal | None = None,
         rules: ListRules | None = None,
+        items: ItemSource | None = None,
     ) -> None:
         """Load the model; `start` begins the watch."""
         self._path, self._metrics, self._seconds = path, metrics, seconds
-        self._warm, self._approximate, self._journal, self._rules = warm, approximate, journal, rules
+        self._warm, self._approximate, self._journal = warm, approximate, journal
+        self._rules, self._items = rules, items
         # taken before the file is read: what changes it while it is read is then found by the first check
         self._handled = self._seen = self._signature()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._current = load_served(path, warm, approximate, journal, rules)
+        self._current = load_served(path, warm, approximate, journal, rules, items)
         self._tell()
 
     @property
@@ -596,7 +608,9 @@ class ModelReloader:
 
     def _load(self) -> None:
         try:
-            new = load_served(self._path, self._warm, self._approximate, self._journal, self._rules)
+            new = load_served(
+                self._path, self._warm, self._approximate, self._journal, self._rules, self._items
+            )
         except MemoryError:
             self._refuse("there is not enough memory for it beside the model in use")
             return

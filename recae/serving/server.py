@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from recae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from recae.insight.items import ItemSource
     from recae.list_rules import ListRules
     from recae.serving.drift import Live
     from recae.serving.hosts import AllowedHosts
@@ -115,6 +116,7 @@ def serve(
     approximate: bool = False,
     journal: Path | None = None,
     rules: ListRules | None = None,
+    items: ItemSource | None = None,
     on_start: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Serve a model file until SIGINT or SIGTERM; what is under way then is answered first.
@@ -135,6 +137,7 @@ def serve(
         approximate: find lists by an index over the items, which is made when the model is loaded.
         journal: where purchases go; made where there is none. None: none are taken.
         rules: that all lists follow; None without.
+        items: a table of items in place of the model's; None: the model's.
         on_start: told what is served once connections are taken.
 
     Raises:
@@ -182,6 +185,7 @@ def serve(
                 access_log=access_log,
                 live=live,
                 rules=rules,
+                items=items,
                 on_start=on_start,
             )
             return
@@ -192,6 +196,7 @@ def serve(
             approximate=approximate,
             journal=None if live is None else live.journal,
             rules=rules,
+            items=items,
         )
         limits, backlog = fitting(max_connections, max_per_address)
         listen(listener, backlog)
@@ -219,6 +224,7 @@ def _serve_together(
     access_log: bool,
     live: Live | None,
     rules: ListRules | None,
+    items: ItemSource | None,
     on_start: Callable[[str], None],
 ) -> None:
     """Serve with several processes, as `serve` says."""
@@ -232,7 +238,9 @@ def _serve_together(
         folder = Path(name)
         count_together(folder, "watcher")
         journal = None if live is None else live.journal
-        models = ModelReloader(path, Metrics(folder, answers=False), warm=False, journal=journal, rules=rules)
+        models = ModelReloader(
+            path, Metrics(folder, answers=False), warm=False, journal=journal, rules=rules, items=items
+        )
         if journal is not None:
             journal.close()  # SQLite's connections must not be carried into a forked process
         limits, backlog = fitting(max_connections, max_per_address, workers)
