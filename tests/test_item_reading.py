@@ -194,6 +194,11 @@ def test_columns_that_are_called_like_a_meaning_stay_apart() -> None:
     assert named.columns.to_pylist() == [{"price": 4.0, "price_2": "cheap"}]
 
 
+def test_columns_may_be_called_like_those_of_the_reading() -> None:
+    frame = {"id": ["a"], "Text0": ["x"], "text_1": ["y"], "c0": ["z"], "price_number": ["5"], "row": ["1"]}
+    assert list(of(frame).columns.to_pylist()[0].values()) == ["x", "y", "z", "5", "1"]
+
+
 def test_customers_are_not_taken() -> None:
     table, report = read_item_table(pd.DataFrame({"item_id": ["a"], "user_id": ["me"], "price": [1.0]}))
     assert table.columns.to_pylist() == [{"price": 1.0}]

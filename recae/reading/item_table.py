@@ -14,7 +14,7 @@ from recae.item_table import MEANINGS, MOST_BYTES, TEXT, ItemTable
 from recae.reading.candidates import listed
 from recae.reading.engine import Engine, quoted
 from recae.reading.item_columns import ItemColumns, choose_item_columns
-from recae.reading.item_values import Value, category_of, value_of
+from recae.reading.item_values import Value, category_of, texts_of, value_of
 from recae.reading.keys import IdColumn, number_ids
 from recae.reading.numbers import NumberColumn
 from recae.reading.open import open_table
@@ -106,10 +106,11 @@ def read_item_table(
 
 def _read(engine: Engine, table: Table, chosen: ItemColumns) -> tuple[ItemTable, ItemReport]:
     ids = IdColumn.of(table, "item", chosen.id)
-    values = {name: value_of(table, name, column) for name, column in chosen.single.items()}
+    relation, texts = texts_of(table, [*chosen.single.values(), *chosen.category])
+    values = {name: value_of(table, name, column, texts) for name, column in chosen.single.items()}
     notes = [*chosen.notes]
     if chosen.category:
-        values["category"], note = category_of(table, chosen.category)
+        values["category"], note = category_of(table, chosen.category, texts)
         notes += [note] if note else []
     names = [name for name in chosen.order if name != "price"]
     stored = [f"{sql} AS {name}" for name, sql in ids.stored.items()]
@@ -120,7 +121,7 @@ def _read(engine: Engine, table: Table, chosen: ItemColumns) -> tuple[ItemTable,
     price = NumberColumn(table, chosen.price, "price") if chosen.price is not None else None
     if price is not None:
         stored += [f"{sql} AS {name}" for name, sql in price.stored.items()]
-    rows = engine.store(f"SELECT {', '.join(stored)} FROM {table.relation}", "item_rows")
+    rows = engine.store(f"SELECT {', '.join(stored)} FROM {relation}", "item_rows")
     found = number_ids(engine, rows, ids)
     notes += found.notes
     if not found.size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,11 +45,30 @@ class Value:
     what: str = ""
 
 
-def value_of(table: Table, name: str, column: str) -> Value:
-    """Return a column's values; `name` says what they mean."""
+def texts_of(table: Table, columns: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Return a relation with the columns as text beside those of the table, and SQL for each of these texts.
+
+    What is made of a text then looks at it again and again, and its blanks are taken off once.
+    """
+    word = "text"
+    while any(name.casefold().startswith(word) for name in table.columns):
+        word += "_"
+    of = {column: f"{word}{place}" for place, column in enumerate(dict.fromkeys(columns))}
+    trimmed = ", ".join(f"{_trimmed(table, column)} AS {name}" for column, name in of.items())
+    if not of:
+        return table.relation, {}
+    known = ", ".join(
+        f"CASE WHEN NOT {Table.missing(name)} THEN {name} END AS {name}" for name in of.values()
+    )
+    inner = f"SELECT *, {trimmed} FROM {table.relation}"
+    return f"(SELECT * EXCLUDE ({', '.join(of.values())}), {known} FROM ({inner}))", of
+
+
+def value_of(table: Table, name: str, column: str, texts: Mapping[str, str] | None = None) -> Value:
+    """Return a column's values; `name` says what they mean, `texts` what `texts_of` has made of the columns."""
+    value = (texts or {}).get(column) or _text(table, column)
     if name == "available":
-        return _available(table, column)
-    value = _text(table, column)
+        return _available(table, column, value)
     if name in ("image", "link"):
         # more than one address, or blanks around it: the first counts
         found = rf"nullif(regexp_extract({value}, '^[hH][tT][tT][pP][sS]?://[^\s]+'), '')"
@@ -60,26 +79,29 @@ def value_of(table: Table, name: str, column: str) -> Value:
     return Value(value)
 
 
-def category_of(table: Table, columns: Sequence[str]) -> tuple[Value, Note | None]:
+def category_of(
+    table: Table, columns: Sequence[str], texts: Mapping[str, str] | None = None
+) -> tuple[Value, Note | None]:
     """Return the path of categories, and how it was found.
 
     Args:
         table: of the columns.
         columns: the widest part first; one that holds a path as a whole, or a part each.
+        texts: what `texts_of` has made of the columns.
     """
+    of = {column: _text(table, column) for column in columns} | dict(texts or {})
     if len(columns) > 1:
-        parts = ", ".join(_text(table, column) for column in columns)
+        parts = ", ".join(of[column] for column in columns)
         return Value(f"nullif(concat_ws({text(SEPARATOR)}, {parts}), '')"), None
     kind, name = table.types[columns[0]], quoted(columns[0])
     if kind.endswith("[]") and not kind.startswith(("STRUCT", "MAP")):
         return Value(_joined(f"{name}::VARCHAR[]")), None
-    value = _text(table, columns[0])
-    plain = rf"regexp_replace(replace({value}, '&gt;', '>'), '\s*[-=]>\s*', '>', 'g')"
+    plain = r"regexp_replace(replace({}, '&gt;', '>'), '\s*[-=]>\s*', '>', 'g')"
     asked = [f"count(*) FILTER (WHERE contains(v, {text(sign)}))" for sign in _SIGNS]
     dotted = r"regexp_full_match(v, '[a-z_]+(\.[a-z_]+)+')"  # furniture.kitchen.table, as feeds have it
     row = table.engine.row(
         f"SELECT count(v), {', '.join(asked)}, count(*) FILTER (WHERE {dotted}) "
-        f"FROM (SELECT DISTINCT {plain} AS v FROM {table.sample()})"
+        f"FROM (SELECT DISTINCT {plain.format(_text(table, columns[0]))} AS v FROM {table.sample()})"
     )
     filled, *counts, dots = row
     found = next(
@@ -88,9 +110,9 @@ def category_of(table: Table, columns: Sequence[str]) -> tuple[Value, Note | Non
     if found is None and dots >= _OFTEN * filled and dots:
         found = "."
     if found is None:
-        return Value(value), None
+        return Value(of[columns[0]]), None
     note = Note(f"category {columns[0]!r} is a path, its parts separated by {found!r}", column=columns[0])
-    return Value(_joined(f"string_split({plain}, {text(found)})")), note
+    return Value(_joined(f"string_split({plain.format(of[columns[0]])}, {text(found)})")), note
 
 
 def _joined(parts: str) -> str:
@@ -100,23 +122,26 @@ def _joined(parts: str) -> str:
 
 
 def _text(table: Table, column: str) -> str:
-    kind = table.types[column]
-    if kind == "BLOB":
-        value = Table.trimmed(f"try(decode({quoted(column)}))")
-    elif kind in ("FLOAT", "DOUBLE"):  # 536.0 is how a column with gaps writes 536
-        name = quoted(column)
-        whole = f"{name} = trunc({name}) AND abs({name}) < 1e15"
-        value = f"CASE WHEN isnan({name}) THEN NULL WHEN {whole} THEN {name}::BIGINT::VARCHAR ELSE {name}::VARCHAR END"
-    else:
-        value = table.as_text(column)
+    """Return SQL for a column as text, null where it stands for no value."""
+    value = _trimmed(table, column)
     return f"CASE WHEN NOT {Table.missing(f'({value})')} THEN ({value}) END"
 
 
-def _available(table: Table, column: str) -> Value:
+def _trimmed(table: Table, column: str) -> str:
+    kind = table.types[column]
+    if kind == "BLOB":
+        return Table.trimmed(f"try(decode({quoted(column)}))")
+    if kind in ("FLOAT", "DOUBLE"):  # 536.0 is how a column with gaps writes 536
+        name = quoted(column)
+        whole = f"{name} = trunc({name}) AND abs({name}) < 1e15"
+        return f"CASE WHEN isnan({name}) THEN NULL WHEN {whole} THEN {name}::BIGINT::VARCHAR ELSE {name}::VARCHAR END"
+    return table.as_text(column)
+
+
+def _available(table: Table, column: str, value: str) -> Value:
     kind, name = table.types[column], quoted(column)
     if kind == "BOOLEAN":
         return Value(name)
-    value = _text(table, column)
     lower = f"lower({value})"
     stock = f"TRY_CAST({value} AS DOUBLE)"
     flag = (
