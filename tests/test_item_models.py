@@ -16,7 +16,7 @@ from commands import recae, refused
 from shopserver import client
 
 import recae as package
-from recae.errors import SourceError
+from recae.errors import ColumnError, SourceError
 from recae.insight.categories import categories_of
 from recae.insight.items import ItemSource, describe_items, with_item_table
 from recae.modelfile import describe, load
@@ -155,6 +155,18 @@ def test_what_is_shared_is_counted_by_hand(model: Recommender) -> None:
     assert shared.undescribed == len(set(items) - ids)
     assert shared.their_purchases == sum(item not in ids for _, item in PURCHASES)
     assert with_item_table(model, None) is model
+
+
+def test_reading_takes_the_columns_that_are_named() -> None:
+    purchases = pd.DataFrame(PURCHASES, columns=["user_id", "item_id"])
+    items = pd.DataFrame({"key": ["i0"], "i": ["x"], "name": ["One"], "other": ["Other"]})
+    found = package.read(purchases, items=items, items_columns={"id": "key", "name": "other"})
+    assert found.interactions.item_names is not None
+    assert found.interactions.item_names[0].as_py() == "Other"
+    found = package.read(purchases, items=items, items_columns={"name": []})
+    assert found.interactions.item_names is None or found.interactions.item_names[0].as_py() is None
+    with pytest.raises(ColumnError, match="--items-columns names 'nothing' as id"):
+        package.read(purchases, items=items, items_columns={"id": "nothing"})
 
 
 def test_items_columns_go_with_items(shop: Path) -> None:

@@ -131,8 +131,16 @@ def item_names(engine: Engine, options: ReadOptions, ids: str | None = None) -> 
     if options.items is None:
         return None
     table = _opened(engine, options.items, options)
-    column = id_column(table, ids)
-    named = name_column(table, column, options.name_column)
+    given = {meaning: names for meaning, names in options.items_columns or () if meaning in ("id", "name")}
+    for meaning, names in given.items():
+        if any(name not in table.types for name in names):
+            raise ColumnError(
+                f"--items-columns names {', '.join(map(repr, names))} as {meaning}, which '{table.name}' does not "
+                f"have; found: {_names(table)}"
+            )
+    column = given["id"][0] if given.get("id") else id_column(table, ids)
+    told = "name" in given
+    named = next(iter(given["name"]), None) if told else name_column(table, column, options.name_column)
     name = "NULL::VARCHAR" if named is None else table.as_text(named)
     if named is not None:
         name = f"CASE WHEN NOT {Table.missing(name)} THEN {name} END"
