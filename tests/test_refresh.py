@@ -7,10 +7,12 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from commands import names, recae, refused, start
@@ -21,6 +23,7 @@ from recae.errors import ModelFileError, OutputError
 from recae.filters import time_text
 from recae.ids import IdMap
 from recae.interactions import NO_TIME, SECOND, Interactions
+from recae.item_table import TEXT, ItemTable
 from recae.journal import Journal, Purchase
 from recae.modelfile import load, save
 from recae.models import Ease, Popularity
@@ -284,6 +287,18 @@ def test_a_retraining_has_the_settings_of_the_model_and_not_the_week(shop: tuple
     assert final.model.config() == service.model.config() == {"k": 10, "weighting": "tfidf", "seed": 0}
     assert pairs_of(load(model)) == pairs(OLD) | pairs(NEW)
     assert load(model).metadata.get("filters") is None
+
+
+def test_a_retraining_has_the_table_of_items_unless_its_purchases_say_as_much() -> None:
+    bought = {"user": list("aabbcc"), "item": list("xyxyxz"), "category": list("KLKLKM")}
+    new = train(pa.table(bought), kind="popularity")
+    assert new.item_table is not None
+    given = ItemTable(IdMap(["x", "never"]), pa.table({"category": pa.array(["Own", None], TEXT)}))
+    assert refreshing._with_table_of(new, replace(new, item_table=given)).item_table is given
+    assert refreshing._with_table_of(new, replace(new, item_table=None)) is new
+    assert refreshing._with_table_of(new, new) is new
+    brands = ItemTable(IdMap(["x"]), pa.table({"brand": pa.array(["Own"], TEXT)}))
+    assert refreshing._with_table_of(new, replace(new, item_table=brands)).item_table is brands
 
 
 @pytest.fixture

@@ -217,9 +217,23 @@ def _training(service: Recommender, source: Any, reading: ReadOptions | None, de
         arguments = arguments_of(recommender, reading)
         arguments["filters"] = _until(arguments["filters"] or Filters(), until) or None
         found: Recommender = train(source, device=device, **arguments)
-        return found if found.item_table is not None else with_item_table(found, recommender.item_table)
+        given = reading is not None and reading.items is not None
+        return found if given else _with_table_of(found, recommender)
 
     return renew
+
+
+def _with_table_of(found: Recommender, before: Recommender) -> Recommender:
+    """Return a newly trained recommender with the table of items of the one before.
+
+    Its own, from columns of its purchases, stays where the other says no more: that may have been made in the same way.
+    """
+    old, own = before.item_table, found.item_table
+    if old is None:
+        return found
+    if own is not None and not old.unbought(before.items).size and set(old.names) <= set(own.names):
+        return found
+    return with_item_table(found, old)
 
 
 def _until(filters: Filters, until: int | None) -> Filters:
