@@ -249,6 +249,23 @@ def apply_list_rules(rules: ListRules, items: IdMap, table: ItemTable | None) ->
     return AppliedRules(barred, boost, tuple(caps), tuple(pins), tuple(known.remarks))
 
 
+def selected(selection: Selection, items: IdMap, table: ItemTable | None) -> NDArray[np.bool_]:
+    """Return which of a model's items are of a selection, bool (I,); all where it has no key.
+
+    Args:
+        selection: of items; what it names and nobody knows selects nothing.
+        items: of the model.
+        table: of items; None where there is none.
+
+    Raises:
+        ConfigError: the selection needs a table of items, or a column, that is not there.
+    """
+    found = np.ones(len(items), dtype=np.bool_)
+    for mark in _Known(items, table, None).marks("the filter", selection):
+        found &= mark
+    return found
+
+
 class _Known:
     """What is known of a model's items, and what the rules name that is not."""
 

@@ -63,7 +63,7 @@ def go(open_page: Open, url: str) -> Iterator[Open]:  # noqa: F811
 def test_the_documentation_shows_every_route(go: Open) -> None:
     page = go("docs")
     see(page.locator("h1, h2").get_by_text("recae"))
-    count(page.locator(".opblock"), 12)
+    count(page.locator(".opblock"), 16)
     page.get_by_role("button", name="/recommend", exact=False).first.click()
     see(page.get_by_text("Recommend items to a user or for a basket."))
     see(page.locator(".response").get_by_text("the model does not know it"))

@@ -76,7 +76,8 @@ def test_the_description_is_complete(tmp_path: Path) -> None:
     assert paths == {
         "post /purchases", "post /recommend",
         "post /recommend/batch", "get /similar/{item_id}", "get /items", "get /users",
-        "get /users/{user_id}/items", "delete /users/{user_id}", "get /health", "get /ready", "get /model", "get /map",
+        "get /users/{user_id}/items", "delete /users/{user_id}", "get /items/{item_id}/customers",
+        "get /filters", "get /dashboard", "post /beside", "get /health", "get /ready", "get /model", "get /map",
     }  # fmt: skip
     text = json.dumps(found)
     for name in ("RecommendRequest", "BatchRequest", "ProblemDetails", "RecommendAnswer"):

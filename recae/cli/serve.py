@@ -86,6 +86,19 @@ from recae.errors import ConfigError
         show_default=True,
         help="Load the model file anew when it changes.",
     ),
+    click.option(
+        "--image-hosts",
+        metavar="NAMES",
+        default="",
+        help="Hosts from which the page may load the products' pictures, with commas between them: "
+        "cdn.example.com, *.example.com.  [default: none, and no picture is loaded]",
+    ),
+    click.option(
+        "--beside",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A second model: the page shows both lists of a customer side by side. It is not loaded anew.",
+    ),
     click.option("--access-log", is_flag=True, help="Log every request on stderr; paths hold ids of users."),
 )
 def serve(
@@ -107,6 +120,8 @@ def serve(
     items_table: str | None,
     items_columns: str | None,
     journal: Path | None,
+    image_hosts: str,
+    beside: Path | None,
 ) -> None:
     """Serve a model over HTTP: a JSON API at /docs, a page at /.
 
@@ -129,10 +144,13 @@ def serve(
 
     --rules rules.toml says what all lists may hold; requests may ask for diversity, too.
 
+    The page shows products with price and category, and filters by these, where the model has a table of them (recae
+    items); pictures with --image-hosts. --beside other.recae sets a second model next to this one.
+
     --workers N uses more processors: N processes answer on the same port, so that no proxy is needed for that. A
     worker that dies is replaced, and the log says so.
     """
-    from recae.serving.hosts import parse_hosts
+    from recae.serving.hosts import parse_hosts, parse_image_hosts
     from recae.serving.server import bind, check_installed
     from recae.serving.server import serve as serve_on
 
@@ -144,6 +162,7 @@ def serve(
 
         read = read_list_rules(rules)
     products = item_source(items_table, items_columns)
+    pictures = parse_image_hosts(image_hosts)
     token = _checked(os.environ.get("RECAE_TOKEN") or None if token is None else token)
     check_installed()
     listener = bind(host, port)
@@ -186,6 +205,8 @@ def serve(
             journal=journal,
             rules=read,
             items=products,
+            image_hosts=pictures,
+            beside=beside,
             on_start=started,
         )
     except BaseException as error:  # Ctrl-C and SIGTERM come out of the orderly end

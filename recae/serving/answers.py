@@ -17,6 +17,7 @@ from recae.inputs import inputs_of, readable
 from recae.journal import NOTHING, Bought
 from recae.ranking import Ranked, rank_histories
 from recae.recommender import MODEL, POPULAR
+from recae.serving.filters import is_filtered, marks_of
 from recae.serving.owned import Owned, bought_by, owned_by
 from recae.serving.problems import Problem
 from recae.serving.schemas import Because, Others, RecommendAnswer, Recommendation, RecommendRequest
@@ -78,8 +79,11 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
             if failed is not None and request.user is not None:
                 raise failed
             history = _history(served, request, bought.get(request.user or "", NOTHING))
+            if is_filtered(request):
+                marks_of(served, request)  # which says whether it can be
         except Problem as problem:
-            answers[place] = problem if request.fallback is None else _popular(served, request)
+            stays = request.fallback is None or problem.kind == "no-filter"
+            answers[place] = problem if stays else _popular(served, request)
             continue
         if request.fallback is not None and not history.items.size and not _has_events(history):
             answers[place] = _popular(served, request)
@@ -353,6 +357,11 @@ def _popular(served: ServedModel, request: RecommendRequest) -> RankedList | Pro
         allowed[:] = False
         only = items.rows(request.only)
         allowed[only[only >= 0]] = True
+    if is_filtered(request):
+        try:
+            allowed &= marks_of(served, request)
+        except Problem as problem:
+            return problem
     excluded = items.rows(request.exclude)
     allowed[excluded[excluded >= 0]] = False
     basket = list(dict.fromkeys(request.items or []))
@@ -377,8 +386,8 @@ def _excluded(
 
 
 def _candidates(served: ServedModel, requests: Sequence[RecommendRequest]) -> NDArray[np.bool_] | None:
-    """Return a mark for each request and item, True for those in its `only`; (B, I), None where none asks for it."""
-    if all(request.only is None for request in requests):
+    """Return a mark for each request and item, True for those it may get; (B, I), None where all may get all."""
+    if all(request.only is None and not is_filtered(request) for request in requests):
         return None
     marks = np.ones((len(requests), len(served.recommender.items)), dtype=np.bool_)
     for own, request in zip(marks, requests, strict=True):
@@ -386,6 +395,8 @@ def _candidates(served: ServedModel, requests: Sequence[RecommendRequest]) -> ND
             items = served.recommender.items.rows(request.only)
             own[:] = False
             own[items[items >= 0]] = True
+        if is_filtered(request):
+            own &= marks_of(served, request)
     return marks
 
 

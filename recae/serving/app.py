@@ -26,6 +26,7 @@ from recae.serving.problems import HANDLERS
 from recae.serving.purchases import PurchaseWriter
 from recae.serving.routes import ServeSettings, Services, fast_routes, private, public
 from recae.serving.served import Models
+from recae.serving.traffic import Traffic
 
 
 class Application(FastAPI):
@@ -64,6 +65,7 @@ def create_app(
     """
     drift = None if live is None else Drift(metrics, live.lists)
     batcher = Batcher(metrics, waiting=settings.queue, threads=settings.threads, drift=drift)
+    traffic = Traffic(metrics.answers)
     writer = None
     if live is not None and drift is not None:
         writer = PurchaseWriter(live.journal, drift, metrics, waiting=settings.queue)
@@ -76,7 +78,9 @@ def create_app(
         if settings.reload:
             models.start()
         watch = None if connections is None else asyncio.create_task(connections.watch())
+        looks = asyncio.create_task(traffic.watch())
         yield
+        looks.cancel()
         if watch is not None:
             watch.cancel()
         models.stop()
@@ -94,14 +98,19 @@ def create_app(
         redirect_slashes=False,
         exception_handlers=HANDLERS,
     )
-    services = Services(models, batcher, LookupPool(metrics), metrics, settings, writer)
+    services = Services(models, batcher, LookupPool(metrics), metrics, traffic, settings, writer)
     app.state.services = services
     # the newest that the pages of all supported versions of fastapi-offline draw, whatever FastAPI's own choice
     app.openapi_version = "3.1.0"
     # for the description only: the guard has looked at the token before any route is found
     token = [] if settings.token is None else [Depends(HTTPBearer(scheme_name="token", auto_error=False))]
     guarded = partial(
-        Guard, metrics=metrics, token=settings.token, hosts=settings.hosts, connections=connections
+        Guard,
+        metrics=metrics,
+        token=settings.token,
+        hosts=settings.hosts,
+        connections=connections,
+        image_hosts=settings.image_hosts,
     )
     app.add_middleware(guarded)
     app.fast = {path: guarded(route) for path, route in fast_routes(app, services, token).items()}

@@ -7,6 +7,7 @@ import hmac
 import logging
 import re
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -28,18 +29,18 @@ _OPEN: Final = frozenset({"/health", "/ready", "/openapi.json"})
 _LARGE: Final = 2**16  # bytes of an answer; those up to there are sent however much waits for its clients
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:{images}; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
-    "content-security-policy": _POLICY.format(styles=""),
+    "content-security-policy": _POLICY.format(styles="", images=""),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
 _RAW = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 # Swagger's page writes styles into its elements.
-_DOCS_POLICY = _POLICY.format(styles=" 'unsafe-inline'")
+_DOCS_POLICY = _POLICY.format(styles=" 'unsafe-inline'", images="")
 
 
 class Guard:
@@ -51,6 +52,7 @@ class Guard:
         token: required for every path but the open ones; None: no token is required.
         hosts: that requests may be for; None: any.
         connections: asked whether a large answer may be sent, and told of foreign hosts; None: neither.
+        image_hosts: from which the page may load pictures.
     """
 
     def __init__(
@@ -60,11 +62,14 @@ class Guard:
         token: str | None,
         hosts: AllowedHosts | None = None,
         connections: Connections | None = None,
+        image_hosts: Sequence[str] = (),
     ) -> None:
         """Wrap an application."""
         self._app, self._metrics = app, metrics
         self._hosts, self._connections = hosts, connections
         self._token = None if token is None else token.encode()
+        images = "".join(f" {host}" for host in image_hosts)
+        self._page_policy = _POLICY.format(styles="", images=images) if images else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard one request."""
@@ -92,6 +97,8 @@ class Guard:
                 headers.setdefault("cache-control", "no-cache" if is_file else "no-store")
                 if path == "/docs":
                     headers["content-security-policy"] = _DOCS_POLICY
+                elif path == "/" and self._page_policy is not None:
+                    headers["content-security-policy"] = self._page_policy
             await send(message)
 
         try:

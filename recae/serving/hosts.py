@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from functools import lru_cache
 from recae.errors import ConfigError
 
 ANY = "*"
+_IMAGE_HOST = re.compile(
+    r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?"
+)
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,22 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def parse_image_hosts(text: str) -> tuple[str, ...]:
+    """Return the hosts from which the page may load pictures, as a content security policy names them.
+
+    Args:
+        text: names with commas between them; "*.example.com" is every subdomain, ":8080" at the end another port.
+
+    Raises:
+        ConfigError: one is no such name. What is no name could say something else in the policy.
+    """
+    hosts = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    for host in hosts:
+        if len(host) > 255 or _IMAGE_HOST.fullmatch(host) is None:
+            raise ConfigError(
+                f"--image-hosts takes names such as cdn.example.com or *.example.com with commas between them, "
+                f"found {host!r:.80}: leave out https:// and what follows the name"
+            )
+    return hosts

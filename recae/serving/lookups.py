@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
 from recae.errors import DataError, JournalError
 from recae.ids import shown
 from recae.models.blend import learned_part
+from recae.recency import known_last
 from recae.recommender import REFIT
+from recae.serving.customers import owning
 from recae.serving.forgetting import forgotten
 from recae.serving.owned import bought_by, owned_by
 from recae.serving.problems import Problem
@@ -99,16 +103,16 @@ def find_items(served: ServedModel, query: str, limit: int) -> ItemsAnswer:
     return ItemsAnswer(query=query, items=found, more=more)
 
 
-def find_users(served: ServedModel, query: str, limit: int) -> UsersAnswer:
-    """Find users by a part of their id; see `UserSearch.find`.
+def find_users(served: ServedModel, query: str, limit: int, owns: Sequence[str] = ()) -> UsersAnswer:
+    """Find users by a part of their id, see `UserSearch.find`, and by items that they all own.
 
     Raises:
-        Problem: 404, there are no histories.
+        Problem: 404, there are no histories, or an item is unknown.
     """
     users, histories = served.recommender.users, served.recommender.histories
     if served.users is None or users is None or histories is None:
         raise without_histories()
-    rows, more = served.users.find(query, limit)
+    rows, more = served.users.find(query, limit, owning(served, owns) if owns else None)
     rows = rows[~forgotten(served, users.ids(rows).to_pylist())]
     lengths = histories.indptr[rows + 1] - histories.indptr[rows]
     found = [
@@ -179,8 +183,16 @@ def unfolded(served: ServedModel) -> float:
         return math.nan
 
 
-def describe(served: ServedModel) -> ModelAnswer:
-    """Describe the model; NaN and infinities become null in JSON."""
+def describe(
+    served: ServedModel, image_hosts: Sequence[str] = (), beside: ServedModel | None = None
+) -> ModelAnswer:
+    """Describe the model; NaN and infinities become null in JSON.
+
+    Args:
+        served: the model.
+        image_hosts: from which the page may load pictures.
+        beside: the other model; None: there is none.
+    """
     recommender = served.recommender
     users, histories, metadata = recommender.users, recommender.histories, recommender.metadata
     learned = learned_part(recommender.model)
@@ -198,4 +210,16 @@ def describe(served: ServedModel) -> ModelAnswer:
         versions=metadata.get("versions", {}),
         fingerprint=metadata.get("fingerprint"),
         loaded_at=served.loaded_at.isoformat(timespec="seconds"),
+        written_at=None if served.written_at is None else served.written_at.isoformat(timespec="seconds"),
+        last_purchase=_date_of(known_last(metadata)),
+        image_hosts=list(image_hosts),
+        beside=None if beside is None else beside.version,
     )
+
+
+def _date_of(seconds: int | None) -> str | None:
+    """Return a time as ISO 8601; None where there is none, or none that a calendar has."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return None

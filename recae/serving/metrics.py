@@ -126,8 +126,22 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
-        registry = self.registry
-        if self._folder is not None:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, str(self._folder))
-        return generate_latest(registry)
+        return generate_latest(self._of_all())
+
+    def answers(self) -> dict[tuple[str, int], float]:
+        """Return the answers of all processes since the start, by route and status."""
+        found: dict[tuple[str, int], float] = {}
+        for family in self._of_all().collect():
+            for sample in family.samples if family.name == "recae_requests" else ():
+                if sample.name == "recae_requests_total":
+                    key = sample.labels["route"], int(sample.labels["status"])
+                    found[key] = found.get(key, 0.0) + sample.value
+        return found
+
+    def _of_all(self) -> CollectorRegistry:
+        """Return what all processes count."""
+        if self._folder is None:
+            return self.registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(self._folder))
+        return registry

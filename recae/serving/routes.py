@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from recae.errors import DataError
-from recae.serving import forgetting, lookups
-from recae.serving.answers import RankedList, explained_json
+from recae.serving import customers, filters, forgetting, lookups
+from recae.serving.answers import RankedList, explained_json, rank, to_json
 from recae.serving.batcher import Batcher, LookupPool, Result
+from recae.serving.dashboard import lists_summary
 from recae.serving.guard import read_json
 from recae.serving.hosts import AllowedHosts
 from recae.serving.metrics import CONTENT_TYPE, Metrics
@@ -27,6 +28,9 @@ from recae.serving.schemas import (
     BatchAnswer,
     BatchProblem,
     BatchRequest,
+    CustomersAnswer,
+    DashboardAnswer,
+    FiltersAnswer,
     ForgetAnswer,
     HistoryAnswer,
     ItemsAnswer,
@@ -36,11 +40,13 @@ from recae.serving.schemas import (
     PurchasesRequest,
     RecommendAnswer,
     RecommendRequest,
+    RouteTraffic,
     SimilarAnswer,
     Status,
     UsersAnswer,
 )
 from recae.serving.served import Models, ServedModel
+from recae.serving.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class ServeSettings:
         queue: histories that may wait to be scored.
         threads: of BLAS.
         reload: whether the model file is watched.
+        image_hosts: from which the page may load pictures.
+        beside: a second model, which answers POST /beside; None: there is none.
     """
 
     token: str | None = None
@@ -64,6 +72,8 @@ class ServeSettings:
     queue: int = 512
     threads: int = 1
     reload: bool = True
+    image_hosts: tuple[str, ...] = ()
+    beside: ServedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class Services:
     batcher: Batcher
     lookups: LookupPool
     metrics: Metrics
+    traffic: Traffic
     settings: ServeSettings
     writer: PurchaseWriter | None = None
 
@@ -179,6 +190,19 @@ async def recommend_batch(asked: BatchRequest, services: Injected) -> Response:
     return as_json(b'{"model":"%b","results":[%b]}' % (served.version.encode(), b",".join(parts)))
 
 
+async def beside(asked: RecommendRequest, services: Injected) -> Response:
+    """Recommend by the second model of --beside, to see both lists; it counts neither as shown nor as a hit."""
+    served = services.settings.beside
+    if served is None:
+        raise Problem("no-second-model", 404, "this server has one model: start it with --beside")
+    (result,) = await services.lookups.run(rank, served, (asked,))
+    if isinstance(result, Problem):
+        raise result
+    if asked.explain:
+        return as_json(await services.lookups.run(explained_json, served, result))
+    return as_json((await services.lookups.run(to_json, served, [result]))[0])
+
+
 async def _explained(served: ServedModel, result: Result, pool: LookupPool) -> bytes | Problem:
     """Return a result with its explanation, where it waits for one."""
     if not isinstance(result, RankedList):
@@ -202,6 +226,7 @@ async def add_purchases(asked: PurchasesRequest, services: Injected) -> Response
 _FAST: tuple[tuple[str, Any, type[BaseModel], type[BaseModel], tuple[int, ...]], ...] = (
     ("/recommend", recommend, RecommendRequest, RecommendAnswer, ()),
     ("/recommend/batch", recommend_batch, BatchRequest, BatchAnswer, ()),
+    ("/beside", beside, RecommendRequest, RecommendAnswer, ()),
     ("/purchases", add_purchases, PurchasesRequest, PurchasesAnswer, (409, 507)),
 )
 
@@ -239,9 +264,26 @@ async def find_items(services: Injected, q: Words = "", limit: Limit = 20) -> It
 
 
 @private.get("/users", responses=_GET)
-async def find_users(services: Injected, q: Words = "", limit: Limit = 20) -> UsersAnswer:
+async def find_users(
+    services: Injected,
+    q: Words = "",
+    limit: Limit = 20,
+    owns: Annotated[list[str], Query(max_length=100, description="items that they all own")] = [],  # noqa: B006
+) -> UsersAnswer:
     """Find users whose id begins with a text, then those that hold it, whatever the case; short ids first."""
-    return await services.lookups.run(lookups.find_users, services.models.current, q, limit)
+    return await services.lookups.run(lookups.find_users, services.models.current, q, limit, owns)
+
+
+@private.get("/items/{item_id:any}/customers", responses=_GET)
+async def item_customers(services: Injected, item_id: Id, n: Limit = 10) -> CustomersAnswer:
+    """Find the users for whom an item has the highest score: whom to tell of it."""
+    return await services.lookups.run(customers.customers_of, services.models.current, item_id, n)
+
+
+@private.get("/filters", responses=documented(503))
+async def list_filters(services: Injected) -> FiltersAnswer:
+    """List the categories and the range of prices by which requests can filter."""
+    return await services.lookups.run(filters.filters_of, services.models.current)
 
 
 @private.get("/users/{user_id:any}/items", responses=_GET, response_model_exclude_unset=True)
@@ -276,7 +318,30 @@ async def item_map(services: Injected) -> Response:
 @private.get("/model")
 async def describe_model(services: Injected) -> ModelAnswer:
     """Describe the model that answers now: its kind, size, measured recall and how it was trained."""
-    return lookups.describe(services.models.current)
+    settings = services.settings
+    return lookups.describe(services.models.current, settings.image_hosts, settings.beside)
+
+
+@private.get("/dashboard", responses=documented(503))
+async def dashboard(services: Injected) -> DashboardAnswer:
+    """Sum up the lists of 500 customers drawn by chance, and the traffic of about the last day."""
+    served = services.models.current
+    lists = await services.lookups.run(lists_summary, served)
+    seconds, counts = await services.lookups.run(services.traffic.last_day)
+    routes: dict[str, list[int]] = {}
+    for (route, status), answers in counts.items():
+        own = routes.setdefault(route, [0, 0])
+        own[0] += answers
+        own[1] += answers if status >= 500 else 0
+    return DashboardAnswer(
+        model=served.version,
+        lists=lists,
+        traffic_seconds=round(seconds),
+        traffic=[
+            RouteTraffic(route=route, answers=answers, failed=failed)
+            for route, (answers, failed) in sorted(routes.items(), key=lambda one: (-one[1][0], one[0]))
+        ],
+    )
 
 
 @private.get("/metrics", include_in_schema=False)

@@ -36,6 +36,9 @@ class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+Price = Annotated[float, Field(ge=0, strict=False, allow_inf_nan=False)]
+
+
 class RecommendRequest(_Request):
     """Whom to recommend to, how many items, and what to leave out: either `user` or `items`."""
 
@@ -103,6 +106,12 @@ class RecommendRequest(_Request):
         allow_inf_nan=False,
         description="from 0, the best items by score, to 1, those least like each other",
     )
+    categories: Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
+        default=None,
+        description="recommend from these categories of the table of items only, each a path or the beginning of one",
+    )
+    price_from: Price | None = Field(default=None, description="recommend items of at least this price only")
+    price_to: Price | None = Field(default=None, description="recommend items of at most this price only")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> RecommendRequest:
@@ -341,6 +350,86 @@ class UsersAnswer(_Answer):
     more: bool
 
 
+class LikelyUser(_Answer):
+    """A user for whom an item has a high score."""
+
+    rank: int = Field(ge=1)
+    user_id: str
+    score: float = Field(description="of the item for this user; it also says how much the user buys at all")
+
+
+class CustomersAnswer(_Answer):
+    """The customers of an item."""
+
+    model: str
+    item_id: str
+    name: str | None
+    owners: int = Field(description="how many users own it")
+    likely: list[LikelyUser] = Field(
+        description="for whom it has the highest score among those who do not own it; empty where the model scores "
+        "every history alike"
+    )
+
+
+class CategoryCount(_Answer):
+    """A category, or the beginning of a path of them."""
+
+    category: str
+    items: int = Field(description="how many items of the model are in it")
+
+
+class FiltersAnswer(_Answer):
+    """What requests can filter by."""
+
+    model: str
+    categories: list[CategoryCount] = Field(
+        description="at most 200, those of most items, in alphabetical order"
+    )
+    more: bool
+    price_from: float | None = Field(description="the lowest price; null where none is known")
+    price_to: float | None = Field(description="the highest price; null where none is known")
+
+
+class ServiceItem(_Answer):
+    """A recommended item that looks like no product, such as postage."""
+
+    item_id: str
+    name: str | None
+    lists: int = Field(description="how many lists of the sample hold it")
+    share: float = Field(description="of the lists of the sample")
+
+
+class ListsSummary(_Answer):
+    """The lists of a sample of customers, summed up."""
+
+    customers: int = Field(description="how many lists were made, one a customer")
+    length: int = Field(description="items of a list at most")
+    items: int = Field(description="of the model")
+    items_given: int = Field(description="different items in all these lists")
+    most_possible: int = Field(description="different items that as many lists could hold")
+    top_items: int = Field(description="how many items are the tenth that most users own")
+    top_share: float | None = Field(description="of the recommendations, that are of this tenth")
+    top_share_owned: float | None = Field(description="of what users own, that is of this tenth")
+    services: list[ServiceItem] = Field(description="at most 20 that look like no product, by name or id")
+
+
+class RouteTraffic(_Answer):
+    """Answers of one route."""
+
+    route: str
+    answers: int
+    failed: int = Field(description="those with a status of 500 and more")
+
+
+class DashboardAnswer(_Answer):
+    """A model and its traffic at a glance."""
+
+    model: str
+    lists: ListsSummary | None = Field(description="null where the model has no histories")
+    traffic_seconds: float = Field(description="how far back the traffic is known, about a day at most")
+    traffic: list[RouteTraffic] = Field(description="most answers first")
+
+
 class OwnedItem(NamedItem):
     """An item that a user owns."""
 
@@ -409,6 +498,15 @@ class ModelAnswer(_Answer):
     versions: JsonValue
     fingerprint: JsonValue
     loaded_at: str = Field(description="UTC, ISO 8601")
+    written_at: str | None = Field(default=None, description="when the model file was written, UTC, ISO 8601")
+    last_purchase: str | None = Field(
+        default=None,
+        description="when the last purchase that the model knows was made, UTC; null where unknown",
+    )
+    image_hosts: list[str] = Field(default=[], description="from which the page may load pictures")
+    beside: str | None = Field(
+        default=None, description="the model that answers POST /beside; null: there is none"
+    )
 
 
 class MapAnswer(_Answer):

@@ -36,7 +36,7 @@ from recae.recency import first_unknown
 from recae.recommender import Recommender
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem
-from recae.serving.schemas import MapAnswer
+from recae.serving.schemas import ListsSummary, MapAnswer
 
 if TYPE_CHECKING:
     from recae.insight.items import ItemSource
@@ -113,12 +113,15 @@ class UserSearch:
         self._order = order.to_numpy().astype(np.int64)
         self._texts = pc.utf8_lower(ids.take(order))
 
-    def find(self, query: str, limit: int) -> tuple[NDArray[np.int64], bool]:
+    def find(
+        self, query: str, limit: int, among: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], bool]:
         """Find users whose id holds a text.
 
         Args:
             query: a part of the id, whatever the case; an empty one finds every user.
             limit: how many at most.
+            among: marks of the users that are looked at, (U,); None: all of them.
 
         Returns:
             Rows of users (k,), and whether there are more.
@@ -127,6 +130,8 @@ class UserSearch:
         begins = pc.starts_with(self._texts, part).to_numpy(zero_copy_only=False)
         inside = pc.match_substring(self._texts, part).to_numpy(zero_copy_only=False)
         at = np.concatenate([np.flatnonzero(begins), np.flatnonzero(inside & ~begins)])
+        if among is not None:
+            at = at[among[self._order[at]]]
         return self._order[at[:limit]], at.size > limit
 
 
@@ -233,6 +238,8 @@ class ServedModel:
         unknown_from: the time from which purchases of the journal are new, microseconds since 1970; None: all are.
         decay: what a purchase still weighs one basket later, for a model that reads it; else 1.
         rules: that all lists follow; None without.
+        filters: which items, (I,), fit each filter that was asked for, as `recae.serving.filters` remembers it.
+        summary: of the lists of a sample of customers, once it was asked for.
     """
 
     recommender: Recommender
@@ -250,6 +257,8 @@ class ServedModel:
     unknown_from: int | None = None
     decay: float = 1.0
     rules: AppliedRules | None = field(default=None, repr=False)
+    filters: dict[Any, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    summary: list[ListsSummary] = field(default_factory=list, repr=False)
     _user_rows: dict[str, int] = field(default_factory=dict, repr=False)
     _item_rows: dict[str, int] = field(default_factory=dict, repr=False)
     _shown_items: dict[int, ShownItem] = field(default_factory=dict, repr=False)

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -117,6 +117,8 @@ def serve(
     journal: Path | None = None,
     rules: ListRules | None = None,
     items: ItemSource | None = None,
+    image_hosts: Sequence[str] = (),
+    beside: Path | None = None,
     on_start: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Serve a model file until SIGINT or SIGTERM; what is under way then is answered first.
@@ -138,6 +140,8 @@ def serve(
         journal: where purchases go; made where there is none. None: none are taken.
         rules: that all lists follow; None without.
         items: a table of items in place of the model's; None: the model's.
+        image_hosts: from which the page may load pictures, as `recae.serving.hosts.parse_image_hosts` returns them.
+        beside: file of a second model, for the page to compare; it is not loaded anew. None: there is none.
         on_start: told what is served once connections are taken.
 
     Raises:
@@ -155,16 +159,27 @@ def serve(
     from recae.serving.metrics import Metrics
     from recae.serving.process import run
     from recae.serving.routes import ServeSettings
-    from recae.serving.served import ModelReloader
+    from recae.serving.served import ModelReloader, load_served
 
     with listener:
         disable_created_metrics()  # a second series for each that says nothing more
         # scoring takes the interpreter's lock back a dozen times a batch; at 5 ms each it would mostly wait for it
         sys.setswitchinterval(0.0005)
         settings = ServeSettings(
-            token=token, hosts=hosts, max_body=max_body, queue=queue, threads=threads, reload=reload
+            token=token,
+            hosts=hosts,
+            max_body=max_body,
+            queue=queue,
+            threads=threads,
+            reload=reload,
+            image_hosts=tuple(image_hosts),
         )
         live = None if journal is None else Live(Journal.open(journal))
+        if beside is not None:
+            # workers are forked from this process, and warming up may start threads
+            known = None if live is None else live.journal
+            other = load_served(beside, workers == 1, journal=known, rules=rules, items=items)
+            settings = replace(settings, beside=other)
         if workers > 1:
             if approximate:
                 raise ConfigError(
