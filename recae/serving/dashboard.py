@@ -36,8 +36,8 @@ def lists_summary(served: ServedModel) -> ListsSummary | None:
     active = np.flatnonzero(np.diff(recommender.histories.indptr))
     if not active.size:
         return None
-    chosen = np.random.default_rng(0).choice(active, min(SAMPLE, active.size), replace=False)
-    users = recommender.users.ids(np.sort(chosen)).to_pylist()
+    drawn = np.random.default_rng(0).permutation(active)[:SAMPLE]
+    users = recommender.users.ids(np.sort(drawn)).to_pylist()
     given = np.zeros(len(recommender.items), dtype=np.int64)
     n_lists = 0
     for start in range(0, len(users), _TOGETHER):

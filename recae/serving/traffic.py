@@ -1,4 +1,4 @@
-"""`Traffic`: how many requests came within the last day, by looking at the counters every few minutes."""
+"""`Traffic`: how many requests came within the last day, by looking at the counters every ten minutes."""
 
 from __future__ import annotations
 

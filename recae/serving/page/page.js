@@ -3,21 +3,25 @@
 import { api, hasName, nameOf, remember } from "./api.js";
 import { combobox } from "./combobox.js";
 import { $, el, many, marked, say, whole } from "./dom.js";
+import { showDashboard } from "./dashboard.js";
+import { described } from "./facts.js";
+import { filtersOf, prepareFilters, showFilters } from "./filters.js";
 import { showMap } from "./mapview.js";
 import { showModel } from "./model.js";
 import { refreshToggles } from "./parts.js";
-import { prepareProduct, showProduct } from "./product.js";
+import { prepareProduct, showOwners, showProduct } from "./product.js";
 import { showRecommendations } from "./recommend.js";
 import { follow, format, go, state, toggle } from "./state.js";
 
-const VIEWS = ["recommend", "map", "model"];
+const VIEWS = ["recommend", "map", "model", "dashboard"];
 const SUGGESTED = 12;
 
 function show(now, before) {
   for (const view of VIEWS) $(view).hidden = view !== now.view;
   $("frame").dataset.view = now.view;
   showControls(now);
-  const asked = ({ user, basket, n, owned }) => JSON.stringify(user === null ? [basket, n, owned] : [user, n, owned]);
+  const asked = (what) =>
+    JSON.stringify([what.user ?? what.basket, what.n, what.owned, what.beside, filtersOf(what)]);
   const arrived = now.view !== before?.view;
   if (now.view === "recommend" && (!shown.recommend || asked(now) !== shown.recommend.asked)) {
     showRecommendations(now, shown.recommend?.state);
@@ -25,6 +29,7 @@ function show(now, before) {
   }
   if (now.view === "map") showMap(now.item);
   if (now.view === "model" && arrived) showModel();
+  if (now.view === "dashboard" && arrived) showDashboard();
   if (now.item !== (before?.item ?? null)) showProduct(now.item);
   refreshToggles();
   document.title = title(now);
@@ -34,7 +39,7 @@ function show(now, before) {
 const shown = {}; // what the recommendations stand for, so that they are not asked for twice
 
 function title(now) {
-  const views = { map: "Map", model: "Model" };
+  const views = { map: "Map", model: "Model", dashboard: "At a glance" };
   const who = now.user !== null ? `Customer ${now.user}` : now.basket.length ? "Basket" : "";
   return [now.item !== null && nameOf(now.item), views[now.view] ?? who, "recae"].filter(Boolean).join(" · ");
 }
@@ -58,6 +63,9 @@ function showControls(now) {
   if (![...number.options].some((option) => option.value === String(now.n))) number.append(el("option", {}, now.n));
   number.value = String(now.n);
   $("owned").checked = now.owned;
+  $("beside").checked = now.beside;
+  $("owners").replaceChildren();
+  showFilters(now);
   nameBasket(now.basket);
 }
 
@@ -149,6 +157,8 @@ function prepareControls() {
   });
   $("number").addEventListener("change", (event) => go({ n: Number(event.target.value) }));
   $("owned").addEventListener("change", (event) => go({ owned: event.target.checked }));
+  $("beside").addEventListener("change", (event) => go({ beside: event.target.checked }));
+  $("who-owns").addEventListener("click", () => showOwners($("owners"), state.basket));
   $("use-basket").addEventListener("click", () => go({ user: null, view: "recommend" }));
   $("empty-basket").addEventListener("click", () => {
     go({ basket: [] });
@@ -176,6 +186,22 @@ function prepareClicks() {
   });
 }
 
+/** The head says how old all of this is. */
+async function showDates() {
+  const model = await described;
+  if (!model) return;
+  const day = (time) => new Date(time).toLocaleDateString("en", { dateStyle: "medium", timeZone: "UTC" });
+  const words = [
+    model.written_at && `Model of ${day(model.written_at)}`,
+    model.last_purchase && `purchases up to ${day(model.last_purchase)}`,
+  ].filter(Boolean).join(", ");
+  $("dates").textContent = words;
+  $("dates").hidden = !words;
+  $("beside-field").hidden = !model.beside;
+}
+
+showDates();
+prepareFilters();
 prepareControls();
 prepareClicks();
 prepareProduct();

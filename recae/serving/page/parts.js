@@ -2,6 +2,7 @@
 
 import { nameOf, remember } from "./api.js";
 import { bar, el } from "./dom.js";
+import { facts } from "./facts.js";
 import { format, inBasket, state } from "./state.js";
 
 /** A link that opens the product; page.js turns the click into a change of the state. */
@@ -36,10 +37,16 @@ export function productList(items, { label, each = () => ({}) }) {
         productLink(item.item_id),
         value === undefined ? null : el("span", { class: "value", title }, value),
         share === undefined ? null : bar(share),
+        known(item),
         basketToggle(item.item_id),
       );
     }),
   );
+}
+
+function known(item) {
+  const parts = facts(item).filter(Boolean);
+  return parts.length ? el("p", { class: "small-print known" }, parts) : null;
 }
 
 export const idOf = (id) => (nameOf(id) === id ? null : el("span", { class: "id" }, id));

@@ -1,7 +1,7 @@
 /* The panel of one product: what is similar to it, what is bought together with it. Beside the page, or over it. */
 
 import { api, nameOf, remember } from "./api.js";
-import { $, el, many, number, say, sentence } from "./dom.js";
+import { $, bar, el, many, number, say, sentence } from "./dom.js";
 import { drop, load } from "./load.js";
 import { basketToggle, idOf, productList } from "./parts.js";
 import { go } from "./state.js";
@@ -14,6 +14,7 @@ export function showProduct(id) {
   const panel = $("product");
   if (id === null) {
     drop("product");
+    drop("likely");
     if (panel.open) panel.close();
     return;
   }
@@ -34,6 +35,9 @@ export function showProduct(id) {
   open(panel);
   heading.focus({ preventScroll: true });
   panel.scrollTop = 0;
+  const likely = el("section", {});
+  load("likely", likely, (signal) => api(`/items/${encodeURIComponent(id)}/customers?n=${N}`, { signal }), buyers,
+    { otherwise: () => [] });
   load(
     "product",
     lists,
@@ -44,10 +48,53 @@ export function showProduct(id) {
       under.replaceChildren(...[idOf(id)].filter(Boolean));
       add.replaceChildren(basketToggle(id, "Add to basket"));
       say(`${nameOf(id)}: ${many(answer.similar.length, "similar product")}`);
-      return [similar(answer), together(answer)];
+      return [likely, similar(answer), together(answer)];
     },
     { otherwise: unknown },
   );
+}
+
+/** Customers for whom the product has the highest score, and those who own it. */
+function buyers(answer) {
+  const owners = el("div", { class: "owners" });
+  const most = answer.likely[0]?.score;
+  return [
+    el("h3", {}, "Who would buy this"),
+    answer.likely.length
+      ? el("ul", { class: "lines plain", "aria-label": "Customers who would buy this" }, answer.likely.map((one) =>
+        el("li", {}, userLink(one.user_id),
+          el("span", { class: "value", title: "score" }, number(one.score)),
+          most > 0 ? bar(one.score / most) : null)))
+      : el("p", { class: "small-print" }, "This model tells nobody apart by this product, or everybody has it."),
+    answer.likely.length
+      ? el("p", { class: "small-print" }, "They do not own it yet, unless the model is for repeat purchases. "
+        + "A high score also says that a customer buys much.")
+      : null,
+    answer.owners
+      ? el("p", {}, el("button", {
+        type: "button", class: "small quiet", click: () => showOwners(owners, [answer.item_id]),
+      }, `Show ${many(answer.owners, "customer")} who own it`))
+      : null,
+    owners,
+  ];
+}
+
+const userLink = (id) =>
+  el("a", { class: "name", href: `#user=${encodeURIComponent(id)}`, "data-user": id }, `Customer ${id}`);
+
+/** List customers who own all of these products. */
+export function showOwners(box, ids) {
+  const query = ids.map((id) => `owns=${encodeURIComponent(id)}`).join("&");
+  load("owners", box, (signal) => api(`/users?limit=20&${query}`, { signal }), (answer) => {
+    say(answer.users.length ? `Found ${many(answer.users.length, "customer")}` : "No customer owns all of these");
+    return [
+      answer.users.length
+        ? el("ul", { class: "lines plain", "aria-label": "Customers who own this" }, answer.users.map((one) =>
+          el("li", {}, userLink(one.user_id), el("span", { class: "value" }, many(one.n_items, "product")))))
+        : el("p", { class: "small-print" }, "No customer owns all of these."),
+      answer.more ? el("p", { class: "small-print" }, "and more") : null,
+    ];
+  });
 }
 
 export const closeProduct = () => go({ item: null });

@@ -3,6 +3,9 @@
 import { api, nameOf, remember } from "./api.js";
 import { $, bar, el, many, number, say, sentence, whole } from "./dom.js";
 import { drop, load } from "./load.js";
+import { save } from "./csv.js";
+import { facts, described, picture } from "./facts.js";
+import { filtersOf, isFiltered, noFilters } from "./filters.js";
 import { basketToggle, idOf, productLink, productList } from "./parts.js";
 import { go, state } from "./state.js";
 
@@ -30,10 +33,17 @@ export function showRecommendations(now, before) {
   load(
     "recommend",
     $("results"),
-    (signal) => ask({ ...body, n: now.n, exclude_owned: !now.owned }, signal),
-    results,
+    (signal) => both({ ...body, n: now.n, exclude_owned: !now.owned, ...filtersOf(now) }, now.beside, signal),
+    ([answer, other]) => results(answer, other),
     { otherwise: unknown },
   );
+}
+
+/** The recommendations, and those of the other model or null; pictures need to know first what is allowed. */
+async function both(body, beside, signal) {
+  const other = beside ? api("/beside", { body, signal }) : null;
+  const [answer, more] = await Promise.all([ask(body, signal), other, described]);
+  return [answer, more];
 }
 
 /** The recommendations with their reasons, or without where the history is too long for these. */
@@ -53,7 +63,7 @@ function title(now) {
   return [`For a basket of ${many(now.basket.length, "product")}`];
 }
 
-function results(answer) {
+function results(answer, other) {
   const picks = answer.recommendations;
   remember(picks);
   picks.forEach((pick) => remember(pick.because));
@@ -66,18 +76,52 @@ function results(answer) {
   say(`${many(picks.length, "recommendation")}. First: ${nameOf(picks[0].item_id)}`);
   const largest = Math.max(...picks.flatMap((pick) => (pick.because || []).map((reason) => reason.contribution)));
   const best = picks[0].score;
-  parts.push(el("ol", { class: "picks" }, picks.map((pick) => row(pick, best, largest))));
+  const list = el("ol", { class: "picks" }, picks.map((pick) => row(pick, best, largest)));
+  parts.push(tools(picks));
+  parts.push(other ? sideBySide(list, picks, other) : list);
   if (picks.length < state.n) {
-    parts.push(el("p", { class: "aside" }, "There is nothing more to recommend."));
+    parts.push(el("p", { class: "aside" }, isFiltered(state) ? "Nothing more fits the filters." : "There is nothing more to recommend."));
   }
   return parts;
+}
+
+function tools(picks) {
+  const who = state.user === null ? "basket" : `customer-${state.user}`;
+  return el("p", { class: "tools" },
+    el("button", {
+      type: "button", class: "small quiet", click: () => save(picks, `${who.replace(/[^\w.-]+/g, "_")}.csv`),
+    }, "Save as CSV"),
+    el("button", { type: "button", class: "small quiet", click: () => window.print() }, "Print"),
+  );
+}
+
+/** This model's list beside the other one's; what only one of them has is marked. */
+function sideBySide(list, picks, other) {
+  const here = new Set(picks.map((pick) => pick.item_id));
+  const theirs = other.recommendations;
+  remember(theirs);
+  const shared = theirs.filter((pick) => here.has(pick.item_id)).length;
+  return el("div", { class: "sides" },
+    el("section", {}, el("h2", {}, "This model"), list),
+    el("section", {},
+      el("h2", {}, "The other model"),
+      el("p", { class: "small-print" }, `${other.model} · ${many(shared, "product")} in both lists`),
+      el("ol", { class: "picks", "aria-label": "Recommendations of the other model" }, theirs.map((pick) =>
+        el("li", { class: "pick" },
+          el("span", { class: "rank", "aria-hidden": "true" }, pick.rank),
+          el("div", { class: "what" },
+            el("h2", {}, productLink(pick.item_id)),
+            el("p", { class: "small-print" }, here.has(pick.item_id) ? "in both" : el("b", {}, "only here"), facts(pick))))))),
+  );
 }
 
 function row(pick, best, largest) {
   return el("li", { class: "pick" },
     el("span", { class: "rank", "aria-hidden": "true" }, pick.rank),
     el("div", { class: "what" },
+      picture(pick),
       el("h2", {}, productLink(pick.item_id)),
+      el("p", { class: "small-print" }, facts(pick)),
       el("p", { class: "small-print" },
         idOf(pick.item_id), el("span", {}, `score ${number(pick.score)}`), basketToggle(pick.item_id)),
       best > 0 ? bar(pick.score / best) : null,
@@ -152,6 +196,13 @@ function addingUp(values, total) {
 
 function nothingLeft() {
   say("Nothing is left to recommend.");
+  if (isFiltered(state)) {
+    return el("div", { class: "notice" },
+      el("h2", {}, "Nothing fits the filters"),
+      el("p", {}, "No product of this category and price is left to recommend."),
+      el("p", {}, el("button", { type: "button", class: "primary", click: () => go(noFilters) }, "Show all products")),
+    );
+  }
   return el("div", { class: "notice" },
     el("h2", {}, "Nothing is left to recommend"),
     el("p", {}, "Every product of the model is owned already."),

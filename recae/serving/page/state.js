@@ -1,12 +1,13 @@
-/* What the page shows, stored in the address: #user=42, #basket=P1,P2, #item=P3, #map, #model. */
+/* What the page shows, stored in the address: #user=42, #basket=P1,P2, #item=P3, #map, #model, #dashboard. */
 
 export const NUMBER = 10;
-const VIEWS = ["recommend", "map", "model"];
+const VIEWS = ["recommend", "map", "model", "dashboard"];
 
 export let state = parse(location.hash);
 
 export function parse(hash) {
-  const found = { view: "recommend", user: null, basket: [], item: null, n: NUMBER, owned: false };
+  const found = { view: "recommend", user: null, basket: [], item: null, n: NUMBER, owned: false, beside: false };
+  Object.assign(found, { category: null, from: null, to: null });
   for (const part of hash.replace(/^#/, "").split("&")) {
     const at = part.indexOf("=");
     const key = at < 0 ? part : part.slice(0, at);
@@ -17,6 +18,11 @@ export function parse(hash) {
     else if (key === "basket") found.basket = [...new Set(value.split(",").filter(Boolean).map(decode))];
     else if (key === "n") found.n = Math.min(Math.max(Math.trunc(Number(value)) || NUMBER, 1), 1000);
     else if (key === "owned") found.owned = value === "1";
+    else if (key === "beside") found.beside = value === "1";
+    else if (key === "category" && value) found.category = decode(value);
+    else if ((key === "from" || key === "to") && value && Number(value) >= 0 && Number.isFinite(Number(value))) {
+      found[key] = Number(value);
+    }
   }
   return found;
 }
@@ -28,6 +34,10 @@ export function format(what) {
   if (what.basket.length) parts.push(`basket=${what.basket.map(encodeURIComponent).join(",")}`);
   if (what.n !== NUMBER) parts.push(`n=${what.n}`);
   if (what.owned) parts.push("owned=1");
+  if (what.beside) parts.push("beside=1");
+  if (what.category !== null) parts.push(`category=${encodeURIComponent(what.category)}`);
+  if (what.from !== null) parts.push(`from=${what.from}`);
+  if (what.to !== null) parts.push(`to=${what.to}`);
   if (what.item !== null) parts.push(`item=${encodeURIComponent(what.item)}`);
   return `#${parts.join("&")}`;
 }
