@@ -52,6 +52,13 @@ name                     dtype   shape     what
                                            ``price`` numbers, F64 (T); of ``available`` 0 or 1, U8 (T)
 ``table.<c>.offsets``    I64     (T + 1)   of a column of text, likewise
 ``table.<c>.valid``      U8      (T)       1 where it is known, 0 where it is not
+``new_items.indptr``     I64     (I + 1)   features of the items, sparse: first 0, never falling, last the number;
+                                           only where the model scores items that nobody has bought. These come last,
+                                           and the model's parameters are of the others, I₀ items
+``new_items.indices``    I32     (values)  columns, below the width
+``new_items.data``       F32     (values)  values
+``new_items.weights``    F32     (I₀)      of the items that were bought, at least 0
+``new_items.ridge``      F64     (2)       the ridge above 0, and the width
 ``model.<name>``         any     any       the model's parameters, finite
 =======================  ======  ========  ================================================================
 
@@ -66,7 +73,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +88,7 @@ from recae.inputs import EventInputs, inputs_of
 from recae.kinds import has_models, model_class, model_kinds
 from recae.models import Model
 from recae.models.base import reads_values
+from recae.models.new_items import NewItems
 from recae.recommender import TEST, VALIDATION, Recommender
 from recae.renamed import current_names
 from recae.table_tensors import (
@@ -117,12 +125,15 @@ FIXED = {
     "users.data": "U8", "users.offsets": "I64", "users.held_out": "U8",
     "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
     "events.indptr": "I64", "events.indices": "I32",
+    "new_items.indptr": "I64", "new_items.indices": "I32", "new_items.data": "F32",
+    "new_items.weights": "F32", "new_items.ridge": "F64",
     "table.ids.data": "U8", "table.ids.offsets": "I64",
     "table.columns.data": "U8", "table.columns.offsets": "I64",
 }  # fmt: skip
 VALUES = "histories.values"  # the rest of its group does without it, as without the next
 HELD_OUT = "users.held_out"
 EVENTS = "events.indptr"
+WEIGHTS = "new_items.weights"
 TABLE = "table.ids.data"
 
 
@@ -155,7 +166,7 @@ def _assembled(file: Tensors) -> Recommender:
     parameters = {
         name.removeprefix("model."): _take(file, name) for name in names if name.startswith("model.")
     }
-    model = _build_model(metadata, parameters, len(items))
+    model = _extended(file, names, metadata, parameters, len(items))
     if histories is not None and reads_values(model) and VALUES not in names:
         raise damaged(f"tensor '{VALUES}' is missing, which its kind of model reads")
     if VALUES in names and not reads_values(model):
@@ -294,7 +305,7 @@ def _check_names(file: Tensors) -> list[str]:
             raise damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
     optional = {VALUES} if "histories.indptr" in names else set()
     optional |= {HELD_OUT} if "users.data" in names else set()
-    for group in ("items", "names", "users", "histories", "events", "table"):
+    for group in ("items", "names", "users", "histories", "events", "table", "new_items"):
         whole = {name for name in FIXED if name.startswith(group)}
         missing = sorted(whole.difference(names, optional))
         if missing and (group == "items" or len(missing) < len(whole)):
@@ -383,6 +394,23 @@ def _events(
     return EventInputs(names, matrix)
 
 
+def _extended(
+    file: Tensors,
+    names: list[str],
+    metadata: Mapping[str, Any],
+    parameters: Mapping[str, NDArray[Any]],
+    n_items: int,
+) -> Model:
+    """Return the model, with the items that nobody has bought where it scores such."""
+    if WEIGHTS not in names:
+        return _build_model(metadata, parameters, n_items)
+    own = {
+        name.removeprefix("new_items."): _take(file, name) for name in FIXED if name.startswith("new_items")
+    }
+    extended = NewItems.extending(_build_model(metadata, parameters, own["weights"].size), own, n_items)
+    return cast(Model, extended)
+
+
 def _build_model(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], n_items: int) -> Model:
     try:
         model: Model = model_class(metadata["kind"]).from_arrays(metadata["config"], arrays, n_items)
@@ -462,13 +490,15 @@ def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
 
 
 def _version(recommender: Recommender, users: IdMap | None) -> int:
-    if recommender.item_table is not None:
+    if recommender.item_table is not None or isinstance(recommender.model, NewItems):
         return FORMAT_VERSION
     return _WITHOUT_EVENTS if users is None or recommender.events is None else _WITHOUT_TABLE
 
 
 def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> dict[str, NDArray[Any]]:
     tensors = {f"model.{name}": array for name, array in recommender.model.arrays().items()}
+    if isinstance(recommender.model, NewItems):
+        tensors |= {f"new_items.{name}": array for name, array in recommender.model.own_arrays().items()}
     tensors["items.data"], tensors["items.offsets"] = recommender.items.to_arrays()
     if users is not None:
         tensors["users.data"], tensors["users.offsets"] = users.to_arrays()

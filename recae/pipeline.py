@@ -45,6 +45,7 @@ from recae.selection.fit import (
     fit_settings,
     make_settings,
 )
+from recae.selection.new_items import check_mode, with_new_items
 from recae.selection.progress import Progress, followed, told_by
 from recae.selection.refit import parts_of_model, refit_seconds
 from recae.selection.refit import refit as refit_model
@@ -164,6 +165,7 @@ def train(
     confidence: Weighting | None = None,
     engine: Engine | None = None,
     refit: bool = True,
+    new_items: str = "auto",
     **settings: Any,
 ) -> Recommender:
     """Train a model on purchases and measure it on users it has not seen, beside popularity and item-kNN.
@@ -189,6 +191,7 @@ def train(
             the kind sigmoid with a batch_size of 2 or more; None: this process alone.
         refit: whether to fit the model once more on all users after it was measured; False: the model has not learned
             from the held-out users.
+        new_items: whether items of a table that nobody has bought are scored: "auto" where that helps, "on" or "off".
         settings: fields of the kind's configuration, such as factors, epochs or seed.
 
     Returns:
@@ -211,6 +214,7 @@ def train(
     progress = told_by(progress)
     kind, weighting = kind or DEFAULT, confidence or Weighting()
     config = make_settings(kind, settings)
+    check_mode(new_items)
     check_repeats(kind, repeats, "train another kind")
     check_checkpoints(kind, checkpoints)
     check_weighting(kind, config, weighting, repeats)
@@ -312,7 +316,10 @@ def train(
         held_out=_unseen(purchases) if again is None else held_out.codes,
         events=None if purchases.inputs is None else purchases.inputs.taking(inputs_of(final)),
     )
-    return with_item_table(found, purchases.item_table)
+    extended = with_new_items(with_item_table(found, purchases.item_table), new_items, config.seed)
+    for line in extended.sentences:
+        progress.on_message(line)
+    return extended.recommender
 
 
 def _inputs_metadata(inputs: EventInputs | None, model: Model) -> dict[str, Any]:

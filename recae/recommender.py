@@ -8,7 +8,7 @@ they are called, as `import recae` looks up its names: here stand their signatur
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +28,7 @@ from recae.item_table import SHOWN, ItemTable
 from recae.list_rules import ListRules
 from recae.listing import Listing
 from recae.models import Model
+from recae.models.new_items import base_of
 from recae.models.summary import summary_of
 from recae.plots import history_figure
 from recae.ranking import PADDING, Ranked, rank_histories, top_k
@@ -187,6 +188,20 @@ class Recommender(Summarised):
                 f"who was held out must be uint8 of shape ({len(self.users):,},) with values 0 to {TEST}, one for each "
                 f"user, but is {codes.dtype} of shape {codes.shape} or holds others"
             )
+
+    def of_bought_items(self) -> Recommender:
+        """Return the recommender of the items that were bought alone; this one where it scores no new ones."""
+        model = base_of(self.model)
+        if model is self.model:
+            return self
+        n, names, histories = model.n_items, self.item_names, self.histories
+        return replace(
+            self,
+            model=model,
+            items=IdMap(self.items.ids(np.arange(n))),
+            item_names=None if names is None else names[:n],
+            histories=None if histories is None else sp.csr_matrix(histories[:, :n]),
+        )
 
     @property
     def learners(self) -> NDArray[np.bool_] | None:
@@ -789,7 +804,9 @@ class Recommender(Summarised):
         found: Recommender = _queries().forget(self, users, retrain=retrain, device=device)
         return found
 
-    def with_items(self, items: Any, columns: Mapping[str, str | Sequence[str]] | None = None) -> Recommender:
+    def with_items(
+        self, items: Any, columns: Mapping[str, str | Sequence[str]] | None = None, *, new_items: str = "auto"
+    ) -> Recommender:
         """Return a recommender that knows what a table says of its items: names, categories, prices and others.
 
         Args:
@@ -798,11 +815,14 @@ class Recommender(Summarised):
             columns: "id", "name", "category", "brand", "price", "available", "image", "link" or "text" to the exact
                 name of its column, a category to several whose values make a path; the others are recognised by their
                 names.
+            new_items: whether items of the table that nobody has bought are scored: "auto" where that helps, "on" or
+                "off".
 
         Raises:
+            ConfigError: a column or ``new_items`` is none of these.
             SourceError, ColumnError, DataError: the table cannot be read, or names none of the model's items.
         """
-        found: Recommender = _queries().with_items(self, items, columns)
+        found: Recommender = _queries().with_items(self, items, columns, new_items)
         return found
 
     def save(self, path: str | Path, *, histories: bool = True) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from recae.cli.help import Command, under
-from recae.cli.options import check_outputs, output_path
+from recae.cli.options import check_outputs, new_items_option, output_path
 from recae.cli.output import message, print_json, print_table
 from recae.cli.purchases import item_columns
 
@@ -35,6 +35,7 @@ def _out(ctx: click.Context, parameter: click.Parameter, value: str | None) -> P
         show_default=True,
         help="Stop at a line that cannot be read, or skip and count it.",
     ),
+    new_items_option,
 )
 @under(
     "Output",
@@ -51,6 +52,7 @@ def items(
     source: str,
     items_columns: str | None,
     bad_lines: str,
+    new_items: str,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -69,11 +71,13 @@ def items(
     Of rows with the same id the last one counts. Addresses that do not begin with http:// or https:// are left out.
     Both are counted, and so are products that nobody has bought, and purchases of products that are not in the table.
 
-    Nothing is trained: the recommendations stay what they are. The file is replaced at once, when the new one is
-    complete, and a server that runs takes it up.
+    Nothing is trained. Products that nobody has bought are scored by what is known of them, where that is
+    distinguishably better than the popularity of their category on items held out whole; all other scores stay. The
+    file is replaced at once, when the new one is complete, and a server that runs takes it up.
     """
     from recae.insight.items import describe_items
     from recae.modelfile import load, save
+    from recae.selection.new_items import with_new_items
     from recae.updating.exclusive import changing
 
     target = out or model_path
@@ -82,9 +86,10 @@ def items(
     with changing(model_path):  # an update meanwhile must not be lost
         recommender = load(model_path)
         check_outputs([source], {"--out": target})
-        found = describe_items(recommender, source, columns, bad_lines=bad_lines)
-        save(found.recommender, target)
-    for line in found.sentences():
+        found = describe_items(recommender.of_bought_items(), source, columns, bad_lines=bad_lines)
+        extended = with_new_items(found.recommender, new_items)
+        save(extended.recommender, target)
+    for line in (*found.sentences(), *extended.sentences):
         message(line)
     report, shared, table = found.report, found.shared, found.recommender.item_table
     assert report is not None  # noqa: S101  # of a table that was read

@@ -182,6 +182,18 @@ def fallback_option(function: _Function) -> _Function:
     )(function)
 
 
+def new_items_option(function: _Function) -> _Function:
+    """Add ``--new-items``, auto by default."""
+    return click.option(
+        "--new-items",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        show_default=True,
+        help="Score products of the table that nobody has bought, by what is known of them: where it helps, always, or "
+        "never.",
+    )(function)
+
+
 def list_rules_option(function: _Function) -> _Function:
     """Add ``--rules``; None where it is not given."""
     return click.option(

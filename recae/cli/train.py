@@ -25,6 +25,7 @@ from recae.cli.options import (
     engine_options,
     files_of_filters,
     filter_options,
+    new_items_option,
     output_path,
     read_filters,
     read_weighting,
@@ -154,6 +155,7 @@ class _Train(KindsCommand):
         show_default=True,
         help="Fit the model once more on all users after it was measured.",
     ),
+    new_items_option,
 )
 @column_options
 @inputs_option
@@ -202,6 +204,7 @@ def train(
     config_path: Path | None,
     repeats: bool,
     refit: bool,
+    new_items: str,
     device: str,
     checkpoint_every: int | None,
     checkpoint: str | None,
@@ -315,6 +318,7 @@ def train(
             confidence=weighting,
             engine=engine,
             refit=refit,
+            new_items=new_items,
             **settings,
         )
         save(recommender, out, histories=not no_histories)

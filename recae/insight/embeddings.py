@@ -53,6 +53,7 @@ def embeddings(
         ConfigError: ``what`` is something else, or ``block_bytes`` is less than 1.
         DataError: no part of the model is factored; or it was saved without histories, so that it has no users.
     """
+    recommender = recommender.of_bought_items()
     schema = embedding_schema(recommender, what)
     rows = rows_per_block(_COPIES * len(schema), block_bytes)
     return (_user_batches if what == "users" else _item_batches)(recommender, schema, rows)
@@ -193,6 +194,7 @@ def _share(recommender: Recommender) -> float | None:
 
 def products_of(recommender: Recommender) -> Products:
     """Return the vectors of the model; DataError when it has none whose product is a score."""
+    recommender = recommender.of_bought_items()
     products = Products.of(recommender.model)
     if products is None:
         raise DataError(

@@ -53,6 +53,7 @@ def train(
     confidence: Weighting | None = None,
     engine: Engine | None = None,
     refit: bool = True,
+    new_items: str = "auto",
     **words: Any,
 ) -> Recommender:
     """Train a model on purchases and measure it on users it has not seen, as `recae train` does.
@@ -70,6 +71,7 @@ def train(
         confidence: of purchases in training; None: as ``half_life``, ``as_of`` and ``quantity_as_confidence`` say.
         engine: several processes that train together.
         refit: whether to fit the model once more on all users after it was measured.
+        new_items: whether items of the table that nobody has bought are scored: "auto" where that helps, "on" or "off".
         words: options of the command line as keywords: on reading, such as ``user_column="customer"``; filters, such
             as ``since="2024-01-01"``; ``half_life``, ``as_of`` and ``quantity_as_confidence``; ``users`` and ``items``,
             the ids of a matrix; and settings of the kind, such as ``epochs=20``, ``factors=256`` or ``seed=1``.
@@ -107,6 +109,7 @@ def train(
         confidence=weighting,
         engine=engine,
         refit=refit,
+        new_items=new_items,
         **_settings(kind, asked, train),
     )
 

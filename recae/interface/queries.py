@@ -42,6 +42,7 @@ from recae.scoring.audience import NO_ITEM, NO_KNOWN_ITEM, Audience, fold_in, li
 from recae.scoring.rules import warn_of_unknown
 from recae.scoring.work import audience_of, make_work
 from recae.selection.displays import CountingDisplay
+from recae.selection.new_items import with_new_items
 from recae.selection.progress import Progress, following
 from recae.sparse import stored_in, without
 from recae.splits.tasks import counted
@@ -112,13 +113,14 @@ def recommend_many(
 
 
 def with_items(
-    recommender: Recommender, items: Any, columns: Mapping[str, str | Sequence[str]] | None
+    recommender: Recommender, items: Any, columns: Mapping[str, str | Sequence[str]] | None, new_items: str
 ) -> Recommender:
     """Return a recommender with a table of items; see `Recommender.with_items`."""
-    found = describe_items(recommender, item_source(items), item_columns(columns))
-    for line in found.sentences():
+    found = describe_items(recommender.of_bought_items(), item_source(items), item_columns(columns))
+    extended = with_new_items(found.recommender, new_items)
+    for line in (*found.sentences(), *extended.sentences):
         say(line)
-    return found.recommender
+    return extended.recommender
 
 
 def _audience(

@@ -29,7 +29,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,9 @@ from recae.cluster import processors, room_for, workers_in_words
 from recae.errors import ClusterError, ConfigError, OutputError, RecaeError
 from recae.ids import IdMap
 from recae.kinds import model_class
-from recae.models import JSON
+from recae.listing import Listing
+from recae.models import JSON, Model
+from recae.models.new_items import NewItems
 from recae.ranking import Ranked
 from recae.recommender import Recommender
 from recae.scoring.audience import Audience, rejects
@@ -70,11 +72,14 @@ class Common:
     block_users: int
     fallback: Ranked | None = None
     details: pa.RecordBatch | None = None
+    listing: Listing | None = None
+    new_items: Mapping[str, NDArray[Any]] | None = None
 
     @classmethod
     def of(cls, work: Work) -> Common:
         """Return what is common to all users of a job."""
         model = work.recommender.model
+        new_items = model.own_arrays() if isinstance(model, NewItems) else None
         return cls(
             kind=model.kind,
             config=model.config(),
@@ -86,14 +91,18 @@ class Common:
             block_users=work.block_users,
             fallback=work.fallback,
             details=work.details,
+            listing=work.listing,
+            new_items=new_items,
         )
 
     def recommender(self) -> Recommender:
         """Rebuild the recommender, without users."""
         items = IdMap.from_arrays(*self.items)
-        return Recommender(
-            model_class(self.kind).from_arrays(self.config, self.arrays, len(items)), None, items
-        )
+        known = len(items) if self.new_items is None else self.new_items["weights"].size
+        model: Model = model_class(self.kind).from_arrays(self.config, self.arrays, known)
+        if self.new_items is not None:
+            model = cast(Model, NewItems.extending(model, self.new_items, len(items)))
+        return Recommender(model, None, items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +142,7 @@ class Part:
             threads,
             common.fallback,
             details=common.details,
+            listing=common.listing,
         )
 
 

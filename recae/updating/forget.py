@@ -27,6 +27,7 @@ from recae.kinds import find
 from recae.models import Model
 from recae.recommender import REFIT, TEST, VALIDATION, Recommender
 from recae.selection.fit import Pair, fit_kind, make_settings
+from recae.selection.new_items import as_before
 from recae.selection.refit import parts_of_model, refit
 from recae.sparse import pattern, take_columns
 from recae.training.callbacks import Hooks
@@ -111,6 +112,7 @@ def forget(
         DataError: nobody would be left, or what is to be retrained has learned from confidences that the file lacks.
         TrainingError: a fit fails.
     """
+    before, recommender = recommender, recommender.of_bought_items()
     rows = _rows(recommender, users)
     histories, known = recommender.histories, recommender.users
     if histories is None or known is None:
@@ -156,7 +158,7 @@ def forget(
         events=left_events,
         item_table=_item_table(recommender, gone),
     )
-    return left, found
+    return as_before(left, before), found
 
 
 def _item_table(recommender: Recommender, gone: NDArray[np.integer[Any]]) -> ItemTable | None:

@@ -23,6 +23,7 @@ from recae.reading.returns import Returned, returned_pairs
 from recae.recency import LAST_PURCHASE, known_last, last_purchase
 from recae.recommender import LEARNED, REFIT, Recommender
 from recae.selection.displays import TrainingDisplay
+from recae.selection.new_items import as_before, with_new_items
 from recae.selection.progress import Progress, followed, told_by
 from recae.selection.refit import parts_of_model
 from recae.text import human_seconds
@@ -115,6 +116,7 @@ def update(
     began = time.perf_counter()
     progress = told_by(progress)
     check_updatable(recommender)
+    before, recommender = recommender, recommender.of_bought_items()
     chosen = choose_device(device, 1)
     if reading is not None and reading.items is not None:
         described = describe_items(
@@ -141,7 +143,10 @@ def update(
         "new_items": union.new_items.size,
     }
     if not union.changed.size and not union.new_users and not union.new_items.size:
-        nothing = Updated(recommender, **counts, parts={}, seconds=time.perf_counter() - began)
+        same = before
+        if recommender.item_table is not before.item_table:
+            same = with_new_items(recommender).recommender
+        nothing = Updated(same, **counts, parts={}, seconds=time.perf_counter() - began)
         progress.on_message(f"{nothing.sentence()}: nothing has changed")
         return nothing
     progress.on_message(
@@ -179,6 +184,13 @@ def update(
         ),
         recommender.item_table,
     )
+    if reading is not None and reading.items is not None:
+        extended = with_new_items(result)
+        result = extended.recommender
+        for line in extended.sentences:
+            progress.on_message(line)
+    else:
+        result = as_before(result, before)
     seconds = time.perf_counter() - began
     found = Updated(result, **counts, parts=parts, seconds=seconds)
     done = ", ".join(f"{kind} {what}" for kind, what in parts.items())
