@@ -104,7 +104,8 @@ def test_every_task_fits_together() -> None:
                 assert matrix.has_sorted_indices
                 assert (np.diff(matrix.indptr) > 0).all()  # no empty rows
                 assert (matrix.data == 1).all()
-            assert (np.bincount(task.train.indices, minlength=width) > 0).all()
+            new = np.zeros(width, np.bool_) if task.cold is None else task.cold.new
+            assert ((np.bincount(task.train.indices, minlength=width) > 0) == ~new).all()
             assert task.histories.multiply(task.held_out).nnz == 0
             assert task.rule.count(".") == 0
             assert f"{task.held_out.nnz} interaction" in task.rule

@@ -55,7 +55,8 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     ),
     "held_out": (
         "FRACTION",
-        "Fraction of each history to be found; with time, of all purchases; with pair, to choose on.  [default: 0.2]",
+        "Fraction of each history to be found; with time, of all purchases; with cold-items, of the items; with pair, "
+        "to choose on.  [default: 0.2]",
     ),
     "folds": ("N", "Parts of the users.  [default: 5]"),
     "cut": (
@@ -314,6 +315,7 @@ def evaluate(
       recae evaluate purchases.csv --kind sigmoid --kind edlae --baselines itemknn,ease --trials 10
       recae evaluate train.csv --protocol pair --test test.csv
       recae evaluate folder --protocol pair          a folder with train.npz and test.npz
+      recae evaluate purchases.csv --protocol cold-items --items products.csv
 
     \b
     Protocols:

@@ -24,11 +24,14 @@ from recae.kinds import evaluated, find, title
 from recae.machine import installed
 from recae.messages import timed
 from recae.reading import Reading, ReadOptions, ReadReport, read
+from recae.reading.item_table import read_item_table
 from recae.reading.matrix import read_matrix
+from recae.reading.own_columns import read_own_columns
 from recae.results import Table
 from recae.selection.auto import seconds_of
 from recae.selection.baselines import Given, check_baselines, choose_baselines, choose_kinds
 from recae.selection.cache import ResultCache
+from recae.selection.cold import cold_baselines
 from recae.selection.compare import TRIALS, JobCut, Told, compare
 from recae.selection.displays import EvaluationDisplay
 from recae.selection.executor import Executor
@@ -222,10 +225,21 @@ def read_material(
         if row.timed and opened.columns.time is None:
             check_times(None)
         found = opened.purchases()
+        table = None
+        if protocol == "cold-items" and options.items is None:
+            own = read_own_columns(opened.table, opened.columns, found.interactions.items)
+            table = None if own is None else own.table
     name = Path(opened.table.name).name or opened.table.name
     report(found.report)
+    if protocol == "cold-items" and options.items is not None:
+        table, _ = read_item_table(
+            options.items,
+            dict(options.items_columns or ()),
+            known=found.interactions.items,
+            bad_lines=options.bad_lines,
+        )
     if test is None:
-        return Material(Purchases(found.interactions, found.events), name, lines)
+        return Material(Purchases(found.interactions, found.events, item_table=table), name, lines)
     of_test = options.updated(query=None, table=None, fewest=1)  # a single user or item can be measured on
     if options.rejects is not None:
         of_test = of_test.updated(rejects=rejects_of_test(Path(options.rejects)))
@@ -455,6 +469,7 @@ def evaluate_purchases(
         tell=tell,
         executor=executor,
     )
+    runs = [*cold_baselines(tasks, runs, seed), *runs]
     listener.on_message(f"measuring the lists of {counted(len(runs), 'model')}")
     with timed("measuring"):
         comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)

@@ -20,6 +20,7 @@ from recae.errors import TrainingError
 from recae.machine import peak_memory
 from recae.models import Model
 from recae.ranking import PADDING, rank_histories
+from recae.selection.cold import rank_cold
 from recae.selection.fit import fit_kind
 from recae.selection.trial import (
     EpochDone,
@@ -32,7 +33,8 @@ from recae.selection.trial import (
     ignore,
     run_trial,
 )
-from recae.splits.tasks import Task
+from recae.sparse import take_columns
+from recae.splits.tasks import ColdItems, Task
 
 QUALITY: Final = "ndcg@20"
 """The metric by which settings are chosen on the validation users."""
@@ -41,6 +43,7 @@ LEFT_FOR_RANKING: Final = 0.15
 """Fraction of the time given that is left for ranking and what cannot be foreseen."""
 
 _CONFIDENCE = "confidence.npy"
+_COLD, _FEATURES = "cold.npz", "features"
 _MATRICES = ("fit", "histories", "validation_histories", "validation_held_out")
 
 
@@ -53,17 +56,19 @@ class Inputs:
         histories: csr (B, I) of the test users.
         validation: Histories and held-out items of the validation users, csr (V, I) each; None without any.
         confidence: That in each entry of `fit`, in its order, float32 (nnz,); None: 1.
+        cold: Items that are held out whole, and what is known of all; None: none are.
     """
 
     fit: sp.csr_matrix
     histories: sp.csr_matrix
     validation: Pair | None
     confidence: NDArray[np.float32] | None = None
+    cold: ColdItems | None = None
 
     @classmethod
     def of(cls, task: Task) -> Inputs:
         """Return what may be seen of a task."""
-        return cls(task.fit, task.histories, task.validation, task.confidence)
+        return cls(task.fit, task.histories, task.validation, task.confidence, task.cold)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,6 +80,8 @@ class Inputs:
                 digest.update(np.ascontiguousarray(array, dtype=kind).data)
         if self.confidence is not None:
             digest.update(b"weights" + np.ascontiguousarray(self.confidence, dtype="<f4").tobytes())
+        if self.cold is not None:
+            digest.update(b"cold" + self.cold.new.tobytes() + self.cold.groups.astype("<i4").tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -83,16 +90,18 @@ class Inputs:
             sp.save_npz(folder / f"{name}.npz", matrix, compressed=False)
         if self.confidence is not None:
             np.save(folder / _CONFIDENCE, self.confidence, allow_pickle=False)
+        if self.cold is not None:
+            np.savez(folder / _COLD, new=self.cold.new, groups=self.cold.groups)
 
     @classmethod
     def load(cls, folder: Path) -> Inputs:
         """Return what `save` wrote."""
         found = {
             name: sp.csr_matrix(sp.load_npz(path))
-            for name in _MATRICES
+            for name in (*_MATRICES, _FEATURES)
             if (path := folder / f"{name}.npz").exists()
         }
-        histories = found.get("validation_histories")
+        features, histories = found.get(_FEATURES), found.get("validation_histories")
         pair = None if histories is None else (histories, found["validation_held_out"])
         confidence = folder / _CONFIDENCE
         return cls(
@@ -100,10 +109,28 @@ class Inputs:
             found["histories"],
             pair,
             np.load(confidence, allow_pickle=False) if confidence.exists() else None,
+            None if features is None else _load_cold(folder, features),
         )
 
+    @property
+    def learned(self) -> Inputs:
+        """What models are fitted to and chosen on: without the columns of items that are held out whole."""
+        if self.cold is None:
+            return self
+        known = np.flatnonzero(~self.cold.new)
+        fit, histories = take_columns(self.fit, known), take_columns(self.histories, known)
+        pair = self.validation
+        validation = None if pair is None else (take_columns(pair[0], known), take_columns(pair[1], known))
+        return Inputs(fit, histories, validation, self.confidence)
+
     def _named(self) -> dict[str, sp.csr_matrix]:
-        return dict(zip(_MATRICES, (self.fit, self.histories, *(self.validation or ())), strict=False))
+        own = dict(zip(_MATRICES, (self.fit, self.histories, *(self.validation or ())), strict=False))
+        return own if self.cold is None else own | {_FEATURES: self.cold.features}
+
+
+def _load_cold(folder: Path, features: sp.csr_matrix) -> ColdItems:
+    with np.load(folder / _COLD, allow_pickle=False) as found:
+        return ColdItems(found["new"], features, found["groups"])
 
 
 @dataclass(frozen=True)
@@ -224,7 +251,8 @@ def do_job(
     """
     started = time.monotonic()
     deadline = None if seconds is None else started + (1 - LEFT_FOR_RANKING) * seconds
-    task = TrialTask(inputs.fit, inputs.validation, inputs.confidence, job.exclude_owned, metric=QUALITY)
+    learned = inputs.learned
+    task = TrialTask(learned.fit, learned.validation, learned.confidence, job.exclude_owned, metric=QUALITY)
     solved: Solved = {}
     qualities: list[float | None] = []
     reasons: list[str] = []
@@ -254,9 +282,16 @@ def do_job(
         on_event(TrialDone(number, len(job.trials), trial.mean, trial.seconds, reason))
     if best is None or best.model is None:
         raise TrainingError(reasons[0])
-    ranked, scores = rank_with_scores(best.model, inputs, job)
+    config = dict(best.model.config())
+    if inputs.cold is None:
+        ranked, scores = rank_with_scores(best.model, inputs, job)
+    else:
+        (ranked, scores), chosen = rank_cold(
+            best.model, learned.fit, learned.histories, inputs.cold, job.length
+        )
+        config |= chosen
     return Outcome(
-        config=dict(best.model.config()),
+        config=config,
         qualities=[] if inputs.validation is None else qualities,
         seconds=time.monotonic() - started,
         peak_bytes=peak_memory(),

@@ -26,7 +26,7 @@ def weak(purchases: Purchases, options: ProtocolOptions, seed: int) -> list[Task
     whole = _only(matrix, eligible)
     _, held_out = hold_out_items(whole, keys.of(whole), options.held_out)
     train = without(matrix, held_out)
-    fit, validation = _fold_in_validation(train, options, keys)
+    fit, validation = fold_in_validation(train, options, keys)
     parts = Parts(
         held=f"{options.percent} of the items of {{users}} ({{interactions}}), chosen at random, are to be found "
         "from their other items, which are learned from",
@@ -112,7 +112,7 @@ def given_pair(purchases: Purchases, options: ProtocolOptions, seed: int) -> lis
         raise ConfigError("the protocol 'pair' needs a test part beside the training part: give both")
     held_out, counts, left_out = _in_ids_of(interactions, test)
     train = interactions.matrix
-    fit, validation = _fold_in_validation(train, options, Keys(interactions, seed))
+    fit, validation = fold_in_validation(train, options, Keys(interactions, seed))
     users = np.flatnonzero(np.diff(held_out.indptr))
     parts = Parts(
         held="the given test part of {users} ({interactions}) is to be found from the given training part",
@@ -196,7 +196,7 @@ def _in_ids_of(
     return matrix, counts, (words,) if lost else ()
 
 
-def _fold_in_validation(
+def fold_in_validation(
     train: sp.csr_matrix, options: ProtocolOptions, keys: Keys
 ) -> tuple[sp.csr_matrix, Pair | None]:
     """Return the training side without the held-out items of validation users, and the pair of these users."""

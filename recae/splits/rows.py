@@ -126,6 +126,17 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
             maker="recae.splits.items:given_pair",
             options=("held_out", "test"),
         ),
+        Protocol(
+            name="cold-items",
+            about="items held out whole: found by name, category and what else is known of them",
+            title="New items that nobody has bought",
+            meaning="Some items were set aside with all their purchases, as if they were new. The models learned from "
+            "the other items, and what is known of each new one, such as its name and category, said where it belongs. "
+            "Each user was asked which of the new items they bought. The figures hold for a choice among new items "
+            "alone.",
+            maker="recae.splits.cold:cold_items",
+            options=("held_out",),
+        ),
     )
 }
 """The protocols by name, in the order of the help."""

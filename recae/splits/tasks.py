@@ -13,6 +13,7 @@ from recae.confidence import Facts, Weighting
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
+from recae.item_table import ItemTable
 from recae.settings import check_option, check_range
 from recae.sparse import pattern, rows_in_use, take_columns, without
 from recae.splits.parts import TIES
@@ -30,11 +31,13 @@ class Purchases:
         events: every purchase with its time or the number of its basket, rows and columns as in the interactions;
             None where they were not read. "time" and "next-basket" need them.
         test: the test part of a given pair, with ids of its own; None otherwise.
+        item_table: what is known of the items beside their names; None where nothing is.
     """
 
     interactions: Interactions
     events: Events | None = None
     test: Interactions | None = None
+    item_table: ItemTable | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ProtocolOptions:
         test_users: users to test: a fraction (above 0, below 1; at most 10,000 users) or a number (1 or more).
             "strong" and "next-basket" take that many; the other protocols test everybody who has something held out.
         held_out: fraction of each test user's items that is held out ("strong", "weak", "k-fold"); or the fraction of
-            all purchases that lies from the cut on ("time", where no cut is given).
+            all purchases that lies from the cut on ("time", where no cut is given); or of all items ("cold-items").
         folds: number of parts of the users ("k-fold").
         cut: first moment that is held out, in seconds since 1970 UTC ("time"); None: chosen by `held_out`.
         repeats: whether owned items stay recommendable and count when they are bought again ("time", "next-basket").
@@ -113,6 +116,25 @@ def _check_number_of_users(name: str, value: int | float | None) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class ColdItems:
+    """Items that are held out whole, and what is known of all I items; see `recae.item_features`.
+
+    Attributes:
+        new: bool (I,), which are held out: nobody has them on the training side, and lists hold only these.
+        features: float32 csr (I, F).
+        groups: int32 (I,), the category of each item; -1 where it has none.
+    """
+
+    new: NDArray[np.bool_]
+    features: sp.csr_matrix
+    groups: NDArray[np.int32]
+
+    def taking(self, columns: NDArray[np.int64]) -> ColdItems:
+        """Return what is known of some of the items."""
+        return ColdItems(self.new[columns], sp.csr_matrix(self.features[columns]), self.groups[columns])
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """What a model is fitted to (`fit`), chosen on (`validation`) and measured on (`histories` and `held_out`).
 
@@ -138,6 +160,7 @@ class Task:
         decay: of the histories' values; None where they are ones.
         confidence: of each entry of `fit`, in its order, by the purchases of `fit` alone, (nnz,); None: 1.
         counts: further numbers of the split by name, such as "users_with_ties", for the report.
+        cold: items that are held out whole, which stand among the columns, too; None: none are.
     """
 
     protocol: str
@@ -155,6 +178,7 @@ class Task:
     decay: float | None = None
     confidence: NDArray[np.float32] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    cold: ColdItems | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +222,7 @@ class Parts:
         train_of: origin of the rows of `train`.
         fit_of: origin of the rows of `fit`.
         counts: as `Task.counts`.
+        cold: items that are held out whole; None: none are.
     """
 
     held: str
@@ -215,6 +240,7 @@ class Parts:
     train_of: Learned = field(default_factory=Learned)
     fit_of: Learned = field(default_factory=Learned)
     counts: Mapping[str, int] = field(default_factory=dict)
+    cold: ColdItems | None = None
 
 
 def make_task(protocol: str, interactions: Interactions, parts: Parts, options: ProtocolOptions) -> Task:
@@ -229,7 +255,8 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
             f"{parts.train.nnz:,} are on the training side, and all of these are held out to choose on; "
             "hold out less, or use more purchases"
         )
-    known = np.flatnonzero(np.bincount(parts.train.indices, minlength=interactions.n_items))
+    counted_in = np.bincount(parts.train.indices, minlength=interactions.n_items) > 0
+    known = np.flatnonzero(counted_in if parts.cold is None else counted_in | parts.cold.new)
     held_out = parts.held_out if options.repeats else without(parts.held_out, parts.histories)
     histories, found = take_columns(parts.histories, known), take_columns(held_out, known)
     sizes = np.diff(histories.indptr), np.diff(found.indptr)
@@ -275,6 +302,7 @@ def make_task(protocol: str, interactions: Interactions, parts: Parts, options: 
         decay=parts.decay,
         confidence=confidence,
         counts=parts.counts,
+        cold=None if parts.cold is None else parts.cold.taking(known),
     )
 
 
