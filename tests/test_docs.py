@@ -215,6 +215,9 @@ def test_trainings_run(page: str, copy: Path) -> None:
     events = [f"{row},{event}" for row in chosen for event in ("view", "cart", "purchase")]
     (copy / "events.csv").write_text("\n".join([f"{header},event", *events]) + "\n")
     write_parts(copy, chosen)
+    items = dict(row.split(",")[1:4:2] for row in chosen)
+    rows = [f"{item},Product {item},{category},9.99" for item, category in items.items()]
+    (copy / "products.csv").write_text("\n".join(["item_id,name,category,price", *rows]) + "\n")
     for line in lines(PAGES[page]):
         if runs(line, ("doctor", "train", "tune", "evaluate", "inspect")):
             _, rest = arguments(line)
