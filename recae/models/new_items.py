@@ -171,13 +171,16 @@ class NewItems:
 
 def solver_of(features: sp.csr_matrix, weights: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:
     """Return (ΦᵀWΦ + Λ)⁻¹, float32 (F, F), for the features Φ (I, F) and weights (I,) of items."""
-    wide = features.astype(np.float64)
+    used = np.unique(features.indices)  # of a small shop few words are; the others know nothing of each other
+    wide = features.astype(np.float64).tocsc()[:, used]
     gram = (wide.T @ sp.diags(weights.astype(np.float64)) @ wide).toarray()
-    penalty = np.full(gram.shape[0], ridge)
+    penalty = np.full(features.shape[1], ridge)
     penalty[0] = _CONSTANT
-    gram[np.diag_indices_from(gram)] += penalty
+    gram[np.diag_indices_from(gram)] += penalty[used]
     inverse = scipy.linalg.inv(gram, overwrite_a=True, assume_a="pos")
-    return np.asarray((inverse + inverse.T) / 2, dtype=np.float32)
+    found = np.diag((1 / penalty).astype(np.float32))
+    found[np.ix_(used, used)] = (inverse + inverse.T) / 2
+    return found
 
 
 def predicted(

@@ -32,10 +32,10 @@ MODES: Final = ("auto", "on", "off")
 LENGTH: Final = 20
 """Length of the lists by whose NDCG it is judged."""
 
-RIDGES: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
+RIDGES: Final = (0.3, 1.0, 3.0, 10.0)
 """Ridges that are tried."""
 
-POWERS: Final = (0.0, 0.5, 1.0)
+POWERS: Final = (0.0, 0.5)
 """Powers of an item's number of users that are tried as its weight."""
 
 _RIDGE, _POWER = 3.0, 0.0  # where nothing can be judged
