@@ -189,6 +189,11 @@ class Recommender(Summarised):
                 f"user, but is {codes.dtype} of shape {codes.shape} or holds others"
             )
 
+    @property
+    def n_bought(self) -> int:
+        """How many items were bought; those after them are new, and a history of them alone says nothing."""
+        return base_of(self.model).n_items
+
     def of_bought_items(self) -> Recommender:
         """Return the recommender of the items that were bought alone; this one where it scores no new ones."""
         model = base_of(self.model)
@@ -896,6 +901,12 @@ class Recommender(Summarised):
             raise ConfigError("the basket is empty; give the id of at least one item")
         rows = self.items.rows(texts)
         known = np.unique(rows[rows >= 0])  # sorted, each once
+        if known.size and known[0] >= self.n_bought:
+            new = self.items.id(int(known[0]))
+            raise UnknownIdError(
+                f"nobody has bought {shown(new)} yet, so that a basket of it says nothing of a customer: add items "
+                "that were bought"
+            )
         if known.size == 0:
             unknown = self.unknown_items(texts)
             named = ", ".join(map(shown, unknown[:_NAMED_AT_MOST]))

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from commands import recae
 
 import recae as package
-from recae.errors import ConfigError, ModelFileError
+from recae.errors import ConfigError, ModelFileError, UnknownIdError
 from recae.ids import IdMap
 from recae.item_features import WIDTH, features_of, groups_of
 from recae.item_table import TEXT, ItemTable
@@ -30,6 +30,10 @@ from recae.selection.new_items import (
     popularity_of,
     with_new_items,
 )
+from recae.serving.answers import RankedList, rank
+from recae.serving.problems import Problem
+from recae.serving.schemas import RecommendRequest
+from recae.serving.served import load_served
 from recae.updating.forget import forget
 from recae.updating.update import update
 
@@ -221,6 +225,8 @@ def test_the_file_holds_it(extended: Recommender, tmp_path: Path) -> None:
     )
     save(again, tmp_path / "n.recae")
     assert (tmp_path / "m.recae").read_bytes() == (tmp_path / "n.recae").read_bytes()
+    printed = recae("inspect", tmp_path / "m.recae").stdout
+    assert "new items\tscored; NDCG@20 0." in printed
     described = json.loads(recae("inspect", tmp_path / "m.recae", "--json").stdout)
     assert described["kind"] == "itemknn"
 
@@ -268,6 +274,23 @@ def test_scored_alike_in_batches_and_with_rules(extended: Recommender, tmp_path:
     first = table["item_id"][:1].to_pylist()
     assert first[0] in list(extended.items)[-4:]
     assert first == [extended.recommend("u0", 1, only=list(extended.items)[-4:])[0].item_id]
+
+
+def test_a_basket_of_new_items_alone_says_nothing(extended: Recommender, tmp_path: Path) -> None:
+    new = [item for item in extended.items if item.startswith("white") and item.endswith("2")]
+    with pytest.raises(
+        UnknownIdError, match=r"nobody has bought .* yet, so that a basket of it says nothing"
+    ):
+        extended.recommend(items=new)
+    assert new[0] not in [row.item_id for row in extended.recommend(items=[new[0], "red mug no0"], n=100)]
+    save(extended, tmp_path / "m.recae")
+    alone, both = rank(
+        load_served(tmp_path / "m.recae"),
+        [RecommendRequest(items=new, n=3), RecommendRequest(items=[new[0], "red mug no0"], n=3)],
+    )
+    assert isinstance(alone, Problem)
+    assert isinstance(both, RankedList)
+    assert both.unknown == [new[0]]
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -249,6 +249,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         *_entries("held_out", summary["held_out"]),
         *([["learned from", learned]] if (learned := _learned_from(summary)) else []),
         *_table_of_items(summary["item_table"]),
+        *_new_items(summary.get("new_items")),
         *_entries("filters", with_shortened_ids(summary["filters"])),
         *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
         *_worth(summary.get("inputs")),
@@ -265,6 +266,19 @@ def _table_of_items(found: Mapping[str, Any] | None) -> list[list[str]]:
         return []
     rows = [[f"items.{name:.40}", f"known of {known:,}"] for name, known in found["columns"].items()]
     return [["items", f"a table of {found['items']:,}"], *rows]
+
+
+def _new_items(judged: object) -> list[list[str]]:
+    """Return by what it was judged that items which nobody has bought are scored, where they are."""
+    if not isinstance(judged, dict):
+        return []
+    figures = [judged.get("ndcg@20"), judged.get("popularity_ndcg@20")]
+    if not all(isinstance(figure, int | float) for figure in figures):
+        return [["new items", "scored by what is known of them"]]
+    ours, theirs = figures
+    return [
+        ["new items", f"scored; NDCG@20 {ours:.4f} on items held out whole, their category's {theirs:.4f}"]
+    ]
 
 
 def _learned_from(summary: Mapping[str, Any]) -> str:

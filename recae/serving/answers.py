@@ -295,7 +295,9 @@ def _history(served: ServedModel, request: RecommendRequest, bought: Bought) -> 
         return owned_by(served, request.user, bought)
     basket = list(dict.fromkeys(request.items or []))
     items = served.recommender.items.rows(basket)
-    missing = [item for item, index in zip(basket, items, strict=True) if index < 0]
+    # of an item that nobody has bought nothing is learned
+    bought_by_some = (items >= 0) & (items < served.recommender.n_bought)
+    missing = [item for item, known in zip(basket, bought_by_some, strict=True) if not known]
     events = None if request.events is None else _events(served, request.events)
     if events is not None and events.size:
         return Owned(np.sort(items[items >= 0]), None, events, missing)
@@ -306,7 +308,7 @@ def _history(served: ServedModel, request: RecommendRequest, bought: Bought) -> 
         raise Problem(
             "unknown-item",
             404,
-            f"no item of the basket is in the model: {shown(missing[0])}{more}",
+            f"no item of the basket is in the model, or has been bought: {shown(missing[0])}{more}",
             unknown=missing[0],
         )
     return Owned(np.sort(items[items >= 0]), unknown=missing)
