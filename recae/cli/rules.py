@@ -98,6 +98,8 @@ def rules(
     that what is seen twice does not come first. Of thousands of pairs some have an interval above 1 by chance; stderr
     says how many to expect.
 
+    These are rules that are found in purchases. What lists may hold is said by --rules of `recae recommend` and others.
+
     A rule is the same for everybody who owns its first item. A model weighs all that somebody owns: with --model,
     model_rank is the place of the second item in the model's list for a basket of the first alone.
 
