@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.list_rules import AppliedRules
 from recae.ranking import PADDING, Lengths, Ranked, top_k
+
+if TYPE_CHECKING:
+    from recae.list_rules import AppliedRules
 
 DIVERSE_AMONG: Final = 10
 """Candidates for each place of a list with diversity: the best by score."""

@@ -25,8 +25,6 @@ from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.inputs import EventInputs, inputs_of, owned_part, readable
 from recae.item_table import SHOWN, ItemTable
-from recae.list_rules import ListRules
-from recae.listing import Listing
 from recae.models import Model
 from recae.models.new_items import base_of
 from recae.models.summary import summary_of
@@ -38,6 +36,9 @@ from recae.text import brief
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from recae.list_rules import ListRules  # which loads pydantic
+    from recae.listing import Listing
 
 _NAMED_AT_MOST = 5  # unknown items that an error spells out
 

@@ -291,4 +291,5 @@ def test_minimums_count_nothing_from_the_cut_on(seed: int, monkeypatch: pytest.M
 
 
 def test_every_protocol_is_spied_on() -> None:
-    assert {case.protocol for case in CASES.values()} == set(PROTOCOLS)
+    # what is held out there are items and not users' purchases, which test_cold_items.py looks at
+    assert {case.protocol for case in CASES.values()} == set(PROTOCOLS) - {"cold-items"}

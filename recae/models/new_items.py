@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -171,6 +170,8 @@ class NewItems:
 
 def solver_of(features: sp.csr_matrix, weights: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:
     """Return (ΦᵀWΦ + Λ)⁻¹, float32 (F, F), for the features Φ (I, F) and weights (I,) of items."""
+    import scipy.linalg  # here, since models without new items do without it
+
     used = np.unique(features.indices)  # of a small shop few words are; the others know nothing of each other
     wide = features.astype(np.float64).tocsc()[:, used]
     gram = (wide.T @ sp.diags(weights.astype(np.float64)) @ wide).toarray()
