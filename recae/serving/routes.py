@@ -268,7 +268,7 @@ async def find_users(
     services: Injected,
     q: Words = "",
     limit: Limit = 20,
-    owns: Annotated[list[str], Query(max_length=100, description="items that they all own")] = [],  # noqa: B006
+    owns: Annotated[list[str], Query(max_length=20, description="items that they all own")] = [],  # noqa: B006
 ) -> UsersAnswer:
     """Find users whose id begins with a text, then those that hold it, whatever the case; short ids first."""
     return await services.lookups.run(lookups.find_users, services.models.current, q, limit, owns)
