@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 from fitting import FIT
 from modelfiles import TABLE
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 import recae
 from recae.errors import ConfigError, DataError, UnknownIdError
@@ -29,6 +31,14 @@ from recae.selection.fit import fit_simple, make_settings
 from recae.training.callbacks import Hooks
 from recae.updating.forget import IN_STEPS, WEIGHED, forget
 from recae.updating.items import with_items
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The last bits of a solve may depend on how BLAS parts it among threads."""
+    with threadpool_limits(1):
+        yield
+
 
 N_USERS, N_ITEMS = 24, 15
 WHO, ALONE = 5, 14
