@@ -6,9 +6,12 @@ import functools
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from shops import purchases_of, random_shop
 
 from recae.evaluation.comparison import Run
+from recae.ids import IdMap
+from recae.item_table import TEXT, ItemTable
 from recae.ranking import rank_histories
 from recae.selection.fit import fit_kind
 from recae.splits.protocols import ProtocolOptions, make_tasks
@@ -56,3 +59,14 @@ def run(name: str, tasks: list[Task]) -> Run:
         ranked=np.vstack(lists),
         scores=np.vstack(scores),
     )
+
+
+def table_of(tasks: list[Task], seed: int = 4) -> ItemTable:
+    """A table of the tasks' items, and of one that nobody bought: paths of categories and prices, some not known."""
+    rng = np.random.default_rng(seed)
+    ids = sorted({item for task in tasks for item in task.items} | {"unbought"})
+    paths = [None, "All > Bags", "All > Bags > Red", "All > Mugs", "All > Toys > Wood", "All"]
+    categories = [paths[n] for n in rng.integers(0, len(paths), len(ids))]
+    prices = [None if rng.random() < 0.2 else round(float(p), 2) for p in rng.gamma(2.0, 3.0, len(ids))]
+    columns = pa.table({"category": pa.array(categories, TEXT), "price": pa.array(prices, pa.float64())})
+    return ItemTable(IdMap(ids), columns)

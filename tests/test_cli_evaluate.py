@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
@@ -155,6 +156,65 @@ def test_a_given_pair_of_matrices(shop: Path) -> None:
     files = evaluated("pair/train.npz", "--protocol", "pair", "--test", "pair/test.npz", *CHEAP)
     assert files.stdout == folder.stdout
     assert "stored by an earlier run" in files.stderr
+
+    products = [f"{n},{'Bags' if n % 3 else 'Mugs'},{n + 1}" for n in range(whole.shape[1])]
+    Path("products.csv").write_text("\n".join(["id,category,price", *products]) + "\n")
+    described = evaluated("pair", "--protocol", "pair", *CHEAP, "--items", "products.csv", "--json")
+    slices = json.loads(described.stdout)["models"][0]["slices"]
+    assert {part["name"] for part in slices["category"]} == {"Bags", "Mugs"}
+
+
+def test_a_table_of_products(shop: Path) -> None:
+    plain = json.loads(evaluated("shop.csv", *CHEAP, "--json").stdout)
+    assert "value@20" not in plain["models"][0]["metrics"]
+    assert list(plain["models"][0]["slices"]) == ["history", "popularity"]
+    products = [f"i{n:02d},{'Bags' if n % 3 else 'Mugs'},{n + 1},Named {n}" for n in range(20)]  # others lack
+    Path("products.csv").write_text(
+        "\n".join(["id,category,price,name", *products, "x,Toys,9,Unbought"]) + "\n"
+    )
+    result = evaluated("shop.csv", *CHEAP, "--items", "products.csv", "--json")
+    report = json.loads(result.stdout)
+    assert "21 items in 21 rows of 'products.csv'" in result.stderr
+    for model in report["models"]:
+        without = next(other for other in plain["models"] if other["name"] == model["name"])
+        assert {name: model["metrics"][name] for name in without["metrics"]} == without["metrics"]
+        assert {"Bags", "Mugs", "no category"} == {part["name"] for part in model["slices"]["category"]}
+        assert model["slices"]["price"][-1]["name"] == "no price"
+        assert model["metrics"]["value@20"]["mean"] > 0
+    counts = report["protocol"]["counts"]
+    assert counts["held_out_without_price"] == counts["held_out_without_category"] > 0
+    shown = [item for e in report["failures"]["examples"] for item in [*e["history"], *e["held_out"]]]
+    for item in shown:  # the table's name, else that of the purchases
+        number = int(item["item"][1:])
+        assert item["name"] == (f"Named {number}" if number < 20 else f"Thing {number}")
+    assert len({item["name"][:5] for item in shown}) == 2
+    assert (
+        "The hits in 1,000 recommendations cost"
+        in evaluated("shop.csv", *CHEAP, "--items", "products.csv").stdout
+    )
+    found = recae_evaluate(
+        pd.read_csv("shop.csv"),
+        items=pd.read_csv("products.csv"),
+        kind="itemknn",
+        baselines="popularity",
+        trials=2,
+    )
+    ours = found.report.to_json()["models"]
+    assert [model["metrics"] for model in ours] == [model["metrics"] for model in report["models"]]
+
+
+def test_columns_of_the_purchases_that_belong_to_the_items(shop: Path) -> None:
+    lines = Path("shop.csv").read_text().splitlines()
+    priced = [f"{line},{int(line.split(',')[1][1:]) + 0.5}" for line in lines[1:]]
+    Path("priced.csv").write_text("\n".join([f"{lines[0]},price", *priced]) + "\n")
+    result = evaluated("priced.csv", *CHEAP, "--json")
+    assert (
+        "columns that belong to the items, by which figures are given, too: price 'price' (the median)"
+        in result.stderr
+    )
+    report = json.loads(result.stdout)
+    assert report["protocol"]["counts"]["held_out_without_price"] == 0
+    assert report["models"][0]["metrics"]["value@20"]["mean"] > 0
 
 
 # what is measured

@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import DESKTOP, PHONE, assert_clean, browser, count, open_page, see  # noqa: F401
-from comparisons import FAILED, comparison
+from comparisons import FAILED, comparison, table_of
 from reportpages import Page, squeeze
 from reports import full_report, typed
 
 from recae.errors import ConfigError
 from recae.evaluation.comparison import compare_runs, split_metric
+from recae.evaluation.products import Products
 from recae.evaluation.report import words
 from recae.evaluation.report.build import SHOWN, build_report, examples
 from recae.evaluation.report.html import report_html
 from recae.evaluation.report.png import write_plots
 from recae.evaluation.report.schema import Budget, Data
 from recae.metrics import METRICS, Metric
+from recae.splits.tasks import Task
 
 NAMES = {"i00": "Tea & <b>Pot</b>", "i01": "", "i02": "Mug"}
 
@@ -55,6 +57,7 @@ def _built(protocol: str, repeats: bool) -> str:
         seed=3,
         budget=Budget(trials_per_model=2, text="2 trials for every model."),
         names=NAMES if repeats else name_of,
+        products=Products.of(tasks, table_of(tasks)),
     )
     return json.dumps(report.to_json(), allow_nan=False)  # JSON values only, or this raises
 
@@ -121,7 +124,8 @@ def test_the_schema_is_that_of_the_page() -> None:
 def test_it_is_the_comparison() -> None:
     report = built()
     tasks, runs = comparison()
-    found = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3)
+    products = Products.of(tasks, table_of(tasks))
+    found = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3, products=products)
     assert report["format_version"] == 1
     assert report["ks"] == [5, 20]
     assert [m["name"] for m in report["models"]] == [r.name for r in runs]
@@ -138,7 +142,7 @@ def test_it_is_the_comparison() -> None:
             assert model["difference"]["to"] == found.best_baseline
             assert model["difference"]["p_corrected"] == measured.difference.p_corrected
         assert model["verdict"]
-    given = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3)
+    given = compare_runs(tasks, runs, ks=(5, 20), metric="ndcg@20", seed=3, products=products)
     again = build_report(
         tasks,
         runs,
@@ -179,7 +183,7 @@ def test_the_protocol_is_that_of_the_tasks() -> None:
         "n_held_out": tasks[0].held_out.nnz,
         "lost": tasks[0].lost,
         "exclude_owned": True,
-        "counts": {},
+        "counts": unknown(tasks),
     }
     folds, _ = comparison("k-fold")
     protocol = built("k-fold")["protocol"]
@@ -190,7 +194,44 @@ def test_the_protocol_is_that_of_the_tasks() -> None:
     assert protocol["rule"] == f"{folds[0].rule}; the other parts alike"
     by_basket = built("next-basket", True)["protocol"]
     assert by_basket["exclude_owned"] is False
-    assert by_basket["counts"] == {"users_with_ties": 0}
+    assert by_basket["counts"] == {"users_with_ties": 0} | unknown(comparison("next-basket", True)[0])
+
+
+def unknown(tasks: list[Task]) -> dict[str, int]:
+    """How many held-out purchases have no category and how many no price, one by one."""
+    table = table_of(tasks)
+    found = {"held_out_without_category": 0, "held_out_without_price": 0}
+    for task in tasks:
+        for column in task.held_out.indices:
+            row = table.ids.row(task.items.id(int(column)))
+            found["held_out_without_category"] += table.columns["category"][row].as_py() is None
+            found["held_out_without_price"] += table.columns["price"][row].as_py() is None
+    return found
+
+
+def test_failures_are_the_worst_users_with_their_lists() -> None:
+    for protocol, repeats in (("strong", False), ("k-fold", False)):
+        tasks, runs = comparison(protocol, repeats)
+        failures = built(protocol, repeats)["failures"]
+        (run,) = [run for run in runs if run.name == failures["model"]]
+        assert not run.baseline
+        found, users = [], {}
+        for task in tasks:
+            for row, user in enumerate(task.test_users):
+                ranked, held = run.ranked[len(found)][:20], set(task.held_out[row].indices.tolist())
+                gain = sum(1 / np.log2(n + 2) for n, item in enumerate(ranked) if int(item) in held)
+                best = sum(1 / np.log2(n + 2) for n in range(min(20, len(held))))
+                hit = any(int(item) in held for item in ranked)
+                users[user] = (round(float(gain / best), 9), -len(held), len(found))
+                found.append((hit, task.histories[row].nnz))
+        worst = sorted(users, key=users.__getitem__)[:5]
+        assert [example["user"] for example in failures["examples"]] == worst
+        assert failures["n_users"] == len(found)
+        assert failures["n_without_hit"] == sum(not hit for hit, _ in found)
+        without = [length for hit, length in found if not hit]
+        assert failures["history_without_hit"] == (float(np.median(without)) if without else None)
+        assert failures["history_with_hit"] == float(np.median([length for hit, length in found if hit]))
+        assert all(len(example["recommended"]) == 2 for example in failures["examples"])
 
 
 @pytest.mark.parametrize(
@@ -272,10 +313,12 @@ def test_the_page_has_its_figures(protocol: str, repeats: bool) -> None:
         "lengths",
         "slices",
         "cost",
+        "money",
         "metrics",
         "beyond",
         "training",
         "examples",
+        "worst",
         "tuning",
         "repeat",
         "glossary",

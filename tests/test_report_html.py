@@ -221,15 +221,58 @@ def test_examples_training_method_and_glossary(full: tuple[Any, str, Page]) -> N
     assert report["data"]["fingerprint"] in repeat["text"]
     assert report["budget"]["text"] in page.one("section", id="tuning")["text"]
     terms = [dt["text"] for dt in page.within("dt", page.one("section", id="glossary"))]
-    assert terms[-11:] == [
+    assert terms[-13:] == [
         f"{name}@k"
         for name in (
             *("Recall", "Capped recall", "Precision", "Hit rate", "NDCG", "MAP", "MRR"),
-            *("Coverage", "Novelty", "Popularity bias", "Diversity"),
+            *("Value of hits", "Recall by value", "Coverage", "Novelty", "Popularity bias", "Diversity"),
         )
     ]
-    for dd in page.within("dd", page.one("section", id="glossary"))[-11:]:
+    for dd in page.within("dd", page.one("section", id="glossary"))[-13:]:
         assert "Denominator: " in dd["text"]
+
+
+def test_money_categories_and_failures(full: tuple[Any, str, Page]) -> None:
+    report, _, page = full
+    money = page.table("Value of the hits in lists of 20")
+    assert money[0][1:] == [
+        "Value of the hitsper 1,000 recommendations, 95 % interval",
+        "Recall by valuefraction of what the held-out items cost",
+        "Differenceper 1,000, to the best baseline, 95 % interval",
+    ]
+    best = report["models"][0]
+    assert best["metrics"]["value@20"]["mean"] == pytest.approx(271.1, abs=0.05)
+    assert money[1] == [
+        "sigmoid",
+        "best 271.1241.1 to 301.1",
+        "25.8 %24.6 % to 27.0 %",
+        "+10.62−14.38 to +35.62",
+    ]
+    assert next(row for row in money if row[0] == "EASE")[3] == "this is the one to beat"
+    assert "31 of 4,910 held-out purchases have no price and count nothing" in squeeze(
+        page.one("section", id="money")["text"]
+    )
+    categories = page.table("By category of the item")
+    assert categories[0] == ["Model", "Bags210 users", f"{HOSTILE}120 users", "no category300 users"]
+    prices = page.table("By price of the item")
+    bands = [
+        "up to 1.25330 users",
+        "1.25 to 1.95274 users",
+        "1.95 to 3.75337 users",
+        "above 3.75324 users",
+    ]
+    assert prices[0][1:] == bands
+    worst = page.one("section", id="worst")
+    assert "63 of 434 users (14.5 %) find none of their hidden items among the first 20." in squeeze(
+        worst["text"]
+    )
+    assert "Half of these have at most 9 items in their history; of the others, at most 33." in squeeze(
+        worst["text"]
+    )
+    assert [squeeze(h["text"]) for h in page.within("h3", worst)] == ["User 16031", f"User {HOSTILE}"]
+    assert not [
+        t for t in page.within("caption", page.one("section", id="metrics")) if "value" in t["text"].lower()
+    ]
 
 
 def test_a_screen_reader_finds_its_way(full: tuple[Any, str, Page]) -> None:

@@ -82,7 +82,7 @@ def test_metrics_are_the_figures() -> None:
     assert list(bar.get_xdata()) == [found["low"], found["high"]]
     assert list(dot.get_xdata()) == [found["mean"]]
     assert axes.get_ylim() == (7.5, -0.5)
-    assert sum(a.axison for a in figure.axes) == 7
+    assert sum(a.axison for a in figure.axes) == 9  # value and recall by value, too
 
 
 def test_training_is_the_figures() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.evaluation.evaluate import measure
 from recae.evaluation.intervals import Interval, Paired, bootstrap_means, draws_for, holm, paired_differences
+from recae.evaluation.products import Products, money
 from recae.evaluation.sets import set_figures
 from recae.evaluation.slices import Slice, slices
 from recae.metrics import METRICS
@@ -81,11 +82,14 @@ class Measured:
 
     Attributes:
         values: metric@k → float64 (B,), of each test user; NaN for a user who does not have it.
-        metrics: metric@k → the mean over the users who have it, with its 95 % bootstrap interval.
+        metrics: metric@k → the mean over the users who have it, with its 95 % bootstrap interval; where prices are
+            known, also the figures of `products.money`.
         curve: k → recall@k, likewise, k ascending.
         sets: "coverage@20", …: figures of all lists together, see `set_figures`.
-        slices: "history", "popularity" and, with repeats, "repeat" → the metric in each slice.
+        slices: "history", "popularity" and, where there are any, "repeat", "category" and "price" → the metric in each
+            slice.
         difference: to the best baseline; None for that baseline itself, for a failed run, and without any baseline.
+        worth: the difference of "value@k" to the best baseline; None likewise, and without prices.
     """
 
     run: Run
@@ -95,6 +99,7 @@ class Measured:
     sets: Mapping[str, float] = field(default_factory=dict)
     slices: Mapping[str, Sequence[SliceMean]] = field(default_factory=dict)
     difference: Difference | None = None
+    worth: Paired | None = None
 
     def n_users(self, metric: str) -> int:
         """Return how many users the mean of a metric, such as "recall@20", rests on."""
@@ -125,6 +130,7 @@ def compare_runs(
     ks: Sequence[int] = (10, 20, 50),
     metric: str = "ndcg@20",
     seed: int = 0,
+    products: Products | None = None,
 ) -> Comparison:
     """Measure every run's lists and compare each with the best baseline.
 
@@ -145,6 +151,7 @@ def compare_runs(
         ks: list lengths to measure at, from 1 to the lists' length; that of `metric` is added.
         metric: a name of `METRICS` and a k, such as "ndcg@20", by which the models are compared.
         seed: of the bootstrap.
+        products: categories and prices of the items of the tasks; None: none are known.
 
     Raises:
         ConfigError: there is no such metric, or a k is less than 1 or more than the lists' length.
@@ -154,7 +161,7 @@ def compare_runs(
     base, k = split_metric(metric)
     lengths = tuple(sorted({*ks, k}))
     _check(tasks, runs)
-    measured = [_measure(tasks, run, lengths, base, k) for run in runs]
+    measured = [_measure(tasks, run, lengths, base, k, products) for run in runs]
     columns = {(n, *key): values for n, parts in enumerate(measured) for key, values in parts.columns.items()}
     # all at once, since those that rest on the same users share their draws
     intervals = dict(zip(columns, bootstrap_means(columns.values(), seed=seed), strict=True))
@@ -163,6 +170,7 @@ def compare_runs(
     baselines = [n for n in means if runs[n].baseline]
     best_baseline = max(baselines, key=means.__getitem__, default=None)
     differences: dict[int, Difference] = {}
+    worth: dict[int, Paired] = {}
     if best_baseline is not None:
         others = [n for n in means if n != best_baseline]
         pairs = [(measured[n].values[metric], measured[best_baseline].values[metric]) for n in others]
@@ -173,6 +181,12 @@ def compare_runs(
             n: Difference(runs[best_baseline].name, found, float(p))
             for n, found, p in zip(others, paired, corrected, strict=True)
         }
+        if products is not None and products.priced:
+            value, best = f"value@{k}", measured[best_baseline].values
+            in_money = paired_differences(
+                [(measured[n].values[value], best[value]) for n in others], seed=seed
+            )
+            worth = dict(zip(others, in_money, strict=True))
     models = [
         Measured(
             run,
@@ -185,6 +199,7 @@ def compare_runs(
                 for kind, found in parts.slices.items()
             },
             differences.get(n),
+            worth.get(n),
         )
         for n, (run, parts) in enumerate(zip(runs, measured, strict=True))
     ]
@@ -226,7 +241,9 @@ class _Parts:
         }
 
 
-def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k: int) -> _Parts:
+def _measure(
+    tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k: int, products: Products | None
+) -> _Parts:
     """Measure fold by fold, each in its own columns, and put the users together."""
     if run.failed is not None:
         return _Parts()
@@ -235,7 +252,8 @@ def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k:
     values: list[Mapping[str, NDArray[np.float64]]] = []
     curves: list[Mapping[str, NDArray[np.float64]]] = []
     sets: list[Mapping[str, float]] = []
-    for task, ranked in zip(tasks, parted(tasks, run.ranked), strict=True):
+    lists = parted(tasks, run.ranked)
+    for fold, (task, ranked) in enumerate(zip(tasks, lists, strict=True)):
         found = measure(
             ranked,
             task.held_out,
@@ -244,7 +262,10 @@ def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k:
             histories=task.histories,
             exclude_owned=task.exclude_owned,
         )
-        values.append(found.values)
+        of_money = (
+            money(ranked, task.held_out, products.prices[fold], ks) if products and products.priced else {}
+        )
+        values.append({**found.values, **of_money})
         curves.append(measure(ranked, task.held_out, curve_ks, metrics=("recall",)).values)
         sets.append(set_figures(ranked, task.train, ks))
     users = np.array([len(task.test_users) for task in tasks], dtype=np.float64)
@@ -252,7 +273,10 @@ def _measure(tasks: Sequence[Task], run: Run, ks: tuple[int, ...], base: str, k:
         {name: np.concatenate([fold[name] for fold in values]) for name in values[0]},
         {n: np.concatenate([fold[f"recall@{n}"] for fold in curves]) for n in curve_ks},
         {name: float(np.average([fold[name] for fold in sets], weights=users)) for name in sets[0]},
-        slices(run.ranked, tasks, base, k),
+        {
+            **slices(run.ranked, tasks, base, k),
+            **(products.slices(lists, tasks, base, k) if products else {}),
+        },
     )
 
 

@@ -42,12 +42,18 @@ class OwnColumns:
     sources: dict[str, tuple[str, ...]]
 
     def sentence(self) -> str:
-        """Return which columns are taken, in words."""
-        named = ", ".join(
+        """Return which columns are stored with the items, in words."""
+        return f"columns that belong to the items are stored with them: {self._named()}"
+
+    def measured_by(self) -> str:
+        """Return which columns figures are also given by, in words."""
+        return f"columns that belong to the items, by which figures are given, too: {self._named()}"
+
+    def _named(self) -> str:
+        return ", ".join(
             f"{name} {' > '.join(map(repr, columns))}{' (the median)' if name == 'price' else ''}"
             for name, columns in self.sources.items()
         )
-        return f"columns that belong to the items are stored with them: {named}"
 
 
 def own_columns(table: Table, columns: Columns) -> dict[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.evaluation.comparison import Comparison, Run, compare_runs, split_metric
 from recae.evaluation.intervals import Interval, Paired
+from recae.evaluation.products import Products
 from recae.evaluation.report.build import build_report
 from recae.evaluation.report.csv import COLUMNS, csv_rows
 from recae.evaluation.report.schema import Budget, Data, Report
@@ -91,8 +92,12 @@ class Material:
         )
 
     def name_of(self, item: str) -> str | None:
-        """Return the name of an item, if it has one."""
-        own = self.purchases.interactions
+        """Return the name of an item, if it has one, by the table of items or else by the purchases."""
+        own, table = self.purchases.interactions, self.purchases.item_table
+        if table is not None and "name" in table and item in table.ids:
+            named: str | None = table.columns["name"][table.ids.row(item)].as_py()
+            if named is not None:
+                return named
         name: str | None = None if own.item_names is None else own.item_names[own.items.row(item)].as_py()
         return name
 
@@ -191,22 +196,22 @@ def read_material(
         ConfigError: a matrix does not have the columns, or the protocol does not look at baskets.
     """
     check_no_inputs(reading, "evaluate")
-    if isinstance(source, Purchases):
-        return Material(source, "purchases")
-    if isinstance(source, Interactions):
-        return Material(Purchases(source), "interactions")
     options = reading or ReadOptions()
+    if isinstance(source, Purchases):
+        return _with_items(Material(source, "purchases"), options, on_message)
+    if isinstance(source, Interactions):
+        return _with_items(Material(Purchases(source), "interactions"), options, on_message)
     if isinstance(source, str | Path) and is_matrix(Path(source)):
         if weighting:
             raise ConfigError(
                 f"{weighting.options()} needs times or quantities, which matrices do not hold; leave it out, or give "
                 "tables of purchases"
             )
-        if named := options.names_given():
+        if named := [name for name in options.names_given() if name not in ("items", "items_columns")]:
             raise ConfigError(
                 f"--{named[0].replace('_', '-')} is for tables of purchases, but matrices are given; leave it out"
             )
-        return _read_matrices(Path(source), test, on_message)
+        return _with_items(_read_matrices(Path(source), test, on_message), options, on_message)
     row = PROTOCOLS[protocol]
     if not row.by_basket and options.basket_column:
         known = in_words([other.name for other in PROTOCOLS.values() if other.by_basket])
@@ -225,29 +230,44 @@ def read_material(
         if row.timed and opened.columns.time is None:
             check_times(None)
         found = opened.purchases()
-        table = None
-        if protocol == "cold-items" and options.items is None:
+        own = None
+        if options.items is None:
             own = read_own_columns(opened.table, opened.columns, found.interactions.items)
-            table = None if own is None else own.table
     name = Path(opened.table.name).name or opened.table.name
     report(found.report)
-    if protocol == "cold-items" and options.items is not None:
-        table, _ = read_item_table(
-            options.items,
-            dict(options.items_columns or ()),
-            known=found.interactions.items,
-            bad_lines=options.bad_lines,
-        )
+    table = None
+    if own is not None:
+        table = own.table
+        lines.append(own.measured_by())
+        on_message(lines[-1])
     if test is None:
-        return Material(Purchases(found.interactions, found.events, item_table=table), name, lines)
-    of_test = options.updated(query=None, table=None, fewest=1)  # a single user or item can be measured on
-    if options.rejects is not None:
-        of_test = of_test.updated(rejects=rejects_of_test(Path(options.rejects)))
-    other = read(test, of_test)
-    report(other.report)
-    return Material(
-        Purchases(found.interactions, None, other.interactions), f"{name}, {Path(test).name}", lines
+        bought = Purchases(found.interactions, found.events, item_table=table)
+    else:
+        of_test = options.updated(
+            query=None, table=None, fewest=1
+        )  # a single user or item can be measured on
+        if options.rejects is not None:
+            of_test = of_test.updated(rejects=rejects_of_test(Path(options.rejects)))
+        other = read(test, of_test)
+        report(other.report)
+        bought = Purchases(found.interactions, None, other.interactions, table)
+        name = f"{name}, {Path(test).name}"
+    return _with_items(Material(bought, name, lines), options, on_message)
+
+
+def _with_items(material: Material, options: ReadOptions, on_message: Callable[[str], None]) -> Material:
+    """Return the purchases with the table of items that the options name, if any, and say how it was read."""
+    if options.items is None:
+        return material
+    items = material.purchases.interactions.items
+    table, report = read_item_table(
+        options.items, dict(options.items_columns or ()), known=items, bad_lines=options.bad_lines
     )
+    lines = report.sentences()
+    for line in lines:
+        on_message(line)
+    purchases = replace(material.purchases, item_table=table)
+    return replace(material, purchases=purchases, lines=[*material.lines, *lines])
 
 
 def rejects_of_test(path: Path) -> Path:
@@ -471,8 +491,10 @@ def evaluate_purchases(
     )
     runs = [*cold_baselines(tasks, runs, seed), *runs]
     listener.on_message(f"measuring the lists of {counted(len(runs), 'model')}")
+    table = material.purchases.item_table
+    products = None if table is None else Products.of(tasks, table)
     with timed("measuring"):
-        comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)
+        comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed, products=products)
     report = build_report(
         tasks,
         runs,
@@ -488,6 +510,7 @@ def evaluate_purchases(
         ),
         names=material.name_of,
         comparison=comparison,
+        products=products,
     )
     return Evaluated(report, comparison, tasks, runs)
 

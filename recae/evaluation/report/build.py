@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.evaluation.comparison import Comparison, Measured, Run, SliceMean, compare_runs
-from recae.evaluation.intervals import Interval
+from recae.evaluation.intervals import Interval, Paired
+from recae.evaluation.products import Products
 from recae.evaluation.report.schema import (
     FORMAT_VERSION,
     Budget,
@@ -22,6 +23,7 @@ from recae.evaluation.report.schema import (
     Epoch,
     Estimate,
     Example,
+    Failures,
     Item,
     Model,
     Protocol,
@@ -43,6 +45,8 @@ PLACES: Final = (0.1, 0.5, 0.9)
 """Places of the users shown among all by the length of their histories: a short, a middle and a long one."""
 SHOWN: Final = 10
 """Recommendations shown of each model."""
+WORST: Final = 5
+"""Users shown for whom the best model is worst."""
 
 
 def build_report(
@@ -58,6 +62,7 @@ def build_report(
     budget: Budget,
     names: Names = None,
     comparison: Comparison | None = None,
+    products: Products | None = None,
 ) -> Report:
     """Measure and compare models and say what it means; the same arguments give the same report.
 
@@ -73,6 +78,7 @@ def build_report(
         budget: What each model was given for tuning.
         names: Names of items for the examples, as a mapping or a function from the id.
         comparison: What `compare_runs` gave for the same arguments, so that nothing is measured twice.
+        products: As for `compare_runs`.
 
     Returns:
         The report.
@@ -82,13 +88,13 @@ def build_report(
         DataError: As `compare_runs`.
     """
     if comparison is None:
-        comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed)
+        comparison = compare_runs(tasks, runs, ks=ks, metric=metric, seed=seed, products=products)
     measured = Report(
         FORMAT_VERSION,
         command,
         dict(versions),
         data,
-        _protocol(tasks, seed),
+        _protocol(tasks, seed, {} if products is None else products.counts(tasks)),
         budget,
         comparison.ks,
         metric,
@@ -99,15 +105,18 @@ def build_report(
     ranking = rank_models(measured)
     said = {found.name: model_text(ranking, found) for found in ranking.models}
     shown = [found.name for found in (ranking.best_model, ranking.best_baseline) if found is not None]
+    listed = [run for name in shown for run in runs if run.name == name]
+    looked_at = [found for name in shown[:1] for found in comparison.models if found.run.name == name]
     return replace(
         measured,
         models=tuple(replace(model, verdict=said[model.name]) for model in measured.models),
-        examples=examples(tasks, [run for name in shown for run in runs if run.name == name], names),
+        examples=examples(tasks, listed, names),
         verdict=verdict_text(find_verdict(measured)),
+        failures=failures(tasks, listed, looked_at[0], metric, names) if looked_at else None,
     )
 
 
-def _protocol(tasks: Sequence[Task], seed: int) -> Protocol:
+def _protocol(tasks: Sequence[Task], seed: int, more: Mapping[str, int]) -> Protocol:
     first, folds = tasks[0], len(tasks)
     return Protocol(
         name=first.protocol,
@@ -118,7 +127,7 @@ def _protocol(tasks: Sequence[Task], seed: int) -> Protocol:
         n_held_out=sum(task.held_out.nnz for task in tasks),
         lost=sum(task.lost for task in tasks),
         exclude_owned=first.exclude_owned,
-        counts={name: sum(task.counts.get(name, 0) for task in tasks) for name in first.counts},
+        counts={name: sum(task.counts.get(name, 0) for task in tasks) for name in first.counts} | dict(more),
     )
 
 
@@ -151,6 +160,7 @@ def _model(found: Measured, metric: str) -> Model:
         difference=_difference(found, metric),
         curve=Curve(tuple(found.curve), tuple(map(_estimate, found.curve.values()))),
         slices={kind: tuple(map(_slice, parts)) for kind, parts in found.slices.items()},
+        worth=None if found.worth is None else _estimate(found.worth),
     )
 
 
@@ -162,7 +172,7 @@ def _difference(found: Measured, metric: str) -> Difference | None:
     return Difference(found.difference.to, metric, *map(_known, numbers))
 
 
-def _estimate(found: Interval) -> Estimate:
+def _estimate(found: Interval | Paired) -> Estimate:
     return Estimate(_known(found.mean), _known(found.low), _known(found.high))
 
 
@@ -196,6 +206,47 @@ def examples(
     lengths = np.concatenate([np.diff(task.histories.indptr) for task in tasks])
     order = np.argsort(lengths, kind="stable")
     rows = dict.fromkeys(int(order[int(fraction * (order.size - 1) + 0.5)]) for fraction in places)
+    return _examples(tasks, runs, names, list(rows))
+
+
+def failures(
+    tasks: Sequence[Task], runs: Sequence[Run], found: Measured, metric: str, names: Names = None
+) -> Failures:
+    """Show the users for whom a model is worst, and how many find nothing.
+
+    Args:
+        tasks: Whose test users to choose from.
+        runs: Whose lists to show.
+        found: The model, with its figures.
+        metric: By which users are in order, such as "ndcg@20", the lowest first; of equals those with most held-out
+            items, and then in the order of the test users.
+        names: As for `examples`.
+
+    Returns:
+        Five users, as `examples` shows them, and counts.
+    """
+    values, hits = found.values[metric], found.values[f"hit_rate@{metric.partition('@')[2]}"]
+    held = np.concatenate([np.diff(task.held_out.indptr) for task in tasks])
+    lengths = np.concatenate([np.diff(task.histories.indptr) for task in tasks])
+    known = np.isfinite(values)
+    order = np.lexsort((-held, values))  # NaN comes last
+    worst = [int(row) for row in order[: min(WORST, int(known.sum()))]]
+    without, having = known & (hits == 0), known & (hits > 0)
+    return Failures(
+        found.run.name,
+        metric,
+        int(known.sum()),
+        int(without.sum()),
+        float(np.median(lengths[without])) if without.any() else None,
+        float(np.median(lengths[having])) if having.any() else None,
+        _examples(tasks, runs, names, worst),
+    )
+
+
+def _examples(
+    tasks: Sequence[Task], runs: Sequence[Run], names: Names, rows: Sequence[int]
+) -> tuple[Example, ...]:
+    """Show the users of some rows of the lists, in that order."""
     starts = np.cumsum([0, *(len(task.test_users) for task in tasks)])
     name_of = names if callable(names) else (names or {}).get
     found = []

@@ -278,6 +278,14 @@ class User:
 
 
 @dataclass(frozen=True)
+class Worst:
+    """The users for whom a model is worst, and how many find nothing, in words."""
+
+    said: str
+    users: tuple[User, ...]
+
+
+@dataclass(frozen=True)
 class Tuned:
     """What was tried for one model, and what it was measured with."""
 
@@ -316,10 +324,13 @@ class Page:
     lengths: Lengths | None
     slices: tuple[SliceTable, ...]
     cost: Table | None
+    money: Table | None
+    unpriced: str | None
     metrics: tuple[CollapsedTable, ...]
     beyond: Beyond | None
     training: tuple[Trained, ...]
     examples: tuple[User, ...]
+    worst: Worst | None
     scored: bool
     tuning: Tuning | None
     repeat: Repeat

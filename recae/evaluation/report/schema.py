@@ -180,9 +180,12 @@ class Model:
         difference: To the best baseline; None for that one itself.
         verdict: One sentence on the model.
         curve: Recall by the length of the list.
-        slices: "history", "popularity" and, with repeat purchases, "repeat" → the metric in each part.
+        slices: "history", "popularity", with repeat purchases "repeat", and, where they are known, "category" and
+            "price" → the metric in each part.
         epochs: Of the training; of k-fold, of the first group.
         failed: Why there is no result, in one sentence; None otherwise.
+        worth: Where prices are known, the difference to the best baseline in value of the hits per 1,000
+            recommendations; None for that one itself.
     """
 
     name: str
@@ -200,6 +203,7 @@ class Model:
     slices: Mapping[str, tuple[Slice, ...]] | None
     epochs: tuple[Epoch, ...]
     failed: str | None
+    worth: Estimate | None = None
 
     def estimate(self, metric: str) -> Estimate:
         """Return the model's estimate of a metric; unknown where it was not measured."""
@@ -235,6 +239,7 @@ class Model:
             slices=_mapped(slices, lambda parts: tuple(map(Slice.from_json, _objects(parts)))),
             epochs=tuple(map(Epoch.from_json, _objects(value.get("epochs")))),
             failed=_text(value.get("failed")) or None,
+            worth=Estimate.from_json(value["worth"]) if value.get("worth") else None,
         )
 
 
@@ -287,6 +292,45 @@ class Example:
                 str(name): tuple(map(Recommended.from_json, _objects(listed)))
                 for name, listed in _object(value.get("recommended")).items()
             },
+        )
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The test users for whom a model is worst.
+
+    Attributes:
+        model: Its name: the best model, or the best baseline where there is no other.
+        metric: By which the users are in order, the lowest first; of equals those with most held-out items.
+        n_users: Test users that the metric is known of.
+        n_without_hit: Those of them who find none of their held-out items in their lists.
+        history_without_hit: Median number of items in the histories of these; None where there are none.
+        history_with_hit: Likewise of the others.
+        examples: The worst users, with the lists of the model and the best baseline.
+    """
+
+    model: str
+    metric: str
+    n_users: int | None
+    n_without_hit: int | None
+    history_without_hit: float | None
+    history_with_hit: float | None
+    examples: tuple[Example, ...]
+
+    @classmethod
+    def from_json(cls, value: object) -> Failures | None:
+        """Read failures; None where there are none."""
+        found = _object(value)
+        if not found:
+            return None
+        return cls(
+            _text(found.get("model")),
+            _text(found.get("metric")),
+            _count(found.get("n_users")),
+            _count(found.get("n_without_hit")),
+            _number(found.get("history_without_hit")),
+            _number(found.get("history_with_hit")),
+            tuple(map(Example.from_json, _objects(found.get("examples")))),
         )
 
 
@@ -392,6 +436,7 @@ class Report(Summarised):
         models: In the order in which they were run.
         examples: Some test users, one by one.
         verdict: Some sentences; the first says whether a model is worth it.
+        failures: For whom the best model is worst; None where nothing was measured.
     """
 
     format_version: int
@@ -405,6 +450,7 @@ class Report(Summarised):
     models: tuple[Model, ...]
     examples: tuple[Example, ...]
     verdict: str | None
+    failures: Failures | None = None
 
     @property
     def k(self) -> str:
@@ -489,6 +535,7 @@ class Report(Summarised):
             models=tuple(map(Model.from_json, _objects(value.get("models")))),
             examples=tuple(map(Example.from_json, _objects(value.get("examples")))),
             verdict=_text(value.get("verdict")) or None,
+            failures=Failures.from_json(value.get("failures")),
         )
 
 

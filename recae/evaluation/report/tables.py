@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from recae.evaluation.products import MONEY
 from recae.evaluation.report import words
 from recae.evaluation.report.marks import Bar, bar, interval_mark, spread
 from recae.evaluation.report.page import (
@@ -32,6 +33,8 @@ SLOTS: Final = 8
 """Number of colours: the first is the best model's and the second the best baseline's, whatever their names."""
 NEAR: Final = 0.6
 """Models with at least this fraction of the best mean set the scale of the intervals; others lie off it to the left."""
+BESIDE: Final = 3
+"""Slices up to which a mean and its interval stand on one line."""
 
 _SLICES: Final = {
     "history": ("By how much is known of the user", "Users by the number of items in their history."),
@@ -41,6 +44,12 @@ _SLICES: Final = {
         "share the last 20 %.",
     ),
     "repeat": ("New or bought before", "Whether the user already had the held-out item."),
+    "category": (
+        "By category of the item",
+        "The categories with most held-out purchases; the lists of all items, measured against the held-out items of "
+        "the category.",
+    ),
+    "price": ("By price of the item", "Bands with about as many held-out purchases each."),
 }
 
 
@@ -259,7 +268,8 @@ def _slice(context: Context, kind: str) -> SliceTable:
     rows: dict[Ranked, tuple[Cell, ...]] = {
         found: tuple(cell(found, name) for name in names) for found in parts
     }
-    return SliceTable(title, hint, model_table(context, title, columns, rows, "values slices"))
+    classes = "values slices" if len(names) <= BESIDE else "values"
+    return SliceTable(title, hint, model_table(context, title, columns, rows, classes))
 
 
 def _highest(values: Iterable[float | None]) -> float | None:
@@ -287,10 +297,51 @@ def cost_table(context: Context) -> Table | None:
     return model_table(context, f"{name}, time and memory of each model", columns, rows, "cost")
 
 
+def money_table(context: Context) -> Table | None:
+    """Set the value of the hits beside each model; None where no prices are known."""
+    k = context.report.k
+    value, recall = f"value@{k}", f"value_recall@{k}"
+    shown = [found for found in context.ranking.measured if value in (found.model.metrics or {})]
+    if not shown:
+        return None
+    most = _highest(found.model.estimate(value).mean for found in shown)
+    baseline = context.ranking.best_baseline
+    rows: dict[Ranked, tuple[Cell, ...]] = {}
+    for found in shown:
+        worth, gap, part = found.model.estimate(value), found.model.worth, found.model.estimate(recall)
+        span = _between(worth, words.amount)
+        fraction = bar(fraction_of(worth.mean, most or 0.0), context.colour(found))
+        best = len(shown) > 1 and worth.mean is not None and worth.mean == most
+        share = MeanCell(words.percent(part.mean), _between(part, words.percent))
+        cells: tuple[Cell, ...] = (MeanCell(words.amount(worth.mean), span, None, best, fraction), share)
+        if baseline is not None:
+            gap = gap or UNKNOWN
+            signed = MeanCell(words.signed_amount(gap.mean), _between(gap, words.signed_amount))
+            cells += (signed if gap.mean is not None else TextCell("this is the one to beat", soft=True),)
+        rows[found] = cells
+    columns: tuple[Column, ...] = (
+        Column("Value of the hits", "per 1,000 recommendations, 95 % interval", "barred"),
+        Column("Recall by value", "fraction of what the held-out items cost"),
+    )
+    if baseline is not None:
+        columns += (Column("Difference", "per 1,000, to the best baseline, 95 % interval"),)
+    return model_table(context, f"Value of the hits in lists of {k}", columns, rows, "values")
+
+
+def _between(found: Estimate, write: Callable[[float | None], str]) -> str | None:
+    known = found.low is not None and found.high is not None
+    return f"{write(found.low)} to {write(found.high)}" if known else None
+
+
 def metric_tables(context: Context) -> tuple[CollapsedTable, ...]:
     """Make a table of every metric for every length; the best of each column is marked by a word."""
     measured = context.ranking.measured
-    lengths = words.by_length(name for found in measured for name in found.model.metrics or ())
+    lengths = words.by_length(
+        name
+        for found in measured
+        for name in found.model.metrics or ()
+        if name.partition("@")[0] not in MONEY
+    )
     tables = []
     for k, names in lengths.items():
         best = {name: _highest(found.model.estimate(name).mean for found in measured) for name in names}

@@ -31,6 +31,7 @@ from recae.evaluation.report.page import (
     Tuned,
     Tuning,
     User,
+    Worst,
 )
 from recae.evaluation.report.schema import UNKNOWN, Epoch, Estimate, Example, Item, Recommended, Report
 from recae.evaluation.report.tables import (
@@ -42,6 +43,7 @@ from recae.evaluation.report.tables import (
     metric_tables,
     model_table,
     models_part,
+    money_table,
     settings_cell,
     slice_tables,
 )
@@ -63,7 +65,8 @@ _CHIPS: Final = {
 def make_page(report: Report) -> Page:
     """Make the page of a report; the same report gives the same page."""
     context = make_context(report)
-    listed = [item for e in report.examples for items in e.recommended.values() for item in items]
+    worst = () if report.failures is None else report.failures.examples
+    listed = [item for e in (*report.examples, *worst) for items in e.recommended.values() for item in items]
     measured = {
         name for model in report.models for part in (model.metrics, model.sets) for name in part or ()
     }
@@ -76,10 +79,13 @@ def make_page(report: Report) -> Page:
         lengths=_lengths(context),
         slices=slice_tables(context),
         cost=cost_table(context),
+        money=money_table(context),
+        unpriced=_unpriced(report),
         metrics=metric_tables(context),
         beyond=beyond_part(context),
         training=_training(context),
         examples=tuple(_user(context, example) for example in report.examples),
+        worst=_worst(context),
         scored=any(item.score is not None for item in listed),
         tuning=_tuning(context),
         repeat=_repeat(report),
@@ -301,6 +307,39 @@ def _user(context: Context, example: Example) -> User:
         _item_list("Hidden", "items held", held_out),
         tuple(_picks(context, found, items) for found, items in lists.items()),
     )
+
+
+def _unpriced(report: Report) -> str | None:
+    """Say how many held-out items count nothing, since nobody knows their prices."""
+    n, of = report.protocol.counts.get("held_out_without_price", 0), report.protocol.n_held_out
+    if not n:
+        return None
+    total = "" if of is None else f" of {words.whole(of)}"
+    return f"{words.whole(n)}{total} held-out purchases have no price and count nothing here."
+
+
+def _worst(context: Context) -> Worst | None:
+    """Return the users for whom the best model is worst."""
+    found = context.report.failures
+    if found is None or not found.examples:
+        return None
+    k = found.metric.partition("@")[2]
+    none, users = found.n_without_hit, found.n_users
+    said = (
+        f"Where {found.model} is worst by {words.metric_name(found.metric)}; of equals, the users with most hidden "
+        "items come first."
+    )
+    if none is not None and users:
+        said += (
+            f" {words.whole(none)} of {words.counted(users, 'user')} ({words.percent(none / users)}) find none of "
+            f"their hidden items among the first {k}."
+        )
+    if found.history_without_hit is not None and found.history_with_hit is not None:
+        said += (
+            f" Half of these have at most {found.history_without_hit:g} items in their history; of the others, at "
+            f"most {found.history_with_hit:g}."
+        )
+    return Worst(said, tuple(_user(context, example) for example in found.examples))
 
 
 def _picks(context: Context, found: Ranked, items: Sequence[Recommended]) -> Picks:

@@ -34,6 +34,17 @@ _FIGURES: Final = {
         "Recall of the held-out items that the user buys for the first time. Denominator: the number of those; users "
         "without any are left out.",
     ),
+    "value": (
+        "Value of hits",
+        "What the held-out items in the first k places cost, for 1,000 recommended items: the sum of their prices, "
+        "each for one piece, in the currency of the data. Denominator: k places a user; an item without a price "
+        "counts 0.",
+    ),
+    "value_recall": (
+        "Recall by value",
+        "The fraction of what all held-out items cost that is found in the first k places. Denominator: the sum of the "
+        "user's held-out prices; users without any are left out.",
+    ),
     "coverage": (
         "Coverage",
         "The fraction of all items that at least one user is shown in the first k places. Denominator: the number of "
@@ -222,6 +233,22 @@ def set_value(name: str, value: float | None) -> str:
     return f"{value:.2f} bits" if base == "novelty" else f"{value:.3f}"
 
 
+def amount(value: float | None) -> str:
+    """Write an amount of money with four significant digits at least, in the currency of the data: `1,234`, `12.34`."""
+    if value is None:
+        return NONE
+    decimals = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
+    return f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def signed_amount(value: float | None) -> str:
+    """Write a difference in money with its sign, `±0` for one that rounds to nothing."""
+    if value is None:
+        return NONE
+    text = amount(value)
+    return "±0" if not text.strip(f"{MINUS}0.,") else text if value < 0 else f"+{text}"
+
+
 def item_score(value: float | None) -> str | None:
     """Write what a model gave an item, on whatever scale, with three significant digits; None where there is none."""
     return None if value is None else f"{value:#.3g}".rstrip(".").replace("-", MINUS)
@@ -263,6 +290,23 @@ def model_text(ranking: Ranking, found: Ranked) -> str:
     more = "higher" if found.standing is Standing.BETTER else "lower"
     gap = score(abs(model.difference.mean or 0.0))
     return f"{model.name} is {side} {to}: its {metric} is {more} by {gap} ({_certainty(ranking, found)})."
+
+
+def money_text(ranking: Ranking) -> str | None:
+    """Say in one sentence what the hits of the best model and the best baseline are worth; None without prices."""
+    value = f"value@{ranking.metric.partition('@')[2]}"
+    two = [found for found in (ranking.best_model, ranking.best_baseline) if found is not None]
+    told = [(found, mean) for found in two if (mean := found.model.estimate(value).mean) is not None]
+    if not told:
+        return None
+    text = f"The hits in 1,000 recommendations cost {amount(told[0][1])} by {told[0][0].name}"
+    if len(told) == 2:
+        text += f", {amount(told[1][1])} by {told[1][0].name}"
+        gap = told[0][0].model.worth
+        if gap is not None and gap.low is not None:
+            span = f"{signed_amount(gap.low)} to {signed_amount(gap.high)}"
+            text += f" (difference {signed_amount(gap.mean)}, 95 %: {span})"
+    return f"{text}, each item for one piece."
 
 
 def verdict_text(verdict: Verdict) -> str:
