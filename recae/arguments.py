@@ -49,7 +49,7 @@ def listed(name: str, value: Any, kind: type, example: str) -> list[Any]:
     Args:
         name: of the argument.
         value: of the kind, or an iterable of such.
-        kind: str or int.
+        kind: str, int or float, which whole numbers are as well.
         example: of a list, for the message.
 
     Raises:
@@ -61,7 +61,11 @@ def listed(name: str, value: Any, kind: type, example: str) -> list[Any]:
         found = [
             int(one) if hasattr(one, "__index__") and not isinstance(one, bool) else one for one in found
         ]
+    if kind is float:
+        found = [
+            float(one) if hasattr(one, "__float__") and not isinstance(one, bool) else one for one in found
+        ]
     if any(isinstance(one, bool) or not isinstance(one, kind) for one in found):
-        what = "a name or several" if kind is str else "a whole number or several"
+        what = {str: "a name or several", int: "a whole number or several"}.get(kind, "a number or several")
         raise ConfigError(f"{name} is {what}, such as {example}, found {brief(value)}: give that")
     return found

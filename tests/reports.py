@@ -116,6 +116,22 @@ def model(name: str) -> dict[str, Any]:
         else [],
         "failed": None,
         "worth": None if name == BEST_BASELINE else interval(gap * 900, 25.0),
+        "diversified": []
+        if baseline
+        else [
+            {
+                "diversity": x,
+                "mean": interval(quality - x / 50),
+                "cost": interval(-x / 50, 0.002),
+                "sets": {
+                    "coverage@20": 0.4 + x / 10,
+                    "novelty@20": 6.9,
+                    "popularity_bias@20": 0.1,
+                    "diversity@20": 0.84 + x / 10,
+                },
+            }
+            for x in (0.1, 0.3)
+        ],
     }
 
 
@@ -164,6 +180,7 @@ def full_report() -> dict[str, Any]:
         "kind": "bpr",
         "baseline": True,
         "worth": None,
+        "diversified": [],
         "failed": "the factors are not finite after 3 epochs; choose a smaller learning rate",
     }
     hostile = example(HOSTILE, 2)

@@ -203,6 +203,12 @@ def test_a_table_of_products(shop: Path) -> None:
     assert [model["metrics"] for model in ours] == [model["metrics"] for model in report["models"]]
 
 
+def test_the_price_of_diversity(shop: Path) -> None:
+    result = evaluated("shop.csv", *CHEAP, "--diversity", "0.5,0.2")
+    assert "The price of diversity with item-kNN, whose lists have 0." in result.stdout
+    assert "--diversity 0.2 costs " in result.stdout
+
+
 def test_columns_of_the_purchases_that_belong_to_the_items(shop: Path) -> None:
     lines = Path("shop.csv").read_text().splitlines()
     priced = [f"{line},{int(line.split(',')[1][1:]) + 0.5}" for line in lines[1:]]
@@ -417,6 +423,9 @@ def test_ctrl_c_keeps_what_is_finished(shop: Path) -> None:
         ("--csv a.csv --report a.csv", ("both",)),
         ("--csv purchases.csv", ("purchases.csv",)),
         ("--test-users many", ("--test-users is a number", "'many'")),
+        ("--diversity 0", ("numbers above 0 up to 1", "'0'")),
+        ("--diversity 0.3,much", ("numbers above 0 up to 1", "'0.3,much'")),
+        ("--diversity 0.3 --protocol cold-items", ("leave one of them out",)),
     ],
 )
 def test_refused_before_anything_is_read(shop: Path, options: str, parts: tuple[str, ...]) -> None:

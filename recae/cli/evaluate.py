@@ -157,6 +157,21 @@ def read_lengths(ctx: click.Context, parameter: click.Parameter, text: str) -> l
     return found
 
 
+def read_diversities(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[float]:
+    """Return the diversities in "0.1,0.3", in their order; ConfigError for anything else."""
+    if text is None:
+        return []
+    try:
+        found = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not found or not all(0 < value <= 1 for value in found):
+        raise ConfigError(
+            f"--diversity takes numbers above 0 up to 1 joined by commas, such as 0.1,0.3, found '{text}': give some"
+        )
+    return found
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
@@ -250,6 +265,13 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
         metavar="NAME@K",
         help="What is judged by, such as recall@10.  [default: ndcg@20, else at the first of -k]",
     ),
+    click.option(
+        "--diversity",
+        "diversities",
+        metavar="X,…",
+        callback=read_diversities,
+        help="Make lists with --diversity, too, such as 0.1,0.3, and show what it costs.",
+    ),
 )
 @column_options
 @filter_options
@@ -295,6 +317,7 @@ def evaluate(
     budget: str | None,
     ks: list[int],
     metric: str | None,
+    diversities: list[float],
     seed: int,
     threads: int | None,
     as_json: bool,
@@ -381,6 +404,7 @@ def evaluate(
         budget=budget,
         command=shlex.join(["recae", "evaluate", *map(hide_password, ctx.meta[_GIVEN])]),
         executor=ctx.obj if isinstance(ctx.obj, Executor) else None,  # of a program that calls this command
+        diversities=diversities,
     )
     _write(evaluated, paths, plots)
     if as_json:

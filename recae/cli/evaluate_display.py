@@ -52,11 +52,11 @@ def _role(ranking: Ranking, found: Ranked) -> str:
 
 
 def _lines(report: Report, ranking: Ranking) -> list[str]:
-    """Return the lines below the table: why models failed, then the verdict, then what the hits are worth."""
-    from recae.evaluation.report.words import money_text
+    """Return the lines below the table: why models failed, the verdict, what hits are worth, what diversity costs."""
+    from recae.evaluation.report.words import diversity_text, money_text
 
     reasons = [found.model.verdict or "" for found in ranking.models if found.model.failed is not None]
-    return [*reasons, report.verdict or "", *filter(None, [money_text(ranking)])]
+    return [*reasons, report.verdict or "", *filter(None, [money_text(ranking), diversity_text(ranking)])]
 
 
 def _plain(ranking: Ranking) -> tuple[list[str], list[list[str]]]:

@@ -39,6 +39,7 @@ class Run:
             best first, padded with -1, in the columns of the user's own fold; (0, 0) where the run failed.
         scores: float32 (B, K) of the entries of `ranked`, NaN at padding; None where they were not stored.
         failed: one sentence that says why there is no result; None where there is one.
+        diverse: diversity → int32 (B, k), the lists with it, k the length of the metric that models are judged by.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Run:
     ranked: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
     scores: NDArray[np.float32] | None = None
     failed: str | None = None
+    diverse: Mapping[float, NDArray[np.int32]] = field(default_factory=dict)
 
 
 CURVE_KS = (1, 2, 3, 5, 10, 20, 50, 100)
@@ -76,6 +78,23 @@ class SliceMean:
     interval: Interval
 
 
+@dataclass(frozen=True)
+class Diversified:
+    """What diversity costs a model, and what it brings.
+
+    Attributes:
+        diversity: of the lists, above 0.
+        interval: the mean of the metric that models are judged by.
+        cost: its difference to the model's lists without diversity, user by user.
+        sets: figures of the lists together, as `Measured.sets`.
+    """
+
+    diversity: float
+    interval: Interval
+    cost: Paired
+    sets: Mapping[str, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """The figures of one run; everything is empty where the run failed.
@@ -90,6 +109,7 @@ class Measured:
             slice.
         difference: to the best baseline; None for that baseline itself, for a failed run, and without any baseline.
         worth: the difference of "value@k" to the best baseline; None likewise, and without prices.
+        diversified: the lists with diversity, by rising diversity; none where none were made.
     """
 
     run: Run
@@ -100,6 +120,7 @@ class Measured:
     slices: Mapping[str, Sequence[SliceMean]] = field(default_factory=dict)
     difference: Difference | None = None
     worth: Paired | None = None
+    diversified: tuple[Diversified, ...] = ()
 
     def n_users(self, metric: str) -> int:
         """Return how many users the mean of a metric, such as "recall@20", rests on."""
@@ -200,6 +221,7 @@ def compare_runs(
             },
             differences.get(n),
             worth.get(n),
+            _diversified(tasks, run, parts.values.get(metric), base, k, seed),
         )
         for n, (run, parts) in enumerate(zip(runs, measured, strict=True))
     ]
@@ -278,6 +300,32 @@ def _measure(
             **(products.slices(lists, tasks, base, k) if products else {}),
         },
     )
+
+
+def _diversified(
+    tasks: Sequence[Task], run: Run, plain: NDArray[np.float64] | None, base: str, k: int, seed: int
+) -> tuple[Diversified, ...]:
+    """Measure the lists with diversity against the plain ones, whose metric (B,) is given."""
+    found = []
+    users = np.array([len(task.test_users) for task in tasks], dtype=np.float64)
+    for diversity in sorted(run.diverse):
+        lists = parted(tasks, run.diverse[diversity])
+        values = np.concatenate(
+            [
+                measure(ranked, task.held_out, (k,), metrics=(base,)).values[f"{base}@{k}"]
+                for task, ranked in zip(tasks, lists, strict=True)
+            ]
+        )
+        sets = [set_figures(ranked, task.train, (k,)) for task, ranked in zip(tasks, lists, strict=True)]
+        found.append(
+            Diversified(
+                diversity,
+                bootstrap_means([values], seed=seed)[0],
+                paired_differences([(values, plain if plain is not None else values)], seed=seed)[0],
+                {name: float(np.average([fold[name] for fold in sets], weights=users)) for name in sets[0]},
+            )
+        )
+    return tuple(found)
 
 
 def parted(tasks: Sequence[Task], ranked: NDArray[np.int32]) -> list[NDArray[np.int32]]:

@@ -45,18 +45,7 @@ class ItemVectors:
     @cached_property
     def histories(self) -> sp.csr_matrix:
         """The histories that are scored, (P, I): of users drawn at random, or baskets of one item each."""
-        n_items = len(self.recommender.items)
-        width = int(np.clip(_NUMBERS // max(n_items, 1), _LEAST, _MOST))
-        rng = np.random.default_rng(0)
-        owned = self.recommender.histories
-        if owned is not None:
-            some = np.flatnonzero(np.diff(owned.indptr))
-            if some.size > 1:
-                chosen = some if some.size <= width else np.sort(rng.permutation(some)[:width])
-                return sp.csr_matrix(owned[chosen])
-        items = np.arange(n_items) if n_items <= width else np.sort(rng.permutation(n_items)[:width])
-        ones = np.ones(items.size, dtype=np.float32)
-        return sp.csr_matrix((ones, items, np.arange(items.size + 1)), shape=(items.size, n_items))
+        return drawn_histories(self.recommender.histories, len(self.recommender.items))
 
     @property
     def metric(self) -> str:
@@ -72,25 +61,52 @@ class ItemVectors:
         Raises:
             DataError: the model gives all histories the same scores.
         """
-        model = self.recommender.model
-        found = np.empty((model.n_items, self.histories.shape[0]), dtype=np.float32)
-        for start, scores in _scored(model, self.histories):
-            found[:, start : start + len(scores)] = scores.T
-        step = rows_per_block(2 * found.shape[1])
-        for start in range(0, len(found), step):
-            block = found[start : start + step].astype(np.float64)
-            mean = block.mean(axis=1, keepdims=True)
-            # what float32 can tell apart; less is rounding, and of no direction
-            still = np.ptp(block, axis=1) <= 1e-6 * np.abs(mean[:, 0])
-            block -= mean
-            block[still] = 0
-            found[start : start + step] = block
-        if len(found) > 1 and not found.any():
-            raise DataError(
-                f"items are compared by their scores, but a model of kind '{model.kind}' scores every history alike; "
-                "train another kind, such as blend, or look at what is bought together"
-            )
-        return found
+        return score_vectors(self.recommender.model, self.histories)
+
+
+def drawn_histories(owned: sp.csr_matrix | None, n_items: int) -> sp.csr_matrix:
+    """Return the histories whose scores make vectors, (P, I): of users drawn at random, or baskets of one item each.
+
+    Args:
+        owned: csr (U, I), to draw from; None, or with one user at most: there is nobody to draw.
+        n_items: I.
+    """
+    width = int(np.clip(_NUMBERS // max(n_items, 1), _LEAST, _MOST))
+    rng = np.random.default_rng(0)
+    if owned is not None:
+        some = np.flatnonzero(np.diff(owned.indptr))
+        if some.size > 1:
+            chosen = some if some.size <= width else np.sort(rng.permutation(some)[:width])
+            return sp.csr_matrix(owned[chosen])
+    items = np.arange(n_items) if n_items <= width else np.sort(rng.permutation(n_items)[:width])
+    ones = np.ones(items.size, dtype=np.float32)
+    return sp.csr_matrix((ones, items, np.arange(items.size + 1)), shape=(items.size, n_items))
+
+
+def score_vectors(model: Model, histories: sp.csr_matrix) -> NDArray[np.float32]:
+    """Return the vectors of all items, (I, P): their scores for P histories, (P, I), less their means.
+
+    Raises:
+        DataError: the model gives all histories the same scores.
+    """
+    found = np.empty((model.n_items, histories.shape[0]), dtype=np.float32)
+    for start, scores in _scored(model, histories):
+        found[:, start : start + len(scores)] = scores.T
+    step = rows_per_block(2 * found.shape[1])
+    for start in range(0, len(found), step):
+        block = found[start : start + step].astype(np.float64)
+        mean = block.mean(axis=1, keepdims=True)
+        # what float32 can tell apart; less is rounding, and of no direction
+        still = np.ptp(block, axis=1) <= 1e-6 * np.abs(mean[:, 0])
+        block -= mean
+        block[still] = 0
+        found[start : start + step] = block
+    if len(found) > 1 and not found.any():
+        raise DataError(
+            f"items are compared by their scores, but a model of kind '{model.kind}' scores every history alike; "
+            "train another kind, such as blend, or look at what is bought together"
+        )
+    return found
 
 
 def _scored(model: Model, histories: sp.csr_matrix) -> Iterator[tuple[int, NDArray[np.float32]]]:

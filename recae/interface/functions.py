@@ -209,6 +209,7 @@ def evaluate(
     confidence: Weighting | None = None,
     progress: Progress | bool | None = None,
     executor: Executor | None = None,
+    diversity: float | Sequence[float] = (),
     **words: Any,
 ) -> Evaluated:
     """Compare models with tuned baselines that learn from the same purchases, as `recae evaluate` does.
@@ -232,6 +233,7 @@ def evaluate(
         confidence: as for `train`.
         progress: as for `train`.
         executor: where models are fitted; None: each in a process of its own.
+        diversity: also make lists with a diversity, or several, above 0 up to 1, and show what it costs.
         words: as for `train`, without settings; and options of the protocol: ``test_users``, ``held_out``, ``folds``,
             ``cut`` (a date), ``repeats``, ``min_items``, ``validation_users``, ``decay`` and ``ties``.
 
@@ -251,6 +253,7 @@ def evaluate(
     if keep is not None:
         check_path("keep", keep)
     lengths = listed("k", k, int, "20 or [10, 20]")
+    diversities = listed("diversity", diversity, float, "0.3 or [0.1, 0.3]")
     kinds = [] if kind is None else listed("kind", kind, str, '"ease" or ["ease", "sigmoid"]')
     if baselines is not None:
         baselines = listed("baselines", baselines, str, '"popularity" or ["popularity", "itemknn"]')
@@ -297,6 +300,7 @@ def evaluate(
         command="recae.evaluate",
         progress=progress,
         executor=executor,
+        diversities=diversities,
     )
 
 

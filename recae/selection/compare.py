@@ -126,6 +126,8 @@ def compare(
     budget: float | None = None,
     tell: Tell = lambda told: None,
     executor: Executor | None = None,
+    diversities: Sequence[float] = (),
+    diverse_length: int = 20,
 ) -> list[Run]:
     """Run each kind on each task, each time in a process of its own; return what each would recommend.
 
@@ -152,6 +154,8 @@ def compare(
             settings then, stops a training at its best epoch, and fails when it has nothing in time.
         tell: Is told how far it is.
         executor: Where jobs are done; ended when the comparison is. None: in processes, `InProcesses(threads)`.
+        diversities: Lists are also made with each of these by the kinds that are no baselines.
+        diverse_length: Of these lists.
 
     Raises:
         ConfigError: Settings that a kind does not have, before anything is fitted.
@@ -186,6 +190,8 @@ def compare(
                 tuple(settings for _, settings in varied[model.kind][fold]),
                 task.exclude_owned,
                 _length(task, ks),
+                () if model.baseline else tuple(diversities),
+                diverse_length,
             ),
             inputs[fold],
         )
@@ -204,7 +210,10 @@ def compare(
         run_all(
             jobs, lambda planned: runner.executor.at_once(planned.job, planned.inputs), do, runner.interrupt
         )
-    return [_run(model, [[left for left, _ in each] for each in varied[model.kind]]) for model in models]
+    return [
+        _run(model, [[left for left, _ in each] for each in varied[model.kind]], diversities)
+        for model in models
+    ]
 
 
 @dataclass(frozen=True)
@@ -346,12 +355,23 @@ def _tuned(outcome: Outcome, varied: Sequence[dict[str, Any]], fold: int, folds:
     ]
 
 
-def _run(model: _Model, varied: Sequence[Sequence[dict[str, Any]]]) -> Run:
+def _diverse(outcomes: Sequence[Outcome], diversities: Sequence[float]) -> dict[float, NDArray[np.int32]]:
+    """Return the lists with each diversity, of all folds; none where a fold has none."""
+    found = [outcome.diverse for outcome in outcomes]
+    return {
+        diversity: np.vstack([lists[place] for lists in found if lists is not None])
+        for place, diversity in enumerate(diversities)
+        if all(lists is not None and len(lists) == len(diversities) for lists in found)
+    }
+
+
+def _run(model: _Model, varied: Sequence[Sequence[dict[str, Any]]], diversities: Sequence[float] = ()) -> Run:
     """Return the folds of a model as one run; of a model that failed in a fold only the reason and the trials.
 
     Args:
         model: with its outcomes.
         varied: what the trials varied, by fold.
+        diversities: that lists were made with, too.
     """
     folds = sorted(model.outcomes)
     outcomes = [model.outcomes[fold] for fold in folds]
@@ -374,6 +394,7 @@ def _run(model: _Model, varied: Sequence[Sequence[dict[str, Any]]]) -> Run:
         epochs=outcomes[0].epochs,
         ranked=_stacked([outcome.ranked for outcome in outcomes], -1),
         scores=_stacked([outcome.scores for outcome in outcomes], np.nan),
+        diverse=_diverse(outcomes, diversities),
     )
 
 

@@ -393,6 +393,7 @@ def evaluate_purchases(
     command: str = "recae.selection.evaluate.evaluate_purchases",
     progress: Progress | bool | None = None,
     executor: Executor | None = None,
+    diversities: Sequence[float] = (),
 ) -> Evaluated:
     """Compare kinds of model with tuned baselines on held-out purchases, as `recae evaluate` does.
 
@@ -421,6 +422,8 @@ def evaluate_purchases(
         command: the command line that the report names.
         progress: as for `train`.
         executor: where models are fitted; None: each in a process of its own. See `recae.selection.executor`.
+        diversities: numbers above 0 up to 1: the lists of the models, but not those of baselines, are also made with
+            each of these, to show what diversity costs.
 
     Raises:
         ConfigError: something is unknown, out of range, or does not go together; before anything is read.
@@ -433,6 +436,13 @@ def evaluate_purchases(
     of_rows, options = filters_for(filters, source, protocol, options)
     ks, metric = check_lengths(ks, metric)
     check_range("trials", trials, 1, 10_000, whole=True)
+    for diversity in diversities:
+        check_range("diversity", diversity, 0, 1, open_low=True)
+    if diversities and protocol == "cold-items":
+        raise ConfigError(
+            "diversity compares items by what a model scores them, and cold-items holds items out whole; leave one "
+            "of them out"
+        )
     seconds = None if budget is None else seconds_of(budget)
     kinds = choose_kinds(kinds or evaluated(), options.repeats)
     named = known_baselines() if baselines is None else check_baselines(baselines, options.repeats)
@@ -488,6 +498,8 @@ def evaluate_purchases(
         budget=seconds,
         tell=tell,
         executor=executor,
+        diversities=sorted(set(map(float, diversities))),
+        diverse_length=split_metric(metric)[1],
     )
     runs = [*cold_baselines(tasks, runs, seed), *runs]
     listener.on_message(f"measuring the lists of {counted(len(runs), 'model')}")

@@ -21,6 +21,7 @@ from recae.machine import peak_memory
 from recae.models import Model
 from recae.ranking import PADDING, rank_histories
 from recae.selection.cold import rank_cold
+from recae.selection.diverse import rank_diverse
 from recae.selection.fit import fit_kind
 from recae.selection.trial import (
     EpochDone,
@@ -142,12 +143,16 @@ class Job:
         trials: Settings to try, complete, in this order; the first of equal ones is taken.
         exclude_owned: Whether lists leave out what a history holds.
         length: Of the ranked lists.
+        diversities: Lists are also made with each of these, of length `diverse_length`; see `rank_diverse`.
+        diverse_length: Of these lists.
     """
 
     kind: str
     trials: tuple[dict[str, Any], ...]
     exclude_owned: bool
     length: int
+    diversities: tuple[float, ...] = ()
+    diverse_length: int = 20
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, as JSON values."""
@@ -167,6 +172,7 @@ class Outcome:
         ranked: int32 (B, length), items, best first, -1 padded.
         scores: float32 (B, length), NaN at padding.
         cut: What was left out for lack of time, in words; None where nothing was.
+        diverse: int32 (D, B, k), the lists with each diversity; None, or D = 0: there are none.
     """
 
     config: dict[str, Any]
@@ -177,12 +183,18 @@ class Outcome:
     ranked: NDArray[np.int32]
     scores: NDArray[np.float32]
     cut: str | None = None
+    diverse: NDArray[np.int32] | None = None
 
     def write(self, file: BinaryIO) -> None:
-        """Write an .npz: the two arrays, and the rest as JSON in bytes."""
-        facts = {name: value for name, value in vars(self).items() if name not in ("ranked", "scores")}
+        """Write an .npz: the arrays, and the rest as JSON in bytes."""
+        facts = {
+            name: value for name, value in vars(self).items() if name not in ("ranked", "scores", "diverse")
+        }
         text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-        np.savez_compressed(file, ranked=self.ranked, scores=self.scores, facts=text)
+        arrays: dict[str, Any] = {"ranked": self.ranked, "scores": self.scores, "facts": text}
+        if self.diverse is not None:
+            arrays["diverse"] = self.diverse
+        np.savez_compressed(file, **arrays)
 
     @classmethod
     def read(cls, path: Path) -> Outcome:
@@ -196,7 +208,7 @@ class Outcome:
         try:
             with np.load(content) as arrays:  # which never unpickles
                 facts = json.loads(arrays["facts"].tobytes())
-                found = cls(**facts, ranked=arrays["ranked"], scores=arrays["scores"])
+                found = cls(**facts, **{name: arrays[name] for name in arrays.files if name != "facts"})
         except Exception as error:  # a broken archive raises almost anything
             raise ValueError(f"'{path}' is not the result of a job ({error})") from error
         if (
@@ -283,8 +295,19 @@ def do_job(
     if best is None or best.model is None:
         raise TrainingError(reasons[0])
     config = dict(best.model.config())
+    diverse = None
     if inputs.cold is None:
         ranked, scores = rank_with_scores(best.model, inputs, job)
+        if job.diversities:
+            diverse = rank_diverse(
+                best.model,
+                inputs.fit,
+                inputs.histories,
+                job.diversities,
+                job.diverse_length,
+                exclude_owned=job.exclude_owned,
+                on_message=lambda text: on_event(Message(text)),
+            )
     else:
         (ranked, scores), chosen = rank_cold(
             best.model, learned.fit, learned.histories, inputs.cold, job.length
@@ -299,6 +322,7 @@ def do_job(
         ranked=ranked,
         scores=scores,
         cut=cut,
+        diverse=diverse,
     )
 
 

@@ -20,6 +20,7 @@ from recae.evaluation.report.schema import (
     Curve,
     Data,
     Difference,
+    Diversified,
     Epoch,
     Estimate,
     Example,
@@ -161,6 +162,15 @@ def _model(found: Measured, metric: str) -> Model:
         curve=Curve(tuple(found.curve), tuple(map(_estimate, found.curve.values()))),
         slices={kind: tuple(map(_slice, parts)) for kind, parts in found.slices.items()},
         worth=None if found.worth is None else _estimate(found.worth),
+        diversified=tuple(
+            Diversified(
+                lists.diversity,
+                _estimate(lists.interval),
+                _estimate(lists.cost),
+                {name: _known(value) for name, value in lists.sets.items()},
+            )
+            for lists in found.diversified
+        ),
     )
 
 

@@ -328,6 +328,7 @@ class Page:
     unpriced: str | None
     metrics: tuple[CollapsedTable, ...]
     beyond: Beyond | None
+    diversity: Table | None
     training: tuple[Trained, ...]
     examples: tuple[User, ...]
     worst: Worst | None

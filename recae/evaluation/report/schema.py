@@ -164,6 +164,26 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Diversified:
+    """Lists of a model with diversity: the metric, its difference to those without, and figures of the lists."""
+
+    diversity: float | None
+    mean: Estimate
+    cost: Estimate
+    sets: Mapping[str, float | None]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Diversified:
+        """Read what diversity costs."""
+        return cls(
+            _number(value.get("diversity")),
+            Estimate.from_json(value.get("mean")),
+            Estimate.from_json(value.get("cost")),
+            _mapped(value.get("sets"), _number) or {},
+        )
+
+
+@dataclass(frozen=True)
 class Model:
     """One model of the comparison; what was not measured, as of a model that failed, is None.
 
@@ -186,6 +206,7 @@ class Model:
         failed: Why there is no result, in one sentence; None otherwise.
         worth: Where prices are known, the difference to the best baseline in value of the hits per 1,000
             recommendations; None for that one itself.
+        diversified: Its lists with diversity, where they were asked for.
     """
 
     name: str
@@ -204,6 +225,7 @@ class Model:
     epochs: tuple[Epoch, ...]
     failed: str | None
     worth: Estimate | None = None
+    diversified: tuple[Diversified, ...] = ()
 
     def estimate(self, metric: str) -> Estimate:
         """Return the model's estimate of a metric; unknown where it was not measured."""
@@ -240,6 +262,7 @@ class Model:
             epochs=tuple(map(Epoch.from_json, _objects(value.get("epochs")))),
             failed=_text(value.get("failed")) or None,
             worth=Estimate.from_json(value["worth"]) if value.get("worth") else None,
+            diversified=tuple(map(Diversified.from_json, _objects(value.get("diversified")))),
         )
 
 

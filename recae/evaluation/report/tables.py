@@ -328,6 +328,45 @@ def money_table(context: Context) -> Table | None:
     return model_table(context, f"Value of the hits in lists of {k}", columns, rows, "values")
 
 
+def diversity_table(context: Context) -> Table | None:
+    """Set what lists with diversity cost beside what they bring; None where none were made."""
+    metric, k = context.report.metric, context.report.k
+    name = words.metric_name(metric)
+    rows = []
+    for found in context.ranking.measured:
+        if not found.model.diversified:
+            continue
+        plain = found.model.sets or {}
+        cells: tuple[Cell, ...] = (
+            mean_cell(found.model.estimate(metric)),
+            TextCell("the lists without", soft=True),
+        )
+        rows.append(Row((name_cell(context, found), TextCell("0"), *cells, *_kinds_of_lists(plain, k))))
+        for lists in found.model.diversified:
+            cost = MeanCell(words.signed(lists.cost.mean), words.signed_bounds(lists.cost))
+            written = TextCell(words.NONE if lists.diversity is None else f"{lists.diversity:g}")
+            cells = (mean_cell(lists.mean), cost)
+            rows.append(Row((name_cell(context, found), written, *cells, *_kinds_of_lists(lists.sets, k))))
+    if not rows:
+        return None
+    columns = (
+        Column("Model"),
+        Column("--diversity"),
+        Column(name, "mean, 95 % interval"),
+        Column("Price", f"in {name}, user by user, 95 % interval"),
+        Column(f"Diversity@{k}"),
+        Column(f"Coverage@{k}"),
+    )
+    return Table("What lists with diversity cost", columns, tuple(rows), "values")
+
+
+def _kinds_of_lists(sets: Mapping[str, float | None], k: str) -> tuple[TextCell, TextCell]:
+    names = (f"diversity@{k}", f"coverage@{k}")
+    return TextCell(words.set_value(names[0], sets.get(names[0]))), TextCell(
+        words.set_value(names[1], sets.get(names[1]))
+    )
+
+
 def _between(found: Estimate, write: Callable[[float | None], str]) -> str | None:
     known = found.low is not None and found.high is not None
     return f"{write(found.low)} to {write(found.high)}" if known else None

@@ -309,6 +309,22 @@ def money_text(ranking: Ranking) -> str | None:
     return f"{text}, each item for one piece."
 
 
+def diversity_text(ranking: Ranking) -> str | None:
+    """Say in one sentence what diversity costs the best model; None where it was not asked for."""
+    best = ranking.best_model
+    if best is None or not best.model.diversified:
+        return None
+    name, k = metric_name(ranking.metric), ranking.metric.partition("@")[2]
+    told = []
+    for lists in best.model.diversified:
+        span = signed_bounds(lists.cost)
+        price = f"{signed(lists.cost.mean)} {name}{f' (95 %: {span})' if span else ''}"
+        brings = set_value("diversity", lists.sets.get(f"diversity@{k}"))
+        told.append(f"{lists.diversity or 0:g} costs {price} for a diversity of {brings}")
+    own = set_value("diversity", (best.model.sets or {}).get(f"diversity@{k}"))
+    return f"The price of diversity with {best.name}, whose lists have {own}: --diversity {'; '.join(told)}."
+
+
 def verdict_text(verdict: Verdict) -> str:
     """Answer "is a model worth it on these data?" in some sentences, the first one the answer."""
     answer = _compared if verdict.outcome in _COMPARED else _not_compared
