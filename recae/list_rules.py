@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -117,7 +118,10 @@ class ListRules(_Table):
         caps: of one list.
         pins: at most one at a place.
         boosts: add up where an item is in several; each is of what all of its keys name.
-        as_of: the day from which ages count; None: today, UTC.
+        bought_within_days: what a customer has bought within so many days is left out, and what was bought earlier may
+            come again, whether the model is of repeat purchases or not; None: owned items are left out, or not, as the
+            model and the options say.
+        as_of: the day from which ages and days count; None: today, UTC.
     """
 
     exclude: Selection | None = None
@@ -125,6 +129,7 @@ class ListRules(_Table):
     caps: Caps | None = None
     pins: list[Pin] = []
     boosts: list[Boost] = []
+    bought_within_days: float | None = Field(default=None, gt=0, le=100_000)
     as_of: dt.date | None = None
 
     @model_validator(mode="after")
@@ -181,6 +186,8 @@ class AppliedRules:
         boost: float32 (I,), what is added to the scores, in standard deviations of them; None without boosts.
         caps: for each cap the group of each item, int32 (I,), -1 for none, and how many of a group a list holds.
         pins: place, from 0, and item of each, by place.
+        bought_within: days within which what was bought is left out; None: that is no rule.
+        as_of: the day from which they count; None: today, UTC.
         remarks: sentences on what in the rules names nothing of the model.
         fingerprint: SHA-256 of all of it, in hexadecimal.
     """
@@ -190,11 +197,21 @@ class AppliedRules:
     caps: tuple[tuple[NDArray[np.int32], int], ...]
     pins: tuple[tuple[int, int], ...]
     remarks: tuple[str, ...] = field(default=())
+    bought_within: float | None = None
+    as_of: dt.date | None = None
 
     @property
     def only_bar(self) -> bool:
         """Whether they do nothing else than keep items out of lists, as the fast path does, too."""
-        return self.boost is None and not self.caps and not self.pins
+        return self.boost is None and not self.caps and not self.pins and self.bought_within is None
+
+    @property
+    def recent_from(self) -> int | None:
+        """The day since 1970-01-01 UTC from which what was bought is left out; None: that is no rule."""
+        if self.bought_within is None:
+            return None
+        today = self.as_of or dt.datetime.now(dt.UTC).date()
+        return (today - dt.date(1970, 1, 1)).days - math.floor(self.bought_within)
 
     @property
     def fingerprint(self) -> str:
@@ -206,6 +223,8 @@ class AppliedRules:
             digest.update(codes.astype("<i4").tobytes())
             digest.update(most.to_bytes(8, "little"))
         digest.update(json.dumps(self.pins).encode())
+        if self.bought_within is not None:
+            digest.update(f"bought from {self.recent_from}".encode())
         return digest.hexdigest()
 
 
@@ -246,7 +265,9 @@ def apply_list_rules(rules: ListRules, items: IdMap, table: ItemTable | None) ->
         caps.append((_codes(known.table("caps", "brand").column("brand")), rules.caps.brand))
     rows = known.rows("pins", [pin.id for pin in rules.pins])
     pins = sorted((pin.place - 1, int(row)) for pin, row in zip(rules.pins, rows, strict=True) if row >= 0)
-    return AppliedRules(barred, boost, tuple(caps), tuple(pins), tuple(known.remarks))
+    return AppliedRules(
+        barred, boost, tuple(caps), tuple(pins), tuple(known.remarks), rules.bought_within_days, rules.as_of
+    )
 
 
 def selected(selection: Selection, items: IdMap, table: ItemTable | None) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """The ``.recae`` model file: one self-contained safetensors file, written whole and validated when read.
 
-**Format, version 4.**
+**Format, version 5.**
 
 The container is safetensors (https://github.com/huggingface/safetensors). All numbers are little-endian.
 
@@ -16,8 +16,9 @@ bytes          what
 
 The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
 
-* ``format_version``: 4 with a table of items, else 3 with other events than purchases, else 2. A reader refuses a
-  greater one than it knows. Version 1 lacks ``users.held_out`` and is read like version 2.
+* ``format_version``: 5 with the days of last purchases, else 4 with a table of items, else 3 with other events than
+  purchases, else 2. A reader refuses a greater one than it knows. Version 1 lacks ``users.held_out`` and is read like
+  version 2.
 * ``kind``: the model's name in the registry; ``config``: its configuration, an object.
 * ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
 * every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
@@ -40,6 +41,8 @@ name                     dtype   shape     what
 ``histories.indices``    I32     (pairs)   items of user u at ``indptr[u] .. indptr[u + 1]``, rising
 ``histories.values``     F32     (pairs)   how often and lately u bought each, finite, above 0; there where the
                                            model reads the values of a history, and only there
+``histories.last``       I32     (pairs)   the day since 1970-01-01 UTC on which u bought each last, the least number
+                                           where that is not known; absent where no rule needs it
 ``events.indptr``        I64     (U + 1)   first 0, never falling, last = number of indices; only where the model reads
                                            K other events than purchases
 ``events.indices``       I32     (pairs)   rising within a user; b · I + i: the event b, from 0, of item i
@@ -114,8 +117,9 @@ from recae.tensorfile import (
 )
 from recae.text import brief
 
-FORMAT_VERSION = 4
-_WITHOUT_TABLE = 3  # so that older readers read what they can
+FORMAT_VERSION = 5
+_WITHOUT_DAYS = 4  # so that older readers read what they can
+_WITHOUT_TABLE = 3
 _WITHOUT_EVENTS = 2
 KEY = "recae"
 OWN_KEYS = ("config", "format_version", "kind", "n_items", "n_users")
@@ -124,6 +128,7 @@ FIXED = {
     "names.data": "U8", "names.offsets": "I64", "names.valid": "U8",
     "users.data": "U8", "users.offsets": "I64", "users.held_out": "U8",
     "histories.indptr": "I64", "histories.indices": "I32", "histories.values": "F32",
+    "histories.last": "I32",
     "events.indptr": "I64", "events.indices": "I32",
     "new_items.indptr": "I64", "new_items.indices": "I32", "new_items.data": "F32",
     "new_items.weights": "F32", "new_items.ridge": "F64",
@@ -131,6 +136,7 @@ FIXED = {
     "table.columns.data": "U8", "table.columns.offsets": "I64",
 }  # fmt: skip
 VALUES = "histories.values"  # the rest of its group does without it, as without the next
+LAST = "histories.last"
 HELD_OUT = "users.held_out"
 EVENTS = "events.indptr"
 WEIGHTS = "new_items.weights"
@@ -174,7 +180,8 @@ def _assembled(file: Tensors) -> Recommender:
     events = None if pairs is None else _events(pairs, inputs_of(model), len(items))
     own = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
     table = read_table(partial(_take, file), file.describe()) if TABLE in names else None
-    return Recommender(model, users, items, item_names, histories, own, held_out, events, table)
+    last = None if histories is None or LAST not in names else _read_last(file, histories.nnz)
+    return Recommender(model, users, items, item_names, histories, own, held_out, events, table, last)
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -303,7 +310,7 @@ def _check_names(file: Tensors) -> list[str]:
         if code not in DTYPES or code not in codes.get(name, code).split(" or "):
             wanted = codes.get(name, "a plain number type")
             raise damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
-    optional = {VALUES} if "histories.indptr" in names else set()
+    optional = {VALUES, LAST} if "histories.indptr" in names else set()
     optional |= {HELD_OUT} if "users.data" in names else set()
     for group in ("items", "names", "users", "histories", "events", "table", "new_items"):
         whole = {name for name in FIXED if name.startswith(group)}
@@ -364,6 +371,13 @@ def _read_histories(file: Tensors, n_users: int, n_items: int, with_values: bool
     histories = sp.csr_matrix((values, indices, indptr), shape=(n_users, n_items))
     histories.has_canonical_format = True
     return histories
+
+
+def _read_last(file: Tensors, pairs: int) -> NDArray[np.int32]:
+    days: NDArray[np.int32] = _take(file, LAST)
+    if days.size != pairs:
+        raise damaged(f"'{LAST}' holds {days.size:,} days for {pairs:,} purchases")
+    return days
 
 
 def _read_pairs(file: Tensors, what: str, n_users: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -490,8 +504,10 @@ def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
 
 
 def _version(recommender: Recommender, users: IdMap | None) -> int:
-    if recommender.item_table is not None or isinstance(recommender.model, NewItems):
+    if users is not None and recommender.last_bought is not None:
         return FORMAT_VERSION
+    if recommender.item_table is not None or isinstance(recommender.model, NewItems):
+        return _WITHOUT_DAYS
     return _WITHOUT_EVENTS if users is None or recommender.events is None else _WITHOUT_TABLE
 
 
@@ -510,6 +526,13 @@ def _tensors(recommender: Recommender, users: IdMap | None, histories: bool) -> 
         tensors |= table_tensors(recommender.item_table)
     if histories and recommender.histories is not None:
         canonical = recommender.histories
+        if recommender.last_bought is not None:
+            if not canonical.has_canonical_format:
+                raise DataError(
+                    "histories with days of last purchases hold each pair once, in rising order: call sum_duplicates "
+                    "first"
+                )
+            tensors[LAST] = recommender.last_bought
         if not canonical.has_canonical_format:
             canonical = canonical.copy()  # the caller's matrix stays as it is
             canonical.sum_duplicates()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +23,7 @@ from recae.insight.items import Shared, with_item_table
 from recae.interactions import Interactions
 from recae.item_table import ItemTable
 from recae.kinds import DEFAULT, decay_setting, find
+from recae.last_bought import days_at, days_of, placed_days
 from recae.machine import versions
 from recae.messages import timed
 from recae.models import EventLinear, ItemKNN, Model, Popularity
@@ -32,7 +33,7 @@ from recae.reading import Reading, ReadOptions
 from recae.reading.item_table import read_item_table
 from recae.reading.own_columns import read_own_columns
 from recae.recency import last_purchase
-from recae.recommender import LEARNED, REFIT, VALIDATION, Recommender
+from recae.recommender import LEARNED, REFIT, RULES, VALIDATION, Recommender
 from recae.selection.displays import TrainingDisplay
 from recae.selection.fit import (
     Fitted,
@@ -59,6 +60,9 @@ from recae.training.device import choose_device, device_name
 
 KS = (10, 20, 50)
 """List lengths of the table."""
+
+if TYPE_CHECKING:
+    from recae.list_rules import ListRules  # which loads pydantic
 
 
 def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
@@ -166,6 +170,7 @@ def train(
     engine: Engine | None = None,
     refit: bool = True,
     new_items: str = "auto",
+    rules: ListRules | None = None,
     **settings: Any,
 ) -> Recommender:
     """Train a model on purchases and measure it on users it has not seen, beside popularity and item-kNN.
@@ -192,6 +197,7 @@ def train(
         refit: whether to fit the model once more on all users after it was measured; False: the model has not learned
             from the held-out users.
         new_items: whether items of a table that nobody has bought are scored: "auto" where that helps, "on" or "off".
+        rules: stored with the model, whose lists follow them where no others are given; the figures are without them.
         settings: fields of the kind's configuration, such as factors, epochs or seed.
 
     Returns:
@@ -228,6 +234,20 @@ def train(
     options = reading_options(source, reading, filters)
     with timed("reading"):
         purchases = _read(source, options, kind, config, weighting, progress, repeats, teach=refit)
+    days = None
+    of_rules: dict[str, Any] = {}
+    if rules is not None:
+        from recae.insight.listings import checked_rules  # which loads pydantic
+
+        of_rules[RULES], remarks = checked_rules(rules, purchases.interactions, purchases.item_table)
+        for remark in remarks:
+            progress.on_message(f"warning: {remark}")
+    wanted = repeats or (rules is not None and rules.bought_within_days is not None)
+    if wanted and purchases.interactions.times is not None:
+        days = days_at(
+            purchases.histories,
+            placed_days(purchases.interactions.matrix, days_of(purchases.interactions.times)),
+        )
     asked = purchases.interactions.filters
     if purchases.decay is not None:
         config = _with_decay(kind, config, purchases.decay)
@@ -310,11 +330,13 @@ def train(
             **({} if again is None else {REFIT: {"users": purchases.interactions.n_users}}),
             **(METADATA if repeats else {}),
             **last_purchase(purchases.interactions.times),
+            **of_rules,
             **({"weights": weighting.as_dict()} if weighting else {}),
             "versions": versions(),
         },
         held_out=_unseen(purchases) if again is None else held_out.codes,
         events=None if purchases.inputs is None else purchases.inputs.taking(inputs_of(final)),
+        last_bought=days,
     )
     extended = with_new_items(with_item_table(found, purchases.item_table), new_items, config.seed)
     for line in extended.sentences:

@@ -25,6 +25,7 @@ from recae.errors import ConfigError, DataError, UnknownIdError
 from recae.ids import IdMap, id_text, id_texts, shown
 from recae.inputs import EventInputs, inputs_of, owned_part, readable
 from recae.item_table import SHOWN, ItemTable
+from recae.last_bought import placed_days, recent
 from recae.models import Model
 from recae.models.new_items import base_of
 from recae.models.summary import summary_of
@@ -53,6 +54,9 @@ TEST: Final = 2
 
 REFIT: Final = "refit"
 """Entry of the metadata of a model that was fitted once more on all users, held-out ones too: {"users": number}."""
+
+RULES: Final = "rules"
+"""Entry of the metadata: the rules that lists follow where no others are given."""
 
 MODEL: Final = "model"
 """Source of a list that the model made."""
@@ -87,6 +91,12 @@ class Recommendation(NamedTuple):
         return self.item_id
 
 
+NO_TIMES: Final = (
+    "the rules leave out what was bought within so many days, and when is not known here: train with --repeats, or "
+    "with --rules FILE, from a table with times, or leave the rule bought_within_days out"
+)
+"""What is said where a rule needs the times of purchases, and there are none."""
+
 IN_LISTS: Final = ("category", "price")
 """Columns of the table of items that a list of recommendations has."""
 
@@ -113,6 +123,8 @@ class Recommender(Summarised):
             none, or the histories were left out.
         item_table: what is known of items beside who bought them, with ids of its own; None where nothing is.
             ``item_table.of(items)`` brings it into the model's order.
+        last_bought: int32 of shape (pairs,), aligned with ``histories.indices``: the day since 1970-01-01 UTC on which
+            the user bought the item last, `recae.last_bought.NO_DAY` where unknown; None where no rule needs it.
 
     Raises:
         DataError: the parts do not have the same number of items or users, or ``held_out`` holds another code.
@@ -127,6 +139,7 @@ class Recommender(Summarised):
     held_out: NDArray[np.uint8] | None = None
     events: EventInputs | None = None
     item_table: ItemTable | None = None
+    last_bought: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other; plain lists of ids become maps."""
@@ -149,6 +162,12 @@ class Recommender(Summarised):
             self._check_held_out(self.held_out)
         if self.events is not None:
             self._check_events(self.events)
+        pairs = None if self.histories is None else int(self.histories.nnz)
+        if self.last_bought is not None and self.last_bought.shape != (pairs,):
+            raise DataError(
+                f"there are {self.last_bought.size:,} days of last purchases for {pairs or 0:,} pairs of a user and an "
+                "item; both must come from the same purchases"
+            )
         if self.histories is None:
             return
         if self.users is None:
@@ -174,6 +193,28 @@ class Recommender(Summarised):
         if self.histories is None or self.events is None:
             return self.histories
         return self.events.beside(self.histories)
+
+    @cached_property
+    def days(self) -> sp.csr_matrix | None:
+        """The day on which each user bought each item last, in the places of the histories; None where not stored."""
+        if self.histories is None or self.last_bought is None:
+            return None
+        return placed_days(self.histories, self.last_bought)
+
+    def bought_from(self, user: str | int, first: int) -> NDArray[np.bool_]:
+        """Return which items a user has bought on a day since 1970-01-01 UTC or after it, bool (I,).
+
+        Raises:
+            UnknownIdError: there is no such user.
+            ConfigError: the model holds no times.
+        """
+        if self.days is None or self.histories is None or self.users is None:
+            raise ConfigError(NO_TIMES)
+        row = self.users.row(user, "user")
+        found = recent(sp.csr_matrix(self.histories[row]), sp.csr_matrix(self.days[row]), first)
+        marks = np.zeros(len(self.items), dtype=np.bool_)
+        marks[found.indices] = True
+        return marks
 
     def summary(self) -> Summary:
         """Return the kind, the sizes, the settings and the table of held-out metrics."""
@@ -298,13 +339,23 @@ class Recommender(Summarised):
         # A list cannot be longer than the items; the bound keeps an absurd n from allocating.
         length = min(n, max(len(self.items), 1))
         owned = self.excludes_owned(exclude_owned)
-        listing = _queries().listing_of(self, rules, diversity) if rules is not None or diversity else None
+        asked = rules is not None or diversity or self.metadata.get(RULES)
+        listing = _queries().listing_of(self, rules, diversity) if asked else None
+        first = None if listing is None or listing.rules is None else listing.rules.recent_from
+        if first is not None and source != POPULAR and exclude_owned is not True:
+            owned = user is None  # what is in a basket was bought now
+            if user is not None:
+                lately = self.bought_from(user, first)
+                allowed = ~lately if allowed is None else allowed & ~lately
         if source == POPULAR:
             ranked = self.most_owned(length, allowed, listing)
         elif listing is None:
             ranked = self._ranked(history, length, owned, allowed, approximate)
         elif approximate:
-            raise ConfigError("approximate lists know neither rules nor diversity: leave one of them out")
+            raise ConfigError(
+                "approximate lists know neither rules nor diversity: leave one of them out, such as stored rules by "
+                "--rules none"
+            )
         else:
             read = readable(self.model, history)
             out = owned_part(read, self.model.n_items) if owned else None

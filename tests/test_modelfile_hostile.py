@@ -35,7 +35,7 @@ def refused(path: Path, message: str = "") -> None:
 
 GONE = object()
 METADATA_DEFECTS: list[tuple[str, object, str]] = [
-    ("format_version", 5, "format version 5, but .* up to 4; update"),
+    ("format_version", 6, "format version 6, but .* up to 5; update"),
     ("format_version", 10**4000, "format version 10000"),
     ("format_version", 0, "format_version is 0"),
     ("format_version", "1", "format_version is '1'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from recae.cli.options import model_option, output_path, positional_model
 from recae.cli.output import human_bytes, message, print_gap, print_json, print_metrics, print_table, write
 from recae.text import updates_words
 
+_LONGEST_RULE = 200
 _IDS = 5  # ids that are shown; --json has them all
 
 
@@ -254,6 +256,7 @@ def _properties(summary: Mapping[str, Any]) -> list[list[str]]:
         *([["rows", "; ".join(words)]] if (words := _rows_chosen(summary.get("reading"))) else []),
         *_worth(summary.get("inputs")),
         *_entries("weights", summary.get("weights")),
+        *_entries("rules", _shortened(summary.get("rules"))),
         *_entries("forgotten", summary.get("forgotten")),
         *_entries("config", with_parts(summary["config"])),
         *_entries("version", summary["versions"]),
@@ -312,6 +315,15 @@ def _worth(inputs: object) -> list[list[str]]:
             said = f"{gain:+.4f} NDCG@20 (95 % interval {low:+.4f} to {high:+.4f}), {used}"
             rows.append([f"event {entry.get('event')}", said])
     return rows
+
+
+def _shortened(rules: object) -> dict[str, str]:
+    """Return each rule that is stored with a model as text, a long one by its beginning."""
+    texts = {name: json.dumps(rule, ensure_ascii=False) for name, rule in _object(rules).items()}
+    return {
+        name: text if len(text) <= _LONGEST_RULE else f"{text[:_LONGEST_RULE]} … ({len(text):,} characters)"
+        for name, text in texts.items()
+    }
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -182,6 +182,16 @@ def fallback_option(function: _Function) -> _Function:
     )(function)
 
 
+def stored_rules_option(function: _Function) -> _Function:
+    """Add ``--rules`` of a training, a path or None."""
+    return click.option(
+        "--rules",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A TOML file of what lists may hold and in which order, stored with the model.",
+    )(function)
+
+
 def new_items_option(function: _Function) -> _Function:
     """Add ``--new-items``, auto by default."""
     return click.option(
@@ -201,7 +211,7 @@ def list_rules_option(function: _Function) -> _Function:
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="A TOML file of what lists may hold and in which order: by id, category, brand, price, availability and "
-        "age, caps, pins and boosts.",
+        "age, caps, pins and boosts; or none.  [default: the rules that the model was trained with]",
     )(function)
 
 

@@ -139,7 +139,7 @@ def recommend(
 
     from recae.ids import shown
     from recae.modelfile import load
-    from recae.recommender import IN_LISTS, MODEL, POPULAR
+    from recae.recommender import IN_LISTS, MODEL, POPULAR, RULES
 
     recommender = counting(load(model_path), journal)
     found = recommender.recommend(
@@ -193,7 +193,7 @@ def recommend(
     if not found and not as_csv:
         left = (
             "is in the history already"
-            if rules is None
+            if rules is None and not recommender.metadata.get(RULES)
             else "is in the history already, or left out by the rules"
         )
         message(f"nothing to recommend: every item of the model {left}")

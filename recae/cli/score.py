@@ -349,7 +349,9 @@ def score(
             for line in described.sentences():
                 message(line)
         barred_items, unknown = barred(recommender, **{name: given[name] for name in RULES})
-        audience = _audience(recommender, fallback is not None, **who)
+        listing = listing_of(recommender, rules, diversity)
+        times = listing is not None and listing.rules is not None and listing.rules.recent_from is not None
+        audience = _audience(recommender, fallback is not None, times, **who)
         _report(audience.rejected, unknown, rejects)
         if not len(audience) and (who["users"] or who["histories"]):
             source = _shown(who["users"] or who["histories"])
@@ -365,7 +367,7 @@ def score(
             fallback=fallback,
             approximate=approximate,
             details=None if columns is None else split("--columns", [columns]),
-            listing=listing_of(recommender, rules, diversity),
+            listing=listing,
         )
         more = {} if products is None else {"items_table": table_digest(recommender)}
         _write(work, target, cluster, model_sha256, _shown(out), more)
@@ -477,6 +479,7 @@ def _check_files(out: str, rejects: Path | None, model: Path, read: Sequence[str
 def _audience(
     recommender: Recommender,
     everybody: bool,
+    times: bool,
     users: str | None,
     histories: str | None,
     histories_table: str | None,
@@ -501,7 +504,7 @@ def _audience(
         item_column=item_column,
         inputs=None if inputs is None else split_inputs(inputs),
     )
-    return new_histories(recommender, histories, options, everybody)
+    return new_histories(recommender, histories, options, everybody, times)
 
 
 def _report(rejected: pa.Table, unknown: list[str], path: Path | None) -> None:

@@ -154,13 +154,14 @@ def serve(
     from recae.serving.server import bind, check_installed
     from recae.serving.server import serve as serve_on
 
-    if rules is not None and approximate:
-        raise ConfigError("--approximate knows no --rules: leave one of them out")
     read = None
     if rules is not None:
-        from recae.list_rules import read_list_rules
+        from recae.insight.listings import NONE
+        from recae.list_rules import ListRules, read_list_rules
 
-        read = read_list_rules(rules)
+        if approximate and str(rules) != NONE:
+            raise ConfigError("--approximate knows no --rules: leave one of them out")
+        read = ListRules() if str(rules) == NONE else read_list_rules(rules)
     products = item_source(items_table, items_columns)
     pictures = parse_image_hosts(image_hosts)
     token = _checked(os.environ.get("RECAE_TOKEN") or None if token is None else token)

@@ -29,6 +29,7 @@ from recae.cli.options import (
     output_path,
     read_filters,
     read_weighting,
+    stored_rules_option,
     training_engine,
     weighting_options,
 )
@@ -156,6 +157,7 @@ class _Train(KindsCommand):
         help="Fit the model once more on all users after it was measured.",
     ),
     new_items_option,
+    stored_rules_option,
 )
 @column_options
 @inputs_option
@@ -205,6 +207,7 @@ def train(
     repeats: bool,
     refit: bool,
     new_items: str,
+    rules: Path | None,
     device: str,
     checkpoint_every: int | None,
     checkpoint: str | None,
@@ -257,6 +260,10 @@ def train(
     is bought from them, too, and uses an event only where that helps the validation users, which is said with its
     interval. The events of a held-out purchase itself are hidden, since they would give it away.
 
+    --rules rules.toml stores rules for lists with the model: recommend, score and serve follow them where they are
+    given no others. The rule bought_within_days needs the times of purchases, which are stored with it. The table at
+    the end is without rules.
+
     With --half-life and --quantity-as-confidence some purchases count more than others in training, for the baselines
     as well: 1 on average, 10 at most. Neither changes the histories that a model recommends from, nor the metrics.
     Age is measured from the last purchase, or from --as-of; dates far later than all others are said and count as new.
@@ -300,6 +307,12 @@ def train(
     filters = read_filters(options, None if config_path is None else toml_filters(config_path))
     weighting = read_weighting(options, None if config_path is None else toml_weighting(config_path))
     shortcuts = {name: options.pop(name) for name in SHORTCUTS}
+    stored = None
+    if rules is not None:
+        from recae.list_rules import read_list_rules
+
+        stored = read_list_rules(rules)
+        check_outputs([*sources, str(rules)], {"--out": out, "--rejects": rejects})
     reading = read_options(options)
     kind, settings = read_settings(kind, config_path, assignments, shortcuts)
     started = time.perf_counter()
@@ -319,6 +332,7 @@ def train(
             engine=engine,
             refit=refit,
             new_items=new_items,
+            rules=stored,
             **settings,
         )
         save(recommender, out, histories=not no_histories)

@@ -18,6 +18,7 @@ from recae.confidence import Weighting
 from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.ids import written_ids
+from recae.insight.listings import read_rules
 from recae.interactions import Interactions
 from recae.interface.keywords import FILTERS, WEIGHTING, Words
 from recae.interface.purchases import taken
@@ -54,6 +55,7 @@ def train(
     engine: Engine | None = None,
     refit: bool = True,
     new_items: str = "auto",
+    rules: ListRules | Path | str | None = None,
     **words: Any,
 ) -> Recommender:
     """Train a model on purchases and measure it on users it has not seen, as `recae train` does.
@@ -72,6 +74,8 @@ def train(
         engine: several processes that train together.
         refit: whether to fit the model once more on all users after it was measured.
         new_items: whether items of the table that nobody has bought are scored: "auto" where that helps, "on" or "off".
+        rules: what the lists of the model may hold, or the path of a TOML file of it: stored with the model, whose
+            lists follow it where no other rules are given; see `recae.list_rules`. The figures are without them.
         words: options of the command line as keywords: on reading, such as ``user_column="customer"``; filters, such
             as ``since="2024-01-01"``; ``half_life``, ``as_of`` and ``quantity_as_confidence``; ``users`` and ``items``,
             the ids of a matrix; and settings of the kind, such as ``epochs=20``, ``factors=256`` or ``seed=1``.
@@ -110,6 +114,7 @@ def train(
         engine=engine,
         refit=refit,
         new_items=new_items,
+        rules=None if rules is None else read_rules(rules),
         **_settings(kind, asked, train),
     )
 

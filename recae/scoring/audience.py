@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError, SourceError
 from recae.ids import IdMap
 from recae.inputs import EventInputs, inputs_of
+from recae.interactions import Interactions
+from recae.last_bought import days_of, placed_days, recent
 from recae.messages import say
 from recae.models.base import decay_of, reads_values
 from recae.reading import Reading, ReadOptions
 from recae.reading.lists import read_id_list
-from recae.recommender import Recommender
-from recae.sparse import take_entries
+from recae.recommender import NO_TIMES, Recommender
+from recae.sparse import pattern, take_entries
 
 
 def read_ids(source: str | Path, role: str, column: str | None = None) -> pa.LargeStringArray:
@@ -75,12 +77,15 @@ class Audience:
             `recae.inputs`, there are more columns.
         rows: int64 of shape (n,), the rows to score; a job's user number is a place in it.
         rejected: the ids that cannot be scored, a table of `REJECTS`.
+        days: int64 csr (users, items), the day on which each user bought each item last, see `recae.last_bought`; None
+            where that is not known.
     """
 
     users: IdMap
     histories: sp.csr_matrix
     rows: NDArray[np.int64]
     rejected: pa.Table
+    days: sp.csr_matrix | None = None
 
     def __len__(self) -> int:
         """Return the number of users to score."""
@@ -91,6 +96,17 @@ class Audience:
         rows = self.rows[start:stop]
         return self.users.ids(rows), sp.csr_matrix(self.histories[rows])
 
+    def recent(self, start: int, stop: int, first: int) -> sp.csr_matrix:
+        """Return what the users of `part` bought on a day or after it, (stop - start, items).
+
+        Raises:
+            ConfigError: the days are not known.
+        """
+        if self.days is None:
+            raise ConfigError(NO_TIMES)
+        days = sp.csr_matrix(self.days[self.rows[start:stop]])
+        return recent(pattern(days.copy()), days, first)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of the users and their histories."""
@@ -99,6 +115,8 @@ class Audience:
         matrix = self.histories
         parts: list[tuple[NDArray[Any], str]] = [(data, "u1"), (offsets, "<i8"), (self.rows, "<i8")]
         parts += [(matrix.indptr, "<i8"), (matrix.indices, "<i8"), (matrix.data, "<f4")]
+        if self.days is not None:
+            parts.append((self.days.data, "<i8"))
         for array, kind in parts:
             digest.update(array.size.to_bytes(8, "little"))
             for start in range(0, array.size, 2**22):  # converted in pieces: a copy of it all could be large
@@ -122,7 +140,7 @@ def every_user(recommender: Recommender) -> Audience:
         DataError: the model was saved without histories.
     """
     users, histories = _own(recommender)
-    return Audience(users, histories, np.arange(len(users)), rejects())
+    return Audience(users, histories, np.arange(len(users)), rejects(), recommender.days)
 
 
 def some_users(
@@ -152,14 +170,21 @@ def listed_users(recommender: Recommender, ids: pa.LargeStringArray, everybody: 
     users, histories = _own(recommender)
     rows = users.rows(ids)
     if everybody:
-        known = rows >= 0
-        own = sp.csr_matrix(histories[rows[known]])
-        lengths = np.zeros(rows.size, dtype=own.indptr.dtype)
-        lengths[known] = np.diff(own.indptr)
-        ends = np.append(0, np.cumsum(lengths)).astype(own.indptr.dtype)
-        held = sp.csr_matrix((own.data, own.indices, ends), shape=(rows.size, histories.shape[1]))
-        return Audience(IdMap(ids), held, np.arange(rows.size), rejects())
-    return Audience(users, histories, rows[rows >= 0], rejects((ids.filter(pa.array(rows < 0)), NO_USER)))
+        held = _at(histories, rows)
+        days = None if recommender.days is None else _at(recommender.days, rows)
+        return Audience(IdMap(ids), held, np.arange(rows.size), rejects(), days)
+    missing = rejects((ids.filter(pa.array(rows < 0)), NO_USER))
+    return Audience(users, histories, rows[rows >= 0], missing, recommender.days)
+
+
+def _at(matrix: sp.csr_matrix, rows: NDArray[np.int64]) -> sp.csr_matrix:
+    """Return some rows of a matrix, (n,), empty ones for -1."""
+    known = rows >= 0
+    own = sp.csr_matrix(matrix[rows[known]])
+    lengths = np.zeros(rows.size, dtype=own.indptr.dtype)
+    lengths[known] = np.diff(own.indptr)
+    ends = np.append(0, np.cumsum(lengths)).astype(own.indptr.dtype)
+    return sp.csr_matrix((own.data, own.indices, ends), shape=(rows.size, matrix.shape[1]))
 
 
 def new_histories(
@@ -167,6 +192,7 @@ def new_histories(
     source: Any,
     options: ReadOptions | None = None,
     everybody: bool = False,
+    times: bool = False,
 ) -> Audience:
     """Return the users of a table of purchases with the histories that they have there, to be folded in.
 
@@ -179,6 +205,7 @@ def new_histories(
         source: as for `recae.reading.read`.
         options: likewise; one user is enough.
         everybody: as for `fold_in`.
+        times: whether the days of purchases are wanted.
 
     Raises:
         SourceError, ColumnError: the source cannot be read.
@@ -189,7 +216,7 @@ def new_histories(
     decay = decay_of(recommender.model.config())
     by_basket = weighted and decay is not None
     options = (options or ReadOptions()).updated(fewest=1, name_column="", baskets=by_basket)
-    if not by_basket:
+    if not by_basket and not times:
         options = options.updated(time_column="")
     read = inputs_of(recommender.model)
     if unread := [name for name in options.inputs or () if name not in read]:
@@ -218,7 +245,23 @@ def new_histories(
         nothing = take_entries(some, np.zeros(some.nnz, dtype=np.bool_))
         blocks = [found.inputs.block(name) if name in found.inputs.names else nothing for name in read]
         inputs = EventInputs.of(read, blocks)
-    return fold_in(recommender, matrix, interactions.users, interactions.items, everybody, inputs)
+    found_in = fold_in(recommender, matrix, interactions.users, interactions.items, everybody, inputs)
+    if not times:
+        return found_in
+    return replace(found_in, days=folded_days(recommender, interactions))
+
+
+def folded_days(recommender: Recommender, interactions: Interactions) -> sp.csr_matrix | None:
+    """Return the day of each purchase in the model's order of items, (users, items); None without times."""
+    if interactions.times is None:
+        return None
+    placed = placed_days(interactions.matrix, days_of(interactions.times))
+    places = recommender.items.rows(interactions.items.ids(np.arange(len(interactions.items))))
+    columns = places[placed.indices]
+    known = columns >= 0
+    ends = np.append(0, np.cumsum(known))[placed.indptr]
+    shape = (placed.shape[0], len(recommender.items))
+    return sp.csr_matrix((placed.data[known], columns[known], ends), shape=shape)
 
 
 def fold_in(

@@ -74,6 +74,7 @@ class Common:
     details: pa.RecordBatch | None = None
     listing: Listing | None = None
     new_items: Mapping[str, NDArray[Any]] | None = None
+    recent_from: int | None = None
 
     @classmethod
     def of(cls, work: Work) -> Common:
@@ -93,6 +94,7 @@ class Common:
             details=work.details,
             listing=work.listing,
             new_items=new_items,
+            recent_from=work.recent_from,
         )
 
     def recommender(self) -> Recommender:
@@ -107,18 +109,23 @@ class Common:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some users, and their histories as the arrays of a csr_matrix of shape (users, items)."""
+    """Some users, their histories as the arrays of a csr_matrix of shape (users, items), and likewise their days."""
 
     users: Ids
     indptr: NDArray[np.integer[Any]]
     indices: NDArray[np.integer[Any]]
     values: NDArray[np.float32]
+    days: tuple[NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.integer[Any]]] | None = None
 
     @classmethod
     def of(cls, work: Work, start: int, stop: int) -> Part:
         """Return the users of a job from ``start`` to before ``stop``."""
         ids, histories = work.audience.part(start, stop)
-        return cls(IdMap(ids).to_arrays(), histories.indptr, histories.indices, histories.data)
+        days = None
+        if work.recent_from is not None and work.audience.days is not None:
+            own = sp.csr_matrix(work.audience.days[work.audience.rows[start:stop]])
+            days = (own.data, own.indices, own.indptr)
+        return cls(IdMap(ids).to_arrays(), histories.indptr, histories.indices, histories.data, days)
 
     def work(self, common: Common, recommender: Recommender, threads: int) -> Work:
         """Return these users' part of the job, whose blocks and bits are those of the whole job.
@@ -131,7 +138,8 @@ class Part:
         users = IdMap.from_arrays(*self.users)
         shape = (len(users), len(recommender.items))
         histories = sp.csr_matrix((self.values, self.indices, self.indptr), shape=shape)
-        audience = Audience(users, histories, np.arange(len(users)), rejects())
+        days = None if self.days is None else sp.csr_matrix(self.days, shape=shape)
+        audience = Audience(users, histories, np.arange(len(users)), rejects(), days)
         return Work(
             recommender,
             audience,
@@ -143,6 +151,7 @@ class Part:
             common.fallback,
             details=common.details,
             listing=common.listing,
+            recent_from=common.recent_from,
         )
 
 

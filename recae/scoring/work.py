@@ -23,9 +23,9 @@ from recae.list_rules import ListRules
 from recae.listing import Listing
 from recae.ranking import Ranked, rows_per_block
 from recae.reading import ReadOptions
-from recae.recommender import MODEL, POPULAR, Recommender, check_fallback
+from recae.recommender import MODEL, NO_TIMES, POPULAR, Recommender, check_fallback
 from recae.results import Stream
-from recae.scoring.audience import Audience, every_user, fold_in, new_histories, rejects
+from recae.scoring.audience import Audience, every_user, fold_in, folded_days, new_histories, rejects
 from recae.scoring.block import best_items, numbers_for
 from recae.scoring.columns import item_details
 from recae.scoring.rules import barred_items, warn_of_unknown
@@ -66,6 +66,8 @@ class Work:
         details: further columns, a row an item of the model; None: none.
         listing: makes the lists of the scores, where they are not just the best items; its barred items are in
             `barred`, too.
+        recent_from: the day from which what a user bought is left out, and nothing else of the history; None:
+            `exclude_owned` says what is.
     """
 
     recommender: Recommender
@@ -79,6 +81,7 @@ class Work:
     approximate: Approximate | None = None
     details: pa.RecordBatch | None = None
     listing: Listing | None = None
+    recent_from: int | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -89,7 +92,8 @@ class Work:
     def batch(self, start: int, stop: int) -> pa.RecordBatch:
         """Return the lists of the users from ``start`` to before ``stop`` as one block; a batch of `schema`."""
         ids, histories = self.audience.part(start, stop)
-        ranked, scores = self._lists(histories)
+        lately = None if self.recent_from is None else self.audience.recent(start, stop, self.recent_from)
+        ranked, scores = self._lists(histories, lately)
         empty = np.diff(histories.indptr) == 0
         if self.fallback is not None:
             ranked[empty], scores[empty] = self.fallback.items[0], self.fallback.scores[0]
@@ -107,8 +111,13 @@ class Work:
             columns += [column.take(items) for column in self.details.columns]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def _lists(self, histories: sp.csr_matrix) -> Ranked:
-        """Return the lists of some histories; exact ones where the index leaves not enough candidates."""
+    def _lists(self, histories: sp.csr_matrix, lately: sp.csr_matrix | None = None) -> Ranked:
+        """Return the lists of some histories; exact ones where the index leaves not enough candidates.
+
+        Args:
+            histories: (B, I), with events more columns.
+            lately: (B, I), what is left out of the lists in place of the histories; None: these, or nothing.
+        """
 
         def exact(histories: sp.csr_matrix) -> Ranked:
             return best_items(
@@ -121,7 +130,7 @@ class Work:
             )
 
         if self.listing is not None:
-            return self._listed(self.listing, histories)
+            return self._listed(self.listing, histories, lately)
         if self.approximate is None:
             return exact(histories)
         owned = histories if self.exclude_owned else None
@@ -131,7 +140,7 @@ class Work:
             ranked.items[left], ranked.scores[left] = exact(histories[left])
         return ranked
 
-    def _listed(self, listing: Listing, histories: sp.csr_matrix) -> Ranked:
+    def _listed(self, listing: Listing, histories: sp.csr_matrix, lately: sp.csr_matrix | None) -> Ranked:
         """Return the lists of some histories by rules or with diversity, which takes the scores of all items."""
         model, n_items = self.recommender.model, self.recommender.model.n_items
         ranked = Ranked.empty(histories.shape[0], self.n)
@@ -141,6 +150,8 @@ class Work:
             block = slice(start, start + step)
             read = readable(model, sp.csr_matrix(histories[block]))
             owned = owned_part(read, n_items) if self.exclude_owned else None
+            if lately is not None:
+                owned = sp.csr_matrix(lately[block])
             lists = listing.rank(model.score(read), self.n, owned, allowed, self.threads)
             ranked.items[block], ranked.scores[block] = lists
         return ranked
@@ -223,9 +234,23 @@ def make_work(
         else recommender.most_owned(length, None if barred is None else ~barred, listing)
     )
     owned = recommender.excludes_owned(exclude_owned)
+    recent_from = None
+    if listing is not None and listing.rules is not None and exclude_owned is not True:
+        recent_from = listing.rules.recent_from
+    if recent_from is not None and audience.days is None:
+        raise ConfigError(NO_TIMES)
     said = item_details(recommender, details)
     work = Work(
-        recommender, audience, length, owned, barred, rows, fallback=popular, details=said, listing=listing
+        recommender,
+        audience,
+        length,
+        owned,
+        barred,
+        rows,
+        fallback=popular,
+        details=said,
+        listing=listing,
+        recent_from=recent_from,
     )
     if not approximate:
         return work
@@ -305,7 +330,9 @@ def score(
         model = load(model)
     barred, unknown = barred_items(model.items, exclude=exclude_items, only=only_items)
     warn_of_unknown(unknown)
-    audience = audience_of(model, histories, fallback is not None, reading)
+    listing = listing_of(model, rules, diversity)
+    times = listing is not None and listing.rules is not None and listing.rules.recent_from is not None
+    audience = audience_of(model, histories, fallback is not None, reading, times)
     work = make_work(
         model,
         audience,
@@ -315,7 +342,7 @@ def score(
         fallback=fallback,
         approximate=approximate,
         details=details,
-        listing=listing_of(model, rules, diversity),
+        listing=listing,
     )
     return Stream(work.schema, _followed(work, progress), unknown)
 
@@ -329,7 +356,11 @@ def _followed(work: Work, progress: Progress | bool | None) -> Generator[pa.Reco
 
 
 def audience_of(
-    model: Recommender, histories: Any, everybody: bool = False, options: ReadOptions | None = None
+    model: Recommender,
+    histories: Any,
+    everybody: bool = False,
+    options: ReadOptions | None = None,
+    times: bool = False,
 ) -> Audience:
     """Return whom to score.
 
@@ -338,6 +369,7 @@ def audience_of(
         histories: as for `score`.
         everybody: keep the users of whom the model knows no item, with an empty history.
         options: how to read a table.
+        times: whether the days of purchases are wanted.
 
     Raises:
         DataError: as `score`.
@@ -345,9 +377,10 @@ def audience_of(
     if histories is None:
         return every_user(model)
     if isinstance(histories, Interactions):
-        return fold_in(model, histories.matrix, histories.users, histories.items, everybody)
+        found = fold_in(model, histories.matrix, histories.users, histories.items, everybody)
+        return replace(found, days=folded_days(model, histories)) if times else found
     if not (isinstance(histories, tuple) and len(histories) == 2 and sp.issparse(histories[0])):
-        return new_histories(model, histories, options, everybody)
+        return new_histories(model, histories, options, everybody, times)
     matrix, ids = histories
     users = IdMap(ids)
     wanted = (len(users), len(model.items))

@@ -94,7 +94,7 @@ def rank(served: ServedModel, requests: Sequence[RecommendRequest]) -> list[Rank
         scored = [requests[place] for place in places]
         n_items = len(served.recommender.items)
         excluded = [
-            Owned(_excluded(served, request, history.items))
+            Owned(_excluded(served, request, history))
             for request, history in zip(scored, histories, strict=True)
         ]
         matrix, barred = _scored(served, histories), _matrix(excluded, n_items)
@@ -299,8 +299,11 @@ def _history(served: ServedModel, request: RecommendRequest, bought: Bought) -> 
     bought_by_some = (items >= 0) & (items < served.recommender.n_bought)
     missing = [item for item, known in zip(basket, bought_by_some, strict=True) if not known]
     events = None if request.events is None else _events(served, request.events)
+    known = np.sort(items[items >= 0])
+    # what is in a basket was bought now
+    recent = None if served.rules is None or served.rules.recent_from is None else known
     if events is not None and events.size:
-        return Owned(np.sort(items[items >= 0]), None, events, missing)
+        return Owned(known, None, events, missing, recent)
     if request.events is not None and not basket and request.fallback is None:
         raise Problem("unknown-item", 404, "no item of the events is in the model")
     if missing and len(missing) == len(basket):
@@ -311,7 +314,7 @@ def _history(served: ServedModel, request: RecommendRequest, bought: Bought) -> 
             f"no item of the basket is in the model, or has been bought: {shown(missing[0])}{more}",
             unknown=missing[0],
         )
-    return Owned(np.sort(items[items >= 0]), unknown=missing)
+    return Owned(known, unknown=missing, recent=recent)
 
 
 def _events(served: ServedModel, events: Mapping[str, list[str]]) -> NDArray[np.integer[Any]]:
@@ -376,11 +379,13 @@ def _popular(served: ServedModel, request: RecommendRequest) -> RankedList | Pro
     )
 
 
-def _excluded(
-    served: ServedModel, request: RecommendRequest, history: NDArray[np.integer[Any]]
-) -> NDArray[np.integer[Any]]:
+def _excluded(served: ServedModel, request: RecommendRequest, owns: Owned) -> NDArray[np.integer[Any]]:
     """Return the items that may not be recommended; repeats do no harm."""
-    owned = history if served.recommender.excludes_owned(request.exclude_owned) else history[:0]
+    if owns.recent is not None and request.exclude_owned is not True:
+        owned = owns.recent  # by the rules
+    else:
+        excludes = served.recommender.excludes_owned(request.exclude_owned)
+        owned = owns.items if excludes else owns.items[:0]
     if not request.exclude:
         return owned
     items = served.recommender.items.rows(request.exclude)

@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recae.errors import DataError, RecaeError
+from recae.errors import ConfigError, DataError, RecaeError
 from recae.ids import IdMap, shown
+from recae.insight.listings import rules_of
 from recae.interactions import SECOND
 from recae.journal import Journal
 from recae.list_rules import AppliedRules, ListRules, apply_list_rules
@@ -33,7 +34,7 @@ from recae.loops import answer_often
 from recae.models.base import decay_of, reads_values
 from recae.ranking import rank_histories, rows_per_block
 from recae.recency import first_unknown
-from recae.recommender import Recommender
+from recae.recommender import NO_TIMES, Recommender
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem
 from recae.serving.schemas import ListsSummary, MapAnswer
@@ -426,7 +427,7 @@ def load_served(
         warm: whether to warm up, which may start threads. A process that forks others leaves that to them.
         approximate: make an index over the items, and find lists by it.
         journal: of purchases that count beside those of the model.
-        rules: that all lists follow.
+        rules: that all lists follow; None: those that are stored with the model, empty ones: none at all.
         items: a table of items in place of the model's, read each time.
 
     Returns:
@@ -451,10 +452,19 @@ def load_served(
         for line in described.sentences():
             _log.info("%s", line)
     applied = None
-    if rules is not None:
+    if rules is None:
+        rules = rules_of(recommender.metadata)
+    if rules is not None and rules != ListRules():
+        if approximate:
+            raise ConfigError(
+                "approximate lists know no rules, and some are stored with the model: leave out --approximate, or add "
+                "--rules none"
+            )
         applied = apply_list_rules(rules, recommender.items, recommender.item_table)
         for remark in applied.remarks:
             _log.warning("%s", remark)
+        if applied.recent_from is not None and recommender.days is None:
+            raise ConfigError(NO_TIMES)
     histories = recommender.histories
     together = None if histories is None else BoughtTogether(histories)
     owners = None if together is None else together.owners

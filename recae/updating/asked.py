@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recae.confidence import Weighting
+from recae.insight.listings import rules_of
 from recae.kinds import find
 from recae.models.blend import Blend
 from recae.reading import ReadOptions
@@ -29,6 +30,7 @@ def arguments_of(recommender: Recommender, reading: ReadOptions | None = None) -
         "filters": filters_of(metadata) or None,
         "confidence": Weighting.of(weights) if isinstance(weights, Mapping) else None,
         "reading": reading_of(metadata, reading),
+        "rules": rules_of(metadata),
         **settings_of_model(model),
     }
 

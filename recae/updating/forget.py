@@ -128,6 +128,9 @@ def forget(
     gone = np.setdiff1d(np.unique(owned.indices), rest.indices)
     items = np.setdiff1d(np.arange(len(recommender.items)), gone, assume_unique=True)
     rest = take_columns(rest, items)
+    days = None
+    if recommender.days is not None:
+        days = take_columns(sp.csr_matrix(recommender.days[others]), items).data.astype(np.int32)
     events, left_events = recommender.events, None
     if events is not None:
         left_events = events.rows(others).with_items(items)
@@ -157,6 +160,7 @@ def forget(
         held_out=None if codes is None else codes[others],
         events=left_events,
         item_table=_item_table(recommender, gone),
+        last_bought=days,
     )
     return as_before(left, before), found
 

@@ -38,6 +38,9 @@ def without_ordered(recommender: Recommender, journal: Journal) -> Recommender:
         recommender,
         users=IdMap(users.ids(rows)),
         histories=sp.csr_matrix(histories[rows]),
+        last_bought=None
+        if recommender.days is None
+        else sp.csr_matrix(recommender.days[rows]).data.astype(np.int32),
         held_out=None if recommender.held_out is None else recommender.held_out[rows],
         events=None if recommender.events is None else recommender.events.rows(rows),
     )

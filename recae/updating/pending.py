@@ -17,6 +17,7 @@ from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.interactions import SECOND, Events, Interactions
 from recae.journal import Journal
+from recae.last_bought import days_at, placed_days
 from recae.messages import say
 from recae.models.base import decay_of, reads_values
 from recae.recency import first_unknown
@@ -116,11 +117,18 @@ def with_pending(recommender: Recommender, found: Pending) -> Recommender:
     if recommender.held_out is not None:
         codes = np.full(len(union.users), LEARNED, np.uint8)
         codes[union.old_users] = recommender.held_out
+    # unknown items are left out at last: a basket of them is one that came after the others
+    histories = sp.csr_matrix(union.histories[:, union.old_items])
+    days = None
+    if union.last_bought is not None:
+        placed = placed_days(union.histories, union.last_bought)
+        histories.sort_indices()
+        days = days_at(histories, sp.csr_matrix(placed[:, union.old_items]))
     return replace(
         recommender,
         users=union.users,
-        # unknown items are left out at last: a basket of them is one that came after the others
-        histories=sp.csr_matrix(union.histories[:, union.old_items]),
+        histories=histories,
+        last_bought=days,
         held_out=codes,
         events=_spread(recommender.events, union.old_users, len(union.users)),
     )

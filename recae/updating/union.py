@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recae.ids import IdMap
 from recae.interactions import Events, Interactions
+from recae.last_bought import days_at, days_of, placed_days
 from recae.reading.returns import Returned
 from recae.recommender import Recommender
 from recae.sparse import entry_keys, entry_rows, pattern
@@ -40,6 +41,7 @@ class Union:
         added: how many pairs of a user and an item are new.
         known: how many of the given pairs the model knew already.
         taken_back: how many pairs are gone, since the item was returned.
+        last_bought: int32 (pairs,), the day on which each was bought last; None where the model does not hold them.
     """
 
     users: IdMap
@@ -55,6 +57,7 @@ class Union:
     added: int
     known: int
     taken_back: int
+    last_bought: NDArray[np.int32] | None
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -159,7 +162,28 @@ def joined(
         added=int(added.sum()),
         known=int(given.nnz - added.sum()),
         taken_back=int(gone.sum()),
+        last_bought=_days(recommender, purchases, histories, (old_users, old_items), (new_users, new_items)),
     )
+
+
+def _days(
+    recommender: Recommender,
+    purchases: Interactions,
+    histories: sp.csr_matrix,
+    old: tuple[NDArray[np.int64], NDArray[np.int64]],
+    new: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.int32] | None:
+    """Return the last day of each pair by the old and the new purchases, whose rows and columns are given.
+
+    None where the model does not hold days.
+    """
+    if recommender.days is None:
+        return None
+    shape = (histories.shape[0], histories.shape[1])
+    known = [_placed(recommender.days, *old, shape)]
+    if purchases.times is not None:
+        known.append(_placed(placed_days(purchases.matrix, days_of(purchases.times)), *new, shape))
+    return days_at(histories, *known)
 
 
 def _joined_ids(old: IdMap, new: IdMap) -> tuple[IdMap, NDArray[np.int64], NDArray[np.int64]]:

@@ -181,6 +181,7 @@ def update(
             histories=union.histories,
             metadata=_metadata(metadata, union, new.interactions),
             held_out=codes,
+            last_bought=union.last_bought,
         ),
         recommender.item_table,
     )
