@@ -8,6 +8,8 @@ from collections import Counter
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -19,17 +21,22 @@ WIDTH: Final = 2048
 PRICE_BANDS: Final = 10
 """Bands of as many items each."""
 
+MOST_NUMBERS: Final = 1024
+"""Numbers of an embedding that are looked at."""
+
+_TOGETHER: Final = 65_536  # embeddings that are read at a time
 _TEXT_BYTES: Final = 2_000  # of a text that are looked at
 _WORD: Final = re.compile(r"\w{2,}")
 
 
 def features_of(table: ItemTable, known: NDArray[np.bool_]) -> sp.csr_matrix:
-    """Return the features of items, float32 (rows, `WIDTH`); rows without any have the constant alone.
+    """Return the features of items, float32 (rows, `WIDTH` or more); rows without any have the constant alone.
 
     Words of name and text, each level of the category, the brand and the price band are tokens. A token t of df of the
     n known items weighs ln((1 + n)/(1 + df)), words of a text half; tokens of no known item teach nothing and are left
     out. They are hashed with a sign (Weinberger et al. 2009), and each row is brought to length 1; before it stands the
-    constant.
+    constant. Behind it stands the embedding, less the mean of those of the known items and brought to length 1, too, so
+    that the width is then `WIDTH` and its D numbers; items with another number of numbers have none.
 
     Args:
         table: of the items.
@@ -52,9 +59,38 @@ def features_of(table: ItemTable, known: NDArray[np.bool_]) -> sp.csr_matrix:
         data += [value for _, value in entries]
         indptr.append(len(indices))
     shape = (len(rows), WIDTH)
-    return sp.csr_matrix(
+    words = sp.csr_matrix(
         (np.array(data, np.float32), np.array(indices, np.int32), np.array(indptr, np.int32)), shape
     )
+    embeddings = _embeddings(table, known)
+    return words if embeddings is None else sp.csr_matrix(sp.hstack([words, embeddings], format="csr"))
+
+
+def _embeddings(table: ItemTable, known: NDArray[np.bool_]) -> sp.csr_matrix | None:
+    """Return the embeddings of items, less their mean and brought to length 1, (rows, D); None where there are none."""
+    if "embedding" not in table:
+        return None
+    column = table.column("embedding")
+    lengths = pc.fill_null(pc.add(pc.count_substring(column, " "), 1), 0).to_numpy(zero_copy_only=False)
+    of_known = lengths[known & (lengths > 0)]
+    if not of_known.size:
+        return None
+    sizes, often = np.unique(of_known, return_counts=True)
+    size = min(int(sizes[often.argmax()]), MOST_NUMBERS)
+    rows = np.flatnonzero(lengths == sizes[often.argmax()])
+    found = np.zeros((len(column), size), dtype=np.float32)
+    for start in range(0, rows.size, _TOGETHER):
+        some = rows[start : start + _TOGETHER]
+        split = pc.split_pattern(column.take(pa.array(some)), " ")
+        numbers = pc.cast(split.flatten(), pa.float32()).to_numpy(zero_copy_only=False)
+        found[some] = numbers.reshape(some.size, -1)[:, :size]
+    there = np.zeros(len(column), dtype=np.bool_)
+    there[rows] = True
+    found[there] -= found[there & known].mean(axis=0)
+    norms = np.linalg.norm(found, axis=1)
+    found[norms > 0] /= norms[norms > 0, None]
+    found[~there] = 0
+    return sp.csr_matrix(found)
 
 
 def groups_of(table: ItemTable, known: NDArray[np.bool_]) -> NDArray[np.int32]:

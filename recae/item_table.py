@@ -25,6 +25,7 @@ MEANINGS: Final = {
     "image": TEXT,
     "link": TEXT,
     "text": TEXT,
+    "embedding": TEXT,
 }
 """Columns that mean something to recae, in the order in which they are shown, and their types."""
 
@@ -52,7 +53,7 @@ class ItemTable:
         ids: of the rows.
         columns: a column each for what is known, null where it is not: those of `MEANINGS` that there are, with these
             types and in this order, then others as text, by the names that they had. A price is finite and at least 0;
-            an image or a link begins with http:// or https://.
+            an image or a link begins with http:// or https://. An embedding is numbers with blanks between them.
 
     Raises:
         DataError: the parts do not fit together, or it is too large.

@@ -16,9 +16,9 @@ bytes          what
 
 The text under ``recae`` is a JSON object: ASCII, keys sorted, no spaces, null in place of NaN and infinity:
 
-* ``format_version``: 5 with the days of last purchases, else 4 with a table of items, else 3 with other events than
-  purchases, else 2. A reader refuses a greater one than it knows. Version 1 lacks ``users.held_out`` and is read like
-  version 2.
+* ``format_version``: 5 with the days of last purchases or fractions of items, else 4 with a table of items, else 3 with
+  other events than purchases, else 2. A reader refuses a greater one than it knows. Version 1 lacks ``users.held_out``
+  and is read like version 2.
 * ``kind``: the model's name in the registry; ``config``: its configuration, an object.
 * ``n_items``; ``n_users``: the number of user ids in the file, null if there are none.
 * every other key is the recommender's own metadata: ``fingerprint``, ``filters``, ``metrics``, ``history``, …
@@ -61,6 +61,8 @@ name                     dtype   shape     what
 ``new_items.indices``    I32     (values)  columns, below the width
 ``new_items.data``       F32     (values)  values
 ``new_items.weights``    F32     (I₀)      of the items that were bought, at least 0
+``new_items.own``        F32     (I₀)      the fraction of the model's own score in that of each, above 0 up to 1;
+                                           absent where it is 1 for all
 ``new_items.ridge``      F64     (2)       the ridge above 0, and the width
 ``model.<name>``         any     any       the model's parameters, finite
 =======================  ======  ========  ================================================================
@@ -131,7 +133,7 @@ FIXED = {
     "histories.last": "I32",
     "events.indptr": "I64", "events.indices": "I32",
     "new_items.indptr": "I64", "new_items.indices": "I32", "new_items.data": "F32",
-    "new_items.weights": "F32", "new_items.ridge": "F64",
+    "new_items.weights": "F32", "new_items.own": "F32", "new_items.ridge": "F64",
     "table.ids.data": "U8", "table.ids.offsets": "I64",
     "table.columns.data": "U8", "table.columns.offsets": "I64",
 }  # fmt: skip
@@ -140,6 +142,7 @@ LAST = "histories.last"
 HELD_OUT = "users.held_out"
 EVENTS = "events.indptr"
 WEIGHTS = "new_items.weights"
+OWN = "new_items.own"
 TABLE = "table.ids.data"
 
 
@@ -310,7 +313,8 @@ def _check_names(file: Tensors) -> list[str]:
         if code not in DTYPES or code not in codes.get(name, code).split(" or "):
             wanted = codes.get(name, "a plain number type")
             raise damaged(f"tensor {_short(name)} should be {wanted}, but is {code}")
-    optional = {VALUES, LAST} if "histories.indptr" in names else set()
+    optional = {OWN} if WEIGHTS in names else set()
+    optional |= {VALUES, LAST} if "histories.indptr" in names else set()
     optional |= {HELD_OUT} if "users.data" in names else set()
     for group in ("items", "names", "users", "histories", "events", "table", "new_items"):
         whole = {name for name in FIXED if name.startswith(group)}
@@ -419,7 +423,9 @@ def _extended(
     if WEIGHTS not in names:
         return _build_model(metadata, parameters, n_items)
     own = {
-        name.removeprefix("new_items."): _take(file, name) for name in FIXED if name.startswith("new_items")
+        name.removeprefix("new_items."): _take(file, name)
+        for name in FIXED
+        if name.startswith("new_items") and name in names
     }
     extended = NewItems.extending(_build_model(metadata, parameters, own["weights"].size), own, n_items)
     return cast(Model, extended)
@@ -504,6 +510,9 @@ def _metadata_text(recommender: Recommender, users: IdMap | None) -> str:
 
 
 def _version(recommender: Recommender, users: IdMap | None) -> int:
+    model = recommender.model
+    if isinstance(model, NewItems) and (model.own is not None or model.known == model.n_items):
+        return FORMAT_VERSION
     if users is not None and recommender.last_bought is not None:
         return FORMAT_VERSION
     if recommender.item_table is not None or isinstance(recommender.model, NewItems):

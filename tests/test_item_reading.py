@@ -228,7 +228,11 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, error: type[Excep
     [
         ({"colour": ["name"]}, ConfigError, "a column of items is id, name, category.*found 'colour'"),
         ({"price": ["Name"]}, ColumnError, "'Name' is not in the table; did you mean 'name'"),
-        ({"price": ["a", "b"]}, ConfigError, "several columns make a path of categories alone"),
+        (
+            {"price": ["a", "b"]},
+            ConfigError,
+            "several columns make a path of categories or an embedding alone",
+        ),
         ({"price": ["name"], "text": ["name"]}, ColumnError, "named as price and as text"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,12 +10,17 @@ from typing import Final
 from recae.errors import ColumnError, ConfigError
 from recae.item_table import MEANINGS, MOST_COLUMNS
 from recae.reading.candidates import listed
+from recae.reading.engine import text
 from recae.reading.item_words import meaning_of, path_order
 from recae.reading.joining import id_column, name_column
 from recae.reading.names import Name, plain
 from recae.reading.table import Note, Table
 
 ID: Final = "id"
+_ONE: Final = r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?"
+_NUMBER: Final = rf"\s*{_ONE}\s*"
+_SEVERAL_NUMBERS: Final = rf"\s*[\[({{]?\s*({_ONE}[\s,;|]+){{3,}}{_ONE}\s*[\])}}]?\s*"
+_MOSTLY: Final = 0.9  # of the filled values
 _SURE: Final = 4  # from which on a name may mean something else than customers
 
 
@@ -24,9 +30,10 @@ class ItemColumns:
 
     Attributes:
         id: of the item.
-        single: column of the result to the one it is from: all but the category and the price.
+        single: column of the result to the one it is from: all but the category, the price and the embedding.
         category: the columns of the category, the widest part first; none where there is none.
         price: the column of the price.
+        embedding: the columns of the embedding: one that holds all its numbers, or one for each; none without.
         order: the columns of the result, in their order.
         left_out: columns for which there is no place.
         notes: what was decided.
@@ -36,6 +43,7 @@ class ItemColumns:
     single: Mapping[str, str]
     category: tuple[str, ...]
     price: str | None
+    embedding: tuple[str, ...]
     order: tuple[str, ...]
     left_out: tuple[str, ...]
     notes: tuple[Note, ...]
@@ -43,6 +51,7 @@ class ItemColumns:
     def sources(self) -> dict[str, tuple[str, ...]]:
         """Return the columns that each column of the result is from, in its order."""
         more = {"category": self.category, "price": (self.price,) if self.price is not None else ()}
+        more["embedding"] = self.embedding
         return {name: more.get(name) or (self.single[name],) for name in self.order}
 
 
@@ -74,11 +83,15 @@ def choose_item_columns(
         Note(f"not taken, since it says who bought: {name!r}", column=name, advice="name=NAME takes it")
         for name in users
     ]
-    for meaning in ("category", "brand", "price", "available", "image", "link"):
+    for meaning in ("category", "brand", "price", "available", "image", "link", "embedding"):
         if meaning in given or not (fits := sorted(free.get(meaning, []))):
+            continue
+        if meaning == "embedding" and not (fits := _embeddings(table, fits)):
             continue
         names = [name for _, _, name in fits]
         chosen[meaning] = path_of(names) if meaning == "category" else (names[0],)
+        if meaning == "embedding":
+            chosen[meaning] = tuple(sorted(names, key=_place_of)) if _counted(names) else (names[0],)
         if len(chosen[meaning]) < len(names):
             others = ", ".join(repr(name) for name in names if name not in chosen[meaning])
             notes.append(
@@ -107,7 +120,7 @@ def _columns(
     table: Table, ids: str, chosen: Mapping[str, tuple[str, ...]], taken: set[str], notes: list[Note]
 ) -> ItemColumns:
     order = [meaning for meaning in MEANINGS if meaning in chosen]
-    single = {m: chosen[m][0] for m in order if m not in ("category", "price")}
+    single = {m: chosen[m][0] for m in order if m not in ("category", "price", "embedding")}
     left_out = []
     for name in table.columns:
         if name in taken:
@@ -126,7 +139,54 @@ def _columns(
         )
     price = chosen["price"][0] if "price" in chosen else None
     return ItemColumns(
-        ids, single, chosen.get("category", ()), price, tuple(order), tuple(left_out), tuple(notes)
+        ids,
+        single,
+        chosen.get("category", ()),
+        price,
+        chosen.get("embedding", ()),
+        tuple(order),
+        tuple(left_out),
+        tuple(notes),
+    )
+
+
+def _embeddings(table: Table, fits: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Return the columns that are called an embedding and hold one, or a number of one each."""
+    names = [name for _, _, name in fits]
+    if _counted(names) and all(_share(table, name, _NUMBER) >= _MOSTLY for name in names):
+        return fits
+    return [
+        fit
+        for fit in fits
+        if re.fullmatch(r"(FLOAT|DOUBLE|DECIMAL.*|[A-Z]*INT)\[\d*\]", table.types[fit[2]])
+        or _share(table, fit[2], _SEVERAL_NUMBERS) >= _MOSTLY
+    ]
+
+
+def _share(table: Table, name: str, pattern: str) -> float:
+    """Return which fraction of the filled values of a column is of a pattern."""
+    value = table.as_text(name)
+    share = table.engine.value(
+        f"SELECT avg((regexp_full_match(v, {text(pattern)}))::INT) FROM (SELECT {value} AS v FROM {table.sample()}) "
+        f"WHERE NOT {Table.missing('v')}"
+    )
+    return float(share or 0)
+
+
+def _place_of(name: str) -> int:
+    """Return the number at the end of a column's name, such as 12 of emb_12; -1 without one."""
+    found = re.search(r"\d+$", name)
+    return int(found[0]) if found else -1
+
+
+def _counted(names: Sequence[str]) -> bool:
+    """Return whether columns are numbered through, so that each holds one number of an embedding."""
+    stems = {re.sub(r"\d+$", "", name) for name in names}
+    places = sorted(map(_place_of, names))
+    return (
+        len(names) > 1
+        and len(stems) == 1
+        and places in (list(range(len(names))), list(range(1, len(names) + 1)))
     )
 
 
@@ -150,9 +210,10 @@ def _check_given(table: Table, given: Mapping[str, Sequence[str]]) -> None:
             raise ConfigError(
                 f"a column of items is {', '.join([ID, *MEANINGS])}, found {meaning!r:.80}: name one of these"
             )
-        if len(names) > 1 and meaning != "category":
+        if len(names) > 1 and meaning not in ("category", "embedding"):
             raise ConfigError(
-                f"several columns make a path of categories alone, and {meaning} is given {len(names)}: name one"
+                f"several columns make a path of categories or an embedding alone, and {meaning} is given "
+                f"{len(names)}: name one"
             )
         for name in names:
             if name not in table.types:

@@ -14,7 +14,7 @@ from recae.item_table import MEANINGS, MOST_BYTES, TEXT, ItemTable
 from recae.reading.candidates import listed
 from recae.reading.engine import Engine, quoted
 from recae.reading.item_columns import ItemColumns, choose_item_columns
-from recae.reading.item_values import Value, category_of, texts_of, value_of
+from recae.reading.item_values import Value, category_of, embedding_of, texts_of, value_of
 from recae.reading.keys import IdColumn, number_ids
 from recae.reading.numbers import NumberColumn
 from recae.reading.open import open_table
@@ -106,9 +106,13 @@ def read_item_table(
 
 def _read(engine: Engine, table: Table, chosen: ItemColumns) -> tuple[ItemTable, ItemReport]:
     ids = IdColumn.of(table, "item", chosen.id)
-    relation, texts = texts_of(table, [*chosen.single.values(), *chosen.category])
+    relation, texts = texts_of(table, [*chosen.single.values(), *chosen.category, *chosen.embedding[:1]])
     values = {name: value_of(table, name, column, texts) for name, column in chosen.single.items()}
     notes = [*chosen.notes]
+    if len(chosen.embedding) > 1:
+        values["embedding"] = embedding_of(table, chosen.embedding)
+    elif chosen.embedding:
+        values["embedding"] = value_of(table, "embedding", chosen.embedding[0], texts)
     if chosen.category:
         values["category"], note = category_of(table, chosen.category, texts)
         notes += [note] if note else []

@@ -76,7 +76,17 @@ def value_of(table: Table, name: str, column: str, texts: Mapping[str, str] | No
         address = f"regexp_replace({address}, '^http[sS]', 'https')"
         what = f"{name}s that do not begin with http:// or https://"
         return Value(address, f"({value}) IS NOT NULL AND ({found}) IS NULL", what)
+    if name == "embedding":
+        return _embedding(table, column, value)
     return Value(value)
+
+
+def embedding_of(table: Table, columns: Sequence[str]) -> Value:
+    """Return an embedding whose numbers stand in a column each."""
+    numbers = [f"TRY_CAST({_text(table, column)} AS FLOAT)" for column in columns]
+    return _numbers(
+        f"[{', '.join(numbers)}]", " OR ".join(f"{_text(table, column)} IS NOT NULL" for column in columns)
+    )
 
 
 def category_of(
@@ -136,6 +146,22 @@ def _trimmed(table: Table, column: str) -> str:
         whole = f"{name} = trunc({name}) AND abs({name}) < 1e15"
         return f"CASE WHEN isnan({name}) THEN NULL WHEN {whole} THEN {name}::BIGINT::VARCHAR ELSE {name}::VARCHAR END"
     return table.as_text(column)
+
+
+def _embedding(table: Table, column: str, value: str) -> Value:
+    """Return the numbers of a list, or of a text such as "[0.1, 0.2]", "0.1 0.2" or "0.1;0.2"."""
+    kind = table.types[column]
+    if kind.endswith("]") and not kind.startswith(("STRUCT", "MAP")):
+        return _numbers(f"try_cast({quoted(column)} AS FLOAT[])", f"{quoted(column)} IS NOT NULL")
+    parts = rf"string_split(trim(regexp_replace({value}, '[\[\](){{}},;|\s]+', ' ', 'g')), ' ')"
+    return _numbers(f"[TRY_CAST(part AS FLOAT) FOR part IN {parts}]", f"({value}) IS NOT NULL")
+
+
+def _numbers(numbers: str, given: str) -> Value:
+    """Return a list of numbers as text, null where one of them is none or not finite."""
+    whole = f"len({numbers}) > 0 AND len([x FOR x IN {numbers} IF x IS NULL OR NOT isfinite(x)]) = 0"
+    found = f"CASE WHEN {whole} THEN array_to_string([printf('%.6g', x) FOR x IN {numbers}], ' ') END"
+    return Value(found, f"({given}) AND ({found}) IS NULL", "embeddings that are no numbers")
 
 
 def _available(table: Table, column: str, value: str) -> Value:

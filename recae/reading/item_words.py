@@ -24,6 +24,7 @@ _WORDS: Final = {
     "image": """image images img imageurl imagelink imagesrc picture pictures pic photo photos thumbnail thumb bild
         bilder bildurl produktbild foto imagen imagem immagine afbeelding cover poster 画像 图片 圖片 이미지""",
     "link": """link url links urls href producturl productlink permalink webpage lien enlace ligação 链接 連結""",
+    "embedding": """embedding embeddings emb vector vectors einbettung embeddingvector textembedding imageembedding""",
     "text": """description descriptions desc text details detail beschreibung produktbeschreibung langtext
         longdescription shortdescription body bodyhtml summary overview synopsis plot abstract descripcion descricao
         descrizione omschrijving descriptif 説明 描述 설명 описание""",

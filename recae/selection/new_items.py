@@ -19,7 +19,7 @@ from recae.inputs import inputs_of
 from recae.item_features import features_of, groups_of
 from recae.item_table import ItemTable
 from recae.models import Model
-from recae.models.new_items import NewItems, predicted, solver_of
+from recae.models.new_items import NewItems, own_fractions, predicted, solver_of
 from recae.ranking import PADDING, rows_per_block, top_k
 from recae.recommender import Recommender
 
@@ -121,18 +121,37 @@ def as_before(recommender: Recommender, before: Recommender) -> Recommender:
         return recommender
     judged = before.metadata.get(NEW_ITEMS)
     power = judged.get("power") if isinstance(judged, Mapping) else None
-    return _extended(
-        recommender, model.ridge, float(power) if isinstance(power, int | float) else _POWER, judged or {}
-    )
+    power = float(power) if isinstance(power, int | float) else _POWER
+    return _extended(recommender, model.ridge, power, judged or {}, arriving(recommender, before))
 
 
-def with_new_items(recommender: Recommender, mode: str = "auto", seed: int = 0) -> Extended:
+def arriving(recommender: Recommender, before: Recommender | None) -> NDArray[np.bool_]:
+    """Return which items were new in the recommender that this one came from, or were on their way there, bool (I,).
+
+    Args:
+        recommender: of I items that were bought.
+        before: the one that it came from; None: no item was new.
+    """
+    found = np.zeros(len(recommender.items), dtype=np.bool_)
+    if before is None or not isinstance(before.model, NewItems):
+        return found
+    model = before.model
+    rows = np.concatenate([model.arriving, np.arange(model.known, model.n_items)])
+    places = recommender.items.rows(before.items.ids(rows))
+    found[places[places >= 0]] = True
+    return found
+
+
+def with_new_items(
+    recommender: Recommender, mode: str = "auto", seed: int = 0, before: Recommender | None = None
+) -> Extended:
     """Return a recommender that scores the items of its table that nobody has bought, too.
 
     Args:
         recommender: with a table of items; new items that it scores by now are chosen anew.
         mode: one of `MODES`; "auto" scores them where features predict more than popularity in the category.
         seed: decides which items are held out to judge that.
+        before: the recommender that this one came from by an update, where items that have been bought since were new.
 
     Raises:
         ConfigError: there is no such mode.
@@ -143,7 +162,8 @@ def with_new_items(recommender: Recommender, mode: str = "auto", seed: int = 0) 
     if recommender.item_table is None or mode == "off":
         return Extended(recommender)
     number = recommender.item_table.unbought(recommender.items).size
-    if not number:
+    coming = arriving(recommender, before)
+    if not number and not coming.any():
         return Extended(recommender)
     if inputs_of(recommender.model):
         return Extended(
@@ -163,10 +183,11 @@ def with_new_items(recommender: Recommender, mode: str = "auto", seed: int = 0) 
         )
     if judged is None:
         return Extended(
-            _extended(recommender, _RIDGE, _POWER, {}), (f"{number:,} new items are scored, unjudged",)
+            _extended(recommender, _RIDGE, _POWER, {}, coming),
+            (f"{number:,} new items are scored, unjudged",),
         )
     said = f"{number:,} new items are scored by what is known of them: {judged.sentence()}"
-    return Extended(_extended(recommender, judged.ridge, judged.power, judged.as_dict()), (said,))
+    return Extended(_extended(recommender, judged.ridge, judged.power, judged.as_dict(), coming), (said,))
 
 
 def _whole(recommender: Recommender) -> tuple[ItemTable, NDArray[np.bool_]]:
@@ -181,14 +202,32 @@ def _whole(recommender: Recommender) -> tuple[ItemTable, NDArray[np.bool_]]:
     return whole, np.arange(len(whole.ids)) < len(items)
 
 
-def _extended(recommender: Recommender, ridge: float, power: float, judged: Mapping[str, Any]) -> Recommender:
-    """Return a recommender of the items that were bought, with the new ones of its table."""
-    if recommender.item_table is None or not recommender.item_table.unbought(recommender.items).size:
+def _extended(
+    recommender: Recommender,
+    ridge: float,
+    power: float,
+    judged: Mapping[str, Any],
+    coming: NDArray[np.bool_],
+) -> Recommender:
+    """Return a recommender of the items that were bought, with the new ones of its table.
+
+    Args:
+        recommender: of I items that were bought.
+        ridge: of the regression.
+        power: of the items' numbers of users, which they weigh in it.
+        judged: what it was judged by.
+        coming: items that were new a short while ago, bool (I,).
+    """
+    table = recommender.item_table
+    if table is None or (not table.unbought(recommender.items).size and not coming.any()):
         return recommender
     whole, known = _whole(recommender)
     n = len(recommender.items)
     owners = np.ones(n) if recommender.histories is None else recommender.owners
-    model = NewItems.of(recommender.model, features_of(whole, known), weights_of(owners, power), ridge)
+    fractions = own_fractions(owners, coming)
+    model = NewItems.of(
+        recommender.model, features_of(whole, known), weights_of(owners, power), ridge, fractions
+    )
     names = recommender.item_names
     if "name" in whole:
         old = pa.nulls(n, pa.large_string()) if names is None else names

@@ -186,7 +186,7 @@ def update(
         recommender.item_table,
     )
     if reading is not None and reading.items is not None:
-        extended = with_new_items(result)
+        extended = with_new_items(result, before=before)
         result = extended.recommender
         for line in extended.sentences:
             progress.on_message(line)
