@@ -11,7 +11,8 @@ from modelfiles import HISTORIES, ITEMS, METADATA, USERS, popular
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
-from recae.insight.map import STEPS, choose_points, default_method, layout, map_data, point_vectors
+from recae.insight.layout import STEPS, default_method, layout
+from recae.insight.map import choose_points, map_data, point_vectors
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
 
@@ -95,7 +96,7 @@ def test_tsne_keeps_planted_groups_together_and_repeats_its_bits() -> None:
 
 
 def test_neighbours_are_those_of_the_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
-    from recae.insight import map as module
+    from recae.insight import layout as module
 
     vectors = random_vectors(40, 6)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

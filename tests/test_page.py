@@ -27,7 +27,7 @@ Open = Callable[..., Any]
 def url(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:  # noqa: F811
     with pytest.MonkeyPatch.context() as patch, serving(tmp_path_factory.mktemp("page")) as server:
         patch.setattr(
-            "recae.insight.map.default_method", lambda: "pca"
+            "recae.insight.layout.default_method", lambda: "pca"
         )  # the other one takes seconds to import
         deadline = time.monotonic() + PATIENCE
         while not ready(server.url + "map"):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from shopserver import N_ITEMS, application, question, shop, wait
 from starlette.testclient import TestClient
 
-import recae.insight.map
+import recae.insight.layout
 import recae.serving.batcher
 from recae.modelfile import save
 from recae.serving.answers import RankedList, _rounded, rank, to_json
@@ -180,7 +180,7 @@ def test_a_lane_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failed_map_is_tried_again(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = ItemMap(served.recommender, served.vectors, served.owners, "v")
-    monkeypatch.setattr(recae.insight.map, "layout", lambda *args, **options: 1 / 0)
+    monkeypatch.setattr(recae.insight.layout, "layout", lambda *args, **options: 1 / 0)
 
     def fails() -> bool:
         try:

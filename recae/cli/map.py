@@ -85,7 +85,7 @@ def map_command(
     import time
 
     from recae.files import check_writable
-    from recae.insight.map import STEPS, check_method, default_method
+    from recae.insight.layout import STEPS, check_method, default_method
     from recae.insight.mapping import check_page, draw_map
 
     check_page(out)

@@ -10,16 +10,8 @@ from pathlib import Path
 from recae.errors import OutputError
 from recae.files import atomic_path
 from recae.insight.categories import Categories
-from recae.insight.map import (
-    Points,
-    check_method,
-    choose_points,
-    default_method,
-    layout,
-    map_data,
-    map_page,
-    point_vectors,
-)
+from recae.insight.layout import check_method, default_method, layout
+from recae.insight.map import Points, choose_points, map_data, map_page, point_vectors
 from recae.recommender import Recommender
 from recae.summary import Summarised, Summary
 
@@ -104,7 +96,7 @@ def draw_map(
         seed: of t-SNE.
         title: the heading; None: what the map is of.
         limit_name: what the note calls the limit.
-        on_steps: as for `recae.insight.map.layout`.
+        on_steps: as for `recae.insight.layout.layout`.
 
     Raises:
         ConfigError: there is no such kind or method, or the limit is less than 1.

@@ -22,8 +22,8 @@ from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
 from recae.insight.categories import categories_of, read_categories
 from recae.insight.items import describe_items
+from recae.insight.layout import STEPS
 from recae.insight.listings import listing_of
-from recae.insight.map import STEPS
 from recae.insight.mapping import Map, draw_map
 from recae.interactions import Interactions
 from recae.interface.forgetting import forget

@@ -185,7 +185,7 @@ class ItemMap:
             job.set_exception(error)
 
     def _layout(self) -> MapAnswer:
-        from recae.insight.map import default_method, layout
+        from recae.insight.layout import default_method, layout
 
         size = min(len(self._recommender.items), MAX_MAP_ITEMS)
         items = np.arange(size)
