@@ -780,6 +780,7 @@ class Recommender(Summarised):
         kind: str = "items",
         *,
         categories: str | Path | None = None,
+        clusters: int | None = None,
         method: str | None = None,
         limit: int = 50_000,
         seed: int = 0,
@@ -790,7 +791,8 @@ class Recommender(Summarised):
         Args:
             kind: "items" or "users".
             categories: a table with an item and a category column, for the colours; the purchases will do. None: those
-                of the model's table of items.
+                of the model's table of items, and where it has none, clusters.
+            clusters: colour by so many clusters of items, 12 at most, named by their telling words; 0: one colour.
             method: "tsne", which shows clusters and needs recae[map], or "pca"; None: t-SNE where it is installed.
             limit: how many at most, most owned first.
             seed: of t-SNE.
@@ -800,11 +802,11 @@ class Recommender(Summarised):
             a `recae.insight.mapping.Map`, which a notebook shows; ``save(path)`` writes the page.
 
         Raises:
-            ConfigError: there is no such kind or method.
+            ConfigError: there is no such kind or method, or the clusters are too many.
             DataError: the model scores every history alike, or has no histories for users; or the categories cannot
                 be read.
         """
-        return _queries().draw(self, kind, categories, method, limit, seed, progress)
+        return _queries().draw(self, kind, categories, clusters, method, limit, seed, progress)
 
     def update(
         self,

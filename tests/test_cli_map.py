@@ -66,6 +66,7 @@ def test_the_map_of_the_sample_keeps_its_categories_together(sample: Path, folde
         "points": 600,
         "left_out": 0,
         "categories": 12,
+        "coloured_by": "categories",
     }
     # on a busy machine the progress of the layout is said before
     assert result.stderr.splitlines()[-1].startswith("wrote a map of 600 products to map.html in ")
@@ -124,6 +125,21 @@ def test_the_page_is_self_contained_and_its_script_is_the_one_allowed(sample: Pa
     # the purchases say which category an item is of, and the model's table of items has it
     assert "category" in data_of(folder / "map.html")
     assert "category-column" not in page
+
+
+def test_clusters_instead_of_categories(sample: Path, folder: Path) -> None:
+    arguments = ("map", "--out", "map.html", "--method", "pca")
+    result = recae(*arguments, "--clusters", "5", "--json", model=sample)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["categories"], found["coloured_by"]) == (5, "clusters")
+    data = data_of(folder / "map.html")
+    assert len(set(data["categories"])) == 5
+    assert set(data["category"]) == set(range(5))
+    result = recae(*arguments, "--clusters", "0", "--json", model=sample)
+    assert json.loads(result.stdout)["coloured_by"] is None
+    refused(recae(*arguments, "--clusters", "2", "--categories", "x.csv", model=sample), "give one of them")
+    assert recae(*arguments, "--clusters", "13", model=sample).exit_code == 2
 
 
 def test_without_opentsne_the_map_is_laid_out_by_pca(

@@ -31,6 +31,13 @@ from recae.errors import ConfigError
         "--item-column", metavar="NAME", help="The item column of --categories.  [default: recognised]"
     ),
     click.option("--category-column", metavar="NAME", help="Its category column.  [default: category]"),
+    click.option(
+        "--clusters",
+        type=click.IntRange(0, 12),
+        metavar="N",
+        help="Colour by N clusters of products instead, 12 at most, named by their telling words; 0: one colour.  "
+        "[default: where there are no categories, one for every 20 products, 12 at most]",
+    ),
 )
 @under(
     "Layout",
@@ -63,6 +70,7 @@ def map_command(
     categories: Path | None,
     item_column: str | None,
     category_column: str | None,
+    clusters: int | None,
     method: str | None,
     limit: int,
     seed: int,
@@ -80,6 +88,9 @@ def map_command(
     zooms, finds by name or id, and shows what a dot is. Each item gets the category of most of its rows in FILE, each
     customer that of most of the items owned. Items that nobody owns are left out.
 
+    Without categories the colours are clusters: products that the whole model recommends to the same customers. Each is
+    called by up to three words that its products' names have more often than all names do.
+
     Without --json nothing is printed on stdout.
     """
     import time
@@ -91,6 +102,8 @@ def map_command(
     check_page(out)
     if categories is None and (item_column is not None or category_column is not None):
         raise ConfigError("--item-column and --category-column name columns of --categories; give that file")
+    if categories is not None and clusters is not None:
+        raise ConfigError("a map is coloured by --categories or by --clusters; give one of them")
     check_writable(out, model_path)
     if categories is not None:
         check_writable(out, categories)
@@ -116,6 +129,7 @@ def map_command(
             recommender,
             "items" if show_items else "users",
             categories=kinds,
+            clusters=clusters,
             method=method,
             limit=limit,
             seed=seed,
@@ -138,5 +152,6 @@ def map_command(
                 "points": drawn.points,
                 "left_out": drawn.left_out,
                 "categories": drawn.categories,
+                "coloured_by": drawn.coloured_by,
             }
         )

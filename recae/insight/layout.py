@@ -60,11 +60,10 @@ def layout(
         )
     if not np.isfinite(vectors).all():
         raise DataError("a map needs finite vectors, but some values are not; train the model again")
-    # float64, so that the squares of large values stay finite
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
-    unit = np.empty_like(vectors, order="C")
-    np.divide(vectors, np.where(lengths > 0, lengths, 1), out=unit, casting="same_kind")
-    plane = _principal_plane(unit)
+    unit = unit_rows(vectors)
+    plane = np.zeros((len(unit), 2), dtype=np.float32)
+    directions = principal(unit, 2)
+    plane[:, : directions.shape[1]] = directions
     # t-SNE of three points or fewer is of no use
     return plane if method == "pca" or len(unit) < 4 else _tsne(unit, plane, seed, on_steps)
 
@@ -77,17 +76,31 @@ def check_method(method: str) -> None:
         raise ConfigError("t-SNE needs openTSNE, which is not installed: pip install 'recae[map]'")
 
 
-def _principal_plane(unit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the coordinates along the two eigenvectors of the covariance with the largest eigenvalues."""
-    n = len(unit)
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the vectors, (n, d), each scaled to length 1; a vector of zeros stays one."""
+    # float64, so that the squares of large values stay finite
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
+    unit = np.empty_like(vectors, order="C")
+    np.divide(vectors, np.where(lengths > 0, lengths, 1), out=unit, casting="same_kind")
+    return unit
+
+
+def principal(unit: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+    """Return the coordinates along the eigenvectors of the covariance with the largest eigenvalues.
+
+    Args:
+        unit: of shape (n, d).
+        count: how many coordinates; d at most.
+
+    Returns:
+        float64 of shape (n, count), or (n, d) where d is less; the largest variance first.
+    """
     centred = unit - unit.mean(axis=0, dtype=np.float64)  # (n, d) float64
-    directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2]  # (d, ≤ 2)
+    directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :count]  # (d, ≤ count)
     # An eigenvector may point either way; its largest entry shall be positive.
     largest = np.abs(directions).argmax(axis=0)
     directions *= np.where(directions[largest, np.arange(directions.shape[1])] < 0, -1.0, 1.0)
-    plane = np.zeros((n, 2), dtype=np.float32)
-    plane[:, : directions.shape[1]] = centred @ directions
-    return plane
+    return np.asarray(centred @ directions)
 
 
 def _tsne(

@@ -22,6 +22,8 @@ from recae.ranking import DEFAULT_BLOCK_BYTES
 from recae.recommender import Recommender
 
 KINDS = ("items", "users")
+MOST_POINTS = 50_000
+"""Points of a map unless a limit says otherwise."""
 
 _SCALE = 65_535  # coordinates are whole numbers up to here: fewer letters, and finer than any screen
 _METHOD_TEXT = {
@@ -53,7 +55,7 @@ class Points:
     beyond: int
 
 
-def choose_points(recommender: Recommender, kind: str = "items", limit: int = 50_000) -> Points:
+def choose_points(recommender: Recommender, kind: str = "items", limit: int = MOST_POINTS) -> Points:
     """Choose the items with the most owners, or the users with the most items; equals in the order of the model.
 
     Items that nobody owns have no vector that means anything, so they are left out, and users without items
@@ -87,18 +89,26 @@ def choose_points(recommender: Recommender, kind: str = "items", limit: int = 50
     return Points(kind, rows, owners[rows], owners.size - owned, owned - rows.size)
 
 
-def point_vectors(recommender: Recommender, points: Points) -> NDArray[np.float32]:
+def point_vectors(
+    recommender: Recommender, points: Points, vectors: ItemVectors | None = None
+) -> NDArray[np.float32]:
     """Return the vectors of a map's items or users, made from the scores of the whole model: float32 (n, d).
+
+    Args:
+        recommender: whose items or users.
+        points: which of them.
+        vectors: of the recommender's items, where they are made already.
 
     Raises:
         DataError: the model scores every history alike.
     """
     if points.kind == "items":
-        return np.ascontiguousarray(ItemVectors(recommender).vectors[points.rows])
+        of_items = ItemVectors(recommender) if vectors is None else vectors
+        return np.ascontiguousarray(of_items.vectors[points.rows])
     assert recommender.histories is not None  # noqa: S101  # choose_points has seen to it
-    vectors = UserVectors(recommender)
+    of_users = UserVectors(recommender)
     chosen = sp.csr_matrix(recommender.histories[points.rows])
-    return np.concatenate([block for _, block in vectors.blocks(chosen, DEFAULT_BLOCK_BYTES)])
+    return np.concatenate([block for _, block in of_users.blocks(chosen, DEFAULT_BLOCK_BYTES)])
 
 
 def map_data(
@@ -106,6 +116,7 @@ def map_data(
     points: Points,
     plane: NDArray[np.float32],
     categories: Categories | None = None,
+    coloured_by: str = "categories",
 ) -> dict[str, Any]:
     """Return what map.js draws, as JSON values; coordinates as whole numbers, in their proportions.
 
@@ -114,6 +125,7 @@ def map_data(
         points: which items or users.
         plane: float32 of shape (n, 2), the layout of the points.
         categories: of the recommender's items; a user gets the most frequent one of the history.
+        coloured_by: what the categories are: "categories" or "clusters".
     """
     ids = recommender.items if points.kind == "items" else recommender.users
     assert ids is not None  # noqa: S101  # where there are histories there are users
@@ -132,7 +144,7 @@ def map_data(
             if points.kind == "items" or recommender.histories is None
             else categories.of_users(recommender.histories[points.rows])
         )
-        data |= {"category": codes.tolist(), "categories": categories.names}
+        data |= {"category": codes.tolist(), "categories": categories.names, "coloured_by": coloured_by}
     return data
 
 
@@ -162,6 +174,9 @@ def map_page(data: dict[str, Any], *, title: str, method: str, note: str = "") -
         )
     more = "more owners" if data["kind"] == "items" else "more products"
     sizes = f"; larger dots have {more}" if "owners" in data else ""
+    if data.get("coloured_by") == "clusters":
+        whose = "their names" if data["kind"] == "items" else "the names of most of their products"
+        sizes += f"; colours are clusters of products, called by words that {whose} have more often than all names do"
     description = f"{n:,} {what}. {near}{sizes}. Laid out by {_METHOD_TEXT[method]}. {note}".strip()
     parts = {
         "policy": f"script-src 'sha256-{digest}'; style-src 'unsafe-inline'",

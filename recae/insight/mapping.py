@@ -10,8 +10,10 @@ from pathlib import Path
 from recae.errors import OutputError
 from recae.files import atomic_path
 from recae.insight.categories import Categories
+from recae.insight.clusters import find_clusters
 from recae.insight.layout import check_method, default_method, layout
-from recae.insight.map import Points, choose_points, map_data, map_page, point_vectors
+from recae.insight.map import MOST_POINTS, Points, choose_points, map_data, map_page, point_vectors
+from recae.insight.vectors import ItemVectors
 from recae.recommender import Recommender
 from recae.summary import Summarised, Summary
 
@@ -30,7 +32,8 @@ class Map(Summarised):
         points: how many there are.
         left_out: how many there are not, since nobody owns them or because of the limit.
         note: a sentence on these; empty without.
-        categories: how many there are among the points; None where none were given.
+        categories: how many categories or clusters there are among the points; None where all have one colour.
+        coloured_by: "categories", "clusters", or None.
     """
 
     page: str
@@ -41,6 +44,7 @@ class Map(Summarised):
     left_out: int
     note: str
     categories: int | None
+    coloured_by: str | None
 
     def save(self, path: str | Path) -> None:
         """Write the page to a file, which appears whole or not at all.
@@ -78,8 +82,9 @@ def draw_map(
     kind: str = "items",
     *,
     categories: Categories | None = None,
+    clusters: int | None = None,
     method: str | None = None,
-    limit: int = 50_000,
+    limit: int = MOST_POINTS,
     seed: int = 0,
     title: str | None = None,
     limit_name: str = "the limit",
@@ -91,6 +96,8 @@ def draw_map(
         recommender: whose items or users.
         kind: "items" or "users".
         categories: of the items, for the colours.
+        clusters: how many clusters of items give the colours instead; 0: one colour for all. None: the categories, and
+            where there are none, clusters as `recae.insight.clusters.find_clusters` finds them.
         method: "tsne" or "pca"; None: t-SNE where it is installed.
         limit: how many points at most, most owned first.
         seed: of t-SNE.
@@ -99,14 +106,21 @@ def draw_map(
         on_steps: as for `recae.insight.layout.layout`.
 
     Raises:
-        ConfigError: there is no such kind or method, or the limit is less than 1.
+        ConfigError: there is no such kind or method, the limit is less than 1, or the clusters are too many.
         DataError: the model scores every history alike or, for users, has no histories.
     """
     method = default_method() if method is None else method
     check_method(method)
     points = choose_points(recommender, kind, limit)
-    plane = layout(point_vectors(recommender, points), method=method, seed=seed, on_steps=on_steps)
-    data = map_data(recommender, points, plane, categories)
+    vectors = ItemVectors(recommender)
+    coloured_by = "categories"
+    if clusters == 0:
+        categories = None
+    elif clusters is not None or categories is None:
+        at_most = limit if kind == "items" else MOST_POINTS
+        categories, coloured_by = find_clusters(recommender, clusters, at_most, vectors), "clusters"
+    plane = layout(point_vectors(recommender, points, vectors), method=method, seed=seed, on_steps=on_steps)
+    data = map_data(recommender, points, plane, categories, coloured_by)
     note = _left_out(points, limit_name)
     heading = title or f"Map of {'products' if kind == 'items' else 'customers'}"
     return Map(
@@ -118,6 +132,7 @@ def draw_map(
         left_out=points.empty + points.beyond,
         note=note,
         categories=None if categories is None else len(set(data["category"]) - {-1}),
+        coloured_by=data.get("coloured_by"),
     )
 
 

@@ -415,12 +415,17 @@ def draw(
     recommender: Recommender,
     kind: str,
     categories: str | Path | None,
+    clusters: int | None,
     method: str | None,
     limit: int,
     seed: int,
     progress: Progress | bool | None,
 ) -> Map:
     """Draw a map; see `Recommender.map`."""
+    if categories is not None and clusters is not None:
+        raise ConfigError(
+            "a map is coloured by categories or by clusters, but both were given; give one of them"
+        )
     kinds = (
         categories_of(recommender) if categories is None else read_categories(categories, recommender.items)
     )
@@ -429,6 +434,7 @@ def draw(
             recommender,
             kind,
             categories=kinds,
+            clusters=clusters,
             method=method,
             limit=limit,
             seed=seed,
