@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from recae.confidence import Weighting
 from recae.errors import CheckpointError, ClusterError, ConfigError, RankLostError, RecaeError
-from recae.evaluation import evaluate
+from recae.evaluation import Evaluation, evaluate
+from recae.evaluation.intervals import bootstrap_means
 from recae.examination import examine, spoken
 from recae.files import check_writable
 from recae.filters import Filters
@@ -66,13 +67,17 @@ if TYPE_CHECKING:
 
 
 def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
-    """Return the table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values."""
+    """Return the table of recall@10/20/50 and NDCG@20 on the held-out test users, as JSON values.
+
+    Beside it stand the 95 % intervals of the means, by bootstrap over the users: model → figure → [low, high].
+    """
     if held_out.test is None or held_out.validation is None:
         raise ConfigError("no user can be held out, so there is nothing to measure; use more purchases")
-    rows, n_users = [], 0
+    rows, intervals, n_users = [], {}, 0
     for name, model in models.items():
         result = evaluate(model, *held_out.test, KS)
         n_users = result.n_users
+        intervals[name] = _intervals(result, (*(f"recall@{k}" for k in KS), "ndcg@20"))
         figures = {metric: result.mean(metric) for metric in (*(f"recall@{k}" for k in KS), "ndcg@20")}
         rows.append({"model": name, **figures})
     return {
@@ -80,6 +85,16 @@ def measure(models: dict[str, Model], held_out: HeldOut) -> dict[str, Any]:
         "validation_users": held_out.validation[0].shape[0],
         "ks": list(KS),
         "rows": rows,
+        "intervals": intervals,
+    }
+
+
+def _intervals(result: Evaluation, figures: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return the 95 % interval of the mean of each figure; nulls where one user or none has it."""
+    found = bootstrap_means([result.values[figure] for figure in figures])
+    return {
+        figure: [None if math.isnan(bound) else bound for bound in (interval.low, interval.high)]
+        for figure, interval in zip(figures, found, strict=True)
     }
 
 
@@ -106,10 +121,12 @@ def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, An
     if held_out.test is None or held_out.validation is None:
         raise ConfigError("no user can be held out, so there is nothing to measure; use more purchases")
     rows: list[dict[str, Any]] = []
+    intervals: dict[str, Any] = {}
     counts = {"n_users": 0, "repeat_users": 0, "new_users": 0}
     for name, model in models.items():
         result = evaluate(model, *held_out.test, KS, exclude_owned=False)
         means = {figure: result.mean(figure) for figure in FIGURES}
+        intervals[name] = _intervals(result, FIGURES)
         rows.append({"model": name, **{k: None if math.isnan(v) else v for k, v in means.items()}})
         having = {
             f"{part}_users": int(np.isfinite(result.values[f"recall_{part}@20"]).sum())
@@ -122,6 +139,7 @@ def measure_repeats(models: dict[str, Model], held_out: HeldOut) -> dict[str, An
         "ks": list(KS),
         "repeats": True,
         "rows": rows,
+        "intervals": intervals,
     }
 
 

@@ -100,7 +100,7 @@ def by_hand() -> Model:
 class Serving:
     """A server under way: its address, and its end."""
 
-    def __init__(self, path: Path, token: str | None) -> None:
+    def __init__(self, path: Path, token: str | None, **settings: Any) -> None:
         pytest.importorskip("fastapi", reason="recae[serve] is not installed")
         uvicorn = pytest.importorskip("uvicorn", reason="recae[serve] is not installed")
         from recae.serving.app import create_app
@@ -110,7 +110,9 @@ class Serving:
         from recae.serving.server import bind
 
         metrics = Metrics()
-        app = create_app(ModelReloader(path, metrics), metrics, ServeSettings(token=token, reload=False))
+        app = create_app(
+            ModelReloader(path, metrics), metrics, ServeSettings(token=token, reload=False, **settings)
+        )
         self._listener = bind("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
@@ -129,10 +131,12 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, what: Recommender | None = None, token: str | None = None) -> Iterator[Serving]:
+def serving(
+    folder: Path, what: Recommender | None = None, token: str | None = None, **settings: Any
+) -> Iterator[Serving]:
     path = folder / "model.recae"
     save(what or shop(), path)
-    server = Serving(path, token)
+    server = Serving(path, token, **settings)
     try:
         yield server
     finally:

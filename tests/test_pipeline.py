@@ -232,7 +232,7 @@ def test_metadata(tmp_path: Path) -> None:
     recalls = [entry["recall@20"] for entry in metadata["history"]]
     assert metadata["best_epochs"] == {"sigmoid": 1 + recalls.index(max(recalls))}
     assert metadata["fingerprint"] == purchases.fingerprint
-    assert set(metadata["metrics"]) == {"n_users", "validation_users", "ks", "rows"}
+    assert set(metadata["metrics"]) == {"n_users", "validation_users", "ks", "rows", "intervals"}
     assert metadata["metrics"]["ks"] == [10, 20, 50]
     names = [row["model"] for row in metadata["metrics"]["rows"]]
     assert names[:2] == ["sigmoid", "popularity"]

@@ -36,8 +36,8 @@ class NewItems:
     the sum of several.
 
     Items that were new a short while ago have hardly any purchases, of which the model knows little. What it makes of
-    these is shrunk to what their features predict, by the number n of their users: (n s_i(x) + m p_i(x)) / (n + m), with
-    p_i(x) the prediction above and m = `ARRIVAL`; empirical Bayes with a prior that counts like m users (Efron and
+    these is shrunk to what their features predict, by the number n of their users: (n s_i(x) + m p_i(x)) / (n + m),
+    with p_i(x) the prediction above and m = `ARRIVAL`; empirical Bayes with a prior that counts like m users (Efron and
     Morris 1973).
 
     Attributes:

@@ -20,13 +20,20 @@ const figure = (title, value, ...words) =>
   el("section", { class: "glance" }, el("h2", {}, title), el("p", { class: "figure" }, value),
     el("p", { class: "small-print" }, ...words));
 
-/** Recall, and an interval that holds whatever the spread of the customers' figures, which lie between 0 and 1. */
+/** Recall with its interval; of an older file one that holds whatever the spread of the customers' figures. */
 function recall(metrics) {
   const own = metrics?.rows?.[0] ?? {};
   const keys = Object.keys(own).filter((key) => key.startsWith("recall@"));
   const key = keys.includes("recall@20") ? "recall@20" : keys[0];
   const value = own[key];
   if (!Number.isFinite(value)) return figure("How often it is right", "–", "This file carries no measurement.");
+  const measured = metrics.intervals?.[own.model]?.[key] ?? [];
+  if (measured.every(Number.isFinite) && measured.length === 2) {
+    return figure("How often it is right", percent(value),
+      `of the products hidden from a customer’s history are among the first ${key.slice(7)} (${key}), between `
+      + `${percent(measured[0])} and ${percent(measured[1])}: the 95 % interval over customers like these`,
+      metrics.n_users ? `, on ${many(metrics.n_users, "customer")}.` : ".");
+  }
   const half = metrics.n_users ? 1.96 * Math.sqrt((value * (1 - value)) / metrics.n_users) : null;
   const interval = half === null ? ""
     : `, between ${percent(Math.max(0, value - half))} and ${percent(Math.min(1, value + half))}`;
