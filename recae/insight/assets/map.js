@@ -3,7 +3,8 @@
 // data     {item_id: [text], name: [text or null] or absent, owners: [number] or absent, x: [number], y: [number],
 //          category: absent, or [text or null], or with categories: [text] the row of each in that list, -1 for none}
 // options  {kind: "items" or "users", onSelect: function (index), told what a person selects; -1 when that ends}
-// returns  {select(index or -1), search(text), destroy()}; onSelect is not told of select's doing
+// returns  {select(index or -1), search(text), labels(), destroy()}; onSelect is not told of select's doing; labels
+//          are what is written on the picture, with rectangles [left, top, right, bottom] in its pixels
 //
 // Points are blended into one buffer of pixels, so that a frame costs the same few milliseconds on every machine;
 // a grid of cells finds the point under the pointer. All text enters the page as text, never as markup.
@@ -17,6 +18,7 @@
     items: { one: "product", many: "products", owners: (n) => `owned by ${count(n, "customer")}` },
     users: { one: "customer", many: "customers", owners: (n) => `owns ${count(n, "product")}` },
   };
+  const ASIDE = 4, OVER = 7; // steps that a category's name may be moved to either side, and up or down
   let maps = 0; // for ids that are unique on the page
 
   const number = new Intl.NumberFormat("en");
@@ -79,6 +81,7 @@
     let hovered = -1, selected = -1, alone = -1, active = -1;
     let matches = null; // Uint8Array (n,) while something is searched for
     let best = []; // the rows of the results spelled out
+    let labels = []; // those drawn: their text, font, rectangle and category
     const off = new Uint8Array(points.slots.length); // categories that are switched off
     let theme, image, pixels, stride, pending = 0, flight = 0;
     const sprites = new Map(), widths = new Map();
@@ -193,46 +196,88 @@
       drawMarks();
     }
 
+    // Every label gets a rectangle that meets none before it, or is left out: the categories first, then products.
     function drawLabels(wanted) {
-      const taken = [];
-      const put = (text, x, y, font, ink, middle) => {
-        context.font = font;
+      const taken = [[width - 60, 0, width, 130]]; // the zoom buttons
+      labels = [];
+      const measure = (text, font) => {
         const key = font + text;
+        context.font = font;
         if (!widths.has(key)) widths.set(key, context.measureText(text).width);
-        const wide = widths.get(key), from = middle ? x - wide / 2 : x, box = [from - 3, y - 9, from + wide + 3, y + 9];
+        return widths.get(key);
+      };
+      const put = (label, left, y) => {
+        const box = [left, y - label.tall / 2, left + label.wide, y + label.tall / 2];
         if (box[0] < 2 || box[2] > width - 2 || box[1] < 2 || box[3] > height - 2) return false;
         if (taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3])) return false;
         taken.push(box);
-        context.lineWidth = 3.5;
-        context.lineJoin = "round";
-        context.strokeStyle = theme.background;
-        context.strokeText(text, from, y);
-        context.fillStyle = ink;
-        context.fillText(text, from, y);
+        labels.push({ ...label, box, y });
         return true;
       };
-      context.textBaseline = "middle";
-      taken.push([width - 60, 0, width, 130]); // the zoom buttons
       const named = points.slots.length > 1;
       if (named && !matches && view.zoom < 6) {
+        const small = width < 600, font = `600 ${small ? 12 : 14}px ${theme.font}`, tall = small ? 18 : 21;
         points.slots.forEach((slot, s) => {
           if (slot.other || off[s] || (alone >= 0 && alone !== s)) return;
           const x = (slot.x - view.x) * scale() + width / 2, y = height / 2 - (slot.y - view.y) * scale();
-          const font = `600 ${width < 600 ? 12 : 14}px ${theme.font}`;
-          [0, 19, -19, 38, -38].some((aside) => put(cut(slot.name, 26), x, y + aside, font, theme.ink, true));
+          if (x < 0 || x > width || y < 0 || y > height) return;
+          const text = cut(slot.name, small ? 24 : 34), wide = measure(text, font) + 24;
+          const label = { text, font, tall, wide, slot: s, x0: x, y0: y };
+          spiral(wide / 3, tall).some(([across, down]) => put(label, x + across - wide / 2, y + down));
         });
       }
-      const room = (width * height) / (matches ? 12000 : 38000 / Math.sqrt(view.zoom));
-      if (named && !matches && view.zoom < 2.2) return;
-      const font = `12px ${theme.font}`, ringed = new Set([selected, ...best]);
-      let looked = 0, written = 0;
-      for (const i of points.order) {
-        if (!wanted(i)) continue;
-        const x = screenX(i), y = screenY(i);
-        if (x < 0 || x > width || y < 0 || y > height) continue;
-        if (++looked > 500 || written > room) break;
-        const gap = dotSize() * points.sizes[points.size[i]] + (ringed.has(i) ? 9 : 4);
-        if (put(cut(title(i), 28), x + gap, y, font, theme.soft, false)) written++;
+      if (!named || matches || view.zoom >= 2.2) {
+        const room = (width * height) / (matches ? 12000 : 38000 / Math.sqrt(view.zoom));
+        const font = `12px ${theme.font}`, ringed = new Set([selected, ...best]);
+        let looked = 0, written = 0;
+        for (const i of points.order) {
+          if (!wanted(i)) continue;
+          const x = screenX(i), y = screenY(i);
+          if (x < 0 || x > width || y < 0 || y > height) continue;
+          if (++looked > 500 || written > room) break;
+          const gap = dotSize() * points.sizes[points.size[i]] + (ringed.has(i) ? 9 : 4);
+          const text = cut(title(i), 28), label = { text, font, tall: 18, wide: measure(text, font) + 6, slot: -1 };
+          if (put(label, x + gap - 3, y) || put(label, x - gap + 3 - label.wide, y)) written++;
+        }
+      }
+      writeLabels();
+    }
+
+    function writeLabels() {
+      context.textBaseline = "middle";
+      context.lineJoin = "round";
+      for (const { box, y, slot, x0, y0 } of labels) { // from a category's name that was moved aside to its products
+        const x = (box[0] + box[2]) / 2;
+        if (slot < 0 || Math.hypot(x - x0, y - y0) < 16) continue;
+        context.beginPath();
+        context.moveTo(x, y);
+        context.lineTo(x0, y0);
+        for (const [line, colour] of [[4, theme.background], [1.5, theme.slots[slot]]]) {
+          context.lineWidth = line;
+          context.strokeStyle = colour;
+          context.stroke();
+        }
+      }
+      for (const { text, font, box, y, slot } of labels) {
+        context.font = font;
+        if (slot >= 0) { // on a ground of its own, with the colour of the legend
+          context.globalAlpha = 0.85;
+          context.fillStyle = theme.background;
+          context.beginPath();
+          context.roundRect(box[0], box[1], box[2] - box[0], box[3] - box[1], 5);
+          context.fill();
+          context.globalAlpha = 1;
+          context.fillStyle = theme.slots[slot];
+          context.beginPath();
+          context.arc(box[0] + 10, y, 5, 0, 2 * Math.PI);
+          context.fill();
+        }
+        const left = box[0] + (slot < 0 ? 3 : 19);
+        context.lineWidth = 3.5;
+        context.strokeStyle = theme.background;
+        context.strokeText(text, left, y);
+        context.fillStyle = slot < 0 ? theme.soft : theme.ink;
+        context.fillText(text, left, y);
       }
     }
 
@@ -547,6 +592,7 @@
     scheme.addEventListener("change", recolour);
     return {
       select: (i) => (i >= 0 && i < n ? goTo(i, false) : select(-1, false)),
+      labels: () => labels.map(({ text, box, slot }) => ({ text, box, category: slot >= 0 })),
       search: (text) => { input.value = text; searchFor(text); listOpen(false); },
       destroy: () => {
         observer.disconnect();
@@ -641,6 +687,13 @@
     const rowOf = new Map(slots.map((one, s) => [one.other ? null : one.name, s]));
     const slot = Uint8Array.from({ length: n }, (_, i) => rowOf.get(text(i)) ?? slots.length - 1);
     return { slots, slot, category: text };
+  }
+
+  // Places around a point, the nearest first, in steps across and down.
+  function spiral(across, down) {
+    const places = [];
+    for (let i = -ASIDE; i <= ASIDE; i++) for (let j = -OVER; j <= OVER; j++) places.push([i * across, j * down]);
+    return places.sort((a, b) => Math.hypot(...a) - Math.hypot(...b)); // a stable sort: equals as they were made
   }
 
   // A category's name stands where most of its points lie together.
