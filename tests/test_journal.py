@@ -339,7 +339,7 @@ def make_damaged(path: Path) -> None:
         (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(200)), "it is no database of SQLite"),
         (lambda path: path.mkdir(), "is a folder; give the path of a file"),
         (make_foreign, "something else than a journal of purchases; give another path"),
-        (make_newer, "of format 99, .* up to 2; use the newer version"),
+        (make_newer, "of format 99, .* up to 3; use the newer version"),
         (make_damaged, "is damaged .* put a copy of it back"),
         (os.mkfifo, "is a device or a pipe"),
     ],

@@ -47,6 +47,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
             time INTEGER NOT NULL
         )""",
     ),
+    # events may be returns: a version that knows none would take a model with the purchases for one without the item
+    (),
 )
 """What each format adds to the one before; the first is format 1. Times are microseconds since 1970, UTC."""
 

@@ -23,10 +23,14 @@ import pyarrow as pa
 from recae.errors import JournalConflictError, JournalError
 from recae.ids import shown
 from recae.journal import database
+from recae.journal.balance import balance
 from recae.journal.database import Database
 
 PURCHASE: Final = "purchase"
 """The kind of event that is a purchase. Others, which later versions may write, are counted and left alone."""
+
+RETURN: Final = "return"
+"""The kind of event by which something came back; its quantity is below 0."""
 
 FORGET: Final = "forget"
 """The kind of event that asks for a customer to be forgotten; its user is `Journal.code` of the id, and not the id."""
@@ -57,13 +61,13 @@ _SAME: Final = "SELECT user, item, time, quantity, kind FROM events WHERE event 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """A purchase.
+    """A purchase, or a return.
 
     Attributes:
         user: id of the customer.
         item: id of the item.
         time: when it was bought, microseconds since 1970, UTC; None: when it arrives.
-        quantity: how much was bought, above 0.
+        quantity: how much was bought, above 0; below 0: how much came back, see `recae.journal.balance`.
         event: id of the purchase, by which it is known when it is sent again; None: one is made.
     """
 
@@ -89,17 +93,21 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """What one user has bought, in the order of arrival, repeats included.
+    """What one user has bought, in the order of arrival, repeats included, without what came back.
 
     Attributes:
         items: ids.
         times: when each was bought, microseconds since 1970, UTC.
+        returned: ids of items of which all that was bought before has come back, by whatever it is known.
+        known: whether the journal has purchases or returns of the user, even if nothing is left of them.
         forgotten: whether the model is to forget the user, so that what it knows of them does not count.
     """
 
     items: tuple[str, ...]
     times: tuple[int, ...]
     forgotten: bool = False
+    returned: tuple[str, ...] = ()
+    known: bool = False
 
 
 NOTHING: Final = Bought((), ())
@@ -108,10 +116,11 @@ NOTHING: Final = Bought((), ())
 
 @dataclass(frozen=True, eq=False)
 class Unfolded:
-    """Purchases that a model does not have yet.
+    """Purchases and returns that a model does not have yet.
 
     Attributes:
-        table: `user`, `item`, `time`, `quantity`, `event` and `sequence`, in the order of their arrival.
+        table: `user`, `item`, `time`, `quantity`, `event` and `sequence`, in the order of their arrival; of a
+            return the quantity is below 0.
         sequence: of the last event of the journal when it was read: a model with these purchases has all up to it.
     """
 
@@ -125,15 +134,17 @@ class Counts:
 
     Attributes:
         purchases: all of them.
-        unfolded: those that a model does not have.
-        users: that made them.
+        unfolded: purchases and returns that a model does not have.
+        users: that made purchases.
         others: events of other kinds, which are left alone, by kind.
+        returns: all of them.
     """
 
     purchases: int
     unfolded: int
     users: int
     others: dict[str, int] = field(default_factory=dict)
+    returns: int = 0
 
 
 class Journal:
@@ -254,22 +265,22 @@ class Journal:
             since: the time from which purchases count, microseconds since 1970, UTC; None: all do.
         """
         codes = [self.code(user) for user in users]
-        found: dict[str, list[tuple[str, int]]] = {}
+        found: dict[str, list[tuple[str, int, float]]] = {}
         gone: set[str] = set()
-        for user, kind, item, time in self._events_of([*dict.fromkeys(users), *dict.fromkeys(codes)], after):
-            if kind == PURCHASE and (since is None or time >= since):
-                found.setdefault(user, []).append((item, time))
+        asked = [*dict.fromkeys(users), *dict.fromkeys(codes)]
+        for user, kind, item, time, quantity in self._events_of(asked, after):
+            if kind in (PURCHASE, RETURN) and (since is None or time >= since):
+                found.setdefault(user, []).append((item, time, quantity))
             elif kind == FORGET:
                 gone.add(user)
         answers = []
         for user, code in zip(users, codes, strict=True):
             rows, forgotten = found.get(user, ()), code in gone
-            items, times = tuple(item for item, _ in rows), tuple(time for _, time in rows)
-            answers.append(Bought(items, times, forgotten) if rows or forgotten else NOTHING)
+            answers.append(_bought(rows, forgotten) if rows or forgotten else NOTHING)
         return answers
 
-    def _events_of(self, users: Sequence[str], after: int) -> list[tuple[str, str, str, int]]:
-        """Return user, kind, item and time of the events of some different users beyond a sequence, in its order.
+    def _events_of(self, users: Sequence[str], after: int) -> list[tuple[str, str, str, int, float]]:
+        """Return user, kind, item, time and quantity of the events of some users beyond a sequence, in its order.
 
         One statement asks for many, as the journal is at one moment: between statements a server's other threads take
         the interpreter's lock.
@@ -315,15 +326,15 @@ class Journal:
         return frozenset(code for (code,) in found)
 
     def _since(self, sequence: int) -> Iterator[pa.RecordBatch]:
-        """Read the purchases beyond a sequence in batches, in the order of their arrival."""
+        """Read purchases and returns beyond a sequence in batches, in the order of their arrival."""
         query = (
-            "SELECT user, item, time, quantity, event, sequence FROM events WHERE sequence > ? AND kind = ? "
+            "SELECT user, item, time, quantity, event, sequence FROM events WHERE sequence > ? AND kind IN (?, ?) "
             "ORDER BY sequence LIMIT ?"
         )
         while True:
             # a transaction a batch: one that stays open for long would keep the log from being cut
             with self._database.reading() as connection:
-                rows = connection.execute(query, (sequence, PURCHASE, _ROWS)).fetchall()
+                rows = connection.execute(query, (sequence, PURCHASE, RETURN, _ROWS)).fetchall()
             if not rows:
                 return
             sequence = rows[-1][-1]
@@ -450,24 +461,35 @@ class Journal:
         with self._database.reading() as connection:
             kinds = dict(connection.execute("SELECT kind, count(*) FROM events GROUP BY kind").fetchall())
             unfolded = connection.execute(
-                "SELECT count(*) FROM events WHERE sequence > ? AND kind = ?", (after, PURCHASE)
+                "SELECT count(*) FROM events WHERE sequence > ? AND kind IN (?, ?)", (after, PURCHASE, RETURN)
             ).fetchone()[0]
             users = connection.execute(
                 "SELECT count(DISTINCT user) FROM events WHERE kind = ?", [PURCHASE]
             ).fetchone()[0]
-        return Counts(kinds.pop(PURCHASE, 0), unfolded, users, kinds)
+        return Counts(kinds.pop(PURCHASE, 0), unfolded, users, returns=kinds.pop(RETURN, 0), others=kinds)
+
+
+def _bought(rows: Sequence[tuple[str, int, float]], forgotten: bool) -> Bought:
+    """Return what is left of a user's events: item, time and quantity of each."""
+    if all(quantity > 0 for _, _, quantity in rows):
+        items, times = tuple(item for item, _, _ in rows), tuple(time for _, time, _ in rows)
+        return Bought(items, times, forgotten, known=bool(rows))
+    remains, taken = balance([item for item, _, _ in rows], [quantity for _, _, quantity in rows])
+    left = [row for row, stays in zip(rows, remains, strict=True) if stays]
+    items, times = tuple(item for item, _, _ in left), tuple(time for _, time, _ in left)
+    return Bought(items, times, forgotten, tuple(taken), known=True)
 
 
 def _asked(
     connection: sqlite3.Connection, users: Sequence[str], after: int
-) -> list[tuple[str, str, str, int]]:
-    """Return user, kind, item and time of the events of users beyond a sequence, in its order."""
+) -> list[tuple[str, str, str, int, float]]:
+    """Return user, kind, item, time and quantity of the events of users beyond a sequence, in its order."""
     # a power of two of them, so that SQLite knows the statement from before; nobody's user is null
     size = 1 << max(len(users) - 1, 0).bit_length()
     values = ", ".join(["(?)"] * size)
     # without the name SQLite may walk the range of sequences instead of the users' own rows
     query = (
-        f"WITH asked(user) AS (VALUES {values}) SELECT events.user, kind, item, time FROM asked "  # noqa: S608  # of marks
+        f"WITH asked(user) AS (VALUES {values}) SELECT events.user, kind, item, time, quantity FROM asked "  # noqa: S608  # of marks
         "CROSS JOIN events INDEXED BY events_of_user ON events.user = asked.user AND sequence > ? ORDER BY sequence"
     )
     return connection.execute(query, (*users, *[None] * (size - len(users)), after)).fetchall()
@@ -479,14 +501,15 @@ def _insert(connection: sqlite3.Connection, purchases: Sequence[Purchase], arriv
         # made ids rise with time, so that the index grows at its end
         event = one.event or f"{arrived // 1000:012x}{secrets.token_hex(8)}"
         time = arrived if one.time is None else one.time
-        values = (event, one.user, one.item, time, arrived, one.quantity, PURCHASE)
+        kind = PURCHASE if one.quantity > 0 else RETURN
+        values = (event, one.user, one.item, time, arrived, one.quantity, kind)
         # looked for first: an insertion that finds it there would use up a number of the sequence
         known = None if one.event is None else connection.execute(_SAME, [event]).fetchone()
         if known is None:
             connection.execute(_INSERT, values)
         else:
-            user, item, stored, quantity, kind = known
-            same = (user, item, quantity, kind) == (one.user, one.item, one.quantity, PURCHASE)
+            user, item, stored, *rest = known
+            same = (user, item, *rest) == (one.user, one.item, one.quantity, kind)
             if not same or one.time not in (None, stored):
                 raise JournalConflictError(
                     f"the event {shown(event)} is in the journal with another purchase; give each purchase an id of "

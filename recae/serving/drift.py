@@ -104,7 +104,7 @@ class Drift:
         """
         now = time.time()
         for one, new, of_model in zip(purchases, added.new, known.tolist(), strict=True):
-            if not new:
+            if not new or one.quantity < 0:  # a return
                 continue
             (self._known if of_model else self._unknown).inc()
             code = _code(one.user)

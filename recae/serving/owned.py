@@ -74,9 +74,9 @@ def owned_by(served: ServedModel, user_id: str, bought: Bought = NOTHING) -> Own
     Raises:
         Problem: 404, neither the model nor the journal knows the user.
     """
-    if bought.forgotten and not bought.items:
+    if bought.forgotten and not bought.known:
         raise unknown_problem("user", user_id)
-    if not bought.items:
+    if not bought.known:
         row, items = served.user(user_id)
         return Owned(items, served.values(row), served.events(row), recent=_recent(served, row, items))
     rows = served.item_rows(bought.items)
@@ -85,10 +85,15 @@ def owned_by(served: ServedModel, user_id: str, bought: Bought = NOTHING) -> Own
         row, before = (-1, np.zeros(0, dtype=np.int32)) if bought.forgotten else served.user(user_id)
     except Problem:  # of the journal alone
         row, before = -1, np.zeros(0, dtype=np.int32)
+    stays = np.ones(before.size, dtype=np.bool_)
+    if bought.returned:
+        stays = ~np.isin(before, served.item_rows(bought.returned))
     events = None if row < 0 else served.events(row)
     known = rows >= 0
-    items = np.union1d(before, rows[known]).astype(before.dtype)
+    items = np.union1d(before[stays], rows[known]).astype(before.dtype)
     recent = _recent(served, row, before)
+    if recent is not None:
+        recent = recent[np.isin(recent, before[stays])]
     if recent is not None and served.rules is not None:
         first = served.rules.recent_from or 0
         lately = known & (days_of(np.asarray(bought.times, dtype=np.int64)) >= first)
@@ -99,7 +104,8 @@ def owned_by(served: ServedModel, user_id: str, bought: Bought = NOTHING) -> Own
     decay, baskets = served.decay, np.unique(bought.times)
     if row >= 0:
         earlier = served.values(row)
-        values[np.searchsorted(items, before)] = np.ones(before.size) if earlier is None else earlier
+        known_values = np.ones(before.size) if earlier is None else earlier
+        values[np.searchsorted(items, before[stays])] = known_values[stays]
     values *= decay**baskets.size
     # what was bought at the same time is one basket, and counts once in it, as in `Events.weights`
     pairs = np.unique(np.stack([rows, np.searchsorted(baskets, bought.times)], axis=1)[known], axis=0)

@@ -99,7 +99,10 @@ class PurchaseWriter:
             return problem_of(result)
         try:
             rows = job.served.item_rows([one.item for one in job.asked])
-            unknown = [one.item for one, row in zip(job.asked, rows, strict=True) if row < 0]
+            bought = [one.quantity > 0 for one in job.asked]
+            unknown = [
+                one.item for one, row, new in zip(job.asked, rows, bought, strict=True) if new and row < 0
+            ]
             with suppress(Exception):  # what is counted must not turn an acknowledged purchase into an error
                 self._drift.bought(job.asked, result, rows >= 0)
             new = sum(result.new)

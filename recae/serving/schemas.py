@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 MAX_IDS = 10_000  # in one list of ids
 MAX_N = 1_000  # recommendations of one request
@@ -138,13 +138,27 @@ Time = Annotated[datetime, Field(strict=False), BeforeValidator(_date_and_time)]
 _TIME = "when it was bought, date and time of ISO 8601, UTC unless it says otherwise; null: now"
 
 
+_QUANTITY = "how much was bought; below 0: how much came back, which takes back what was bought before"
+
+
+def _not_nothing(value: float) -> float:
+    if value == 0:
+        raise ValueError("a quantity is above 0 for a purchase and below 0 for a return")
+    return value
+
+
+Quantity = Annotated[
+    float, Field(ge=-MAX_QUANTITY, le=MAX_QUANTITY, allow_inf_nan=False), AfterValidator(_not_nothing)
+]
+
+
 class PurchaseEntry(_Request):
-    """A purchase."""
+    """A purchase, or a return."""
 
     user: NewId = Field(description="id of the customer, known or new")
     item: NewId = Field(description="id of the item, known or new")
     time: Time | None = Field(default=None, description=_TIME)
-    quantity: float = Field(default=1.0, gt=0, le=MAX_QUANTITY, allow_inf_nan=False)
+    quantity: Quantity = Field(default=1.0, description=_QUANTITY)
     event: EventId | None = Field(default=None, description=_EVENT)
 
 
@@ -178,7 +192,7 @@ class PurchasesRequest(_Request):
     user: NewId | None = Field(default=None, description="id of the customer, known or new")
     item: NewId | None = Field(default=None, description="id of the item, known or new")
     time: Time | None = Field(default=None, description=_TIME)
-    quantity: float = Field(default=1.0, gt=0, le=MAX_QUANTITY, allow_inf_nan=False)
+    quantity: Quantity = Field(default=1.0, description=_QUANTITY)
     event: EventId | None = Field(default=None, description=_EVENT)
     purchases: Annotated[list[PurchaseEntry], Field(min_length=1, max_length=MAX_PURCHASES)] | None = Field(
         default=None, description="several instead: all are stored, or none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.interactions import SECOND, Events, Interactions
 from recae.journal import Journal
+from recae.journal.balance import balance
 from recae.last_bought import days_at, placed_days
 from recae.messages import say
 from recae.models.base import decay_of, reads_values
+from recae.reading.returns import Returned
 from recae.recency import first_unknown
 from recae.recommender import LEARNED, Recommender
 from recae.selection.progress import Progress
@@ -36,7 +39,7 @@ class Pending:
     """Purchases that a model does not have yet.
 
     Attributes:
-        table: `user`, `item` and `time` of each, in the order of arrival.
+        table: `user`, `item`, `time` and `quantity` of each, in the order of arrival; below 0 it is a return.
         sequence: of the journal, up to which a model has all with these.
     """
 
@@ -48,18 +51,20 @@ class Pending:
         return int(self.table.num_rows)
 
     def read(self) -> tuple[Interactions, Events]:
-        """Return them as what was read of a table: an entry a pair, and by basket.
+        """Return the purchases that are left after returns as what was read of a table: an entry a pair, and by basket.
 
         What a customer bought at the same time is one basket.
         """
-        users, user = _numbered(self.table.column("user"))
-        items, item = _numbered(self.table.column("item"))
-        times = self.table.column("time").cast(pa.int64()).to_numpy()
+        table = self._balanced[0]
+        users, user = _numbered(table.column("user"))
+        items, item = _numbered(table.column("item"))
+        times = table.column("time").cast(pa.int64()).to_numpy()
         order = np.lexsort((times, item, user))
         user, item, times = user[order], item[order], times[order]
-        first = np.append(True, (user[1:] != user[:-1]) | (item[1:] != item[:-1]))
+        first = np.ones(user.size, dtype=np.bool_)
+        first[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
         starts = np.flatnonzero(first)
-        ends = np.append(starts[1:], user.size)
+        ends = np.append(starts, user.size)[1:]
         indptr = np.append(0, np.cumsum(np.bincount(user[first], minlength=len(users))))
         matrix = sp.csr_matrix(
             (np.ones(starts.size, np.float32), item[first].astype(np.int32), indptr.astype(np.int32)),
@@ -69,6 +74,35 @@ class Pending:
             matrix, users, items, times=times[ends - 1], counts=(ends - starts).astype(np.int32)
         )
         return interactions, Events.of(user, item, times, len(users), len(items), times=times)
+
+    @property
+    def returned(self) -> Returned:
+        """The pairs of a customer and an item whose earlier purchases have come back."""
+        pairs = self._balanced[1]
+        users, items = ([pair[place] for pair in pairs] for place in (0, 1))
+        return Returned(pa.array(users, pa.large_string()), pa.array(items, pa.large_string()))
+
+    @cached_property
+    def _balanced(self) -> tuple[pa.Table, list[tuple[str, str]]]:
+        """The purchases that are left, and the pairs whose earlier ones have come back."""
+        came_back = pc.less(self.table.column("quantity"), 0)
+        if not pc.any(came_back, min_count=0).as_py():
+            return self.table, []
+        # only pairs of which something came back are looked at one by one
+        pairs = _pairs(self.table)
+        some = pc.is_in(pairs, value_set=pc.unique(pairs.filter(came_back)))
+        touched = self.table.filter(some)
+        keys = list(zip(touched.column("user").to_pylist(), touched.column("item").to_pylist(), strict=True))
+        remains, taken = balance(keys, touched.column("quantity").to_pylist())
+        stays = np.ones(self.table.num_rows, dtype=np.bool_)
+        stays[np.flatnonzero(some.to_numpy(zero_copy_only=False))] = remains
+        return self.table.filter(pa.array(stays)), taken
+
+
+def _pairs(table: pa.Table) -> pa.ChunkedArray:
+    """Return user and item of each row as one text; an id holds no character 0."""
+    between = pa.scalar("\0", pa.large_string())
+    return pc.binary_join_element_wise(table.column("user"), table.column("item"), between)
 
 
 def pending(recommender: Recommender, journal: Journal) -> Pending:
@@ -112,7 +146,7 @@ def with_pending(recommender: Recommender, found: Pending) -> Recommender:
     interactions, events = found.read()
     by_basket = reads_values(recommender.model)
     decay = decay_of(recommender.model.config())
-    union = joined(recommender, interactions, events if by_basket else None, decay=decay)
+    union = joined(recommender, interactions, events if by_basket else None, found.returned, decay)
     codes = None
     if recommender.held_out is not None:
         codes = np.full(len(union.users), LEARNED, np.uint8)
@@ -165,7 +199,7 @@ def update_from_journal(
         recommender, _ = forget(recommender, gone, hooks=Hooks(device=choose_device(device, 1)))
     if len(found):
         interactions, events = found.read()
-        new = New(interactions, events if reads_values(recommender.model) else None)
+        new = New(interactions, events if reads_values(recommender.model) else None, found.returned)
         updated = update(recommender, new, device=device, progress=progress)
     else:
         updated = Updated(recommender, 0, 0, 0, 0, 0, parts={}, seconds=time.perf_counter() - began)
