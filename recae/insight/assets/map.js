@@ -81,6 +81,7 @@
     let hovered = -1, selected = -1, alone = -1, active = -1;
     let matches = null; // Uint8Array (n,) while something is searched for
     let best = []; // the rows of the results spelled out
+    let buttons = [0, 0, 0, 0]; // the rectangle of those that zoom
     let labels = []; // those drawn: their text, font, rectangle and category
     const off = new Uint8Array(points.slots.length); // categories that are switched off
     let theme, image, pixels, stride, pending = 0, flight = 0;
@@ -121,6 +122,7 @@
         canvas.width = Math.round(width * ratio);
         canvas.height = Math.round(height * ratio);
       }
+      buttons = [zooms.offsetLeft - 4, 0, width, zooms.offsetTop + zooms.offsetHeight + 4];
       const space = Math.min(width, height) < 500 ? 22 : 44;
       // No direction of the layout means anything, so on a phone held upright a broad picture is turned.
       const gain = (a, b) => Math.min((width - 2 * space) / a, (height - 2 * space) / b);
@@ -198,7 +200,7 @@
 
     // Every label gets a rectangle that meets none before it, or is left out: the categories first, then products.
     function drawLabels(wanted) {
-      const taken = [[width - 60, 0, width, 130]]; // the zoom buttons
+      const taken = [buttons];
       labels = [];
       const measure = (text, font) => {
         const key = font + text;
