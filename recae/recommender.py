@@ -793,9 +793,10 @@ class Recommender(Summarised):
             categories: a table with an item and a category column, for the colours; the purchases will do. None: those
                 of the model's table of items, and where it has none, clusters.
             clusters: colour by so many clusters of items, 12 at most, named by their telling words; 0: one colour.
-            method: "tsne", which shows clusters and needs recae[map], or "pca"; None: t-SNE where it is installed.
+            method: "tsne", which shows clusters best and needs recae[map], "neighbours" or "pca"; None: t-SNE where it
+                is installed, else neighbours.
             limit: how many at most, most owned first.
-            seed: of t-SNE.
+            seed: of t-SNE or neighbours.
             progress: as for `recae.train`.
 
         Returns:

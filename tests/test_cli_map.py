@@ -142,13 +142,13 @@ def test_clusters_instead_of_categories(sample: Path, folder: Path) -> None:
     assert recae(*arguments, "--clusters", "13", model=sample).exit_code == 2
 
 
-def test_without_opentsne_the_map_is_laid_out_by_pca(
+def test_without_opentsne_the_map_is_laid_out_by_neighbours(
     sample: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = recae("map", "--out", "map.html", "--json", model=sample)
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["method"] == "pca"
+    assert json.loads(result.stdout)["method"] == "neighbours"
     assert "pip install 'recae[map]'" in result.stderr
     refused(recae("map", "--out", "x.html", "--method", "tsne", model=sample), "pip install 'recae[map]'")
     assert names(folder) == ["map.html"]

@@ -11,7 +11,7 @@ from modelfiles import HISTORIES, ITEMS, METADATA, USERS, popular
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
-from recae.insight.layout import STEPS, default_method, layout
+from recae.insight.layout import METHODS, STEPS, default_method, layout
 from recae.insight.map import choose_points, map_data, point_vectors
 from recae.models import SigmoidAutoencoder
 from recae.recommender import Recommender
@@ -70,29 +70,68 @@ def test_the_length_of_a_vector_does_not_count_and_none_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (1, 5), (2, 1), (3, 2), (5, 1)])
-@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("method", METHODS)
 def test_few_points_and_few_factors(n: int, d: int, method: str) -> None:
     plane = layout(random_vectors(n, d), method=method)
     assert plane.shape == (n, 2)
     assert np.isfinite(plane).all()
 
 
-def test_points_in_one_place_are_laid_out() -> None:
-    assert np.isfinite(layout(np.ones((8, 3), np.float32))).all()
+@pytest.mark.parametrize("method", METHODS)
+def test_points_in_one_place_are_laid_out(method: str) -> None:
+    assert np.isfinite(layout(np.ones((8, 3), np.float32), method=method)).all()
+    assert np.isfinite(layout(np.zeros((8, 3), np.float32), method=method)).all()
 
 
-def test_tsne_keeps_planted_groups_together_and_repeats_its_bits() -> None:
+@pytest.mark.parametrize("method", ["tsne", "neighbours"])
+def test_planted_groups_stay_together_and_bits_repeat(method: str) -> None:
     vectors, label = planted()
     before = vectors.copy()
     told: list[int] = []
-    plane = layout(vectors, on_steps=told.append)
+    plane = layout(vectors, method=method, on_steps=told.append)
     assert agreement(plane, label) > 0.95  # by chance 1/6
     assert agreement(layout(vectors, method="pca"), label) < agreement(plane, label)
-    assert plane.tobytes() == layout(vectors, seed=0).tobytes()
-    assert plane.tobytes() != layout(vectors, seed=1).tobytes()
+    assert plane.tobytes() == layout(vectors, method=method, seed=0).tobytes()
+    assert plane.tobytes() != layout(vectors, method=method, seed=1).tobytes()
     np.testing.assert_array_equal(vectors, before)
     assert told == sorted(told)
     assert told[-1] == STEPS
+
+
+def trustworthiness(vectors: np.ndarray, plane: np.ndarray, k: int = 10) -> float:
+    """Venna and Kaski 2001: 1 less what the plane's neighbours lack to be true ones, by ranks of the cosine."""
+    unit = vectors / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
+    n, lacking = len(unit), 0
+    for i in range(n):
+        true = [j for j in np.argsort(-(unit @ unit[i]), kind="stable") if j != i]
+        rank = {int(j): at + 1 for at, j in enumerate(true)}
+        shown = [
+            j
+            for j in np.argsort(((plane - plane[i]).astype(float) ** 2).sum(axis=1), kind="stable")
+            if j != i
+        ]
+        lacking += sum(max(rank[int(j)] - k, 0) for j in shown[:k])
+    return 1 - 2 * lacking / (n * k * (2 * n - 3 * k - 1))
+
+
+def test_without_another_library_neighbours_are_shown_that_pca_hides() -> None:
+    # a closed tube through nine dimensions: two directions show hardly a third of who is whose neighbour
+    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    turns = [trig(m * angle) for m in (1, 3, 5, 7) for trig in (np.sin, np.cos)]
+    vectors = (
+        np.stack([*turns, np.full(400, 0.5)], axis=1) + 0.05 * np.random.default_rng(0).normal(size=(400, 9))
+    ).astype(np.float32)
+    plane = {method: layout(vectors, method=method) for method in METHODS}
+    trust = {method: trustworthiness(vectors, plane[method]) for method in METHODS}
+    assert trust["neighbours"] > 0.95
+    assert trust["neighbours"] > trust["tsne"] - 0.04
+    assert trust["pca"] < 0.9
+    # and it is no blob: most of the picture is empty
+    filled = {}
+    for method, points in plane.items():
+        cells = np.floor((points - points.min(axis=0)) / np.ptp(points, axis=0).max() * 19.99).astype(int)
+        filled[method] = len({tuple(cell) for cell in cells.tolist()})
+    assert filled["neighbours"] < 0.4 * 400
 
 
 def test_neighbours_are_those_of_the_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,11 +161,11 @@ def test_vectors_that_cannot_be_laid_out(vectors: Any) -> None:
 
 def test_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_method() == "tsne"
-    with pytest.raises(ConfigError, match="choose one of tsne, pca"):
+    with pytest.raises(ConfigError, match="choose one of tsne, neighbours, pca"):
         layout(random_vectors(3, 3), method="umap")
     monkeypatch.setitem(sys.modules, "openTSNE", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert default_method() == "pca"
+    assert default_method() == "neighbours"
     with pytest.raises(ConfigError, match=r"pip install 'recae\[map\]'"):
         layout(random_vectors(3, 3))
 

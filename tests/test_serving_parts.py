@@ -195,7 +195,7 @@ def test_a_failed_map_is_tried_again(served: ServedModel, monkeypatch: pytest.Mo
     monkeypatch.setattr("recae.serving.served.MAX_TSNE_ITEMS", 5)
     wait(lambda: picture.answer() is not None)
     found = json.loads(picture.answer() or b"")
-    assert found["method"] == "pca"
+    assert found["method"] == "neighbours"
     owners = np.asarray(served.owners)
     assert found["owners"] == sorted(owners.tolist(), reverse=True)[:10]
 

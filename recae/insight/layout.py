@@ -12,19 +12,26 @@ from numpy.typing import NDArray
 from recae.errors import ConfigError, DataError
 from recae.ranking import rows_per_block, top_k
 
-METHODS = ("tsne", "pca")
+METHODS = ("tsne", "neighbours", "pca")
 
 _PERPLEXITY = 30  # effective number of neighbours of a point; openTSNE's own default
 _STEPS = ((250, {"exaggeration": 12.0, "momentum": 0.5}), (500, {"exaggeration": 1.0, "momentum": 0.8}))
 STEPS = sum(steps for steps, _ in _STEPS)
-"""Steps of gradient descent that t-SNE takes."""
+"""Steps of gradient descent that t-SNE takes; other methods tell theirs as parts of as many."""
 _STEPS_PER_CALL = 50  # between two calls of on_steps
+_ATTRACTING = 10  # nearest neighbours that draw a point of the method "neighbours"
+_REPELLING = 12  # points drawn by chance in each of its steps that push it away
+_PUSH = 5.0  # what all others push, for what the neighbours draw
+_NEAR = 0.05  # squared distance below which the push no longer grows
+_PULLS = 300  # steps of that method
+_FIRST_STEP = 3.0  # the length of the first; they become shorter evenly
+_SPREAD = 4.0  # standard deviation of the start, in units in which the push of a point falls off
 _THREADS_FROM = 10_000  # points; with fewer, two threads wait for each other longer than they work
 
 
 def default_method() -> str:
-    """Return "tsne" where openTSNE is installed, else "pca"."""
-    return "pca" if importlib.util.find_spec("openTSNE") is None else "tsne"
+    """Return "tsne" where openTSNE is installed, else "neighbours"."""
+    return "neighbours" if importlib.util.find_spec("openTSNE") is None else "tsne"
 
 
 def layout(
@@ -40,10 +47,11 @@ def layout(
 
     Args:
         vectors: float32 of shape (n, d), n and d at least 1; not modified.
-        method: "pca", the two directions of largest variance, or "tsne" (van der Maaten and Hinton 2008, by openTSNE),
-            begun from the former and from exact nearest neighbours by cosine, in O(n² d) time and blocks of memory.
-        seed: of the random numbers that t-SNE draws; PCA draws none.
-        on_steps: is told how many of t-SNE's `STEPS` are done.
+        method: "pca", the two directions of largest variance; "tsne" (van der Maaten and Hinton 2008, by openTSNE); or
+            "neighbours", a plainer embedding that needs no other library. The latter two begin from the first and from
+            exact nearest neighbours by cosine, in O(n² d) time and blocks of memory.
+        seed: of the random numbers that are drawn; PCA draws none.
+        on_steps: is told how many of `STEPS` are done.
 
     Returns:
         float32 of shape (n, 2), the same bits for the same vectors, method and seed on the same machine.
@@ -64,8 +72,9 @@ def layout(
     plane = np.zeros((len(unit), 2), dtype=np.float32)
     directions = principal(unit, 2)
     plane[:, : directions.shape[1]] = directions
-    # t-SNE of three points or fewer is of no use
-    return plane if method == "pca" or len(unit) < 4 else _tsne(unit, plane, seed, on_steps)
+    if method == "pca" or len(unit) < 4:  # there is nothing to gain with three points or fewer
+        return plane
+    return (_tsne if method == "tsne" else _by_neighbours)(unit, plane, seed, on_steps)
 
 
 def check_method(method: str) -> None:
@@ -144,6 +153,41 @@ def _tsne(
         )
         done += steps
     return np.asarray(embedding, dtype=np.float32)
+
+
+def _by_neighbours(
+    unit: NDArray[np.float32],
+    start: NDArray[np.float32],
+    seed: int,
+    on_steps: Callable[[int], None] | None,
+) -> NDArray[np.float32]:
+    """Draw every point to its nearest neighbours and push it away from points drawn by chance, as LargeVis does.
+
+    With d = y_i − y_j a neighbour draws by 2 w_ij d / (1 + d²), and a random point pushes by 2 d/((0.05 + d²)(1 + d²)),
+    at most 4 along an axis (Tang et al. 2016; McInnes et al. 2018). All points move at once, so that nothing depends on
+    the number of threads.
+    """
+    n = len(unit)
+    neighbours, _ = _nearest(unit, min(n - 1, _ATTRACTING))
+    k = neighbours.shape[1]
+    directed = sp.csr_matrix((np.ones(n * k), neighbours.ravel(), np.arange(n + 1) * k), shape=(n, n))
+    graph = (directed + directed.T).tocoo()
+    own, other = graph.row, graph.col
+    degree = np.bincount(own, graph.data, n)
+    pull = 2 * graph.data / np.sqrt(degree[own] * degree[other])
+    rng = np.random.default_rng(seed)
+    places = start * (_SPREAD / max(float(start.std()), 1e-30)) + rng.normal(size=start.shape) * 1e-4
+    for step in range(_PULLS):
+        apart = places[own] - places[other]  # (edges, 2)
+        force = pull / (1 + np.einsum("ea,ea->e", apart, apart))
+        moved = np.stack([np.bincount(own, -force * apart[:, axis], n) for axis in (0, 1)], axis=1)
+        apart = places[:, None] - places[rng.integers(0, n, (n, _REPELLING))]  # (n, repelling, 2)
+        square = np.einsum("nra,nra->nr", apart, apart)[:, :, None]
+        moved += _PUSH * np.clip(2 * apart / ((_NEAR + square) * (1 + square)), -4, 4).mean(axis=1)
+        places += _FIRST_STEP * (1 - step / _PULLS) * moved
+        if on_steps is not None and (step + 1) % (_PULLS // 15) == 0:
+            on_steps(STEPS * (step + 1) // _PULLS)
+    return places.astype(np.float32)
 
 
 def _nearest(unit: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -28,6 +28,7 @@ MOST_POINTS = 50_000
 _SCALE = 65_535  # coordinates are whole numbers up to here: fewer letters, and finer than any screen
 _METHOD_TEXT = {
     "tsne": "t-SNE",
+    "neighbours": "drawing nearest neighbours together",
     "pca": "the two main directions (PCA)",
 }
 _START = """

@@ -18,6 +18,7 @@ from recae.recommender import Recommender
 from recae.summary import Summarised, Summary
 
 ENDINGS = (".html", ".htm")
+_METHODS = {"tsne": "t-SNE", "neighbours": "nearest neighbours", "pca": "PCA"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,7 +28,7 @@ class Map(Summarised):
     Attributes:
         page: HTML that loads nothing else.
         kind: "items" or "users".
-        method: "tsne" or "pca".
+        method: "tsne", "neighbours" or "pca".
         seed: of the layout.
         points: how many there are.
         left_out: how many there are not, since nobody owns them or because of the limit.
@@ -58,7 +59,7 @@ class Map(Summarised):
 
     def summary(self) -> Summary:
         """Return what the map shows."""
-        title = f"Map: {self.points:,} {self.kind} by {'t-SNE' if self.method == 'tsne' else 'PCA'}"
+        title = f"Map: {self.points:,} {self.kind} by {_METHODS[self.method]}"
         return Summary(title, notes=[self.note] if self.note else [])
 
     def _repr_html_(self) -> str:
@@ -98,9 +99,9 @@ def draw_map(
         categories: of the items, for the colours.
         clusters: how many clusters of items give the colours instead; 0: one colour for all. None: the categories, and
             where there are none, clusters as `recae.insight.clusters.find_clusters` finds them.
-        method: "tsne" or "pca"; None: t-SNE where it is installed.
+        method: "tsne", "neighbours" or "pca"; None: t-SNE where it is installed, else neighbours.
         limit: how many points at most, most owned first.
-        seed: of t-SNE.
+        seed: of t-SNE or neighbours.
         title: the heading; None: what the map is of.
         limit_name: what the note calls the limit.
         on_steps: as for `recae.insight.layout.layout`.

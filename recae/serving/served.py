@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from recae.insight.vectors import ItemVectors
 
 MAX_MAP_ITEMS = 20_000
-# t-SNE's time grows with the square of the items; beyond, a server has better things to do with its processors.
+# t-SNE takes several times as long as the other method; beyond, a server has better things to do with its processors.
 MAX_TSNE_ITEMS = 5_000
 _REMEMBERED = 2**18  # users whose rows are held in a dictionary, and items likewise: some 30 MB each
 _SHOWN = 2**16  # items of lists of which the text is held: some 20 MB where names have 40 letters
@@ -191,7 +191,7 @@ class ItemMap:
         items = np.arange(size)
         if self._owners is not None:
             items = np.argsort(-self._owners, kind="stable")[:size]
-        method = default_method() if size <= MAX_TSNE_ITEMS else "pca"
+        method = default_method() if size <= MAX_TSNE_ITEMS else "neighbours"
         places = layout(np.ascontiguousarray(self._vectors.vectors[items]), method=method)
         names = self._recommender.item_names
         _log.info("the map of %s items is laid out by %s", f"{size:,}", method)

@@ -6,7 +6,7 @@ import { load } from "./load.js";
 import { go } from "./state.js";
 
 const AT_MOST = 20000; // products that the server puts on a map
-const METHODS = { pca: "principal components", tsne: "t-SNE" };
+const METHODS = { neighbours: "nearest neighbours", pca: "principal components", tsne: "t-SNE" };
 
 let drawn = null; // the drawn map, and the row of each product in it
 let marked = null; // the product that the map shows as selected
