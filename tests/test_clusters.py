@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -14,11 +15,20 @@ from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
 from recae.ids import IdMap
+from recae.insight.categories import Categories, categories_for_colours
 from recae.insight.clusters import MOST, cluster, find_clusters, telling_names
+from recae.insight.map import choose_points
 from recae.insight.mapping import draw_map
+from recae.insight.vectors import ItemVectors
+from recae.item_table import ItemTable
 from recae.models.blend import Blend, Part
 from recae.models.linear import Ease
 from recae.recommender import Recommender
+
+
+def clusters(whole: Recommender, count: int | None = None, limit: int = 50_000) -> Categories | None:
+    return find_clusters(whole, choose_points(whole, "items", limit).rows, ItemVectors(whole), count)
+
 
 WORDS = [["cup", "tea"], ["lamp", "light"], ["card", "wrap"], ["ring", "gold"]]
 
@@ -106,11 +116,11 @@ def test_vectors_without_a_direction_and_vectors_in_one_place() -> None:
 
 def test_all_parts_of_a_blend_count() -> None:
     whole, group = shop()
-    found = find_clusters(whole, 4)
+    found = clusters(whole, 4)
     assert found is not None
     assert same(found.codes, group.astype(np.int32))
     for part in (0, 1):
-        alone = find_clusters(shop((part,))[0], 4)
+        alone = clusters(shop((part,))[0], 4)
         assert alone is not None
         assert not same(alone.codes, group.astype(np.int32))
 
@@ -118,7 +128,7 @@ def test_all_parts_of_a_blend_count() -> None:
 @pytest.mark.parametrize("names", [True, False])
 def test_clusters_are_named_by_the_words_of_names_or_of_ids_that_are_descriptions(names: bool) -> None:
     whole, group = shop(names=names)
-    found = find_clusters(whole)
+    found = clusters(whole)
     assert found is not None  # 80 items, 4 clusters
     for code, name in enumerate(found.names):
         (own,) = set(group[found.codes == code])
@@ -126,20 +136,20 @@ def test_clusters_are_named_by_the_words_of_names_or_of_ids_that_are_description
 
 
 def test_how_many_clusters_there_are() -> None:
-    assert find_clusters(shop(n_items=36)[0]) is None
-    assert find_clusters(shop(n_items=80)[0], limit=30) is None
-    few = find_clusters(shop()[0], limit=40)
+    assert clusters(shop(n_items=36)[0]) is None
+    assert clusters(shop(n_items=80)[0], limit=30) is None
+    few = clusters(shop()[0], limit=40)
     assert few is not None
     assert len(few.names) == 2
     assert (few.codes >= 0).sum() == 40
-    one = find_clusters(shop(n_items=36)[0], 1)
+    one = clusters(shop(n_items=36)[0], 1)
     assert one is not None
     assert len(one.names) == 1
     for count in (0, MOST + 1):
         with pytest.raises(ConfigError, match="from 1 to 12"):
-            find_clusters(shop()[0], count)
+            clusters(shop()[0], count)
     with pytest.raises(DataError, match="alike"):
-        find_clusters(popular(), 2)
+        clusters(popular(), 2)
 
 
 def test_words_are_those_of_the_largest_share_of_the_divergence() -> None:
@@ -191,3 +201,20 @@ def test_the_map_of_a_model_without_categories_has_the_clusters() -> None:
     assert "colours are" not in plain.page
     users = draw_map(whole, "users", method="pca", limit=20)
     assert (users.coloured_by, users.points) == ("clusters", 20)
+
+
+def test_categories_come_first_at_the_narrowest_level_that_the_colours_suffice_for() -> None:
+    whole, _ = shop()
+    paths = [f"Home > Room {i % 10} > Shelf {i % 40}" if i % 5 else None for i in range(80)]
+    table = ItemTable(whole.items, pa.table({"category": pa.array(paths, pa.large_string())}))
+    drawn = draw_map(replace(whole, item_table=table), method="pca")
+    assert (drawn.coloured_by, drawn.categories) == ("categories", 8)  # rooms 0 and 5 have no known category
+    assert "Home > Room 3" in drawn.page
+    assert "Shelf" not in drawn.page
+    asked = draw_map(replace(whole, item_table=table), method="pca", clusters=2)
+    assert (asked.coloured_by, asked.categories) == ("clusters", 2)
+    many = [f"Room {i} > Shelf {i}" for i in range(80)]
+    table = ItemTable(whole.items, pa.table({"category": pa.array(many, pa.large_string())}))
+    found = categories_for_colours(replace(whole, item_table=table), 12)
+    assert found is not None
+    assert found.names == sorted(f"Room {i}" for i in range(80))

@@ -154,6 +154,34 @@ def test_the_map_waits_until_it_is_drawn(visit: Open, url: str) -> None:
     see(page.locator("canvas").first)
 
 
+def test_the_map_has_the_colours_and_the_legend_of_the_categories(visit: Open, url: str) -> None:
+    page = visit(url)
+    drawn = {
+        "model": "x",
+        "method": "neighbours",
+        "item_id": ["P1", "P2", "P3", "P4"],
+        "name": ["A", None, "C", "D"],
+        "owners": [4, 3, 2, 1],
+        "x": [0, 1, 0, 1],
+        "y": [0, 1, 1, 0],
+        "category": [1, 0, 1, -1],
+        "categories": ["Garden", "<i>Tea</i>"],
+        "coloured_by": "categories",
+    }
+    page.route("**/map", lambda route: route.fulfill(json=drawn))
+    page.get_by_role("link", name="Map", exact=True).click()
+    see(page.get_by_text("4 products, laid out by nearest neighbours"))
+    see(page.get_by_text("Colours are categories."))
+    legend = page.locator(".recae-map-legend button[aria-pressed]")
+    see(legend.first)
+    assert [line.split("\n")[0] for line in legend.all_inner_texts()] == ["<i>Tea</i>", "Garden", "Not known"]
+    shown = [
+        swatch.evaluate("(one) => getComputedStyle(one).backgroundColor")
+        for swatch in page.locator(".recae-map-legend .recae-map-swatch").all()
+    ]
+    assert len(set(shown)) == 3
+
+
 @pytest.mark.thorough
 def test_a_failure_of_the_server_is_shown(visit: Open, url: str) -> None:
     page = visit(url)

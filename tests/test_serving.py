@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from shopserver import HOSTILE, N_ITEMS, N_USERS, client, shop
 from starlette.testclient import TestClient
 
+from recae.ids import IdMap
 from recae.insight.explain import explain
+from recae.item_table import ItemTable
 from recae.models import ItemKNN, Popularity
 from recae.recommender import Recommender
 
@@ -233,6 +237,29 @@ def test_the_model_and_the_map(api: TestClient, model: Recommender) -> None:
     assert {len(picture[name]) for name in ("item_id", "name", "owners", "x", "y")} == {N_ITEMS}
     assert picture["owners"] == sorted(picture["owners"], reverse=True)
     assert picture["model"] == found["model"]
+    assert (picture["coloured_by"], len(picture["categories"])) == ("clusters", 2)  # one for every 20 items
+    assert set(picture["category"]) == {0, 1}
+    assert len(picture["category"]) == N_ITEMS
+
+
+def test_the_map_knows_the_categories_of_the_table(tmp_path: Any) -> None:
+    model = shop()
+    ids = list(model.items)
+    kinds = {item: ("Tea", "Garden > Tools")[at % 2] for at, item in enumerate(ids) if at}
+    table = ItemTable(IdMap(list(kinds)), pa.table({"category": pa.array(kinds.values(), pa.large_string())}))
+    with client(replace(model, item_table=table), tmp_path) as api:
+        for _ in range(600):
+            answer = api.get("/map")
+            if answer.status_code == 200:
+                break
+            time.sleep(0.05)
+        picture = answer.json()
+    assert picture["coloured_by"] == "categories"
+    of = {
+        item: None if code < 0 else picture["categories"][code]
+        for item, code in zip(picture["item_id"], picture["category"], strict=True)
+    }
+    assert of == {ids[0]: None} | kinds
 
 
 def test_models_without_codes_and_histories(tmp_path: Any) -> None:

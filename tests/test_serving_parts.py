@@ -24,10 +24,11 @@ import recae.serving.batcher
 from recae.modelfile import save
 from recae.serving.answers import RankedList, _rounded, rank, to_json
 from recae.serving.batcher import Batcher, LookupPool
+from recae.serving.item_map import ItemMap
 from recae.serving.metrics import Metrics
 from recae.serving.problems import Problem, invalid
 from recae.serving.schemas import RecommendRequest
-from recae.serving.served import ItemMap, ServedModel, load_served
+from recae.serving.served import ServedModel, load_served
 from recae.serving.server import bind, check_installed, serve
 
 
@@ -191,8 +192,8 @@ def test_a_failed_map_is_tried_again(served: ServedModel, monkeypatch: pytest.Mo
 
     wait(fails)
     monkeypatch.undo()
-    monkeypatch.setattr("recae.serving.served.MAX_MAP_ITEMS", 10)
-    monkeypatch.setattr("recae.serving.served.MAX_TSNE_ITEMS", 5)
+    monkeypatch.setattr("recae.serving.item_map.MAX_MAP_ITEMS", 10)
+    monkeypatch.setattr("recae.serving.item_map.MAX_TSNE_ITEMS", 5)
     wait(lambda: picture.answer() is not None)
     found = json.loads(picture.answer() or b"")
     assert found["method"] == "neighbours"

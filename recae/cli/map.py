@@ -113,12 +113,12 @@ def map_command(
             message("laid out by nearest neighbours; t-SNE, which is finer, needs pip install 'recae[map]'")
     check_method(method)
 
-    from recae.insight.categories import categories_of, read_categories
+    from recae.insight.categories import read_categories
     from recae.modelfile import load
 
     started = time.perf_counter()
     recommender = load(model_path)
-    kinds = categories_of(recommender)
+    kinds = None
     if categories is not None:
         kinds = read_categories(
             categories, recommender.items, item_column=item_column, category_column=category_column

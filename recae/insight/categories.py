@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recae.errors import DataError
 from recae.ids import IdMap
+from recae.item_table import SEPARATOR
 from recae.reading.lists import read_categories_of
 from recae.recommender import Recommender
 
@@ -49,6 +50,19 @@ class Categories:
         return _most_frequent(counts.tocoo(), histories.shape[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Colours:
+    """By what the points of a map are coloured.
+
+    Attributes:
+        kinds: the categories or clusters of the items.
+        by: which of these they are.
+    """
+
+    kinds: Categories
+    by: Literal["categories", "clusters"]
+
+
 def categories_of(recommender: Recommender, level: int | None = None) -> Categories | None:
     """Return the categories of a model's items by its table of items; None where that has none of them.
 
@@ -66,6 +80,26 @@ def categories_of(recommender: Recommender, level: int | None = None) -> Categor
         return None
     codes = pc.fill_null(pc.index_in(paths, value_set=names), -1)
     return Categories(names.to_pylist(), codes.to_numpy(zero_copy_only=False).astype(np.int32))
+
+
+def categories_for_colours(recommender: Recommender, most: int) -> Categories | None:
+    """Return the categories of a model's items that a picture of so many colours can show; None without any.
+
+    These are the narrowest level of their paths that has no more than `most` categories, else the widest level.
+
+    Args:
+        recommender: with a table of items or without.
+        most: how many colours there are.
+    """
+    whole = categories_of(recommender)
+    if whole is None or len(whole.names) <= most:
+        return whole
+    depth = 1 + max(name.count(SEPARATOR) for name in whole.names)
+    for level in range(depth - 1, 0, -1):
+        found = categories_of(recommender, level)
+        if found is not None and (level == 1 or len(found.names) <= most):
+            return found
+    return whole
 
 
 def read_categories(

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError
-from recae.insight.categories import Categories
+from recae.insight.categories import Categories, Colours, categories_for_colours
 from recae.insight.layout import principal, unit_rows
-from recae.insight.map import MOST_POINTS, choose_points
 from recae.insight.vectors import ItemVectors
 from recae.recommender import Recommender
 
@@ -31,19 +31,37 @@ _NAMED_BY: Final = 3  # items of the cluster, at least, that a telling word must
 _TOKEN: Final = re.compile(r"\w+(?:[-'’]\w+)*")
 
 
+def find_colours(
+    recommender: Recommender, items: NDArray[np.int64], vectors: ItemVectors, count: int | None = None
+) -> Colours | None:
+    """Return by what a map of items is coloured: the categories of the model's table, or else clusters.
+
+    Args:
+        recommender: whose items.
+        items: as for `find_clusters`.
+        vectors: as for `find_clusters`.
+        count: so many clusters, whether there are categories or not; None: clusters only without categories.
+
+    Raises:
+        ConfigError, DataError: as `find_clusters`.
+    """
+    known = None if count is not None else categories_for_colours(recommender, MOST)
+    if known is not None:
+        return Colours(known, "categories")
+    found = find_clusters(recommender, items, vectors, count)
+    return None if found is None else Colours(found, "clusters")
+
+
 def find_clusters(
-    recommender: Recommender,
-    count: int | None = None,
-    limit: int = MOST_POINTS,
-    vectors: ItemVectors | None = None,
+    recommender: Recommender, items: NDArray[np.int64], vectors: ItemVectors, count: int | None = None
 ) -> Categories | None:
     """Find clusters among a model's items, and name them.
 
     Args:
-        recommender: whose items; the scores of the whole model make their vectors, all parts of a blend.
+        recommender: whose items.
+        items: their rows, int64 of shape (n,), most owned first; the others are in no cluster.
+        vectors: of the recommender's items, made by the scores of the whole model, all parts of a blend.
         count: how many clusters, from 1 to `MOST`; None: one for every 20 items, `MOST` at most.
-        limit: how many items at most, most owned first; the others are in no cluster.
-        vectors: of the recommender's items, where they are made already.
 
     Returns:
         The clusters as categories, the largest first; None for fewer than 40 items where no count is given.
@@ -56,19 +74,17 @@ def find_clusters(
         raise ConfigError(
             f"a map has from 1 to {MOST} clusters, but {count} were asked for; give such a number"
         )
-    points = choose_points(recommender, "items", limit)
-    k = min(points.rows.size, MOST if count is None else count)
+    k = min(items.size, MOST if count is None else count)
     if count is None:
-        k = min(k, points.rows.size // _EACH)
+        k = min(k, items.size // _EACH)
         if k < 2:
             return None
-    all_vectors = (ItemVectors(recommender) if vectors is None else vectors).vectors
-    labels = cluster(np.ascontiguousarray(all_vectors[points.rows]), k)
+    labels = cluster(np.ascontiguousarray(vectors.vectors[items]), k)
     ids, names = recommender.items, recommender.item_names
-    known = [None] * labels.size if names is None else names.take(points.rows).to_pylist()
-    texts = [name or ids.id(int(row)) for name, row in zip(known, points.rows, strict=True)]
+    known = [None] * labels.size if names is None else names.take(pa.array(items)).to_pylist()
+    texts = [name or ids.id(int(row)) for name, row in zip(known, items, strict=True)]
     codes = np.full(len(ids), -1, dtype=np.int32)
-    codes[points.rows] = labels
+    codes[items] = labels
     return Categories(telling_names(texts, labels), codes)
 
 

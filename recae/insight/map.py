@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.errors import ConfigError, DataError
-from recae.insight.categories import Categories
+from recae.insight.categories import Colours
 from recae.insight.vectors import ItemVectors, UserVectors
 from recae.ranking import DEFAULT_BLOCK_BYTES
 from recae.recommender import Recommender
@@ -116,8 +116,7 @@ def map_data(
     recommender: Recommender,
     points: Points,
     plane: NDArray[np.float32],
-    categories: Categories | None = None,
-    coloured_by: str = "categories",
+    colours: Colours | None = None,
 ) -> dict[str, Any]:
     """Return what map.js draws, as JSON values; coordinates as whole numbers, in their proportions.
 
@@ -125,8 +124,7 @@ def map_data(
         recommender: whose ids and names are shown.
         points: which items or users.
         plane: float32 of shape (n, 2), the layout of the points.
-        categories: of the recommender's items; a user gets the most frequent one of the history.
-        coloured_by: what the categories are: "categories" or "clusters".
+        colours: of the recommender's items; a user gets the most frequent one of the history.
     """
     ids = recommender.items if points.kind == "items" else recommender.users
     assert ids is not None  # noqa: S101  # where there are histories there are users
@@ -139,13 +137,14 @@ def map_data(
     if points.owners is not None:
         data["owners"] = points.owners.tolist()
     data |= {"x": x, "y": y}
-    if categories is not None:
+    if colours is not None:
+        categories = colours.kinds
         codes = (
             categories.codes[points.rows]
             if points.kind == "items" or recommender.histories is None
             else categories.of_users(recommender.histories[points.rows])
         )
-        data |= {"category": codes.tolist(), "categories": categories.names, "coloured_by": coloured_by}
+        data |= {"category": codes.tolist(), "categories": categories.names, "coloured_by": colours.by}
     return data
 
 

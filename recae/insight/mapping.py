@@ -9,8 +9,8 @@ from pathlib import Path
 
 from recae.errors import OutputError
 from recae.files import atomic_path
-from recae.insight.categories import Categories
-from recae.insight.clusters import find_clusters
+from recae.insight.categories import Categories, Colours
+from recae.insight.clusters import find_colours
 from recae.insight.layout import check_method, default_method, layout
 from recae.insight.map import MOST_POINTS, Points, choose_points, map_data, map_page, point_vectors
 from recae.insight.vectors import ItemVectors
@@ -96,9 +96,8 @@ def draw_map(
     Args:
         recommender: whose items or users.
         kind: "items" or "users".
-        categories: of the items, for the colours.
-        clusters: how many clusters of items give the colours instead; 0: one colour for all. None: the categories, and
-            where there are none, clusters as `recae.insight.clusters.find_clusters` finds them.
+        categories: of the items, for the colours; None: those of the model's table, and where it has none, clusters.
+        clusters: how many clusters of items give the colours where no categories are given; 0: one colour for all.
         method: "tsne", "neighbours" or "pca"; None: t-SNE where it is installed, else neighbours.
         limit: how many points at most, most owned first.
         seed: of t-SNE or neighbours.
@@ -114,14 +113,12 @@ def draw_map(
     check_method(method)
     points = choose_points(recommender, kind, limit)
     vectors = ItemVectors(recommender)
-    coloured_by = "categories"
-    if clusters == 0:
-        categories = None
-    elif clusters is not None or categories is None:
-        at_most = limit if kind == "items" else MOST_POINTS
-        categories, coloured_by = find_clusters(recommender, clusters, at_most, vectors), "clusters"
+    colours = None if categories is None else Colours(categories, "categories")
+    if categories is None and clusters != 0:
+        items = points if kind == "items" else choose_points(recommender, "items")
+        colours = find_colours(recommender, items.rows, vectors, clusters)
     plane = layout(point_vectors(recommender, points, vectors), method=method, seed=seed, on_steps=on_steps)
-    data = map_data(recommender, points, plane, categories, coloured_by)
+    data = map_data(recommender, points, plane, colours)
     note = _left_out(points, limit_name)
     heading = title or f"Map of {'products' if kind == 'items' else 'customers'}"
     return Map(
@@ -132,8 +129,8 @@ def draw_map(
         points=int(points.rows.size),
         left_out=points.empty + points.beyond,
         note=note,
-        categories=None if categories is None else len(set(data["category"]) - {-1}),
-        coloured_by=data.get("coloured_by"),
+        categories=None if colours is None else len(set(data["category"]) - {-1}),
+        coloured_by=None if colours is None else colours.by,
     )
 
 

@@ -20,7 +20,7 @@ from recae.ids import IdMap, id_texts, shown, written_ids
 from recae.inputs import owned_part
 from recae.insight import embeddings, neighbours
 from recae.insight import explain as explanations
-from recae.insight.categories import categories_of, read_categories
+from recae.insight.categories import read_categories
 from recae.insight.items import describe_items
 from recae.insight.layout import STEPS
 from recae.insight.listings import listing_of
@@ -426,9 +426,7 @@ def draw(
         raise ConfigError(
             "a map is coloured by categories or by clusters, but both were given; give one of them"
         )
-    kinds = (
-        categories_of(recommender) if categories is None else read_categories(categories, recommender.items)
-    )
+    kinds = None if categories is None else read_categories(categories, recommender.items)
     with following(progress, CountingDisplay) as callbacks:
         return draw_map(
             recommender,

@@ -524,7 +524,11 @@ class ModelAnswer(_Answer):
 
 
 class MapAnswer(_Answer):
-    """Columns of one length, most owned item first; `owners` is null without histories."""
+    """Columns of one length, most owned item first; `owners` is null without histories.
+
+    `category` has rows of `categories`, -1 for items without. These are the `categories` of the table of products or
+    `clusters` that were found, which `coloured_by` says. All three are null where all items have one colour.
+    """
 
     model: str
     method: str
@@ -533,3 +537,6 @@ class MapAnswer(_Answer):
     owners: list[int] | None
     x: list[float]
     y: list[float]
+    category: list[int] | None
+    categories: list[str] | None
+    coloured_by: Literal["categories", "clusters"] | None

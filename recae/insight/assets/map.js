@@ -225,7 +225,8 @@
           if (x < 0 || x > width || y < 0 || y > height) return;
           const text = cut(slot.name, small ? 24 : 34), wide = measure(text, font) + 24;
           const label = { text, font, tall, wide, slot: s, x0: x, y0: y };
-          spiral(wide / 3, tall).some(([across, down]) => put(label, x + across - wide / 2, y + down));
+          const far = Math.min(width, height) / 4; // a name farther from its products would say little
+          spiral(wide / 3, tall, far).some(([across, down]) => put(label, x + across - wide / 2, y + down));
         });
       }
       if (!named || matches || view.zoom >= 2.2) {
@@ -692,10 +693,10 @@
   }
 
   // Places around a point, the nearest first, in steps across and down.
-  function spiral(across, down) {
+  function spiral(across, down, far) {
     const places = [];
     for (let i = -ASIDE; i <= ASIDE; i++) for (let j = -OVER; j <= OVER; j++) places.push([i * across, j * down]);
-    return places.sort((a, b) => Math.hypot(...a) - Math.hypot(...b)); // a stable sort: equals as they were made
+    return places.filter((place) => Math.hypot(...place) <= far).sort((a, b) => Math.hypot(...a) - Math.hypot(...b)); // a stable sort: equals as they were made
   }
 
   // A category's name stands where most of its points lie together.

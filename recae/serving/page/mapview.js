@@ -7,6 +7,10 @@ import { go } from "./state.js";
 
 const AT_MOST = 20000; // products that the server puts on a map
 const METHODS = { neighbours: "nearest neighbours", pca: "principal components", tsne: "t-SNE" };
+const COLOURS = {
+  categories: " Colours are categories.",
+  clusters: " Colours are clusters of products, named by their telling words.",
+};
 
 let drawn = null; // the drawn map, and the row of each product in it
 let marked = null; // the product that the map shows as selected
@@ -48,7 +52,7 @@ function draw(answer, item) {
   return [
     el("p", { class: "lead" },
       `${which}, laid out by ${METHODS[answer.method] ?? answer.method} of the model’s scores: `
-      + "neighbours are recommended to the same customers. Choose one to open it."),
+      + `neighbours are recommended to the same customers.${COLOURS[answer.coloured_by] ?? ""} Choose one to open it.`),
     picture,
   ];
 }
