@@ -429,6 +429,29 @@ def test_from_a_journal(shop: tuple[Path, Path]) -> None:
         refused(recae("refresh", model, "--journal", model.parent / "no.db"), "there is no journal")
 
 
+def test_returns_in_a_journal_are_those_of_an_update(shop: tuple[Path, Path]) -> None:
+    model, _ = shop
+    updated = model.with_name("updated.recae")
+    old = sorted(pairs(OLD) - pairs(NEW))
+    early, late = START + 13 * DAY, START + 33 * DAY
+    events = [
+        Purchase("ann", "i01", early * SECOND, 2),
+        Purchase("ann", "i02", early * SECOND),
+        Purchase("ann", "i01", late * SECOND, -1),  # one of the two pieces, in the week that is compared on
+        Purchase("ann", "i02", late * SECOND, -1),
+        Purchase(*old[0], late * SECOND, -1),  # bought before the journal
+        Purchase(*old[1], early * SECOND, -1),
+    ]
+    with journal_of(model.parent, NEW) as journal:
+        journal.add(events)
+        assert recae("update", model, "--journal", journal.path, "--out", updated).exit_code == 0
+        result = recae("refresh", model, "--journal", journal.path, "--json")
+        assert json.loads(result.stdout)["outcome"] == "shipped", result.stderr
+    wanted = ((pairs(OLD) | pairs(NEW)) - set(old[:2])) | {("ann", "i01")}
+    assert pairs_of(load(updated)) == wanted
+    assert pairs_of(load(model)) == wanted
+
+
 @pytest.mark.parametrize("command", ["refresh", "update"])
 def test_who_is_to_be_forgotten_goes_first(shop: tuple[Path, Path], command: str) -> None:
     model, _ = shop

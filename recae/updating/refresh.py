@@ -140,7 +140,7 @@ def refresh(
             check_updatable(service)
             found = pending(service, journal)
             purchases = found.read()[0] if len(found) else None
-            renew = renew or _from_journal(found, journal, device)
+            renew = renew or _from_journal(service, found, journal, device)
         else:
             if renew is None:
                 make = _training if retrain else _updating
@@ -191,11 +191,15 @@ def _updating(service: Recommender, source: Any, reading: ReadOptions | None, de
     return renew
 
 
-def _from_journal(found: Pending, journal: Journal, device: str) -> Renew:
+def _from_journal(service: Recommender, found: Pending, journal: Journal, device: str) -> Renew:
     times = found.table.column("time").cast(pa.int64())
+    came_back = pc.any(pc.less(found.table.column("quantity"), 0), min_count=0).as_py()
 
     def renew(recommender: Recommender, since: int | None, until: int | None) -> Recommender:
         taken = pc.is_valid(times)
+        if came_back and until is None:
+            # how much was bought before a return is known of the whole alone, since models hold no quantities
+            recommender, since = service, None
         if since is not None:
             taken = pc.and_(taken, pc.greater_equal(times, since * SECOND))
         if until is not None:
@@ -203,7 +207,7 @@ def _from_journal(found: Pending, journal: Journal, device: str) -> Renew:
         some = Pending(found.table.filter(taken), found.sequence)
         if len(some):
             interactions, events = some.read()
-            new = New(interactions, events if reads_values(recommender.model) else None)
+            new = New(interactions, events if reads_values(recommender.model) else None, some.returned)
             recommender = update(recommender, new, device=device).recommender
         if until is not None or not len(found):
             return recommender
