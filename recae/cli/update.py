@@ -23,6 +23,7 @@ from recae.cli.purchases import (
     check_alone,
     column_options,
     files_read,
+    inputs_option,
     optional_source_argument,
     read_options,
     reading_options,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     ),
 )
 @column_options
+@inputs_option
 @filter_options
 @reading_options
 @under("Computing", device_option)
@@ -100,6 +102,9 @@ def update(
     parameters, by steps after the users who have changed and some others. The weights of a blend are chosen again on
     what known users have bought since. All settings stay those of the training, and so do the figures: train again from
     time to time.
+
+    A model of `recae train --inputs` learns from the other events of PURCHASES that --inputs names, too. Those from
+    before a customer or an item had a purchase are not in its file: train again to have them as well.
 
     Filters, and what says which rows count, are those of the training. A model without histories, or one trained with
     minimums or confidences, cannot be updated; a sentence says why.

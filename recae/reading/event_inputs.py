@@ -34,6 +34,7 @@ def gather_inputs(
     interactions: Interactions,
     options: ReadOptions,
     items: IdMap | None = None,
+    users: IdMap | None = None,
 ) -> GatheredInputs:
     """Return the events of the users and items that have purchases.
 
@@ -47,6 +48,7 @@ def gather_inputs(
         interactions: the purchases that are left.
         options: of the reading.
         items: that events may be of, such as those of a model that is there; None: those of the purchases.
+        users: likewise, in whose order the rows are then.
     """
     times, filters = stored.times, options.filters
     where = ["r.input > 0"]
@@ -58,18 +60,21 @@ def gather_inputs(
     columns, ids_of_items = interactions.items, stored.items
     if items is not None:  # those of the purchases have numbers already
         columns, ids_of_items = items, number_ids(engine, stored.rows, stored.item_column, "input > 0")
-    joins = [stored.users.join, ids_of_items.join, "" if times is None else times.join]
+    rows_of, ids_of_users = interactions.users, stored.users
+    if users is not None:
+        rows_of, ids_of_users = users, number_ids(engine, stored.rows, stored.user_column, "input > 0")
+    joins = [ids_of_users.join, ids_of_items.join, "" if times is None else times.join]
     found = engine.arrow(
-        f"SELECT {stored.users.code} AS u, {ids_of_items.code} AS i, r.input AS e, count(*) AS n "
+        f"SELECT {ids_of_users.code} AS u, {ids_of_items.code} AS i, r.input AS e, count(*) AS n "
         f"FROM {stored.rows} r {' '.join(joins)} WHERE {' AND '.join(where)} GROUP BY ALL ORDER BY ALL"
     )
     of_user, of_item = (
         _places(engine, ids, known)[found.column(name).fill_null(ids.size).to_numpy()]
-        for name, ids, known in (("u", stored.users, interactions.users), ("i", ids_of_items, columns))
+        for name, ids, known in (("u", ids_of_users, rows_of), ("i", ids_of_items, columns))
     )
     events, rows = found.column("e").to_numpy(), found.column("n").to_numpy()
     taken = (of_user >= 0) & (of_item >= 0)
-    shape = (interactions.n_users, len(columns))
+    shape = (len(rows_of), len(columns))
     blocks = []
     for place in range(1, len(names) + 1):
         mine = taken & (events == place)

@@ -160,6 +160,20 @@ class Reading:
         """What was decided so far."""
         return tuple(self._notes)
 
+    def other_events(self, interactions: Interactions, users: IdMap, items: IdMap) -> EventInputs | None:
+        """Return the other events that were asked for of these users and items, after `purchases`; None without any.
+
+        Args:
+            interactions: that were read.
+            users: whose events count, in whose order the rows are.
+            items: likewise; the columns of each event.
+        """
+        if self.stored is None or not self.counting.inputs:
+            return None
+        names = [name for name, _ in self.counting.inputs]
+        found = gather_inputs(self.engine, self.stored, names, interactions, self.options, items, users)
+        return found.inputs
+
     def purchases(self, baskets: bool | None = None, event_items: IdMap | None = None) -> Purchases:
         """Read the rows; the tables of `stored` stay until the reading is closed.
 

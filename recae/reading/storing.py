@@ -35,7 +35,7 @@ class Stored:
             out. The columns from time to confidence are there only where the table has them. Fate is 0 for a purchase,
             duplicates among them, else 1 and the place of the reason in `REASONS`. User and item are codes of `Ids`.
         users, items: the ids of purchases by code.
-        item_column: how the ids of items are stored in `rows`.
+        user_column, item_column: how the ids of users and items are stored in `rows`.
         times: how times were understood; None without.
         quantities: likewise.
         n_rows: rows of the source.
@@ -49,6 +49,7 @@ class Stored:
     purchases: str
     users: Ids
     items: Ids
+    user_column: IdColumn
     item_column: IdColumn
     times: SettledTimes | None
     quantities: SettledNumbers | None
@@ -147,6 +148,7 @@ def store(table: Table, columns: Columns, counting: RowCounting, options: ReadOp
         purchases,
         users,
         items,
+        ids[0],
         ids[1],
         times,
         quantities,

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.ids import IdMap
+from recae.inputs import EventInputs
 from recae.interactions import Events, Interactions
 from recae.last_bought import days_at, days_of, placed_days
 from recae.reading.returns import Returned
@@ -184,6 +185,41 @@ def _days(
     if purchases.times is not None:
         known.append(_placed(placed_days(purchases.matrix, days_of(purchases.times)), *new, shape))
     return days_at(histories, *known)
+
+
+def joined_inputs(
+    recommender: Recommender, union: Union, new: tuple[EventInputs, IdMap, IdMap] | None
+) -> EventInputs | None:
+    """Return the other events that a model reads, of the users and items of a union; None where it reads none.
+
+    What somebody did before they, or the item, had a purchase that the model knows is not in its file: only what the
+    new rows hold of it counts.
+
+    Args:
+        recommender: of the old events.
+        union: whose users and items count.
+        new: other events with the ids of their rows and items; None: there are none.
+    """
+    old = recommender.events
+    if old is None:
+        return None
+    shape = (len(union.users), len(union.items))
+    blocks = []
+    for name in old.names:
+        block = _placed(old.block(name), union.old_users, union.old_items, shape)
+        if new is not None and name in new[0].names:
+            rows, columns = (
+                known.rows(ids.ids(np.arange(len(ids))))
+                for known, ids in zip((union.users, union.items), new[1:], strict=True)
+            )
+            block = sp.csr_matrix(block + _placed(new[0].block(name), rows, columns, shape))
+        blocks.append(block)
+    return EventInputs.of(old.names, blocks)
+
+
+def together(old: IdMap, new: IdMap) -> IdMap:
+    """Return the ids of both, as a union numbers them."""
+    return _joined_ids(old, new)[0]
 
 
 def _joined_ids(old: IdMap, new: IdMap) -> tuple[IdMap, NDArray[np.int64], NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from recae.errors import ColumnError, ConfigError, DataError
 from recae.filters import Filters, time_text
-from recae.inputs import inputs_of
+from recae.ids import IdMap
+from recae.inputs import EventInputs, inputs_of
 from recae.insight.items import describe_items, with_item_table
 from recae.interactions import NO_TIME, SECOND, Events, Interactions
 from recae.machine import versions
-from recae.messages import timed
+from recae.messages import say, timed
 from recae.models import Model
 from recae.models.base import reads_values
 from recae.reading import Reading, ReadOptions
@@ -30,7 +31,7 @@ from recae.text import human_seconds
 from recae.training.callbacks import Hooks
 from recae.training.device import choose_device
 from recae.updating.parts import renewed
-from recae.updating.union import UPDATES, Union, joined, pairs_of
+from recae.updating.union import UPDATES, Union, joined, joined_inputs, pairs_of, together
 from recae.updating.weighing import weighed_again
 
 
@@ -47,6 +48,7 @@ class Updated:
         new_items: likewise of items.
         parts: kind → what was done with the part, in words.
         seconds: that it took.
+        added_events: how many pairs of a user and an item are new of the other events that the model reads.
     """
 
     recommender: Recommender
@@ -57,6 +59,7 @@ class Updated:
     new_items: int
     parts: Mapping[str, str]
     seconds: float
+    added_events: int = 0
 
     @property
     def changed(self) -> bool:
@@ -68,17 +71,25 @@ class Updated:
         told = [f"{self.added:,} new pairs of a user and an item, {self.known:,} known already"]
         if self.taken_back:
             told.append(f"{self.taken_back:,} taken back")
+        if self.added_events:
+            told.append(f"{self.added_events:,} new pairs of other events")
         told.append(f"{self.new_users:,} new users and {self.new_items:,} new items")
         return ", ".join(told)
 
 
 @dataclass(frozen=True, eq=False)
 class New:
-    """New purchases: an entry a pair, those by basket where values of histories count, and what was returned."""
+    """New purchases: an entry a pair, those by basket where values of histories count, and what was returned.
+
+    Attributes:
+        inputs: other events of all users of the model and of these purchases, by the items of both, with the ids of
+            rows and items; None where none were read.
+    """
 
     interactions: Interactions
     events: Events | None = None
     returned: Returned | None = None
+    inputs: tuple[EventInputs, IdMap, IdMap] | None = None
 
 
 @followed(TrainingDisplay)
@@ -135,6 +146,7 @@ def update(
             )
         decay = _decay(recommender.model) if new.events is not None else None
         union = joined(recommender, new.interactions, new.events, new.returned, decay)
+        inputs = joined_inputs(recommender, union, new.inputs)
     counts = {
         "added": union.added,
         "known": union.known,
@@ -142,7 +154,10 @@ def update(
         "new_users": union.new_users,
         "new_items": union.new_items.size,
     }
-    if not union.changed.size and not union.new_users and not union.new_items.size:
+    if inputs is not None and recommender.events is not None:
+        counts["added_events"] = inputs.matrix.nnz - recommender.events.matrix.nnz
+    same_events = not counts.get("added_events")
+    if not union.changed.size and not union.new_users and not union.new_items.size and same_events:
         same = before
         if recommender.item_table is not before.item_table:
             same = with_new_items(recommender).recommender
@@ -159,6 +174,7 @@ def update(
         on_epoch=progress.on_epoch,
         on_message=progress.on_message,
         neighbours={},
+        inputs=inputs,
     )
     model, metadata = recommender.model, recommender.metadata
     with timed("weighing"):
@@ -182,6 +198,7 @@ def update(
             metadata=_metadata(metadata, union, new.interactions),
             held_out=codes,
             last_bought=union.last_bought,
+            events=inputs,
         ),
         recommender.item_table,
     )
@@ -227,12 +244,6 @@ def check_updatable(recommender: Recommender) -> None:
         raise ConfigError(
             "in this model some events count more than others, and it does not hold which purchases were which: "
             f"{again}, or train it without --event-weights and --confidence-column"
-        )
-    if inputs_of(recommender.model):
-        read = ", ".join(inputs_of(recommender.model))
-        raise ConfigError(
-            f"this model reads other events ({read}), and it does not hold those of users and items without purchases: "
-            f"{again}"
         )
 
 
@@ -288,6 +299,7 @@ def _read(
         )
     options = (reading or ReadOptions()).updated(filters=None, fewest=0, baskets=by_basket)
     options = as_trained(options, metadata)
+    options = options.updated(inputs=_inputs(recommender, options.inputs, progress.on_message))
     with Reading(source, options) as opened:
         if since_last and opened.columns.time is None:
             raise ColumnError(
@@ -297,11 +309,44 @@ def _read(
         opened.options = opened.options.updated(filters=chosen or None)
         found = opened.purchases()
         returned = returned_pairs(opened) if take_back else None
+        inputs = None
+        if options.inputs and recommender.users is not None:
+            users = together(recommender.users, found.interactions.users)
+            items = together(recommender.items, found.interactions.items)
+            gathered = opened.other_events(found.interactions, users, items)
+            inputs = None if gathered is None else (gathered, users, items)
     progress.on_report(found.report)
     interactions, events = found.interactions, found.events
     if by_basket:
         interactions, events = _without_late(interactions, events, progress)
-    return New(interactions, events, returned)
+    return New(interactions, events, returned, inputs)
+
+
+def _inputs(
+    recommender: Recommender, asked: Sequence[str] | None, on_message: Callable[[str], None]
+) -> tuple[str, ...] | None:
+    """Return which of the events that are asked for the model reads; None for none.
+
+    Raises:
+        ConfigError: one is none that the model was trained with.
+    """
+    read, counting = inputs_of(recommender.model), recommender.metadata.get("reading")
+    trained = counting.get("inputs") if isinstance(counting, Mapping) else None
+    words = trained.get("events") if isinstance(trained, Mapping) else None
+    known = {*read, *(words if isinstance(words, Mapping) else ())}
+    if unknown := [name for name in asked or () if name not in known]:
+        reads = f"the model reads {', '.join(read)}" if read else "the model reads none"
+        raise ConfigError(
+            f"--inputs names {unknown[0]!r}, but of other events than purchases {reads}: leave it out, or train with it"
+        )
+    if passed := [name for name in asked or () if name not in read]:
+        on_message(f"{', '.join(passed)} brought nothing in training, and is passed over")
+    if read and asked is None:
+        say(
+            f"warning: the model reads other events, too ({', '.join(read)}), and the new rows are read without them: "
+            f"name those that the table has, such as --inputs {read[0]} (inputs={read[0]!r})"
+        )
+    return tuple(name for name in asked or () if name in read) or None
 
 
 def as_trained(options: ReadOptions, metadata: Mapping[str, Any]) -> ReadOptions:
