@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 import recae as package
+from recae.inputs import EventInputs
 from recae.models import Blend
 from recae.models.blend import Part
 from recae.recommender import Recommender
 from recae.selection.fit import fit_simple, make_settings
 from recae.selection.weights import fit_spread
+from recae.training.callbacks import Hooks
 from recae.updating.union import joined
 from recae.updating.update import Updated
 from recae.updating.update import update as updated
@@ -164,3 +167,21 @@ def test_what_is_bought_again_counts_where_repeats_do() -> None:
         assert (weighing.users > 0) == repeats
         assert weighing.changed == repeats
         assert (weighing.model.parts[0].weight > 0.3) == repeats
+
+
+def test_owned_items_are_not_wanted_of_users_with_other_events() -> None:
+    rng, owned = shop(7)
+    known = blend_of(owned, {"popularity": 0.5, "itemknn": 0.5})
+    assert known.histories is not None
+    carts = EventInputs.of(["cart"], [sp.csr_matrix((rng.random((400, ITEMS)) < 0.1).astype(np.float32))])
+    settings = make_settings("event-linear", {"strengths": "cart=1", "l2": 20.0})
+    linear = fit_simple("event-linear", known.histories, settings, Hooks(inputs=carts))[0]
+    assert isinstance(known.model, Blend)
+    parts = (known.model.parts[1], Part(linear, 0.5, fit_spread(linear, known.histories)))
+    model = replace(known, model=Blend(parts, known.model.settings), events=carts)
+    again = [(f"u{u:03}", f"i{i:02}") for u, i in np.argwhere(owned) if u < 300]
+    fresh = [(f"u{u:03}", f"i{int(np.flatnonzero(~owned[u])[0]):02}") for u in range(250, 370)]
+    purchases = package.read(again + fresh).interactions
+    found = weighed_again(model, joined(model, purchases))
+    assert found is not None
+    assert found.users == len(fresh)  # whoever bought nothing but what they owned says nothing of the weights

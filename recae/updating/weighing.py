@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse as sp
 
+from recae.inputs import owned_part
 from recae.models.blend import Blend
 from recae.recommender import Recommender
 from recae.selection.weights import Candidates
@@ -74,13 +75,14 @@ def weighed_again(recommender: Recommender, union: Union) -> Weighing | None:
     histories = recommender.scored
     if histories is None:
         raise AssertionError("checked before: there are histories")
-    owners = np.diff(histories.indptr) > 0
+    owned = owned_part(histories, model.n_items)
+    owners = np.diff(owned.indptr) > 0
     wanted = sp.csr_matrix(union.given[union.old_users])
     wanted = sp.csr_matrix(wanted[:, union.old_items])
     wanted.sort_indices()
     own = recommender.excludes_owned()
     if own:
-        wanted = without(wanted, histories)
+        wanted = without(wanted, owned)
     users = np.flatnonzero((np.diff(wanted.indptr) > 0) & owners)
     if users.size < USERS_AT_LEAST:
         return Weighing(model, 0, changed=False)
