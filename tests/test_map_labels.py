@@ -94,3 +94,23 @@ def test_a_legend_shows_whole_names(open_map: Any) -> None:
         ".filter((span) => span.scrollWidth > span.clientWidth || span.scrollHeight > span.clientHeight + 1).length"
     )
     assert cut == 0
+
+
+def test_a_name_stands_beside_its_products_where_there_is_room(open_map: Any) -> None:
+    label = np.arange(400) % 2
+    places = 30 * np.random.default_rng(3).normal(size=(400, 2)) + np.stack([2000 * label, 0 * label], axis=1)
+    x, y = np.rint(places - places.min(axis=0)).astype(int).T.tolist()
+    changes = {"x": x, "y": y, "category": label.tolist(), "categories": ["left", "right"]}
+    columns = {key: crowded(1.0)[key][:400] for key in ("item_id", "name", "owners")}
+    page = open_map({"kind": "items"} | columns | changes)
+    labels = {one["text"]: one["box"] for one in shown(page) if one["category"]}
+    stage = page.locator(".recae-map-stage").bounding_box()
+    scale = (stage["width"] - 2 * 44) / np.ptp(x)
+    for code, name in enumerate(["left", "right"]):
+        own = places[label == code]
+        across = stage["width"] / 2 + (own[:, 0] - (places[:, 0].min() + places[:, 0].max()) / 2) * scale
+        down = stage["height"] / 2 - (own[:, 1] - (places[:, 1].min() + places[:, 1].max()) / 2) * scale
+        left, top, right, bottom = labels[name]
+        hidden = (across > left) & (across < right) & (down > top) & (down < bottom)
+        assert hidden.sum() <= 10  # of 200; in the middle of them it would hide most
+        assert abs((left + right) / 2 - across.mean()) < 150

@@ -89,7 +89,8 @@ def map_command(
     customer that of most of the items owned. Items that nobody owns are left out.
 
     Without categories the colours are clusters: products that the whole model recommends to the same customers. Each is
-    called by up to three words that its products' names have more often than all names do.
+    called by up to three words that its products' names have more often than all names do, or else after its most owned
+    product.
 
     Without --json nothing is printed on stdout.
     """

@@ -175,8 +175,7 @@ def map_page(data: dict[str, Any], *, title: str, method: str, note: str = "") -
     more = "more owners" if data["kind"] == "items" else "more products"
     sizes = f"; larger dots have {more}" if "owners" in data else ""
     if data.get("coloured_by") == "clusters":
-        whose = "their names" if data["kind"] == "items" else "the names of most of their products"
-        sizes += f"; colours are clusters of products, called by words that {whose} have more often than all names do"
+        sizes += "; colours are clusters of products, named by telling words or else after their most owned product"
     description = f"{n:,} {what}. {near}{sizes}. Laid out by {_METHOD_TEXT[method]}. {note}".strip()
     parts = {
         "policy": f"script-src 'sha256-{digest}'; style-src 'unsafe-inline'",

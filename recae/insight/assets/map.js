@@ -19,6 +19,7 @@
     users: { one: "customer", many: "customers", owners: (n) => `owns ${count(n, "product")}` },
   };
   const ASIDE = 4, OVER = 7; // steps that a category's name may be moved to either side, and up or down
+  const HIDING = 160; // pixels that a name would rather be moved than cover points throughout
   let maps = 0; // for ids that are unique on the page
 
   const number = new Intl.NumberFormat("en");
@@ -208,10 +209,12 @@
         if (!widths.has(key)) widths.set(key, context.measureText(text).width);
         return widths.get(key);
       };
+      const free = (box) => box[0] >= 2 && box[2] <= width - 2 && box[1] >= 2 && box[3] <= height - 2 &&
+        !taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3]);
+      const rectangle = (label, left, y) => [left, y - label.tall / 2, left + label.wide, y + label.tall / 2];
       const put = (label, left, y) => {
-        const box = [left, y - label.tall / 2, left + label.wide, y + label.tall / 2];
-        if (box[0] < 2 || box[2] > width - 2 || box[1] < 2 || box[3] > height - 2) return false;
-        if (taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3])) return false;
+        const box = rectangle(label, left, y);
+        if (!free(box)) return false;
         taken.push(box);
         labels.push({ ...label, box, y });
         return true;
@@ -226,7 +229,19 @@
           const text = cut(slot.name, small ? 24 : 34), wide = measure(text, font) + 24;
           const label = { text, font, tall, wide, slot: s, x0: x, y0: y };
           const far = Math.min(width, height) / 4; // a name farther from its products would say little
-          spiral(wide / 3, tall, far).some(([across, down]) => put(label, x + across - wide / 2, y + down));
+          const dots = Math.PI * dotSize() ** 2 / (wide * tall);
+          let winner = null, least = Infinity;
+          for (const [across, down] of spiral(wide / 3, tall, far)) {
+            const left = x + across - wide / 2, apart = Math.hypot(across, down);
+            if (apart >= least) break;
+            const box = rectangle(label, left, y + down);
+            if (!free(box)) continue;
+            const [west, east] = [box[0], box[2]].map((at) => (at - width / 2) / scale() + view.x);
+            const [south, north] = [box[3], box[1]].map((at) => (height / 2 - at) / scale() + view.y);
+            const cost = apart + HIDING * Math.min(points.crowd(west, south, east, north) * dots, 1);
+            if (cost < least) { least = cost; winner = [left, y + down]; }
+          }
+          if (winner) put(label, ...winner);
         });
       }
       if (!named || matches || view.zoom >= 2.2) {
@@ -629,7 +644,7 @@
       if (high > low) for (let i = 0; i < n; i++) size[i] = Math.min(4, Math.floor((5 * (Math.log1p(owners[i]) - low)) / (high - low)));
     }
     const { slots, slot, category } = readCategories(data, n);
-    let grid = makeGrid(x, y);
+    let grid = makeGrid(x, y), crowd = makeCrowd(x, y);
     for (const [s, one] of slots.entries()) if (slots.length > 1) placeName(one, s, x, y, slot);
     let texts = null;
 
@@ -637,11 +652,13 @@
       n, x, y, owners, order, size, sizes, slots, slot, category, id: data.item_id, name: data.name ?? new Array(n).fill(null),
       spanX: Math.max((right - left) / span, 0.05), spanY: Math.max((top - bottom) / span, 0.05),
       near: (...place) => grid(...place),
+      crowd: (...box) => crowd(...box), // how many points a box of the map holds, about
       turn() { // a quarter, clockwise
         for (let i = 0; i < n; i++) [x[i], y[i]] = [y[i], -x[i]];
         for (const one of slots) [one.x, one.y] = [one.y, -one.x];
         [this.spanX, this.spanY] = [this.spanY, this.spanX];
         grid = makeGrid(x, y);
+        crowd = makeCrowd(x, y);
       },
       texts: () => (texts ??= data.item_id.map((id, i) => plain(`${data.name?.[i] ?? ""}\n${id}`))),
       closest(i, k, wanted) { // the k points closest to point i
@@ -719,6 +736,21 @@
     }
     one.x = sumX / (m || 1);
     one.y = sumY / (m || 1);
+  }
+
+  // How many points lie below and left of each corner of a lattice; it lies still when the map is moved, so that names do too.
+  function makeCrowd(x, y) {
+    const side = 160, row = side + 1, sums = new Uint32Array(row * row);
+    const cell = (value) => clamp(Math.floor((value + 0.5) * side), 0, side - 1);
+    for (let i = 0; i < x.length; i++) sums[(cell(y[i]) + 1) * row + cell(x[i]) + 1]++;
+    for (let at = row; at < sums.length; at++) {
+      if (at % row) sums[at] += sums[at - 1] + sums[at - row] - sums[at - row - 1];
+    }
+    const corner = (value) => clamp(Math.round((value + 0.5) * side), 0, side);
+    return (west, south, east, north) => {
+      const [w, s, e, n] = [west, south, east, north].map(corner);
+      return sums[n * row + e] - sums[s * row + e] - sums[n * row + w] + sums[s * row + w];
+    };
   }
 
   // Cells of a few points each, as one list of rows and where each cell's begin; returns the search for the nearest.
