@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 from modelfiles import METADATA, popular
 from numpy.typing import NDArray
 
@@ -186,8 +188,31 @@ def test_what_no_name_is_made_of() -> None:
         "bag",
         "ünter",
     ]
-    assert telling_names(["a", "a"], np.array([0, 1], np.int32)) == ["like a (1)", "like a (2)"]
+    assert telling_names(["a", "a"], np.array([0, 1], np.int32)) == ["like a", "like a (2)"]
+    assert telling_names(["a", "a", "a (2)"], np.arange(3, dtype=np.int32)) == [
+        "like a",
+        "like a (2)",
+        "like a (2) (2)",
+    ]
     assert telling_names([], np.zeros(0, np.int32)) == []
+
+
+def test_names_without_blanks_between_words() -> None:
+    texts = [f"红色杯子{i}号" for i in range(4)] + [f"ステンレスマグ350ml {i}" for i in range(4)]
+    texts += [f"{n}茶的" for n in ("绿", "红", "白", "花")]
+    label = np.repeat(np.arange(3), 4).astype(np.int32)
+    assert telling_names(texts, label) == ["杯子, 红色, 色杯", "ステンレスマグ", "茶的"]
+
+
+@given(st.lists(st.tuples(st.text(max_size=12), st.integers(-1, 4)), max_size=40))
+def test_whatever_the_names_are_every_cluster_has_one_and_no_two_are_alike(
+    items: list[tuple[str, int]],
+) -> None:
+    known = sorted({code for _, code in items if code >= 0})
+    label = np.array([known.index(code) if code >= 0 else -1 for _, code in items], np.int32)
+    names = telling_names([text for text, _ in items], label)
+    assert len(names) == len(known) == len(set(names))
+    assert all(names)
 
 
 def test_the_map_of_a_model_without_categories_has_the_clusters() -> None:

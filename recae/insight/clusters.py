@@ -28,7 +28,12 @@ _STARTS: Final = 8  # of k-means; the best end is taken
 _ROUNDS: Final = 50  # of k-means after each start
 _WORDS: Final = 3  # in a name
 _NAMED_BY: Final = 3  # items of the cluster, at least, that a telling word must occur in
-_TOKEN: Final = re.compile(r"\w+(?:[-'’]\w+)*")
+_HAN, _KATAKANA = r"\u3400-\u4dbf\u4e00-\u9fff", r"\u30a1-\u30ff"  # written without blanks between words
+_TOKEN: Final = re.compile(
+    rf"[{_HAN}]{{2,}}|[{_KATAKANA}]{{2,}}|[^\W{_HAN}{_KATAKANA}]+(?:[-'’][^\W{_HAN}{_KATAKANA}]+)*"
+)
+_ALL_HAN: Final = re.compile(rf"[{_HAN}]+")
+_SHORT: Final = re.compile(rf"[{_HAN}{_KATAKANA}]+")  # of which two signs are a word
 
 
 def find_colours(
@@ -144,7 +149,8 @@ def telling_names(texts: Sequence[str], labels: NDArray[np.int32]) -> list[str]:
     Of a word in a share p of a cluster's names and a share q of all, p·ln(p/q) is what it adds to the Kullback-Leibler
     divergence of the two. A cluster is named by up to three words of the largest such values, of three letters or more
     and in three of its names at least. A word names one cluster only, and no word is the beginning of another in a
-    name. A cluster without such words is named after its first item.
+    name. Where no blanks part words, two Han signs in a row and any row of Katakana are words. A cluster without such
+    words is named after its first item.
 
     Args:
         texts: names of the items, or ids where these say what an item is; most owned first.
@@ -183,18 +189,32 @@ def telling_names(texts: Sequence[str], labels: NDArray[np.int32]) -> list[str]:
         ", ".join(_spelling(spelled[word]) for word in own) or f"like {texts[first]}"
         for own, first in zip(chosen, firsts, strict=True)
     ]
-    repeated = Counter(names)
-    return [name if repeated[name] == 1 else f"{name} ({at + 1})" for at, name in enumerate(names)]
+    return _apart(names)
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Return the names, those that occurred before with a number."""
+    given: list[str] = []
+    for name in names:
+        number, own = 1, name
+        while own in given:
+            number += 1
+            own = f"{name} ({number})"
+        given.append(own)
+    return given
 
 
 def _words(text: str) -> dict[str, str]:
     """Return the words of a name that may tell something, in small letters, and how each is written there."""
-    found = _TOKEN.findall(unicodedata.normalize("NFC", text))
-    return {
-        word.lower(): word
-        for word in found
-        if sum(map(str.isalpha, word)) >= 3 and not any(map(str.isdecimal, word))
-    }
+    found: list[str] = []
+    for token in _TOKEN.findall(unicodedata.normalize("NFC", text)):
+        if _ALL_HAN.fullmatch(token):
+            found += (token[at : at + 2] for at in range(len(token) - 1))
+        elif _SHORT.fullmatch(token) or (
+            sum(map(str.isalpha, token)) >= 3 and not any(map(str.isdecimal, token))
+        ):
+            found.append(token)
+    return {word.lower(): word for word in found}
 
 
 def _spelling(forms: Counter[str]) -> str:
