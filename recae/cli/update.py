@@ -103,8 +103,9 @@ def update(
     what known users have bought since. All settings stay those of the training, and so do the figures: train again from
     time to time.
 
-    A model of `recae train --inputs` learns from the other events of PURCHASES that --inputs names, too. Those from
-    before a customer or an item had a purchase are not in its file: train again to have them as well.
+    A model of `recae train --inputs` learns from the other events of PURCHASES that it reads, too; --inputs names some
+    of them alone. Those from before a customer or an item had a purchase are not in its file, and count where PURCHASES
+    hold them again.
 
     Filters, and what says which rows count, are those of the training. A model without histories, or one trained with
     minimums or confidences, cannot be updated; a sentence says why.
@@ -155,6 +156,7 @@ def update(
                 "changed": found.changed,
                 "seconds": seconds,
                 "pairs": {"new": found.added, "known": found.known, "taken_back": found.taken_back},
+                "events": found.added_events,
                 "new_users": found.new_users,
                 "new_items": found.new_items,
                 "parts": dict(found.parts),

@@ -22,6 +22,7 @@ _BY_CODE: Final = (
     "quantities",
     "baskets",
     "fewest",
+    "absent_inputs",
 )  # of ReadOptions; functions set them
 
 READING: Final = tuple(field.name for field in fields(ReadOptions) if field.name not in _BY_CODE)

@@ -256,6 +256,8 @@ class _Chooser:
         self, column: str | None, words: Mapping[str, Words], asked: Sequence[str]
     ) -> tuple[tuple[str, str], ...]:
         """Return other events that are held beside the purchases, with their SQL."""
+        if column is None and self.options.absent_inputs:
+            return ()
         if column is None:
             raise ColumnError(
                 "--inputs needs a column of events, but none is recognised; name it with --event-column; found: "
@@ -263,7 +265,7 @@ class _Chooser:
             )
         counted = self.chosen.get("events", {}).get("weights")
         purchases = [word for word in words[column].counts if word] if counted is None else list(counted)
-        found = choose_inputs(column, words[column], asked, purchases)
+        found = choose_inputs(column, words[column], asked, purchases, self.options.absent_inputs)
         self.chosen["inputs"] = {
             "column": column,
             "events": {name: sorted(own) for name, own in found.items()},

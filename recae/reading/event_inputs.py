@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ from recae.reading.keys import Ids, number_ids
 from recae.reading.options import ReadOptions
 from recae.reading.storing import Stored
 from recae.reading.table import Note
+
+EventIds = Callable[[Interactions], tuple[IdMap, IdMap]]
+"""Whose events of which items count, for the purchases that were read: ids of users and of items."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +36,9 @@ def gather_inputs(
     names: Sequence[str],
     interactions: Interactions,
     options: ReadOptions,
-    items: IdMap | None = None,
-    users: IdMap | None = None,
+    ids: EventIds | None = None,
 ) -> GatheredInputs:
-    """Return the events of the users and items that have purchases.
+    """Return the events of the users and items that have purchases, or of those of a model as well.
 
     A user who only looked gives nothing to learn from, and an item that was only looked at cannot be recommended. The
     period and the excluded items of the filters apply to events as to purchases.
@@ -47,8 +49,8 @@ def gather_inputs(
         names: of the inputs.
         interactions: the purchases that are left.
         options: of the reading.
-        items: that events may be of, such as those of a model that is there; None: those of the purchases.
-        users: likewise, in whose order the rows are then.
+        ids: users and items that events may be of, which are the rows and the columns of each event; None: those of the
+            purchases.
     """
     times, filters = stored.times, options.filters
     where = ["r.input > 0"]
@@ -57,20 +59,22 @@ def gather_inputs(
             where.append(f"{times.sql} >= {filters.start * SECOND}")
         if filters.end is not None:
             where.append(f"{times.sql} < {filters.end * SECOND}")
-    columns, ids_of_items = interactions.items, stored.items
-    if items is not None:  # those of the purchases have numbers already
-        columns, ids_of_items = items, number_ids(engine, stored.rows, stored.item_column, "input > 0")
-    rows_of, ids_of_users = interactions.users, stored.users
-    if users is not None:
-        rows_of, ids_of_users = users, number_ids(engine, stored.rows, stored.user_column, "input > 0")
+    of_purchases = interactions.users, interactions.items
+    rows_of, columns = of_purchases if ids is None else ids(interactions)
+    ids_of_users, ids_of_items = stored.users, stored.items
+    # those of the purchases have numbers already
+    if rows_of is not interactions.users:
+        ids_of_users = number_ids(engine, stored.rows, stored.user_column, "input > 0")
+    if columns is not interactions.items:
+        ids_of_items = number_ids(engine, stored.rows, stored.item_column, "input > 0")
     joins = [ids_of_users.join, ids_of_items.join, "" if times is None else times.join]
     found = engine.arrow(
         f"SELECT {ids_of_users.code} AS u, {ids_of_items.code} AS i, r.input AS e, count(*) AS n "
         f"FROM {stored.rows} r {' '.join(joins)} WHERE {' AND '.join(where)} GROUP BY ALL ORDER BY ALL"
     )
     of_user, of_item = (
-        _places(engine, ids, known)[found.column(name).fill_null(ids.size).to_numpy()]
-        for name, ids, known in (("u", ids_of_users, rows_of), ("i", ids_of_items, columns))
+        _places(engine, codes, known)[found.column(name).fill_null(codes.size).to_numpy()]
+        for name, codes, known in (("u", ids_of_users, rows_of), ("i", ids_of_items, columns))
     )
     events, rows = found.column("e").to_numpy(), found.column("n").to_numpy()
     taken = (of_user >= 0) & (of_item >= 0)
@@ -83,7 +87,7 @@ def gather_inputs(
     notes = []
     if lost := int(rows[~taken].sum()):
         without = int(rows[of_user < 0].sum())
-        of_items = "items without one" if items is None else "items that the model does not know"
+        of_items = "items without one" if ids is None else "items that the model does not know"
         notes.append(
             Note(
                 f"of {int(rows.sum()):,} rows of other events {lost:,} are left out: {without:,} are of users without "

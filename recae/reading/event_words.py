@@ -15,7 +15,7 @@ _MEANT: Final = (statuses.VIEW, statuses.CART, statuses.USE)
 
 
 def choose_inputs(
-    column: str, found: Words, asked: Sequence[str], purchases: Sequence[str]
+    column: str, found: Words, asked: Sequence[str], purchases: Sequence[str], absent: bool = False
 ) -> dict[str, list[str]]:
     """Return the words of a column of events that each input is of.
 
@@ -26,6 +26,7 @@ def choose_inputs(
         found: its words.
         asked: the inputs, in their order.
         purchases: words that count as purchases.
+        absent: whether an input may be of no word.
 
     Raises:
         ColumnError: no word is meant, or one that counts as a purchase.
@@ -38,7 +39,7 @@ def choose_inputs(
         )
     chosen: dict[str, list[str]] = {}
     for name in asked:
-        words = _meant(column, name, counts)
+        words = _meant(column, name, counts, absent)
         taken = [word for word in words if word in purchases]
         if taken:
             raise ColumnError(
@@ -52,14 +53,14 @@ def choose_inputs(
     return chosen
 
 
-def _meant(column: str, name: str, counts: Counter[str | None]) -> list[str]:
+def _meant(column: str, name: str, counts: Counter[str | None], absent: bool) -> list[str]:
     words = [word for word in counts if word is not None]
     plain = statuses.plain_words(name)
     found = [word for word in words if word == name]
     found = found or [word for word in words if statuses.plain_words(word) == plain]
     if not found and plain in _MEANT:
         found = [word for word, meaning in statuses.meanings_of(column, counts).items() if meaning == plain]
-    if found:
+    if found or absent:
         return found
     near = difflib.get_close_matches(name.casefold(), [word.casefold() for word in words], 1, 0.6)
     hint = next((f" did you mean {word!r}?" for word in words if near and word.casefold() == near[0]), "")

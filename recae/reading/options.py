@@ -49,6 +49,7 @@ class ReadOptions:
             chosen by events and statuses: "true" takes all rows.
         min_rating: rows of a lower rating are left out.
         event_weights: how much each event counts, as (event, confidence); events that are not named are left out.
+        absent_inputs: whether there may be no row of an event of `inputs`, as on some days, or no column of events.
         inputs: other events to keep beside the purchases, such as ("cart", "view"): words of the column of events, or
             what they mean; None: none.
         bad_lines: "stop" at a line that cannot be read, or "skip" and count it.
@@ -86,6 +87,7 @@ class ReadOptions:
     min_rating: float | None = None
     event_weights: tuple[tuple[str, float], ...] | None = None
     inputs: tuple[str, ...] | None = None
+    absent_inputs: bool = False
     bad_lines: str = "stop"
     filters: Filters | None = None
     strict: bool = False
@@ -179,7 +181,14 @@ class ReadOptions:
 
     def names_given(self) -> list[str]:
         """Return the names of the options on how to read a table that are given."""
-        by_code = ("filters", "times", "quantities", "baskets", "fewest")  # which have checks of their own
+        by_code = (
+            "filters",
+            "times",
+            "quantities",
+            "baskets",
+            "fewest",
+            "absent_inputs",
+        )  # which have checks of their own
         return [
             field.name
             for field in fields(self)

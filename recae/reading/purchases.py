@@ -13,14 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from recae.errors import ColumnError, DataError
-from recae.ids import IdMap
 from recae.inputs import EventInputs
 from recae.interactions import Events, Interactions
 from recae.reading import report as why
 from recae.reading.columns import choose_columns, name_columns
 from recae.reading.counting import RowCounting, choose_rows
 from recae.reading.engine import Engine
-from recae.reading.event_inputs import gather_inputs
+from recae.reading.event_inputs import EventIds, gather_inputs
 from recae.reading.filtering import check_period
 from recae.reading.gathering import Gathering, without_rows
 from recae.reading.open import open_table
@@ -160,27 +159,13 @@ class Reading:
         """What was decided so far."""
         return tuple(self._notes)
 
-    def other_events(self, interactions: Interactions, users: IdMap, items: IdMap) -> EventInputs | None:
-        """Return the other events that were asked for of these users and items, after `purchases`; None without any.
-
-        Args:
-            interactions: that were read.
-            users: whose events count, in whose order the rows are.
-            items: likewise; the columns of each event.
-        """
-        if self.stored is None or not self.counting.inputs:
-            return None
-        names = [name for name, _ in self.counting.inputs]
-        found = gather_inputs(self.engine, self.stored, names, interactions, self.options, items, users)
-        return found.inputs
-
-    def purchases(self, baskets: bool | None = None, event_items: IdMap | None = None) -> Purchases:
+    def purchases(self, baskets: bool | None = None, event_ids: EventIds | None = None) -> Purchases:
         """Read the rows; the tables of `stored` stay until the reading is closed.
 
         Args:
             baskets: whether to keep which purchases were made together; None: as `ReadOptions.baskets` says.
-            event_items: items that other events may be of, which are then the columns of each event; None: those of
-                the purchases.
+            event_ids: of users and items that other events may be of, which are then the rows and the columns of each
+                event; None: those of the purchases.
 
         Raises:
             SourceError, ColumnError, DataError, OutputError: as `read`.
@@ -189,7 +174,7 @@ class Reading:
             self.options = self.options.updated(baskets=baskets)
         try:
             self._check_order()
-            found = self._purchases(event_items)
+            found = self._purchases(event_ids)
         except ColumnError as error:
             raise _of_table(self.table, error) from error
         if self.options.strict:
@@ -206,7 +191,7 @@ class Reading:
                 f"column; name one with --time-column or --basket-column; found: {_names(self.table)}"
             )
 
-    def _purchases(self, event_items: IdMap | None) -> Purchases:
+    def _purchases(self, event_ids: EventIds | None) -> Purchases:
         options, table, columns = self.options, self.table, self.columns
         self.stored = stored = store(table, columns, self.counting, options)
         self.dropped = dropped = stored.dropped
@@ -225,7 +210,7 @@ class Reading:
         beside = None
         if self.counting.inputs:
             names = [name for name, _ in self.counting.inputs]
-            beside = gather_inputs(self.engine, stored, names, interactions, options, event_items)
+            beside = gather_inputs(self.engine, stored, names, interactions, options, event_ids)
         report = ReadReport(
             source=table.name,
             columns=columns,

@@ -231,7 +231,9 @@ def new_histories(
         )
     with Reading(source, options) as reading:
         ordered = reading.columns.time is not None or reading.columns.basket is not None
-        found = reading.purchases(baskets=by_basket and ordered, event_items=recommender.items)
+        found = reading.purchases(
+            baskets=by_basket and ordered, event_ids=lambda bought: (bought.users, recommender.items)
+        )
     interactions, events = found.interactions, found.events
     matrix = interactions.matrix
     if events is not None and decay is not None:

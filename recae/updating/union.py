@@ -217,9 +217,13 @@ def joined_inputs(
     return EventInputs.of(old.names, blocks)
 
 
-def together(old: IdMap, new: IdMap) -> IdMap:
-    """Return the ids of both, as a union numbers them."""
-    return _joined_ids(old, new)[0]
+def ids_with(recommender: Recommender, purchases: Interactions) -> tuple[IdMap, IdMap]:
+    """Return the ids of users and items of a model, which has histories, and of new purchases, as a union has them."""
+    if recommender.users is None:
+        raise AssertionError("checked before: there are histories")
+    return _joined_ids(recommender.users, purchases.users)[0], _joined_ids(
+        recommender.items, purchases.items
+    )[0]
 
 
 def _joined_ids(old: IdMap, new: IdMap) -> tuple[IdMap, NDArray[np.int64], NDArray[np.int64]]:

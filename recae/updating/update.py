@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,8 +30,8 @@ from recae.selection.refit import parts_of_model
 from recae.text import human_seconds
 from recae.training.callbacks import Hooks
 from recae.training.device import choose_device
-from recae.updating.parts import renewed
-from recae.updating.union import UPDATES, Union, joined, joined_inputs, pairs_of, together
+from recae.updating.parts import Trained, renewed
+from recae.updating.union import UPDATES, Union, ids_with, joined, joined_inputs, pairs_of
 from recae.updating.weighing import weighed_again
 
 
@@ -157,7 +157,8 @@ def update(
     if inputs is not None and recommender.events is not None:
         counts["added_events"] = inputs.matrix.nnz - recommender.events.matrix.nnz
     same_events = not counts.get("added_events")
-    if not union.changed.size and not union.new_users and not union.new_items.size and same_events:
+    bought = bool(union.changed.size or union.new_users or union.new_items.size)
+    if not bought and same_events:
         same = before
         if recommender.item_table is not before.item_table:
             same = with_new_items(recommender).recommender
@@ -183,7 +184,9 @@ def update(
         progress.on_message(weighing.sentence())
         model, metadata = weighing.model, weighing.metadata(metadata)
     with timed("updating"):
-        model, parts = renewed(model, union.matrix, union.growth, metadata, hooks)
+        # where only other events are new, what is trained on purchases alone has nothing to learn
+        trained: Trained = "on" if bought else "stay"
+        model, parts = renewed(model, union.matrix, union.growth, metadata, hooks, trained=trained)
     codes = None
     if recommender.held_out is not None:
         codes = np.full(len(union.users), LEARNED, np.uint8)
@@ -195,7 +198,7 @@ def update(
             items=union.items,
             item_names=union.item_names,
             histories=union.histories,
-            metadata=_metadata(metadata, union, new.interactions),
+            metadata=_metadata(metadata, union, new.interactions, inputs),
             held_out=codes,
             last_bought=union.last_bought,
             events=inputs,
@@ -299,7 +302,7 @@ def _read(
         )
     options = (reading or ReadOptions()).updated(filters=None, fewest=0, baskets=by_basket)
     options = as_trained(options, metadata)
-    options = options.updated(inputs=_inputs(recommender, options.inputs, progress.on_message))
+    options = _with_inputs(options, recommender, progress.on_message)
     with Reading(source, options) as opened:
         if since_last and opened.columns.time is None:
             raise ColumnError(
@@ -307,46 +310,54 @@ def _read(
                 "told: name it with --time-column" + ("" if by_basket else ", or leave --since-last out")
             )
         opened.options = opened.options.updated(filters=chosen or None)
-        found = opened.purchases()
+        found = opened.purchases(event_ids=lambda bought: ids_with(recommender, bought))
         returned = returned_pairs(opened) if take_back else None
-        inputs = None
-        if options.inputs and recommender.users is not None:
-            users = together(recommender.users, found.interactions.users)
-            items = together(recommender.items, found.interactions.items)
-            gathered = opened.other_events(found.interactions, users, items)
-            inputs = None if gathered is None else (gathered, users, items)
     progress.on_report(found.report)
     interactions, events = found.interactions, found.events
+    inputs = None
+    if found.inputs is not None:
+        inputs = (found.inputs, *ids_with(recommender, interactions))
+    elif options.inputs:
+        say(
+            f"warning: the model reads other events, too ({', '.join(options.inputs)}), and no column of events is "
+            "recognised in the new rows, which all count as purchases: name it with --event-column, if there is one"
+        )
     if by_basket:
         interactions, events = _without_late(interactions, events, progress)
     return New(interactions, events, returned, inputs)
 
 
-def _inputs(
-    recommender: Recommender, asked: Sequence[str] | None, on_message: Callable[[str], None]
-) -> tuple[str, ...] | None:
-    """Return which of the events that are asked for the model reads; None for none.
+def _with_inputs(
+    options: ReadOptions, recommender: Recommender, on_message: Callable[[str], None]
+) -> ReadOptions:
+    """Return options that read the other events that the model reads, those that are named or those that there are.
 
     Raises:
-        ConfigError: one is none that the model was trained with.
+        ConfigError: one is named that the model was not trained with.
     """
-    read, counting = inputs_of(recommender.model), recommender.metadata.get("reading")
+    read, asked = inputs_of(recommender.model), options.inputs
+    if asked is None:
+        if not read or options.event_column == "":
+            return options
+        if options.where is not None:
+            say(
+                f"warning: the model reads other events, too ({', '.join(read)}), and with --where the new rows are "
+                "read without them: say which rows are purchases with --event-weights instead, such as purchase=1"
+            )
+            return options
+        return options.updated(inputs=read, absent_inputs=True)
+    counting = recommender.metadata.get("reading")
     trained = counting.get("inputs") if isinstance(counting, Mapping) else None
     words = trained.get("events") if isinstance(trained, Mapping) else None
     known = {*read, *(words if isinstance(words, Mapping) else ())}
-    if unknown := [name for name in asked or () if name not in known]:
+    if unknown := [name for name in asked if name not in known]:
         reads = f"the model reads {', '.join(read)}" if read else "the model reads none"
         raise ConfigError(
             f"--inputs names {unknown[0]!r}, but of other events than purchases {reads}: leave it out, or train with it"
         )
-    if passed := [name for name in asked or () if name not in read]:
+    if passed := [name for name in asked if name not in read]:
         on_message(f"{', '.join(passed)} brought nothing in training, and is passed over")
-    if read and asked is None:
-        say(
-            f"warning: the model reads other events, too ({', '.join(read)}), and the new rows are read without them: "
-            f"name those that the table has, such as --inputs {read[0]} (inputs={read[0]!r})"
-        )
-    return tuple(name for name in asked or () if name in read) or None
+    return options.updated(inputs=tuple(name for name in asked if name in read) or None)
 
 
 def as_trained(options: ReadOptions, metadata: Mapping[str, Any]) -> ReadOptions:
@@ -398,12 +409,17 @@ def _decay(model: Model) -> float:
     )
 
 
-def _metadata(before: Mapping[str, Any], union: Union, new: Interactions) -> dict[str, Any]:
+def _metadata(
+    before: Mapping[str, Any], union: Union, new: Interactions, inputs: EventInputs | None
+) -> dict[str, Any]:
     """Return the metadata of the updated recommender: the figures of the training, and what has come since."""
-    filters = filters_of(before)
+    filters, events = filters_of(before), before.get("inputs")
+    if inputs is not None and isinstance(events, Mapping):
+        events = {**events, "pairs": {**events.get("pairs", {}), **inputs.counts}}
     return {
         **{name: value for name, value in before.items() if name != "filters"},
         **({"filters": filters.as_dict()} if filters else {}),
+        **({"inputs": events} if events else {}),
         "fingerprint": union.fingerprint,
         REFIT: {"users": len(union.users)},
         **last_purchase(new.times, before),
