@@ -18,6 +18,7 @@ class Batch:
         items: int64 (n,) columns.
         rows: int64 (n,) 0 … B − 1, ascending.
         offsets: int64 (B + 1,) first entries of the rows; row b lies at offsets[b] to offsets[b + 1].
+        on_host: the same as a list, for which nobody waits.
         inputs: float (n,) with what each entry enters the network, 0 for one that dropout hides.
         targets: float (n,) the values to reconstruct: 1 for a purchase, in [0, 1] for other data.
         weights: float (n,) factors on the loss of the entries: the entry's own weight, times `emphasis` for one that
@@ -31,6 +32,7 @@ class Batch:
     items: Tensor
     rows: Tensor
     offsets: Tensor
+    on_host: list[int]
     inputs: Tensor
     targets: Tensor
     weights: Tensor
@@ -99,6 +101,7 @@ def make_batch(
         items=torch.from_numpy(matrix.indices[places].astype(np.int64)).to(device),
         rows=torch.from_numpy(rows).to(device),
         offsets=torch.from_numpy(offsets).to(device),
+        on_host=offsets.tolist(),
         inputs=move(inputs),
         targets=move(targets),
         weights=move(weights),

@@ -80,7 +80,7 @@ class DeviceBlockTrainer(SigmoidTrainer):
             self._alphas = torch.from_numpy(alphas).to(self._device)
         super().__init__(matrix, config, config.batch_size)
         self._look_every = LOOK_EVERY
-        self._together = users_together(config.learning_rate, config.batch_size)
+        self._together = users_together(config.learning_rate, config.batch_size, self._device.type)
         # so that U cannot become singular, even if all codes were one and the same, before it is looked at
         shrink = -np.log1p(-config.learning_rate) * self._together
         self._lag = int(np.clip(MAX_SHRINK / shrink - 1, 0, MAX_LAG))

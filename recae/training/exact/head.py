@@ -70,8 +70,8 @@ class ExactHead:
         gradient = torch.empty_like(codes)
         loss = torch.zeros((), dtype=torch.float64, device=H.device)
         weights = self.purchase_weight * batch.weights
-        together = users_together(self.learning_rate, max(1, len(H)))
-        offsets = batch.offsets.tolist()
+        together = users_together(self.learning_rate, max(1, len(H)), H.device.type)
+        offsets = batch.on_host
         for first in range(0, len(H), together):
             last = min(first + together, len(H))
             self._rows.keep_conditioned(last - first, self.learning_rate)

@@ -43,6 +43,9 @@ MAX_TOGETHER = 128
 """Users whose steps are taken together, at most: the work of the B×B matrices grows with B² and is small beside that of
 the D×D matrices up to here, and larger products gain little."""
 
+MAX_TOGETHER_ON_GPU = 512
+"""Likewise on a GPU, where calls are what costs: so many users take as many of them as one does."""
+
 MAX_SHRINK = 6.0
 """−B log(1 − lr) of the users whose steps are taken together, at most: U shrinks by e⁻⁶ = 1/400 in the worst case."""
 
@@ -111,9 +114,10 @@ def in_turn(first: Callable[[], A], second: Callable[[], B], /) -> tuple[A, B]:
     return first(), second()
 
 
-def users_together(learning_rate: float, batch_size: int) -> int:
+def users_together(learning_rate: float, batch_size: int, device: str = "cpu") -> int:
     """Return how many users can take their steps in one product: (1 − lr)^B ≥ e^−MAX_SHRINK, at least one."""
-    return max(1, min(batch_size, MAX_TOGETHER, int(MAX_SHRINK / -math.log1p(-learning_rate))))
+    most = MAX_TOGETHER if device == "cpu" else MAX_TOGETHER_ON_GPU
+    return max(1, min(batch_size, most, int(MAX_SHRINK / -math.log1p(-learning_rate))))
 
 
 def take_steps(

@@ -204,7 +204,7 @@ def _blocks(batch: Batch, H: Tensor, n_items: int, block_bytes: int) -> "list[tu
     """Return blocks of users whose logits take at most `block_bytes`, but at least one user each, and their entries."""
     size = max(1, block_bytes // (n_items * H.element_size()))
     cuts = [*range(0, batch.users, size), batch.users]
-    at = batch.offsets[torch.tensor(cuts, device=batch.offsets.device)].tolist()
+    at = [batch.on_host[cut] for cut in cuts]
     return [(slice(*cuts[i : i + 2]), slice(*at[i : i + 2])) for i in range(len(cuts) - 1)]
 
 

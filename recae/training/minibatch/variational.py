@@ -18,6 +18,7 @@ from torch.nn import functional
 from recae.models import MultVAE, RecVAE
 from recae.models.vae import NORM_EPSILON, Layers
 from recae.training.batches import Batch
+from recae.training.exact.block_kernels import sums
 from recae.training.minibatch.networks import Context, FirstLayer, Network, Phase, drawn, to_numpy
 
 
@@ -281,7 +282,7 @@ class RecVaeNetwork(Network):
         with torch.no_grad():
             old = self.old(replace(batch, inputs=clean))
         divergence = (log_normal(z, mean, log_variance) - log_composite(z, *old)).sum(1)
-        mass = torch.zeros_like(sizes).index_add_(0, batch.rows, batch.targets * batch.own)
+        mass = sums(batch.targets * batch.own, batch.offsets)
         return (self.config.gamma or 0.0) * (mass * divergence).sum()
 
     def to_model(
