@@ -97,6 +97,9 @@ def test_every_way_knows_what_is_left(kind: str, data: st.DataObject, tmp_path_f
             ):
                 assert owned.values is not None
                 assert (owned.values > 0).all()
+                own = beside.histories[beside.users.row(user)]
+                np.testing.assert_array_equal(own.indices, owned.items)
+                np.testing.assert_allclose(own.data, owned.values, rtol=1e-5)
         updated = update_from_journal(known, journal, progress=False)
         assert pairs_of(updated.recommender) == wanted
         again = update_from_journal(updated.recommender, journal, progress=False)
@@ -212,3 +215,22 @@ def test_values_of_what_is_left_are_those_of_the_purchases(tmp_path: Path) -> No
     del before[known.items.row(gone[1])]
     assert found == pytest.approx(before)
     assert np.isfinite(after.values).all()
+
+
+def test_what_is_bought_anew_after_a_return_has_the_value_of_that_alone(tmp_path: Path) -> None:
+    known = made(*OLD, kind="frequency")
+    user, item = sorted(pairs_of(known))[0]
+    with Journal.open(tmp_path / "purchases.db") as journal:
+        journal.add(
+            [
+                Purchase(user, item, START + (90 + day) * 86_400_000_000, 1.0 - 2 * (day == 0))
+                for day in range(3)
+            ]
+        )
+        found = update_from_journal(known, journal, progress=False)
+    assert found.taken_back == 0
+    after = found.recommender
+    assert after.users is not None
+    assert after.histories is not None
+    # two baskets, each of which makes what was before count half
+    assert after.histories[after.users.row(user), after.items.row(item)] == pytest.approx(1.5)

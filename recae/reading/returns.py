@@ -21,10 +21,13 @@ class Returned:
     Attributes:
         users: their ids, (n,) text.
         items: likewise.
+        balanced: whether what is left of new purchases beside them was bought anew, as in a journal; a table does not
+            say whether its return is of a new purchase or of an earlier one.
     """
 
     users: pa.LargeStringArray
     items: pa.LargeStringArray
+    balanced: bool = False
 
 
 def returned_pairs(reading: Reading) -> Returned:

@@ -80,7 +80,7 @@ class Pending:
         """The pairs of a customer and an item whose earlier purchases have come back."""
         pairs = self._balanced[1]
         users, items = ([pair[place] for pair in pairs] for place in (0, 1))
-        return Returned(pa.array(users, pa.large_string()), pa.array(items, pa.large_string()))
+        return Returned(pa.array(users, pa.large_string()), pa.array(items, pa.large_string()), balanced=True)
 
     @cached_property
     def _balanced(self) -> tuple[pa.Table, list[tuple[str, str]]]:

@@ -103,7 +103,8 @@ def joined(
 ) -> Union:
     """Return the purchases of a model, which has histories, and new ones as one table.
 
-    A returned pair is taken out of the histories unless the new purchases hold it, too.
+    A returned pair is taken out of the histories unless the new purchases hold it, too. Where the values of histories
+    count, and it was bought anew, it has the value of that alone.
 
     Args:
         recommender: of the old purchases.
@@ -130,7 +131,9 @@ def joined(
     if returned is not None and len(returned.users):
         rows, columns = users.rows(returned.users), items.rows(returned.items)
         there = (rows >= 0) & (columns >= 0)
-        keys = np.setdiff1d(rows[there] * shape[1] + columns[there], keys_given)
+        keys = rows[there] * shape[1] + columns[there]
+        if events is None or not returned.balanced:
+            keys = np.setdiff1d(keys, keys_given)
         places = _places(keys, keys_before)
         gone[places[places >= 0]] = True
     if events is None:
@@ -162,7 +165,7 @@ def joined(
         new_items=np.flatnonzero(fresh),
         added=int(added.sum()),
         known=int(given.nnz - added.sum()),
-        taken_back=int(gone.sum()),
+        taken_back=int((gone & ~np.isin(keys_before, keys_given)).sum()),
         last_bought=_days(recommender, purchases, histories, (old_users, old_items), (new_users, new_items)),
     )
 
