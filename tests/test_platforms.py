@@ -65,7 +65,7 @@ import concurrent.futures.process, multiprocessing.resource_tracker, uvicorn, fa
 real = builtins.__import__
 def hide(name, globals=None, *rest, **more):
     if name.partition(".")[0] in {MODULES!r} and str((globals or {{}}).get("__name__", "")).startswith("recae"):
-        raise ImportError(f"there is no {{name}} on this system")
+        raise ModuleNotFoundError(f"there is no {{name}} on this system")
     return real(name, globals, *rest, **more)
 builtins.__import__ = hide
 for module, names in {NAMES!r}.items():
