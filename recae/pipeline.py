@@ -57,7 +57,7 @@ from recae.splits.protocols import check_baskets, reading_options
 from recae.text import human_seconds
 from recae.training.callbacks import Engine, Hooks, check_kind
 from recae.training.checkpoint import BEST_EPOCHS, Checkpoints
-from recae.training.device import choose_device, device_name
+from recae.training.device import choose_device, where_and_why
 
 KS = (10, 20, 50)
 """List lengths of the table."""
@@ -287,7 +287,7 @@ def train(
             identity["data.inputs"] = purchases.inputs.fingerprint
         identity |= {f"reading.{name}": value for name, value in purchases.counting.items()}
         checkpoints.identity, checkpoints.on_message = identity, progress.on_message
-    where = f"training on {device_name(chosen)}"
+    where = f"training on {where_and_why(device, chosen, batch_size_of(config))}"
     if works_with_one_thread():
         where += (
             " with one thread, since this process was forked from one that has trained; spawn it to use all"

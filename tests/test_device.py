@@ -1,10 +1,14 @@
 """Which device is chosen, and that memory is looked at before it is taken."""
 
+import re
+from pathlib import Path
+
 import pytest
 import scipy.sparse as sp
 import torch
 
 from recae.errors import ConfigError, DeviceError, TrainingError
+from recae.training import device as devices
 from recae.training.config import SigmoidSettings, resolve
 from recae.training.device import choose_device, device_name, memory_left
 from recae.training.kinds import sigmoid as choice
@@ -33,8 +37,54 @@ def test_no_gpu_and_no_such_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="found none: use 'auto' or 'cpu'"):
         choose_device("cuda", 256)
-    with pytest.raises(ConfigError, match="one of auto, cpu, cuda, found 'tpu'"):
-        choose_device("tpu", 256)
+    for wrong in ("tpu", "cuda:", "cuda:-1", "cuda:1.5", "CUDA", ""):
+        with pytest.raises(ConfigError, match=r"one of auto, cpu, cuda, or such as cuda:1 .*, found"):
+            choose_device(wrong, 256)
+
+
+def test_one_of_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1", 1) == "cuda:1"
+    with pytest.raises(
+        DeviceError, match="'cuda:7' is not there, and torch finds cuda:0 to cuda:1: use one of these"
+    ):
+        choose_device("cuda:7", 256)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="torch finds cuda:0 alone"):
+        choose_device("cuda:1", 256)
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *number: (asked.append(number), (5, 9))[1])
+    assert (memory_left("cuda"), memory_left("cuda:1")) == (5, 5)
+    assert asked == [(), (1,)]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *number: f"GPU {number}")
+    assert device_name("cuda:1") == "GPU (1,)"
+
+
+@pytest.mark.parametrize(
+    ("built", "said"),
+    [
+        (None, "this torch was built for the CPU alone: install a build of torch with CUDA"),
+        ("13.0", r"its driver may be older than CUDA 13\.0 asks for; update the driver"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_said_with_the_way_out(
+    built: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module")
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    with pytest.raises(DeviceError, match=said):
+        choose_device("cuda", 256)
+    with pytest.raises(DeviceError, match=said):
+        choose_device("cuda:1", 256)
+    assert choose_device("auto", 256) == "cpu"
+    assert re.search(said, devices.where_and_why("auto", "cpu", 256))
+    assert "one user at a time is faster" in devices.where_and_why("auto", "cpu", 1)
+    assert devices.where_and_why("cpu", "cpu", 256) == "the CPU"
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "none")
+    assert devices.where_and_why("auto", "cpu", 256) == "the CPU"
 
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:

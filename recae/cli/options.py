@@ -32,7 +32,7 @@ count_option = partial(click.option, type=click.IntRange(min=1), show_default=Tr
 """An option that takes a whole number from 1; the default is shown where there is one."""
 
 device_option = click.option(
-    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda."
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, or such as cuda:1."
 )
 
 journal_option = partial(click.option, "--journal", type=click.Path(path_type=Path), metavar="PATH")

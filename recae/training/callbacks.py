@@ -80,9 +80,10 @@ def check_kind(kind: str, config: Any, device: str, *, weighted: bool = False) -
             "several processes learn from purchases of equal confidence, found unequal ones: leave out --half-life and "
             "--quantity-as-confidence, or train in one process"
         )
-    if device == "cuda":
+    if device not in ("auto", "cpu"):
         raise ConfigError(
-            "several processes train on CPUs, found --device cuda: leave it out, or train in one process on the GPU"
+            f"several processes train on CPUs, found --device {device}: leave it out, or train in one process on the "
+            "GPU"
         )
 
 

@@ -1,27 +1,43 @@
 """Devices: which one computes, its name, and how much memory it has left."""
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
 from recae.errors import ConfigError, DeviceError, TrainingError, torch_needed
 from recae.memory import free_memory
 
 DEVICES = ("auto", "cpu", "cuda")
 
+DRIVER = Path("/proc/driver/nvidia/version")
+"""There where the driver of a GPU is loaded, whatever torch can do with it."""
+
+_ONE_OF_SEVERAL = re.compile(r"cuda:(\d{1,3})")
+
 GROUP = 64
 """Blocks whose purchases are sorted at once on a GPU."""
 
 
+def is_gpu(device: str) -> bool:
+    """Return whether a device that `choose_device` gave is a GPU."""
+    return device != "cpu"
+
+
 def choose_device(device: str, batch_size: int) -> str:
-    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """Return "cpu", "cuda" or such as "cuda:1" for "auto", "cpu", "cuda" or one of several GPUs.
 
     "auto" takes the GPU where there is one and users come in blocks; one user at a time is faster on the CPU.
 
     Raises:
         ConfigError: another name.
-        DeviceError: there is no GPU.
+        DeviceError: there is no GPU, or none of that number.
     """
-    if device not in DEVICES:
-        raise ConfigError(f"device is one of {', '.join(DEVICES)}, found {device!r}: choose one of these")
+    numbered = _ONE_OF_SEVERAL.fullmatch(device)
+    if device not in DEVICES and numbered is None:
+        raise ConfigError(
+            f"device is one of {', '.join(DEVICES)}, or such as cuda:1 for one of several GPUs, found {device!r}: "
+            "choose one of these"
+        )
     if device == "cpu" or (device == "auto" and batch_size == 1):
         return "cpu"
     if device == "auto" and find_spec("torch") is None:
@@ -29,20 +45,60 @@ def choose_device(device: str, batch_size: int) -> str:
     with torch_needed("--device cuda"):
         import torch  # here, since it takes a second
 
-    if torch.cuda.is_available():
-        return "cuda"
-    if device == "cuda":
-        raise DeviceError("device 'cuda' needs a GPU that torch can use, found none: use 'auto' or 'cpu'")
-    return "cpu"
+    if not torch.cuda.is_available():
+        if device == "auto":
+            return "cpu"
+        raise DeviceError(f"device {device!r} needs a GPU that torch can use, {_why_none()}")
+    if numbered is not None and int(numbered[1]) >= (count := torch.cuda.device_count()):
+        there = "cuda:0 alone" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise DeviceError(
+            f"device {device!r} is not there, and torch finds {there}: use one of these, or 'auto'"
+        )
+    return "cuda" if device == "auto" else device
+
+
+def _why_none() -> str:
+    """Return why torch can use no GPU, and what to do, to stand behind a comma."""
+    import torch
+
+    if not DRIVER.exists():
+        return "found none: use 'auto' or 'cpu'"
+    if torch.version.cuda is None:
+        return (
+            "and there is one, but this torch was built for the CPU alone: install a build of torch with CUDA, as "
+            "pytorch.org says for this system, or use 'cpu'"
+        )
+    return (
+        f"and there is one, which torch cannot use: its driver may be older than CUDA {torch.version.cuda} asks for; "
+        "update the driver, install a build of torch for the one that is there, or use 'cpu'"
+    )
 
 
 def device_name(device: str) -> str:
-    """Return "the CPU" for "cpu", or the name of the GPU for "cuda"."""
-    if device == "cpu":
+    """Return "the CPU" for "cpu", or the name of the GPU for "cuda" or such as "cuda:1"."""
+    if not is_gpu(device):
         return "the CPU"
     import torch
 
-    return str(torch.cuda.get_device_name())
+    return str(torch.cuda.get_device_name(*_number(device)))
+
+
+def where_and_why(asked: str, chosen: str, batch_size: int) -> str:
+    """Return the name of the device that was chosen, with the reason where another one might be expected."""
+    name = device_name(chosen)
+    if asked != "auto" or is_gpu(chosen):
+        return name
+    if DRIVER.exists():
+        if batch_size == 1:
+            return f"{name}, where one user at a time is faster than on the GPU (--batch-size 256 takes that)"
+        return f"{name}, since torch can use no GPU, {_why_none()}"
+    return name
+
+
+def _number(device: str) -> tuple[int, ...]:
+    """Return the number of one of several GPUs, as the argument of torch's functions; none for the present one."""
+    numbered = _ONE_OF_SEVERAL.fullmatch(device)
+    return () if numbered is None else (int(numbered[1]),)
 
 
 def check_memory(need: int, device: str, what: str, lower: str = "factors") -> None:
@@ -58,9 +114,9 @@ def check_memory(need: int, device: str, what: str, lower: str = "factors") -> N
 
 def memory_left(device: str) -> int | None:
     """Return how many bytes can still be allocated on a device, within a container's limit; None where unknown."""
-    if device == "cuda":
+    if is_gpu(device):
         import torch
 
-        free: int = torch.cuda.mem_get_info()[0]
+        free: int = torch.cuda.mem_get_info(*_number(device))[0]
         return free
     return free_memory()

@@ -12,7 +12,7 @@ from recae.models import Model, SigmoidAutoencoder
 from recae.training.callbacks import Hooks
 from recae.training.checkpoint import Checkpoints, Epoch
 from recae.training.config import ResolvedSettings, SigmoidSettings, resolve
-from recae.training.device import GROUP, check_memory
+from recae.training.device import GROUP, check_memory, is_gpu
 from recae.training.exact.parameters import start_memory
 from recae.training.exact.per_user import PerUserTrainer
 from recae.training.exact.ranks import ALONE, Ranks
@@ -139,7 +139,7 @@ def memory_needed(
     random_numbers = n_items * D * size  # while the decoder is made
     small = 16 * D * D * size + 8 * min(config.batch_size, 4096) * (D + config.batch_size) * size
     need = parameters + max(random_numbers, start_memory(config, n_users, n_items)) + small
-    if device == "cuda":
+    if is_gpu(device):
         of_block = min(interactions, -(-config.batch_size * interactions // max(n_users, 1)))
         need += (
             interactions * 4 + n_users * 40
