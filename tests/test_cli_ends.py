@@ -174,6 +174,19 @@ def test_limits_of_address_space(command: str, megabytes: int, model: Path, tmp_
     assert found.returncode == 0 or "memory" in found.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("megabytes", [100, 196, 201, 230])
+def test_with_too_little_room_for_any_command_nothing_is_begun(megabytes: int, model: Path) -> None:
+    """Where Python itself runs out of memory while it imports, it may go on for ever."""
+    limit = megabytes << 20
+    found = subprocess.run(
+        [sys.executable, "-m", "recae", "recommend", "--user", "42"],
+        env={"RECAE_MODEL": str(model), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        timeout=PATIENCE, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )  # fmt: skip
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "raise the limit (ulimit -v), or use a larger machine" in found.stderr
+
+
 def test_a_thread_that_is_given_up_does_not_disturb_the_end() -> None:
     """At its end Python iterates over the finalizers, of which the thread makes more all the time."""
     code = """

@@ -218,6 +218,7 @@ def test_trainings_run(page: str, copy: Path) -> None:
     items = dict(row.split(",")[1:4:2] for row in chosen)
     rows = [f"{item},Product {item},{category},9.99" for item, category in items.items()]
     (copy / "products.csv").write_text("\n".join(["item_id,name,category,price", *rows]) + "\n")
+    (copy / "rules.toml").write_text('[exclude]\nids = ["P001"]\n')
     for line in lines(PAGES[page]):
         if runs(line, ("doctor", "train", "tune", "evaluate", "inspect")):
             _, rest = arguments(line)

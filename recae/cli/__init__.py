@@ -182,6 +182,7 @@ class _Commands(click.Group):
         refused: RecaeError | None = None
         try:
             with _termination_raises():
+                _check_room()
                 return super().invoke(ctx)
         except RecaeError as error:
             code, line = error.exit_code, f"error: {error}"
@@ -210,6 +211,20 @@ class _Commands(click.Group):
         if code == _BROKEN_PIPE:
             silence(sys.stdout, sys.stderr)
         raise click.exceptions.Exit(code)
+
+
+_ROOM = 220 * 2**20
+"""Bytes of address space that loading NumPy and Arrow takes, which every command but help needs. Where Python runs out
+of it while it imports, it may go on for ever without an error, so that it must not come to that."""
+
+
+def _check_room() -> None:
+    """Raise MemoryError where the limits of this process leave too little for any command."""
+    from recae.memory import limits_left
+
+    left = limits_left()
+    if left is not None and left < _ROOM:
+        raise MemoryError
 
 
 def _said(error: BaseException) -> str:
