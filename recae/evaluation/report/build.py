@@ -23,17 +23,14 @@ from recae.evaluation.report.schema import (
     Diversified,
     Epoch,
     Estimate,
-    Example,
-    Failures,
-    Item,
     Model,
     Protocol,
-    Recommended,
     Report,
     Slice,
     Trial,
     plain,
 )
+from recae.evaluation.report.users import Example, Failures, Item, Recommended
 from recae.evaluation.report.verdict import find_verdict, rank_models
 from recae.evaluation.report.words import model_text, verdict_text
 from recae.ids import IdMap

@@ -8,14 +8,24 @@ version can still be shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from recae.evaluation.report.users import Example, Failures
+from recae.evaluation.report.values import (
+    count_of,
+    list_of,
+    mapped_of,
+    number_of,
+    object_of,
+    objects_of,
+    text_of,
+)
 from recae.files import atomic_path
 from recae.summary import Grid, Summarised, Summary
 
@@ -23,8 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT_VERSION: Final = 1
-
-T = TypeVar("T")
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -40,8 +48,8 @@ class Estimate:
     @classmethod
     def from_json(cls, value: object) -> Estimate:
         """Read `{"mean": …, "low": …, "high": …}`."""
-        found = _object(value)
-        return cls(_number(found.get("mean")), _number(found.get("low")), _number(found.get("high")))
+        found = object_of(value)
+        return cls(number_of(found.get("mean")), number_of(found.get("low")), number_of(found.get("high")))
 
 
 UNKNOWN: Final = Estimate(None, None, None)
@@ -67,11 +75,11 @@ class Difference:
     @classmethod
     def from_json(cls, value: object) -> Difference | None:
         """Read a difference; None where there is none."""
-        found = _object(value)
+        found = object_of(value)
         if not found:
             return None
-        numbers = (_number(found.get(key)) for key in ("mean", "low", "high", "p", "p_corrected"))
-        return cls(_text(found.get("to")), _text(found.get("metric")), *numbers)
+        numbers = (number_of(found.get(key)) for key in ("mean", "low", "high", "p", "p_corrected"))
+        return cls(text_of(found.get("to")), text_of(found.get("metric")), *numbers)
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,8 @@ class Slice:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Slice:
         """Read a slice."""
-        numbers = (_number(value.get(key)) for key in ("mean", "low", "high"))
-        return cls(_text(value.get("name")), _count(value.get("n_users")), *numbers)
+        numbers = (number_of(value.get(key)) for key in ("mean", "low", "high"))
+        return cls(text_of(value.get("name")), count_of(value.get("n_users")), *numbers)
 
 
 @dataclass(frozen=True)
@@ -114,13 +122,13 @@ class Curve:
     @classmethod
     def from_json(cls, value: object) -> Curve | None:
         """Read `{"k": […], "recall": […]}`; None where there is none."""
-        found = _object(value)
+        found = object_of(value)
         if not found:
             return None
         points = [
             (k, Estimate.from_json(recall))
-            for key, recall in zip(_list(found.get("k")), _list(found.get("recall")), strict=False)
-            if (k := _number(key)) is not None
+            for key, recall in zip(list_of(found.get("k")), list_of(found.get("recall")), strict=False)
+            if (k := number_of(key)) is not None
         ]
         return cls(tuple(k for k, _ in points), tuple(recall for _, recall in points))
 
@@ -141,8 +149,8 @@ class Trial:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Trial:
         """Read a trial; metrics are the keys with an @."""
-        metrics = {name: _number(found) for name, found in value.items() if "@" in name}
-        return cls(_settings(value.get("settings")), metrics, _count(value.get("fold")))
+        metrics = {name: number_of(found) for name, found in value.items() if "@" in name}
+        return cls(_settings(value.get("settings")), metrics, count_of(value.get("fold")))
 
 
 @dataclass(frozen=True)
@@ -159,8 +167,8 @@ class Epoch:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Epoch:
         """Read an epoch."""
-        values = {name: _number(found) for name, found in value.items() if name != "epoch"}
-        return cls(_count(value.get("epoch")), values)
+        values = {name: number_of(found) for name, found in value.items() if name != "epoch"}
+        return cls(count_of(value.get("epoch")), values)
 
 
 @dataclass(frozen=True)
@@ -176,10 +184,10 @@ class Diversified:
     def from_json(cls, value: Mapping[str, Any]) -> Diversified:
         """Read what diversity costs."""
         return cls(
-            _number(value.get("diversity")),
+            number_of(value.get("diversity")),
             Estimate.from_json(value.get("mean")),
             Estimate.from_json(value.get("cost")),
-            _mapped(value.get("sets"), _number) or {},
+            mapped_of(value.get("sets"), number_of) or {},
         )
 
 
@@ -246,114 +254,23 @@ class Model:
         """Read a model."""
         metrics, sets, slices = (value.get(key) for key in ("metrics", "sets", "slices"))
         return cls(
-            name=_text(value.get("name") or value.get("kind") or "unnamed"),
-            kind=_text(value.get("kind")),
+            name=text_of(value.get("name") or value.get("kind") or "unnamed"),
+            kind=text_of(value.get("kind")),
             baseline=bool(value.get("baseline")),
             config=_settings(value.get("config")),
-            tuned=tuple(map(Trial.from_json, _objects(value.get("tuned")))),
-            seconds=_number(value.get("seconds")),
-            peak_bytes=_count(value.get("peak_bytes")),
-            metrics=_mapped(metrics, Estimate.from_json),
-            sets=_mapped(sets, _number),
+            tuned=tuple(map(Trial.from_json, objects_of(value.get("tuned")))),
+            seconds=number_of(value.get("seconds")),
+            peak_bytes=count_of(value.get("peak_bytes")),
+            metrics=mapped_of(metrics, Estimate.from_json),
+            sets=mapped_of(sets, number_of),
             difference=Difference.from_json(value.get("difference")),
-            verdict=_text(value.get("verdict")) or None,
+            verdict=text_of(value.get("verdict")) or None,
             curve=Curve.from_json(value.get("curve")),
-            slices=_mapped(slices, lambda parts: tuple(map(Slice.from_json, _objects(parts)))),
-            epochs=tuple(map(Epoch.from_json, _objects(value.get("epochs")))),
-            failed=_text(value.get("failed")) or None,
+            slices=mapped_of(slices, lambda parts: tuple(map(Slice.from_json, objects_of(parts)))),
+            epochs=tuple(map(Epoch.from_json, objects_of(value.get("epochs")))),
+            failed=text_of(value.get("failed")) or None,
             worth=Estimate.from_json(value["worth"]) if value.get("worth") else None,
-            diversified=tuple(map(Diversified.from_json, _objects(value.get("diversified")))),
-        )
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item by its id and, where it has one, its name."""
-
-    item: str
-    name: str | None
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Item:
-        """Read an item."""
-        return cls(_text(value.get("item")), _text(value.get("name")) or None)
-
-
-@dataclass(frozen=True)
-class Recommended:
-    """A recommended item: whether it is one of the held-out items, and the score that ranked it."""
-
-    item: str
-    name: str | None
-    hit: bool
-    score: float | None
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Recommended:
-        """Read a recommended item."""
-        item = Item.from_json(value)
-        return cls(item.item, item.name, bool(value.get("hit")), _number(value.get("score")))
-
-
-@dataclass(frozen=True)
-class Example:
-    """One test user: the history the models saw, the held-out items, and the lists of some models, best item first."""
-
-    user: str
-    history: tuple[Item, ...]
-    held_out: tuple[Item, ...]
-    recommended: Mapping[str, tuple[Recommended, ...]]
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Example:
-        """Read an example."""
-        return cls(
-            _text(value.get("user")),
-            tuple(map(Item.from_json, _objects(value.get("history")))),
-            tuple(map(Item.from_json, _objects(value.get("held_out")))),
-            {
-                str(name): tuple(map(Recommended.from_json, _objects(listed)))
-                for name, listed in _object(value.get("recommended")).items()
-            },
-        )
-
-
-@dataclass(frozen=True)
-class Failures:
-    """The test users for whom a model is worst.
-
-    Attributes:
-        model: Its name: the best model, or the best baseline where there is no other.
-        metric: By which the users are in order, the lowest first; of equals those with most held-out items.
-        n_users: Test users that the metric is known of.
-        n_without_hit: Those of them who find none of their held-out items in their lists.
-        history_without_hit: Median number of items in the histories of these; None where there are none.
-        history_with_hit: Likewise of the others.
-        examples: The worst users, with the lists of the model and the best baseline.
-    """
-
-    model: str
-    metric: str
-    n_users: int | None
-    n_without_hit: int | None
-    history_without_hit: float | None
-    history_with_hit: float | None
-    examples: tuple[Example, ...]
-
-    @classmethod
-    def from_json(cls, value: object) -> Failures | None:
-        """Read failures; None where there are none."""
-        found = _object(value)
-        if not found:
-            return None
-        return cls(
-            _text(found.get("model")),
-            _text(found.get("metric")),
-            _count(found.get("n_users")),
-            _count(found.get("n_without_hit")),
-            _number(found.get("history_without_hit")),
-            _number(found.get("history_with_hit")),
-            tuple(map(Example.from_json, _objects(found.get("examples")))),
+            diversified=tuple(map(Diversified.from_json, objects_of(value.get("diversified")))),
         )
 
 
@@ -372,15 +289,15 @@ class Data:
     @classmethod
     def from_json(cls, value: object) -> Data:
         """Read what is known of the data."""
-        found = _object(value)
+        found = object_of(value)
         return cls(
-            _text(found.get("source")) or None,
-            _text(found.get("fingerprint")) or None,
-            _count(found.get("n_users")),
-            _count(found.get("n_items")),
-            _count(found.get("n_interactions")),
+            text_of(found.get("source")) or None,
+            text_of(found.get("fingerprint")) or None,
+            count_of(found.get("n_users")),
+            count_of(found.get("n_items")),
+            count_of(found.get("n_interactions")),
             _settings(found.get("filters")),
-            tuple(map(_text, _list(found.get("report")))),
+            tuple(map(text_of, list_of(found.get("report")))),
         )
 
 
@@ -413,17 +330,17 @@ class Protocol:
     @classmethod
     def from_json(cls, value: object) -> Protocol:
         """Read what is known of the protocol."""
-        found = _object(value)
-        counts = {name: _count(number) for name, number in _object(found.get("counts")).items()}
+        found = object_of(value)
+        counts = {name: count_of(number) for name, number in object_of(found.get("counts")).items()}
         owned = found.get("exclude_owned")
         return cls(
-            _text(found.get("name")) or None,
-            _text(found.get("rule")) or None,
-            _count(found.get("seed")),
-            _count(found.get("folds")),
-            _count(found.get("n_test_users")),
-            _count(found.get("n_held_out")),
-            _count(found.get("lost")),
+            text_of(found.get("name")) or None,
+            text_of(found.get("rule")) or None,
+            count_of(found.get("seed")),
+            count_of(found.get("folds")),
+            count_of(found.get("n_test_users")),
+            count_of(found.get("n_held_out")),
+            count_of(found.get("lost")),
             owned if isinstance(owned, bool) else None,
             {name: number for name, number in counts.items() if number is not None},
         )
@@ -439,8 +356,8 @@ class Budget:
     @classmethod
     def from_json(cls, value: object) -> Budget:
         """Read the budget."""
-        found = _object(value)
-        return cls(_count(found.get("trials_per_model")), _text(found.get("text")) or None)
+        found = object_of(value)
+        return cls(count_of(found.get("trials_per_model")), text_of(found.get("text")) or None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -547,17 +464,17 @@ class Report(Summarised):
             The report.
         """
         return cls(
-            format_version=_count(value.get("format_version")) or FORMAT_VERSION,
-            command=_text(value.get("command")),
-            versions=_mapped(value.get("versions"), _text) or {},
+            format_version=count_of(value.get("format_version")) or FORMAT_VERSION,
+            command=text_of(value.get("command")),
+            versions=mapped_of(value.get("versions"), text_of) or {},
             data=Data.from_json(value.get("data")),
             protocol=Protocol.from_json(value.get("protocol")),
             budget=Budget.from_json(value.get("budget")),
-            ks=tuple(k for key in _list(value.get("ks")) if (k := _count(key)) is not None),
-            metric=_text(value.get("metric")) or "ndcg@20",
-            models=tuple(map(Model.from_json, _objects(value.get("models")))),
-            examples=tuple(map(Example.from_json, _objects(value.get("examples")))),
-            verdict=_text(value.get("verdict")) or None,
+            ks=tuple(k for key in list_of(value.get("ks")) if (k := count_of(key)) is not None),
+            metric=text_of(value.get("metric")) or "ndcg@20",
+            models=tuple(map(Model.from_json, objects_of(value.get("models")))),
+            examples=tuple(map(Example.from_json, objects_of(value.get("examples")))),
+            verdict=text_of(value.get("verdict")) or None,
             failures=Failures.from_json(value.get("failures")),
         )
 
@@ -587,45 +504,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _number(value: object) -> float | None:
-    """Return the number; None for anything that is none: null, NaN, infinite, text."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _count(value: object) -> int | None:
-    """Return the whole number; None for anything that is none."""
-    number = _number(value)
-    return None if number is None or number != int(number) else int(number)
-
-
-def _text(value: object) -> str:
-    """Return the text, of a number its digits; empty for anything else."""
-    if isinstance(value, str) or value is True or _number(value) is not None:
-        return str(value)
-    return ""
-
-
-def _list(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    """Return the objects of a list."""
-    return [part for part in _list(value) if isinstance(part, Mapping)]
-
-
-def _mapped(value: object, read: Callable[[Any], T]) -> dict[str, T] | None:
-    """Return the values of an object, each read; None where it is none."""
-    return {str(key): read(part) for key, part in value.items()} if isinstance(value, Mapping) else None
-
-
 def _settings(value: object) -> Mapping[str, Json]:
     """Return settings as JSON values."""
-    settings: Mapping[str, Json] = plain(_object(value))
+    settings: Mapping[str, Json] = plain(object_of(value))
     return settings

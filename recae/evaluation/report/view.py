@@ -33,7 +33,7 @@ from recae.evaluation.report.page import (
     User,
     Worst,
 )
-from recae.evaluation.report.schema import UNKNOWN, Epoch, Estimate, Example, Item, Recommended, Report
+from recae.evaluation.report.schema import UNKNOWN, Epoch, Estimate, Report
 from recae.evaluation.report.tables import (
     Context,
     beyond_part,
@@ -48,6 +48,7 @@ from recae.evaluation.report.tables import (
     settings_cell,
     slice_tables,
 )
+from recae.evaluation.report.users import Example, Item, Recommended
 from recae.evaluation.report.verdict import Ranked, Standing
 from recae.splits.rows import PROTOCOLS
 
