@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +61,25 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained_once() -> Iterator[None]:
-    """Examples that train on the sample alike share one training."""
-    models: dict[tuple[Any, ...], Any] = {}
+def shared_models() -> dict[tuple[Any, ...], Any]:
+    """What the examples of Python have trained so far, by source and options."""
+    return {}
+
+
+@pytest.fixture
+def trained_once(shared_models: dict[tuple[Any, ...], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples that train on the sample alike share one training; no other test is touched."""
     train = pipeline.train
 
     def once(source: Any, **options: Any) -> Any:
-        key = tuple((name, value) for name, value in sorted(options.items()) if value is not None)
-        if key not in models:
-            models[key] = train(source, **options)
-        return models[key]
+        if not isinstance(source, str):
+            return train(source, **options)
+        key = (source, *((name, value) for name, value in sorted(options.items()) if value is not None))
+        if key not in shared_models:
+            shared_models[key] = train(source, **options)
+        return shared_models[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "train", once)
-        yield
+    monkeypatch.setattr(pipeline, "train", once)
 
 
 @pytest.mark.usefixtures("trained_once")

@@ -205,5 +205,5 @@ def test_warmup_uses_every_loop() -> None:
         for name, loop in warmup.loops().items()
         if not loop.signatures and name.rpartition(".")[2] not in called_by_loops()
     }
-    # what only several processes of a training use is compiled with them
-    assert unused == {"recae.training.exact.shards._cut"}
+    # what only several processes of a training use is compiled with them, or by a test before
+    assert unused - {"recae.training.exact.shards._cut"} == set()
