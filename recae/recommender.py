@@ -1,18 +1,12 @@
-"""`Recommender`: a model with its id maps and histories, what answers questions about users and items.
-
-Every room carries a recommender about, so that the class is down here. Most of its methods need the rooms above, such
-as neighbours, explanations and evaluation. They are defined in `recae.interface.queries` and looked up by name when
-they are called, as `import recae` looks up its names: here stand their signatures, there what they do.
-"""
+"""`Recommender`: a model with its id maps and histories, and the lists that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +15,9 @@ from numpy.typing import NDArray
 
 from recae.arguments import check_flag
 from recae.arrow import arrow_numbers
+from recae.baskets import basket_history, basket_ids, ids_of, session_history, unknown_of
 from recae.errors import ConfigError, DataError, UnknownIdError
-from recae.ids import IdMap, id_text, id_texts, shown
+from recae.ids import IdMap, id_text, shown
 from recae.inputs import EventInputs, inputs_of, owned_part, readable
 from recae.item_table import SHOWN, ItemTable
 from recae.last_bought import placed_days, recent
@@ -31,8 +26,9 @@ from recae.models.new_items import base_of
 from recae.models.summary import summary_of
 from recae.plots import history_figure
 from recae.ranking import PADDING, Ranked, rank_histories, top_k
+from recae.recommender_methods import RecommenderMethods, queries
 from recae.results import Table
-from recae.summary import Summarised, Summary
+from recae.summary import Summary
 from recae.text import brief
 
 if TYPE_CHECKING:
@@ -40,8 +36,6 @@ if TYPE_CHECKING:
 
     from recae.list_rules import ListRules  # which loads pydantic
     from recae.listing import Listing
-
-_NAMED_AT_MOST = 5  # unknown items that an error spells out
 
 LEARNED: Final = 0
 """A user whom the model was learned from; see `Recommender.held_out`."""
@@ -106,7 +100,7 @@ def _recommendation(names: Sequence[str], *values: Any) -> Recommendation:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Recommender(Summarised):
+class Recommender(RecommenderMethods):
     """A model together with what turns its row numbers into a shop's words.
 
     Attributes:
@@ -323,7 +317,7 @@ class Recommender(Summarised):
         _check_number(n)
         check_flag("approximate", approximate)
         check_fallback(fallback)
-        items = None if items is None else _basket_ids(items)
+        items = None if items is None else basket_ids(items)
         source = MODEL
         try:
             if fallback is not None and items is not None and not items and not events:
@@ -340,8 +334,8 @@ class Recommender(Summarised):
         length = min(n, max(len(self.items), 1))
         owned = self.excludes_owned(exclude_owned)
         asked = rules is not None or diversity or self.metadata.get(RULES)
-        listing = _queries().listing_of(self, rules, diversity) if asked else None
-        first = None if listing is None or listing.rules is None else listing.rules.recent_from
+        listing = queries().listing_of(self, rules, diversity) if asked else None
+        first = None if listing is None else listing.recent_from
         if first is not None and source != POPULAR and exclude_owned is not True:
             owned = user is None  # what is in a basket was bought now
             if user is not None:
@@ -407,10 +401,10 @@ class Recommender(Summarised):
                 raise ConfigError(
                     "the events of a user are stored with the model: give events with a basket of items, or without"
                 )
-            return self._session(items, events)
+            return session_history(self.items, inputs_of(self.model), items, events)
         if (user is None) == (items is None):
             raise ConfigError("give either a user or a basket of items, exactly one of them")
-        return self._basket(items) if items is not None else self._history(user)
+        return basket_history(self.items, self.n_bought, items) if items is not None else self._history(user)
 
     def id_and_name(self, item: int) -> tuple[str, str | None]:
         """Return the id of an item's row, and its name where it has one; of a column of an event, its item's."""
@@ -456,9 +450,7 @@ class Recommender(Summarised):
         Raises:
             ConfigError: ``items`` is not a sequence of ids.
         """
-        texts = _basket_ids(items)
-        rows = self.items.rows(texts)
-        return list(dict.fromkeys(item for item, row in zip(texts, rows, strict=True) if row < 0))
+        return unknown_of(self.items, basket_ids(items))
 
     @cached_property
     def owners(self) -> NDArray[np.int64]:
@@ -500,7 +492,7 @@ class Recommender(Summarised):
         for ids, others in ((exclude, False), (only, True)):
             if ids is None:
                 continue
-            rows = self.items.rows(_listed("exclude=" if ids is exclude else "only=", ids))
+            rows = self.items.rows(ids_of("exclude=" if ids is exclude else "only=", ids))
             named = np.zeros(len(self.items), dtype=np.bool_)
             named[rows[rows >= 0]] = True
             allowed &= named if others else ~named
@@ -509,229 +501,6 @@ class Recommender(Summarised):
                 f"exclude and only leave none of the model's {len(self.items):,} items to recommend; loosen one of them"
             )
         return allowed
-
-    def recommend_many(
-        self,
-        users: Sequence[str | int] | None = None,
-        n: int = 10,
-        *,
-        histories: Any = None,
-        exclude: Sequence[str | int] | None = None,
-        only: Sequence[str | int] | None = None,
-        exclude_owned: bool | None = None,
-        fallback: str | None = None,
-        approximate: bool = False,
-        rules: ListRules | Path | str | None = None,
-        diversity: float = 0.0,
-        **reading: Any,
-    ) -> Table[Any]:
-        """Return the best items for many users, in one table; `recae.score` streams what is larger than memory.
-
-        Args:
-            users: ids of users of the model, each scored once; None: all of them.
-            n: how many items a user.
-            histories: purchases of users to be folded in instead, as `recae.read` takes them; items that the model
-                does not know are left out, and users of whom it knows no item are, unless there is a fallback.
-            exclude: as for `recommend`; for everybody.
-            only: as for `recommend`; for everybody.
-            exclude_owned: as for `recommend`.
-            fallback: as for `recommend`.
-            approximate: find the lists by an index over the items, as `recae.score` does.
-            rules: as for `recommend`.
-            diversity: as for `recommend`.
-            reading: how to read the histories, such as ``user_column``; see `recae.ReadOptions`.
-
-        Returns:
-            a table with the columns ``user_id``, ``rank``, ``item_id``, ``name`` and ``score``; with a fallback also
-            ``source``, and ``category`` and ``price`` where the model's table of items has them.
-
-        Raises:
-            UnknownIdError: a user is not in the model, and there is no fallback.
-            ConfigError, DataError: as for `recommend` and `recae.read`.
-        """
-        found: Table[Any] = _queries().recommend_many(
-            self,
-            users,
-            n,
-            histories,
-            exclude,
-            only,
-            exclude_owned,
-            fallback,
-            approximate,
-            rules,
-            diversity,
-            reading,
-        )
-        return found
-
-    def score_pairs(
-        self, pairs: Any, *, user_column: str | None = None, item_column: str | None = None
-    ) -> Table[Any]:
-        """Return the score of each pair of a user and an item, in the order of the pairs.
-
-        Args:
-            pairs: a data frame, an Arrow table, a list of (user, item), or a file, with a column of each.
-            user_column: exact name of the column of users; None: recognised by its name.
-            item_column: likewise of items.
-
-        Returns:
-            a table with the columns ``user_id``, ``item_id`` and ``score``; the score is null where the model does not
-            know the user or the item.
-
-        Raises:
-            DataError: the pairs cannot be read, or the model was saved without histories.
-        """
-        found: Table[Any] = _queries().score_pairs(self, pairs, user_column, item_column)
-        return found
-
-    def similar_items(self, item: str | int, n: int = 10) -> Table[Any]:
-        """Return the items most like an item by the correlation of their scores over users, nearest first.
-
-        Returns:
-            a table with the columns ``rank``, ``item_id``, ``name`` and ``similarity``, from -1 to 1.
-
-        Raises:
-            UnknownIdError: the item is not in the model.
-            DataError: the model scores every history alike, as popularity does.
-        """
-        found: Table[Any] = _queries().similar_items(self, item, n)
-        return found
-
-    def bought_together(self, item: str | int, n: int = 10) -> Table[Any]:
-        """Return the items that most owners of an item own, too.
-
-        Returns:
-            a table with the columns ``rank``, ``item_id``, ``name``, ``users`` (how many own both) and ``lift`` (how
-            many times more often than chance would have it).
-
-        Raises:
-            UnknownIdError: the item is not in the model.
-            DataError: the model was saved without histories.
-        """
-        found: Table[Any] = _queries().bought_together(self, item, n)
-        return found
-
-    def similar_users(self, user: str | int, n: int = 10) -> Table[Any]:
-        """Return the users most like a user by the cosine of their scores, less the mean user's, nearest first.
-
-        Returns:
-            a table with the columns ``rank``, ``user_id``, ``n_items``, ``shared`` (items that both own) and
-            ``similarity``, from -1 to 1.
-
-        Raises:
-            UnknownIdError: the user is not in the model.
-            DataError: the model scores every history alike, or was saved without histories.
-        """
-        found: Table[Any] = _queries().similar_users(self, user, n)
-        return found
-
-    def users_for(self, item: str | int, n: int = 10, *, exclude_owned: bool | None = None) -> Table[Any]:
-        """Return the users for whom an item has the highest score, best first: whom to tell of it.
-
-        A score compares items for one user. Across users it also says how much a user buys at all.
-
-        Args:
-            item: id of the item.
-            n: how many users.
-            exclude_owned: leave out users who own the item; by default unless the model `repeats`.
-
-        Returns:
-            a table with the columns ``rank``, ``user_id`` and ``score``.
-
-        Raises:
-            UnknownIdError: the item is not in the model.
-            DataError: the model was saved without histories.
-        """
-        found: Table[Any] = _queries().users_for(self, item, n, exclude_owned)
-        return found
-
-    def explain(
-        self,
-        user: str | int | None = None,
-        item: str | int | None = None,
-        n: int = 5,
-        *,
-        items: Sequence[str | int] | None = None,
-    ) -> Table[Any]:
-        """Return how much each owned item contributes to the score of an item, for a user or a basket.
-
-        Args:
-            user: a user's id.
-            item: id of the item whose score is explained.
-            n: how many contributions to list, the largest first; the others are summed.
-            items: a basket instead of a user.
-
-        Returns:
-            a table with the columns ``part``, ``item_id``, ``name`` and ``value``. The parts are "base" (the score
-            without any history), "owned" (a row each: what the item adds), "others" (what all other owned items add
-            together; left out where there are none) and "score", their sum.
-
-        Raises:
-            ConfigError: no item is given, or both or neither of ``user`` and ``items``.
-            UnknownIdError: the user or item is not in the model.
-        """
-        found: Table[Any] = _queries().explain(self, user, item, n, items)
-        return found
-
-    def evaluate(
-        self,
-        held_out: Any = None,
-        k: int | Sequence[int] = (10, 20, 50),
-        *,
-        metrics: Sequence[str] = ("recall", "ndcg"),
-        histories: Any = None,
-        exclude_owned: bool | None = None,
-        seed: int = 0,
-        **reading: Any,
-    ) -> Table[Any]:
-        """Measure this model on purchases that it was not trained on, such as those of the month after.
-
-        Each user's list is made from the stored history and compared with what the user bought in ``held_out``. Where
-        owned items are left out of the lists, they are not looked for either. Users and items that the model does not
-        know are left out and counted in the title. To compare kinds of model and baselines, use `recae.evaluate`.
-
-        Args:
-            held_out: the purchases to be found, as `recae.read` takes them.
-            k: a list length, or several.
-            metrics: names such as "recall", "ndcg", "precision", "mrr"; see `recae.metrics.METRICS`.
-            histories: purchases that the lists are made from instead of the stored histories, likewise.
-            exclude_owned: leave owned items out of the lists; by default unless the model `repeats`.
-            seed: of the bootstrap.
-            reading: how to read the purchases, such as ``user_column``; see `recae.ReadOptions`.
-
-        Returns:
-            a table with the columns ``metric``, ``mean``, ``low``, ``high`` (its 95 % bootstrap interval over users)
-            and ``n_users``.
-
-        Raises:
-            ConfigError: nothing is given to be found, or a metric or length is not known.
-            DataError: the purchases cannot be read, or nothing in them is known.
-        """
-        found: Table[Any] = _queries().evaluate(
-            self, held_out, k, metrics, histories, exclude_owned, seed, reading
-        )
-        return found
-
-    def embed(self, what: str = "users", ids: Sequence[str | int] | None = None) -> Table[Any]:
-        """Return vectors of users or items whose product is the score, for other programs.
-
-        Args:
-            what: "users" or "items".
-            ids: of which; None: of all.
-
-        Returns:
-            a table with the columns of `recae.insight.embeddings.embedding_schema`: for users ``user_id``,
-            ``n_items``, ``code_0`` …, for items ``item_id``, ``name``, ``owners``, ``vector_0`` … and ``bias``. Where a
-            part of a blend is no product of vectors, the title says how much of the score the others are.
-
-        Raises:
-            ConfigError: ``what`` is something else.
-            UnknownIdError: an id is not in the model.
-            DataError: no part of the model is factored, or for users it has no histories.
-        """
-        found: Table[Any] = _queries().embed(self, what, ids)
-        return found
 
     def owned(self, user: str | int) -> Table[Any]:
         """Return the items of a user's history, by id.
@@ -775,138 +544,6 @@ class Recommender(Summarised):
         """
         return history_figure(self.metadata.get("history") or [], f"Training of {self.model.kind}")
 
-    def map(
-        self,
-        kind: str = "items",
-        *,
-        categories: str | Path | None = None,
-        clusters: int | None = None,
-        method: str | None = None,
-        limit: int = 50_000,
-        seed: int = 0,
-        progress: Any = None,
-    ) -> Any:
-        """Lay out the items or users so that those that go together lie close together, as `recae map` does.
-
-        Args:
-            kind: "items" or "users".
-            categories: a table with an item and a category column, for the colours; the purchases will do. None: those
-                of the model's table of items, and where it has none, clusters.
-            clusters: colour by so many clusters of items, 12 at most, named by their telling words; 0: one colour.
-            method: "tsne", which shows clusters best and needs recae[map], "neighbours" or "pca"; None: t-SNE where it
-                is installed, else neighbours.
-            limit: how many at most, most owned first.
-            seed: of t-SNE or neighbours.
-            progress: as for `recae.train`.
-
-        Returns:
-            a `recae.insight.mapping.Map`, which a notebook shows; ``save(path)`` writes the page.
-
-        Raises:
-            ConfigError: there is no such kind or method, or the clusters are too many.
-            DataError: the model scores every history alike, or has no histories for users; or the categories cannot
-                be read.
-        """
-        return _queries().draw(self, kind, categories, clusters, method, limit, seed, progress)
-
-    def update(
-        self,
-        source: Any,
-        *,
-        since_last: bool = False,
-        take_back: bool = True,
-        device: str = "auto",
-        progress: Any = None,
-        **words: Any,
-    ) -> Recommender:
-        """Return a recommender that has learned from new purchases, too, as `recae update` does.
-
-        Args:
-            source: the new purchases, as `recae.read` takes them; those that are known already change nothing.
-            since_last: read only rows later than the last purchase that the model knows.
-            take_back: whether a row with a quantity below zero takes an earlier purchase out of the history.
-            device: "auto", "cpu" or "cuda".
-            progress: as for `recae.train`.
-            words: options on reading and filters, such as ``user_column="customer"``; see `recae.ReadOptions`.
-
-        Returns:
-            a recommender of its own; this one where nothing has changed.
-
-        Raises:
-            ConfigError: the model cannot be updated, with the reason, or an option is unknown.
-            DataError: the purchases cannot be used.
-        """
-        found: Recommender = _queries().update(
-            self,
-            source,
-            since_last=since_last,
-            take_back=take_back,
-            device=device,
-            progress=progress,
-            **words,
-        )
-        return found
-
-    def forget(
-        self, users: Sequence[str | int], *, retrain: bool = False, device: str = "auto"
-    ) -> Recommender:
-        """Return a recommender without some customers, as `recae.forget`.
-
-        Args:
-            users: their ids.
-            retrain: whether what is trained in steps is trained again, too.
-            device: "auto", "cpu" or "cuda", for what is fitted again.
-
-        Raises:
-            UnknownIdError: the model does not know one of them.
-            DataError: nobody would be left, or the parts cannot be trained again from what the model holds.
-        """
-        found: Recommender = _queries().forget(self, users, retrain=retrain, device=device)
-        return found
-
-    def with_items(
-        self, items: Any, columns: Mapping[str, str | Sequence[str]] | None = None, *, new_items: str = "auto"
-    ) -> Recommender:
-        """Return a recommender that knows what a table says of its items: names, categories, prices and others.
-
-        Args:
-            items: a table of items: a file, data frame or anything that `recae.read` takes, or an `ItemTable`. It takes
-                the place of the present one.
-            columns: "id", "name", "category", "brand", "price", "available", "image", "link" or "text" to the exact
-                name of its column, a category to several whose values make a path; the others are recognised by their
-                names.
-            new_items: whether items of the table that nobody has bought are scored: "auto" where that helps, "on" or
-                "off".
-
-        Raises:
-            ConfigError: a column or ``new_items`` is none of these.
-            SourceError, ColumnError, DataError: the table cannot be read, or names none of the model's items.
-        """
-        found: Recommender = _queries().with_items(self, items, columns, new_items)
-        return found
-
-    def save(self, path: str | Path, *, histories: bool = True) -> None:
-        """Write the recommender to one file, as `recae.save`.
-
-        Args:
-            path: where to; an existing file is replaced.
-            histories: False leaves out the histories and with them the user ids.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        _queries().save(self, path, histories=histories)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a recommender from a file that `save` or `recae train` wrote, as `recae.load`.
-
-        Raises:
-            ModelFileError: the file is missing, or is no usable model.
-        """
-        found: Self = _queries().load(path)
-        return found
-
     def _history(self, user: str | int | None) -> sp.csr_matrix:
         """Return the user's history, (1, I); with the events that the model reads it is wider."""
         if isinstance(user, list | tuple | set | np.ndarray):
@@ -924,55 +561,6 @@ class Recommender(Summarised):
         history = sp.csr_matrix(self.histories[row])
         return history if self.events is None else self.events.rows(np.array([row])).beside(history)
 
-    def _session(
-        self, items: Sequence[str | int] | None, events: Mapping[str, Sequence[str | int]]
-    ) -> sp.csr_matrix:
-        """Return a basket, which may be empty, with other events, (1, (1 + K) · I); unknown items do not count."""
-        read = inputs_of(self.model)
-        if not isinstance(events, Mapping):
-            raise ConfigError(
-                f'events are lists of item ids by event, such as {{"view": ["a"]}}, found {brief(events)}: give that'
-            )
-        for name in events:
-            if name not in read:
-                reads = f"the model reads {', '.join(read)}" if read else "the model reads no other events"
-                raise ConfigError(f"events names {name!r}, but {reads}: leave it out, or train with --inputs")
-        n_items, found = len(self.items), []
-        for place, ids in enumerate((items or (), *(events.get(name, ()) for name in read))):
-            rows = self.items.rows(_basket_ids(ids))
-            found.append(np.unique(rows[rows >= 0]) + place * n_items)
-        columns = np.concatenate(found)
-        if not columns.size:
-            raise UnknownIdError(
-                "no item of the basket or of the events is in the model; give the id of at least one that is"
-            )
-        ones = np.ones(columns.size, dtype=np.float32)
-        return sp.csr_matrix((ones, columns, [0, columns.size]), shape=(1, (1 + len(read)) * n_items))
-
-    def _basket(self, items: Sequence[str | int]) -> sp.csr_matrix:
-        """Return the known items of a basket as a history, (1, I)."""
-        texts = _basket_ids(items)
-        if not texts:
-            raise ConfigError("the basket is empty; give the id of at least one item")
-        rows = self.items.rows(texts)
-        known = np.unique(rows[rows >= 0])  # sorted, each once
-        if known.size and known[0] >= self.n_bought:
-            new = self.items.id(int(known[0]))
-            raise UnknownIdError(
-                f"nobody has bought {shown(new)} yet, so that a basket of it says nothing of a customer: add items "
-                "that were bought"
-            )
-        if known.size == 0:
-            unknown = self.unknown_items(texts)
-            named = ", ".join(map(shown, unknown[:_NAMED_AT_MOST]))
-            more = f" and {len(unknown) - _NAMED_AT_MOST:,} more" if len(unknown) > _NAMED_AT_MOST else ""
-            near = ", ".join(map(shown, self.items.nearest(unknown[0])))
-            raise UnknownIdError(
-                f"no item of the basket is in the model: {named}{more}; nearest to {shown(unknown[0])}: {near}"
-            )
-        ones = np.ones(known.size, dtype=np.float32)
-        return sp.csr_matrix((ones, known, [0, known.size]), shape=(1, len(self.items)))
-
 
 def check_fallback(fallback: str | None) -> None:
     """Raise ConfigError for a fallback that there is not."""
@@ -982,25 +570,8 @@ def check_fallback(fallback: str | None) -> None:
         )
 
 
-def _queries() -> Any:
-    """Return the room of the methods, which is above this one."""
-    return import_module("recae.interface.queries")
-
-
 def _check_number(n: object) -> None:
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ConfigError(
             f"n is how many items are wanted, a whole number from 1 on, found {brief(n)}: give one"
         )
-
-
-def _listed(what: str, ids: Sequence[str | int]) -> list[str]:
-    try:
-        return id_texts(ids, "item")
-    except ConfigError as error:
-        raise ConfigError(f"{what}: {error}") from error
-
-
-def _basket_ids(items: Sequence[str | int]) -> list[str]:
-    # A text is a sequence of its letters: taken for a basket, it would be "unknown" letter by letter.
-    return _listed("a basket must be a list of item ids", items)

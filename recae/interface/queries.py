@@ -1,4 +1,4 @@
-"""Methods of `Recommender` that need the rooms above it; `recae.recommender` documents what each takes and returns."""
+"""Methods of `Recommender` that need the rooms above it; `recae.recommender_methods` documents each."""
 
 from __future__ import annotations
 
