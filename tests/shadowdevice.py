@@ -47,6 +47,7 @@ def _load() -> None:
 
 _load()
 
+# torch asks for a GPU when it is loaded: not before the shadow is there
 import torch  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
@@ -54,23 +55,28 @@ from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
 DEVICE = torch.device("cuda:0")
 GIGABYTES = 139
 
-_VIEWS = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_VIEWS = _names(
     """view _unsafe_view reshape expand permute transpose t slice select unsqueeze squeeze split detach alias as_strided
-    diagonal unbind narrow split_with_sizes chunk lift_fresh _reshape_alias unfold view_as expand_as""".split()  # noqa: SIM905
+    diagonal unbind narrow split_with_sizes chunk lift_fresh _reshape_alias unfold view_as expand_as"""
 )
 """Operations that launch nothing."""
 
-_WAITS = frozenset(
-    """_local_scalar_dense nonzero masked_select unique_consecutive _unique2 unique_dim _unique is_nonzero
-    equal""".split()  # noqa: SIM905
+_WAITS = _names(
+    """_local_scalar_dense nonzero masked_select unique_consecutive _unique2 unique_dim _unique is_nonzero equal
+    bincount"""
 )
 """Operations whose result, or its size, the host has to wait for."""
 
-_ATOMICS = frozenset(
+_ATOMICS = _names(
     """index_add_ index_add scatter_add_ scatter_add scatter_reduce put_ embedding_dense_backward bincount histc
-    index_put_ _index_put_impl_ index_put""".split()  # noqa: SIM905
+    index_put_ _index_put_impl_ index_put cumsum"""
 )
-"""Operations that add up what falls on the same place, in any order on a GPU."""
+"""Operations that add up floats in any order on a GPU."""
 
 _MAY_MIX = frozenset(["copy_", "_to_copy"])
 
@@ -192,7 +198,7 @@ class _Mode(TorchDispatchMode):
         if to_device and target is not None and target.index not in (None, 0):
             raise MixedError(f"there is one shadow device, cuda:0, and {name} at {_line()} asks for {target}")
         for generator in (one for one in flat if isinstance(one, _Generator)):
-            if generator.initial_seed() not in _seeds:
+            if generator._cdata not in _of_device:
                 raise MixedError(f"{name} at {_line()}: a generator of the CPU draws numbers on the device")
         held_args, held_kwargs = tree_map(_held, (args, kwargs))
         if "device" in held_kwargs:
@@ -295,8 +301,9 @@ class _Event:
 _Generator = torch.Generator
 
 
-_seeds: set[int] = set()
-"""Seeds of generators of the device: torch hands an operation the generator, but not the object that says so."""
+_of_device: dict[int, torch.Generator] = {}
+"""Generators of the device by the address of their state, which torch hands an operation in another object. They are
+held, so that no address comes to another one."""
 
 
 class _ShadowGenerator(_Generator):
@@ -307,13 +314,9 @@ class _ShadowGenerator(_Generator):
     def __new__(cls, device: Any = "cpu") -> _ShadowGenerator:
         made = _Generator.__new__(cls, "cpu")
         made.on_device = torch.device(device).type == "cuda"
+        if made.on_device:
+            _of_device[made._cdata] = made
         return made
-
-    def manual_seed(self, seed: int) -> _ShadowGenerator:
-        if self.on_device:
-            _seeds.add(seed)
-        super().manual_seed(seed)
-        return self
 
     @property
     def device(self) -> torch.device:

@@ -48,12 +48,19 @@ def refused(run: Callable[[], Any]) -> str | None:
     return None
 
 
+def twin_draws() -> torch.Tensor:
+    """Draw on the device by a generator of the CPU with the seed of one of the device."""
+    torch.Generator("cuda").manual_seed(11)
+    return torch.rand(3, device="cuda", generator=torch.Generator().manual_seed(11))
+
+
 def faults() -> dict[str, str | None]:
     with shadow_device():
         there, here = torch.ones(3, device="cuda"), torch.ones(3)
         return {
             "mixed": refused(lambda: there + here),
             "generator": refused(lambda: torch.rand(3, device="cuda", generator=torch.Generator())),
+            "twin": refused(twin_draws),
             "numpy": refused(there.numpy),
             "another device": refused(lambda: torch.ones(3, device="cuda:7")),
             "a number of the host": refused(lambda: there * torch.tensor(2.0)),
@@ -72,6 +79,7 @@ def noted() -> dict[str, list[str]]:
         values.sum().item()
         values[values > 2].cpu()
         values.view(2, 3)
+        torch.bincount(places)
         return {
             "atomics": atomics,
             "waits": [note.name for note in shadow.waits],

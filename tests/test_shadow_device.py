@@ -16,7 +16,8 @@ MOST_LAUNCHES = {"256": 430, "1024": 1050}
 """A block of users at 16 factors; the fewer, the faster on a GPU, which each costs some microseconds."""
 
 ONCE_A_BLOCK = "block_kernels.py"
-"""Where purchases are sorted by item: the exact output layer of deep kinds waits for their number once a step."""
+"""Where purchases are sorted by item: the exact output layer of deep kinds waits for their number and for sizes, twice
+a step."""
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +44,14 @@ def test_it_refuses_what_a_gpu_refuses(runs: dict[str, Any]) -> None:
     faults = runs["faults"]
     assert "tensors of cuda:0 and of the CPU" in faults["mixed"]
     assert "a generator of the CPU" in faults["generator"]
+    assert "a generator of the CPU" in faults["twin"]  # whatever its seed
     assert "no NumPy array" in faults["numpy"]
     assert "cuda:7" in faults["another device"]
     assert faults["a number of the host"] is None
     assert runs["noted"] == {
         "atomics": ["index_add_"],  # of floats alone: whole numbers add up to the same in any order
-        "waits": ["item", "index by marks", "to the CPU"],
-        "launches": ["sum", "gt", "index", "_to_copy"],
+        "waits": ["item", "index by marks", "to the CPU", "bincount"],
+        "launches": ["sum", "gt", "index", "_to_copy", "bincount"],
     }
 
 

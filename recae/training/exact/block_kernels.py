@@ -233,8 +233,9 @@ class Segments:
 
 
 def sort_segments_by_item(block: Tensor, items: Tensor, n_items: int, n_blocks: int) -> list[Segments]:
-    """Sort the purchases of several blocks at once, which waits for the host only once.
+    """Sort the purchases of several blocks at once.
 
+    It waits for the device twice, for the number of pairs of a block and an item and for the sizes on the host.
     Purchase numbers of the result count within the block.
 
     Args:
@@ -258,8 +259,8 @@ def sort_segments_by_item(block: Tensor, items: Tensor, n_items: int, n_blocks: 
     )
     order = order[torch.repeat_interleave(old_starts[groups], counts, output_size=len(items)) + within]
     distinct = pairs[groups] % n_items
-    sizes = torch.bincount(kinds, minlength=n_blocks * BUCKETS).view(n_blocks, BUCKETS)
-    purchases = torch.bincount(block, minlength=n_blocks)
+    sizes = _counts(kinds, n_blocks * BUCKETS).view(n_blocks, BUCKETS)
+    purchases = _counts(block, n_blocks)
     on_host = torch.cat([sizes, purchases[:, None]], dim=1).tolist()
 
     found, group, purchase = [], 0, 0
@@ -276,6 +277,12 @@ def sort_segments_by_item(block: Tensor, items: Tensor, n_items: int, n_blocks: 
         )
         group, purchase = group + G, purchase + n
     return found
+
+
+def _counts(rising: Tensor, n: int) -> Tensor:
+    """Return how often each of 0 … n − 1 is among rising numbers, (n,); `torch.bincount` would wait for the device."""
+    starts = torch.searchsorted(rising, torch.arange(n + 1, device=rising.device))
+    return starts[1:] - starts[:-1]
 
 
 def sums(rows: Tensor, starts: Tensor) -> Tensor:
