@@ -43,7 +43,7 @@ from recae.selection.trial import (
 )
 from recae.selection.tuning_data import Seen, TuningData, read_tuning_data
 from recae.settings import check_range, full_name
-from recae.training.device import choose_device, device_name
+from recae.training.device import choose_device, where_and_why
 
 
 @followed(TuningDisplay)
@@ -115,6 +115,7 @@ def tune(
     if study is not None:
         check_study(study, resume)
     chosen = choose_device(device, batch_size_of(config))
+    where = where_and_why(device, chosen, batch_size_of(config))
     data = read_tuning_data(source, reading, config.seed, repeats, progress.on_report, filters, weighting)
     applied = data.interactions.filters or Filters()
     fixed: dict[str, Any] = {"seed": config.seed, **settings}
@@ -137,7 +138,7 @@ def tune(
     }
     progress.on_message(
         f"tuning {', '.join(d.name for d in dimensions)} of {kind} by {metric} on {seen.validation[0].shape[0]:,} "
-        f"validation users; {seen.set_aside:,} test users are set aside; on {device_name(chosen)}"
+        f"validation users; {seen.set_aside:,} test users are set aside; on {where}"
     )
     for note in seen.notes:
         progress.on_message(note)

@@ -48,7 +48,8 @@ def choose_device(device: str, batch_size: int) -> str:
     if not torch.cuda.is_available():
         if device == "auto":
             return "cpu"
-        raise DeviceError(f"device {device!r} needs a GPU that torch can use, {_why_none()}")
+        there = "found none: use 'auto' or 'cpu'" if (why := _unusable()) is None else why
+        raise DeviceError(f"device {device!r} needs a GPU that torch can use, {there}")
     if numbered is not None and int(numbered[1]) >= (count := torch.cuda.device_count()):
         there = "cuda:0 alone" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise DeviceError(
@@ -57,20 +58,20 @@ def choose_device(device: str, batch_size: int) -> str:
     return "cuda" if device == "auto" else device
 
 
-def _why_none() -> str:
-    """Return why torch can use no GPU, and what to do, to stand behind a comma."""
+def _unusable() -> str | None:
+    """Return why torch cannot use the GPU that is there, and what to do, to stand behind a comma; None without one."""
     import torch
 
     if not DRIVER.exists():
-        return "found none: use 'auto' or 'cpu'"
+        return None
     if torch.version.cuda is None:
         return (
-            "and there is one, but this torch was built for the CPU alone: install a build of torch with CUDA, as "
-            "pytorch.org says for this system, or use 'cpu'"
+            "but the one that is there needs another torch, since this was built for the CPU alone: install a build "
+            "with CUDA, as pytorch.org says for this system, or use 'cpu'"
         )
     return (
-        f"and there is one, which torch cannot use: its driver may be older than CUDA {torch.version.cuda} asks for; "
-        "update the driver, install a build of torch for the one that is there, or use 'cpu'"
+        f"but the driver of the one that is there may be older than CUDA {torch.version.cuda} asks for: update the "
+        "driver, install a build of torch for it, or use 'cpu'"
     )
 
 
@@ -88,11 +89,11 @@ def where_and_why(asked: str, chosen: str, batch_size: int) -> str:
     name = device_name(chosen)
     if asked != "auto" or is_gpu(chosen):
         return name
-    if DRIVER.exists():
-        if batch_size == 1:
-            return f"{name}, where one user at a time is faster than on the GPU (--batch-size 256 takes that)"
-        return f"{name}, since torch can use no GPU, {_why_none()}"
-    return name
+    if not DRIVER.exists():
+        return name
+    if batch_size == 1:
+        return f"{name}, where one user at a time is faster than on the GPU (--batch-size 256 takes that)"
+    return f"{name}, since a GPU is there {_unusable()}"
 
 
 def _number(device: str) -> tuple[int, ...]:
