@@ -189,7 +189,7 @@ def test_a_table_of_products(shop: Path) -> None:
         assert item["name"] == (f"Named {number}" if number < 20 else f"Thing {number}")
     assert len({item["name"][:5] for item in shown}) == 2
     assert (
-        "The hits in 1,000 recommendations cost"
+        "The hits in 1,000 recommendations are worth"
         in evaluated("shop.csv", *CHEAP, "--items", "products.csv").stdout
     )
     found = recae_evaluate(
@@ -205,8 +205,8 @@ def test_a_table_of_products(shop: Path) -> None:
 
 def test_the_price_of_diversity(shop: Path) -> None:
     result = evaluated("shop.csv", *CHEAP, "--diversity", "0.5,0.2")
-    assert "The price of diversity with item-kNN, whose lists have 0." in result.stdout
-    assert "--diversity 0.2 costs " in result.stdout
+    assert "The lists of item-kNN have a diversity of 0." in result.stdout
+    assert "--diversity 0.2 changes NDCG@20 by " in result.stdout
 
 
 def test_columns_of_the_purchases_that_belong_to_the_items(shop: Path) -> None:

@@ -85,10 +85,10 @@ def test_what_stands_around_the_table(terminal: None, capsys: Capture) -> None:
     )
     assert "Differences are to EASE, user by user; p is corrected for 7 comparisons." in text
     worth = (
-        "The hits in 1,000 recommendations cost 271.1 by sigmoid, 260.5 by EASE (difference +10.62, 95 %: −14.38 to "
-        "+35.62), each item for one piece. The price of diversity with sigmoid, whose lists have 0.834: --diversity "
-        "0.1 costs −0.0020 NDCG@20 (95 %: −0.0040 to ±0) for a diversity of 0.850; 0.3 costs −0.0060 NDCG@20 (95 %: "
-        "−0.0080 to −0.0040) for a diversity of 0.870."
+        "The hits in 1,000 recommendations are worth 271.1 with sigmoid and 260.5 with EASE (difference +10.62, 95 %: "
+        "−14.38 to +35.62), each item for one piece. The lists of sigmoid have a diversity of 0.834: --diversity 0.1 "
+        "changes NDCG@20 by −0.0020 (95 %: −0.0040 to ±0), to a diversity of 0.850; --diversity 0.3 changes NDCG@20 by "
+        "−0.0060 (95 %: −0.0080 to −0.0040), to a diversity of 0.870."
     )
     failed = "BPR could not be measured: the factors are not finite."
     assert text.endswith(f"{failed} {full_report()['verdict']} {worth}")
@@ -162,11 +162,11 @@ def test_plain_lines_for_a_pipe(capsys: Capture) -> None:
         "",
         "BPR could not be measured: the factors are not finite.",
         full_report()["verdict"],
-        "The hits in 1,000 recommendations cost 271.1 by sigmoid, 260.5 by EASE (difference +10.62, 95 %: −14.38 to "
-        "+35.62), each item for one piece.",
-        "The price of diversity with sigmoid, whose lists have 0.834: --diversity 0.1 costs −0.0020 NDCG@20 (95 %: "
-        "−0.0040 to ±0) for a diversity of 0.850; 0.3 costs −0.0060 NDCG@20 (95 %: −0.0080 to −0.0040) for a diversity "
-        "of 0.870.",
+        "The hits in 1,000 recommendations are worth 271.1 with sigmoid and 260.5 with EASE (difference +10.62, 95 %: "
+        "−14.38 to +35.62), each item for one piece.",
+        "The lists of sigmoid have a diversity of 0.834: --diversity 0.1 changes NDCG@20 by −0.0020 (95 %: −0.0040 to "
+        "±0), to a diversity of 0.850; --diversity 0.3 changes NDCG@20 by −0.0060 (95 %: −0.0080 to −0.0040), to a "
+        "diversity of 0.870.",
     ]
 
 

@@ -277,12 +277,12 @@ def test_money_categories_and_failures(full: tuple[Any, str, Page]) -> None:
 
 def test_the_price_of_diversity(full: tuple[Any, str, Page]) -> None:
     _, _, page = full
-    rows = page.table("What lists with diversity cost")
+    rows = page.table("Lists with diversity beside those without")
     assert [row[1] for row in rows[1:4]] == ["0", "0.1", "0.3"]
     assert rows[1][:4] == ["sigmoid", "0", "0.30310.2911 to 0.3151", "the lists without"]
     assert rows[3][2:5] == ["0.29710.2851 to 0.3091", "−0.0060−0.0080 to −0.0040", "0.870"]
     assert {row[0] for row in rows[1:]} == {"sigmoid", "EDLAE", "Mult-VAE"}
-    assert "The price of diversity" not in report_html(typed(k_fold_report() | {"models": []}))
+    assert "Lists with diversity" not in report_html(typed(k_fold_report() | {"models": []}))
 
 
 def test_a_screen_reader_finds_its_way(full: tuple[Any, str, Page]) -> None:

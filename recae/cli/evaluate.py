@@ -270,7 +270,7 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
         "diversities",
         metavar="X,…",
         callback=read_diversities,
-        help="Make lists with --diversity, too, such as 0.1,0.3, and show what it costs.",
+        help="Make lists with --diversity, too, such as 0.1,0.3, and show how it changes the metric.",
     ),
 )
 @column_options

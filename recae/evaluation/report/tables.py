@@ -329,7 +329,7 @@ def money_table(context: Context) -> Table | None:
 
 
 def diversity_table(context: Context) -> Table | None:
-    """Set what lists with diversity cost beside what they bring; None where none were made."""
+    """Set how lists with diversity change the metric beside what they bring; None where none were made."""
     metric, k = context.report.metric, context.report.k
     name = words.metric_name(metric)
     rows = []
@@ -353,11 +353,11 @@ def diversity_table(context: Context) -> Table | None:
         Column("Model"),
         Column("--diversity"),
         Column(name, "mean, 95 % interval"),
-        Column("Price", f"in {name}, user by user, 95 % interval"),
+        Column("Change", f"of {name}, user by user, 95 % interval"),
         Column(f"Diversity@{k}"),
         Column(f"Coverage@{k}"),
     )
-    return Table("What lists with diversity cost", columns, tuple(rows), "values")
+    return Table("Lists with diversity beside those without", columns, tuple(rows), "values")
 
 
 def _kinds_of_lists(sets: Mapping[str, float | None], k: str) -> tuple[TextCell, TextCell]:

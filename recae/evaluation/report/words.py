@@ -299,9 +299,9 @@ def money_text(ranking: Ranking) -> str | None:
     told = [(found, mean) for found in two if (mean := found.model.estimate(value).mean) is not None]
     if not told:
         return None
-    text = f"The hits in 1,000 recommendations cost {amount(told[0][1])} by {told[0][0].name}"
+    text = f"The hits in 1,000 recommendations are worth {amount(told[0][1])} with {told[0][0].name}"
     if len(told) == 2:
-        text += f", {amount(told[1][1])} by {told[1][0].name}"
+        text += f" and {amount(told[1][1])} with {told[1][0].name}"
         gap = told[0][0].model.worth
         if gap is not None and gap.low is not None:
             span = f"{signed_amount(gap.low)} to {signed_amount(gap.high)}"
@@ -310,7 +310,7 @@ def money_text(ranking: Ranking) -> str | None:
 
 
 def diversity_text(ranking: Ranking) -> str | None:
-    """Say in one sentence what diversity costs the best model; None where it was not asked for."""
+    """Say in one sentence how diversity changes the best model's figures; None where it was not asked for."""
     best = ranking.best_model
     if best is None or not best.model.diversified:
         return None
@@ -318,11 +318,13 @@ def diversity_text(ranking: Ranking) -> str | None:
     told = []
     for lists in best.model.diversified:
         span = signed_bounds(lists.cost)
-        price = f"{signed(lists.cost.mean)} {name}{f' (95 %: {span})' if span else ''}"
+        change = f"by {signed(lists.cost.mean)}{f' (95 %: {span})' if span else ''}"
         brings = set_value("diversity", lists.sets.get(f"diversity@{k}"))
-        told.append(f"{lists.diversity or 0:g} costs {price} for a diversity of {brings}")
+        told.append(
+            f"--diversity {lists.diversity or 0:g} changes {name} {change}, to a diversity of {brings}"
+        )
     own = set_value("diversity", (best.model.sets or {}).get(f"diversity@{k}"))
-    return f"The price of diversity with {best.name}, whose lists have {own}: --diversity {'; '.join(told)}."
+    return f"The lists of {best.name} have a diversity of {own}: {'; '.join(told)}."
 
 
 def verdict_text(verdict: Verdict) -> str:
