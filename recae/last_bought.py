@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recae.interactions import NO_TIME, SECOND
-from recae.sparse import take_entries
+from recae.sparse import entry_keys, take_entries
 
 NO_DAY: Final = np.iinfo(np.int32).min
 """The day of a purchase whose time is not known."""
@@ -36,10 +36,9 @@ def days_at(histories: sp.csr_matrix, *known: sp.csr_matrix) -> NDArray[np.int32
         known: days by `placed_days`, of the same shape; entries that the histories lack are passed over.
     """
     days = np.full(histories.nnz, NO_DAY, dtype=np.int64)
-    width = max(histories.shape[1], 1)
-    keys = _keys(histories, width)
+    keys = entry_keys(histories)
     for matrix in known:
-        others = _keys(matrix, width)
+        others = entry_keys(matrix)
         places = np.searchsorted(keys, others)
         there = places < keys.size
         there[there] = keys[places[there]] == others[there]
@@ -56,8 +55,3 @@ def recent(histories: sp.csr_matrix, days: sp.csr_matrix, first: int) -> sp.csr_
         first: the day, since 1970-01-01 UTC.
     """
     return take_entries(histories, (days.data >= first) | (days.data == NO_DAY))
-
-
-def _keys(matrix: sp.csr_matrix, width: int) -> NDArray[Any]:
-    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    return rows * width + matrix.indices

@@ -389,7 +389,7 @@ class _Known:
             examples = ", ".join(map(shown, unknown[:_EXAMPLES])) + (
                 ", …" if len(unknown) > _EXAMPLES else ""
             )
-            self.remarks.append(f"{where}: {len(unknown):,} {what} name nothing of the model: {examples}")
+            self.remarks.append(f"{where}: not in the model, {len(unknown):,} of the {what}: {examples}")
 
 
 def _within(column: pa.Array, path: str) -> pa.Array:

@@ -40,6 +40,11 @@ class Listing:
         """Whether lists are those of `top_k` with the barred items left out."""
         return not self.diversity and (self.rules is None or self.rules.only_bar)
 
+    @property
+    def recent_from(self) -> int | None:
+        """The day from which what was bought is left out, as `AppliedRules.recent_from`; None: that is no rule."""
+        return None if self.rules is None else self.rules.recent_from
+
     def rank(
         self,
         scores: NDArray[np.float32],

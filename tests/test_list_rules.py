@@ -73,9 +73,9 @@ def test_boosts_add_up_and_are_of_what_all_keys_name(tmp_path: Path) -> None:
 def test_what_names_nothing_is_remarked(tmp_path: Path) -> None:
     text = '[exclude]\nids = ["zz", 7]\nbrands = ["Z"]\n[[pins]]\nid = "q"'
     assert applied(text, tmp_path).remarks == (
-        "exclude: 2 ids name nothing of the model: 'zz', '7'",
-        "exclude: 1 brands name nothing of the model: 'Z'",
-        "pins: 1 ids name nothing of the model: 'q'",
+        "exclude: not in the model, 2 of the ids: 'zz', '7'",
+        "exclude: not in the model, 1 of the brands: 'Z'",
+        "pins: not in the model, 1 of the ids: 'q'",
     )
 
 

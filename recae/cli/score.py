@@ -350,7 +350,7 @@ def score(
                 message(line)
         barred_items, unknown = barred(recommender, **{name: given[name] for name in RULES})
         listing = listing_of(recommender, rules, diversity)
-        times = listing is not None and listing.rules is not None and listing.rules.recent_from is not None
+        times = listing is not None and listing.recent_from is not None
         audience = _audience(recommender, fallback is not None, times, **who)
         _report(audience.rejected, unknown, rejects)
         if not len(audience) and (who["users"] or who["histories"]):

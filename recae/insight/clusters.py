@@ -146,11 +146,11 @@ def _spread(places: NDArray[np.float64], k: int, rng: np.random.Generator) -> ND
 def telling_names(texts: Sequence[str], labels: NDArray[np.int32]) -> list[str]:
     """Name clusters by their telling words, which are more frequent in their items' names than in all names.
 
-    Of a word in a share p of a cluster's names and a share q of all, p·ln(p/q) is what it adds to the Kullback-Leibler
-    divergence of the two. A cluster is named by up to three words of the largest such values, of three letters or more
-    and in three of its names at least. A word names one cluster only, and no word is the beginning of another in a
-    name. Where no blanks part words, two Han signs in a row and any row of Katakana are words. A cluster without such
-    words is named after its first item.
+    Of a word in a fraction p of a cluster's names and a fraction q of all, p·ln(p/q) is what it adds to the
+    Kullback-Leibler divergence of the two. A cluster is named by up to three words of the largest such values, of three
+    letters or more and in three of its names at least. A word names one cluster only, and no word is the beginning of
+    another in a name. Where no blanks part words, two Han signs in a row and any row of Katakana are words. A cluster
+    without such words is named after its first item.
 
     Args:
         texts: names of the items, or ids where these say what an item is; most owned first.

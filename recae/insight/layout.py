@@ -122,9 +122,8 @@ def _tsne(
     from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
-    jobs = (
-        1 if len(unit) < _THREADS_FROM else 2
-    )  # not the machine's number: sums depend on how they are split
+    # not the machine's number of processors: sums depend on how they are split
+    jobs = 1 if len(unit) < _THREADS_FROM else 2
     # Exact neighbours: the approximate ones of several threads differ from run to run.
     neighbours, distances = _nearest(unit, min(len(unit) - 1, 3 * _PERPLEXITY))
     affinities = PerplexityBasedNN(

@@ -13,19 +13,10 @@ from recae.errors import ConfigError
 from recae.filters import Filters
 from recae.ids import written_ids
 from recae.reading import ReadOptions
-from recae.reading.options import split_inputs
+from recae.reading.options import BY_CODE, split_inputs
 from recae.text import brief
 
-_BY_CODE: Final = (
-    "filters",
-    "times",
-    "quantities",
-    "baskets",
-    "fewest",
-    "absent_inputs",
-)  # of ReadOptions; functions set them
-
-READING: Final = tuple(field.name for field in fields(ReadOptions) if field.name not in _BY_CODE)
+READING: Final = tuple(field.name for field in fields(ReadOptions) if field.name not in BY_CODE)
 """Words on how to read a table."""
 
 FILTERS: Final = tuple(field.name for field in fields(Filters))

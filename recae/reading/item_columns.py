@@ -153,24 +153,24 @@ def _columns(
 def _embeddings(table: Table, fits: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """Return the columns that are called an embedding and hold one, or a number of one each."""
     names = [name for _, _, name in fits]
-    if _counted(names) and all(_share(table, name, _NUMBER) >= _MOSTLY for name in names):
+    if _counted(names) and all(_fraction(table, name, _NUMBER) >= _MOSTLY for name in names):
         return fits
     return [
         fit
         for fit in fits
         if re.fullmatch(r"(FLOAT|DOUBLE|DECIMAL.*|[A-Z]*INT)\[\d*\]", table.types[fit[2]])
-        or _share(table, fit[2], _SEVERAL_NUMBERS) >= _MOSTLY
+        or _fraction(table, fit[2], _SEVERAL_NUMBERS) >= _MOSTLY
     ]
 
 
-def _share(table: Table, name: str, pattern: str) -> float:
+def _fraction(table: Table, name: str, pattern: str) -> float:
     """Return which fraction of the filled values of a column is of a pattern."""
     value = table.as_text(name)
-    share = table.engine.value(
+    found = table.engine.value(
         f"SELECT avg((regexp_full_match(v, {text(pattern)}))::INT) FROM (SELECT {value} AS v FROM {table.sample()}) "
         f"WHERE NOT {Table.missing('v')}"
     )
-    return float(share or 0)
+    return float(found or 0)
 
 
 def _place_of(name: str) -> int:

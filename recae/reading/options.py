@@ -17,6 +17,10 @@ LAYOUTS: Final = ("rows", "baskets", "lists", "matrix")
 BAD_LINES: Final = ("stop", "skip")
 
 
+BY_CODE: Final = ("filters", "times", "quantities", "baskets", "fewest", "absent_inputs")
+"""Fields of `ReadOptions` that functions set: no option of a command, and no keyword."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
     """How to read a table. Whatever is not given is decided by the table's names and values.
@@ -181,18 +185,10 @@ class ReadOptions:
 
     def names_given(self) -> list[str]:
         """Return the names of the options on how to read a table that are given."""
-        by_code = (
-            "filters",
-            "times",
-            "quantities",
-            "baskets",
-            "fewest",
-            "absent_inputs",
-        )  # which have checks of their own
         return [
             field.name
             for field in fields(self)
-            if field.name not in by_code and getattr(self, field.name) not in (field.default, "")
+            if field.name not in BY_CODE and getattr(self, field.name) not in (field.default, "")
         ]
 
     def updated(self, **changes: Any) -> Self:

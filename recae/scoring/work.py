@@ -234,9 +234,7 @@ def make_work(
         else recommender.most_owned(length, None if barred is None else ~barred, listing)
     )
     owned = recommender.excludes_owned(exclude_owned)
-    recent_from = None
-    if listing is not None and listing.rules is not None and exclude_owned is not True:
-        recent_from = listing.rules.recent_from
+    recent_from = None if listing is None or exclude_owned is True else listing.recent_from
     if recent_from is not None and audience.days is None:
         raise ConfigError(NO_TIMES)
     said = item_details(recommender, details)
@@ -331,7 +329,7 @@ def score(
     barred, unknown = barred_items(model.items, exclude=exclude_items, only=only_items)
     warn_of_unknown(unknown)
     listing = listing_of(model, rules, diversity)
-    times = listing is not None and listing.rules is not None and listing.rules.recent_from is not None
+    times = listing is not None and listing.recent_from is not None
     audience = audience_of(model, histories, fallback is not None, reading, times)
     work = make_work(
         model,

@@ -243,9 +243,8 @@ def read_material(
     if test is None:
         bought = Purchases(found.interactions, found.events, item_table=table)
     else:
-        of_test = options.updated(
-            query=None, table=None, fewest=1
-        )  # a single user or item can be measured on
+        # a single user or item can be measured on
+        of_test = options.updated(query=None, table=None, fewest=1)
         if options.rejects is not None:
             of_test = of_test.updated(rejects=rejects_of_test(Path(options.rejects)))
         other = read(test, of_test)

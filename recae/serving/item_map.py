@@ -74,14 +74,13 @@ class ItemMap:
             job.set_exception(error)
 
     def _layout(self) -> MapAnswer:
+        from recae.insight.clusters import find_colours
         from recae.insight.layout import default_method, layout
 
         size = min(len(self._recommender.items), MAX_MAP_ITEMS)
         items = np.arange(size)
         if self._owners is not None:
             items = np.argsort(-self._owners, kind="stable")[:size]
-        from recae.insight.clusters import find_colours
-
         method = default_method() if size <= MAX_TSNE_ITEMS else "neighbours"
         places = layout(np.ascontiguousarray(self._vectors.vectors[items]), method=method)
         colours = find_colours(self._recommender, items, self._vectors)
