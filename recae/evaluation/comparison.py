@@ -221,7 +221,7 @@ def compare_runs(
             },
             differences.get(n),
             worth.get(n),
-            _diversified(tasks, run, parts.values.get(metric), base, k, seed),
+            _diversified(tasks, run, parts.values, metric, seed),
         )
         for n, (run, parts) in enumerate(zip(runs, measured, strict=True))
     ]
@@ -303,16 +303,17 @@ def _measure(
 
 
 def _diversified(
-    tasks: Sequence[Task], run: Run, plain: NDArray[np.float64] | None, base: str, k: int, seed: int
+    tasks: Sequence[Task], run: Run, plain: Mapping[str, NDArray[np.float64]], metric: str, seed: int
 ) -> tuple[Diversified, ...]:
-    """Measure the lists with diversity against the plain ones, whose metric (B,) is given."""
+    """Measure the lists with diversity against the plain ones, whose figures are given, (B,) each."""
+    base, k = split_metric(metric)
     found = []
     users = np.array([len(task.test_users) for task in tasks], dtype=np.float64)
     for diversity in sorted(run.diverse):
         lists = parted(tasks, run.diverse[diversity])
         values = np.concatenate(
             [
-                measure(ranked, task.held_out, (k,), metrics=(base,)).values[f"{base}@{k}"]
+                measure(ranked, task.held_out, (k,), metrics=(base,)).values[metric]
                 for task, ranked in zip(tasks, lists, strict=True)
             ]
         )
@@ -321,7 +322,7 @@ def _diversified(
             Diversified(
                 diversity,
                 bootstrap_means([values], seed=seed)[0],
-                paired_differences([(values, plain if plain is not None else values)], seed=seed)[0],
+                paired_differences([(values, plain[metric])], seed=seed)[0],
                 {name: float(np.average([fold[name] for fold in sets], weights=users)) for name in sets[0]},
             )
         )
