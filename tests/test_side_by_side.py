@@ -93,21 +93,21 @@ def test_what_is_raised_ends_the_others() -> None:
 def test_an_interruption_ends_all_processes_at_once() -> None:
     inputs = Inputs.of(task())
     there = Several(2)
-    going: list[JobEvent] = []
+    going: list[list[JobEvent]] = [[], []]  # of each, since one may tell twice before the other has begun
     reasons: list[str] = []
 
-    def run() -> None:
+    def run(heard: list[JobEvent]) -> None:
         try:
-            there.run(Job("sigmoid", (LONG,), True, 10), inputs, on_event=going.append)
+            there.run(Job("sigmoid", (LONG,), True, 10), inputs, on_event=heard.append)
         except TrainingError as error:
             reasons.append(str(error))
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
+    threads = [threading.Thread(target=run, args=(heard,)) for heard in going]
     with there:
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + 120
-        while len(going) < 2 and time.monotonic() < deadline:
+        while not all(going) and time.monotonic() < deadline:
             time.sleep(0.05)
         started = time.monotonic()
         there.end()
