@@ -114,8 +114,7 @@ def test_an_interruption_ends_all_processes_at_once() -> None:
         for thread in threads:
             thread.join(60)
         assert time.monotonic() - started < 30
-    assert len(reasons) == 2
-    assert all("SIGKILL" in reason for reason in reasons)
+    assert reasons == ["the comparison ended before it did"] * 2
 
 
 def test_shares_of_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:

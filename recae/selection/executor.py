@@ -29,6 +29,7 @@ _BYTES_PER_INTERACTION: Final = 50
 _BYTES_ANYWAY: Final = 500_000_000
 _KILLED: Final = getattr(signal, "SIGKILL", None)  # None on Windows, which has no such signal
 _TOO_LATE: Final = "the comparison ended before it began"
+_ENDED: Final = "the comparison ended before it did"
 
 
 class Executor(ABC):
@@ -148,7 +149,9 @@ class InProcesses(Executor):
             return future.result()
         except BrokenProcessPool as error:
             pool.shutdown()
-            raise TrainingError(_reason_of_end(context.processes[0].exitcode, said)) from error
+            # killed by `end`, which is no lack of memory, and may be reading the exit code yet
+            reason = _ENDED if self._ended else _reason_of_end(context.processes[0].exitcode, said)
+            raise TrainingError(reason) from error
         except BaseException:
             context.kill()
             raise
